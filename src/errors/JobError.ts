@@ -1,0 +1,278 @@
+/**
+ * How a job can end badly, or not be seen to end.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import { hasProperty } from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import { defined } from "../internal/json.js"
+import { type Scrub, scrubValue } from "../internal/scrub.js"
+import type * as Job from "../schemas/Job.js"
+import * as JobFailure from "../schemas/JobFailure.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: unique symbol = Symbol.for("effect-runpod/JobError")
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/** What every error about a known job holds. */
+const fields = {
+  endpointId: Schema.String,
+  jobId: Schema.optional(Schema.String),
+  /** The worker that had the job. */
+  workerId: Schema.optional(Schema.String),
+  /** Milliseconds in the queue. */
+  delayTime: Schema.optional(Schema.Number),
+  /** Milliseconds on the worker. */
+  executionTime: Schema.optional(Schema.Number)
+}
+
+interface Subject {
+  readonly endpointId: string
+  readonly jobId?: string | undefined
+}
+
+const subject = (error: Subject): string =>
+  `${error.jobId === undefined ? "A job" : `Job ${error.jobId}`} on endpoint ${error.endpointId}`
+
+/**
+ * The job ended FAILED: its handler raised an error, or RunPod gave up on it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-runpod/JobFailedError")(
+  "JobFailedError",
+  {
+    ...fields,
+    /** Who ended the job: RunPod at its `executionTimeout`, RunPod after lost workers, or the handler. */
+    reason: Schema.Literal("ExecutionTimeout", "RetriesExhausted", "Handler"),
+    /** The error in one sentence, when there was one. */
+    detail: Schema.optional(Schema.String),
+    /** The exception's class name. */
+    errorType: Schema.optional(Schema.String),
+    traceback: Schema.optional(Schema.String),
+    /** `error` as it came. */
+    error: Schema.optional(Schema.Unknown),
+    /** What the handler left in `output`. */
+    output: Schema.optional(Schema.Unknown)
+  }
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    const type = this.errorType === undefined ? "" : `${this.errorType}: `
+    const what = `${subject(this)} failed: ${type}${this.detail ?? "it came without an error text"}.`
+    switch (this.reason) {
+      case "ExecutionTimeout":
+        return `${what} It ran longer than its executionTimeout; raise \`policy.executionTimeout\` or make it shorter.`
+      case "RetriesExhausted":
+        return `${what} Its workers went away (out of memory, a crash at start-up, an empty input); read the worker's log.`
+      case "Handler":
+        return `${what} Read the worker's log${this.workerId === undefined ? "" : ` (${this.workerId})`}; \`traceback\` and \`output\` hold what it sent.`
+    }
+  }
+}
+
+/**
+ * The job was cancelled.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JobCancelledError extends Schema.TaggedError<JobCancelledError>("effect-runpod/JobCancelledError")(
+  "JobCancelledError",
+  fields
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    return `${subject(this)} was cancelled. Submit it again if its result is still wanted.`
+  }
+}
+
+/**
+ * The job ended TIMED_OUT: it expired in the queue, or its worker never reported.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JobTimedOutError extends Schema.TaggedError<JobTimedOutError>("effect-runpod/JobTimedOutError")(
+  "JobTimedOutError",
+  { ...fields, error: Schema.optional(Schema.Unknown) }
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    return `${subject(this)} timed out on RunPod's side. Retry it, raise \`policy.ttl\`, or give the endpoint more workers.`
+  }
+}
+
+/**
+ * The job ended COMPLETED without an output: the result was too large to upload, the handler returned `{}`, or a
+ * generator ran without aggregation.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OutputMissingError extends Schema.TaggedError<OutputMissingError>("effect-runpod/OutputMissingError")(
+  "OutputMissingError",
+  fields
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    return `${subject(this)} completed without an output. Return less or store it elsewhere, return a value that is not empty, or set return_aggregate_stream on a generator handler.`
+  }
+}
+
+/**
+ * The job ended COMPLETED with an output that the endpoint's schema does not accept.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OutputDecodeError extends Schema.TaggedError<OutputDecodeError>("effect-runpod/OutputDecodeError")(
+  "OutputDecodeError",
+  {
+    ...fields,
+    /** Where the value and the schema differ. */
+    issue: Schema.String,
+    /** The value as it came. */
+    output: Schema.Unknown
+  }
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    return `${subject(this)} returned a value that the endpoint's schema does not accept: ${this.issue}. Correct the schema; \`output\` holds the value.`
+  }
+}
+
+/**
+ * A wait reached its deadline before the job was seen to end. The job may go on.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effect-runpod/WaitTimeoutError")(
+  "WaitTimeoutError",
+  {
+    endpointId: Schema.String,
+    /** Missing when the deadline passed before the submit was answered. */
+    jobId: Schema.optional(Schema.String),
+    /** The newest status seen. */
+    lastStatus: Schema.optional(Schema.String),
+    /** How long was waited. */
+    elapsed: Schema.DurationFromMillis,
+    /** Whether the job was cancelled: `No`, `Pending` (a cancel is on its way in the background) or `Sent`. */
+    cancel: Schema.Literal("No", "Pending", "Sent"),
+    /** What the newest failed poll failed with, when polls had failed since the last good one. */
+    lastError: Schema.optional(Schema.String),
+    /** Why the job waits, as far as it is known. */
+    diagnosis: Schema.optional(Schema.String)
+  }
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    const status = this.lastStatus === undefined ? "was never seen" : `was ${this.lastStatus}`
+    const error = this.lastError === undefined ? "" : ` The last poll failed: ${this.lastError}`
+    const diagnosis = this.diagnosis === undefined ? "" : ` ${this.diagnosis}`
+    const cancel =
+      this.cancel === "No"
+        ? "The job was not cancelled: wait again with `attach`, or cancel it."
+        : this.cancel === "Pending"
+          ? "The job is being cancelled."
+          : "The job was cancelled."
+    return `${subject(this)} ${status} after ${Duration.format(this.elapsed)} of waiting.${error}${diagnosis} ${cancel}`
+  }
+}
+
+/**
+ * Any way a job can end badly.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type JobError =
+  JobFailedError | JobCancelledError | JobTimedOutError | OutputMissingError | OutputDecodeError | WaitTimeoutError
+
+/**
+ * Whether a value says that a job ended badly.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isJobError = (value: unknown): value is JobError => hasProperty(value, TypeId)
+
+const factsOf = (endpointId: string, job: Job.Job) => ({
+  endpointId,
+  jobId: job.id,
+  ...defined({ workerId: job.workerId, delayTime: job.delayTime, executionTime: job.executionTime })
+})
+
+/**
+ * The error of a job that ended without a result, or `undefined` for one that is COMPLETED with an output.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromJob = (
+  endpointId: string,
+  job: Job.TerminalJob,
+  scrub: Scrub
+): JobFailedError | JobCancelledError | JobTimedOutError | OutputMissingError | undefined => {
+  const facts = factsOf(endpointId, job)
+  switch (job.status) {
+    case "COMPLETED":
+      return job.output === undefined ? new OutputMissingError(facts) : undefined
+    case "CANCELLED":
+      return new JobCancelledError(facts)
+    case "TIMED_OUT":
+      return new JobTimedOutError({ ...facts, ...defined({ error: scrubValue(job.error, scrub) }) })
+    case "FAILED": {
+      const failure = JobFailure.fromError(scrubValue(job.error, scrub))
+      return new JobFailedError({
+        ...facts,
+        reason: failure.reason,
+        ...defined({
+          workerId: job.workerId ?? failure.workerId,
+          detail: failure.message,
+          errorType: failure.errorType,
+          traceback: failure.traceback,
+          error: failure.raw,
+          output: scrubValue(job.output, scrub)
+        })
+      })
+    }
+  }
+}
+
+/**
+ * The error of a COMPLETED job whose output the endpoint's schema does not accept.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromUndecodable = (
+  endpointId: string,
+  job: Job.TerminalJob,
+  issue: string,
+  scrub: Scrub
+): OutputDecodeError =>
+  new OutputDecodeError({ ...factsOf(endpointId, job), issue: scrub(issue), output: scrubValue(job.output, scrub) })

@@ -1,0 +1,33 @@
+/** A JSON object as `JSON.parse` returns it. */
+export interface JsonObject {
+  readonly [key: string]: unknown
+}
+
+/** Whether a parsed JSON value is an object (not an array, not null). */
+export const isJsonObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+/** The value when it is a string with something in it. */
+export const textOf = (value: unknown): string | undefined =>
+  typeof value === "string" && value.trim() !== "" ? value : undefined
+
+/** The value when it is a finite number. */
+export const numberOf = (value: unknown): number | undefined =>
+  typeof value === "number" && Number.isFinite(value) ? value : undefined
+
+/** Copies only the fields that have a value, so that a missing one stays missing. */
+export const defined = <A extends object>(fields: A): { [K in keyof A]?: Exclude<A[K], undefined> } => {
+  const out: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(fields)) {
+    if (value !== undefined) out[key] = value
+  }
+  return out as { [K in keyof A]?: Exclude<A[K], undefined> }
+}
+
+/** What kind of JSON value this is, for a message: "an array", "a string", "nothing". */
+export const describeJson = (value: unknown): string => {
+  if (value === undefined) return "nothing"
+  if (value === null) return "null"
+  if (Array.isArray(value)) return "an array"
+  return typeof value === "object" ? "an object" : `a ${typeof value}`
+}

@@ -1,0 +1,32 @@
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+
+const isDurationInput = (value: unknown): value is Duration.DurationInput =>
+  Option.isSome(Duration.decodeUnknown(value))
+
+/** A duration as users write it, sent as whole milliseconds, refused outside its range. */
+export const millisBetween = (
+  name: string,
+  min: Duration.DurationInput,
+  max: Duration.DurationInput
+): Schema.Schema<Duration.DurationInput, number> => {
+  const check = (input: Duration.DurationInput) => {
+    const duration = Duration.decode(input)
+    return Duration.between(duration, { minimum: min, maximum: max })
+      ? undefined
+      : `${name} must be between ${Duration.format(min)} and ${Duration.format(max)}, got ${Duration.format(duration)}`
+  }
+  return Schema.transformOrFail(
+    Schema.Number,
+    Schema.declare(isDurationInput, { identifier: "DurationInput" }).pipe(
+      Schema.filter((input) => check(input) ?? true)
+    ),
+    {
+      strict: true,
+      decode: (millis) => ParseResult.succeed(Duration.millis(millis)),
+      encode: (input) => ParseResult.succeed(Math.round(Duration.toMillis(input)))
+    }
+  ).annotations({ identifier: name })
+}

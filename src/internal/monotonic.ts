@@ -1,0 +1,19 @@
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+
+/** Milliseconds of a clock that never goes back; under `TestClock`, the test's time. */
+export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1_000_000
+
+/** The longest time a JavaScript timer can wait; more fires at once. */
+export const maxTimerMillis = 2 ** 31 - 1
+
+/** Sleeps until `at` on the monotonic clock, for any distance. */
+export const sleepUntil = (at: number): Effect.Effect<void> =>
+  Effect.clockWith((clock) => {
+    const left = Math.ceil(at - monotonicMillis(clock))
+    if (left <= 0) return Effect.void
+    const nap = clock.sleep(Duration.millis(Math.min(left, maxTimerMillis)))
+    // A timer may fire a fraction of a millisecond early: look again.
+    return Effect.zipRight(nap, sleepUntil(at))
+  })

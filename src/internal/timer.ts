@@ -1,0 +1,70 @@
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
+import { Heap, type Timed } from "./heap.js"
+import { monotonicMillis, sleepUntil } from "./monotonic.js"
+
+/** A thing to do at a time. */
+export interface Alarm extends Timed {
+  readonly run: () => void
+}
+
+/**
+ * Many alarms on one sleeping fiber: a heap of times, and a fiber of Effect's `Clock` that sleeps until the earliest of
+ * them. Setting and clearing an alarm costs no fiber, and with none set nothing sleeps. Alarms run in order of time,
+ * those of the same time in the order they were set.
+ */
+export interface Timer {
+  /** Milliseconds of the monotonic clock. */
+  readonly now: () => number
+  readonly set: (at: number, run: () => void) => Alarm
+  readonly clear: (alarm: Alarm) => void
+}
+
+export const make: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(function* () {
+  const clock = yield* Effect.clock
+  const fork = Runtime.runFork(yield* Effect.runtime())
+  const alarms = new Heap<Alarm>()
+  let sleeper: Fiber.RuntimeFiber<void> | undefined
+  let wakesAt = Infinity
+  let closed = false
+
+  const wake = () => {
+    wakesAt = Infinity
+    sleeper = undefined
+    const now = monotonicMillis(clock)
+    for (let next = alarms.peek(); next !== undefined && next.at <= now; next = alarms.peek()) {
+      alarms.remove(next)
+      next.run()
+    }
+    arm()
+  }
+
+  const arm = () => {
+    const next = alarms.peek()
+    // An earlier wake-up than needed is harmless: it finds nothing due and goes back to sleep.
+    if (closed || next === undefined || next.at >= wakesAt) return
+    sleeper?.unsafeInterruptAsFork(sleeper.id())
+    wakesAt = next.at
+    sleeper = fork(Effect.zipRight(sleepUntil(next.at), Effect.sync(wake)))
+  }
+
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      closed = true
+      return sleeper === undefined ? Effect.void : Fiber.interrupt(sleeper)
+    })
+  )
+
+  return {
+    now: () => monotonicMillis(clock),
+    set: (at, run) => {
+      const alarm: Alarm = { at, order: 0, index: -1, run }
+      alarms.add(alarm)
+      arm()
+      return alarm
+    },
+    clear: (alarm) => alarms.remove(alarm)
+  }
+})

@@ -1,0 +1,125 @@
+/**
+ * How many requests may be sent: by endpoint and operation.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import type { Operation } from "../schemas/Operation.js"
+
+/**
+ * The limit of one operation on one endpoint.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Limit {
+  /** Requests in any span of `window`. `Infinity` for no limit. */
+  readonly limit: number
+  readonly window: Duration.DurationInput
+  /** Requests in flight at once. `Infinity` for no limit. */
+  readonly concurrency: number
+}
+
+/**
+ * The limits of a layer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RateLimits {
+  /** Per endpoint and operation. */
+  readonly operations: Readonly<Record<Operation, Limit>>
+  /** One more window over all requests of the layer. */
+  readonly overall?: { readonly limit: number; readonly window: Duration.DurationInput }
+}
+
+const free: Limit = { limit: Infinity, window: "10 seconds", concurrency: Infinity }
+
+const forEach = (limitOf: (name: Operation) => Limit): Readonly<Record<Operation, Limit>> => ({
+  run: limitOf("run"),
+  runSync: limitOf("runSync"),
+  status: limitOf("status"),
+  statusSync: limitOf("statusSync"),
+  stream: limitOf("stream"),
+  cancel: limitOf("cancel"),
+  retry: limitOf("retry"),
+  purgeQueue: limitOf("purgeQueue"),
+  health: limitOf("health"),
+  requests: limitOf("requests")
+})
+
+const check = <A extends { readonly limit: number; readonly window: Duration.DurationInput }>(limit: A): A => {
+  if (!(limit.limit >= 1)) throw new RangeError(`a rate limit must be at least 1, got ${limit.limit}`)
+  if (!(Duration.toMillis(limit.window) > 0)) throw new RangeError("the window of a rate limit must be longer than 0")
+  return limit
+}
+
+/**
+ * RunPod's documented limits as they stand, per 10 seconds. Source: RunPod's endpoint operation reference.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const table: Readonly<Record<Operation, Limit>> = {
+  run: { limit: 1000, window: "10 seconds", concurrency: 200 },
+  runSync: { limit: 2000, window: "10 seconds", concurrency: 400 },
+  status: { limit: 2000, window: "10 seconds", concurrency: 400 },
+  statusSync: { limit: 2000, window: "10 seconds", concurrency: 400 },
+  stream: { limit: 2000, window: "10 seconds", concurrency: 400 },
+  cancel: { limit: 100, window: "10 seconds", concurrency: 20 },
+  retry: free,
+  purgeQueue: { limit: 2, window: "10 seconds", concurrency: Infinity },
+  health: free,
+  requests: { limit: 10, window: "10 seconds", concurrency: 2 }
+}
+
+// Requests that leave evenly do not arrive evenly: a window that is a little longer here than at RunPod keeps two full
+// ones from meeting there.
+const margin = 1.02
+
+const withMargin = (limit: Limit): Limit => ({
+  ...limit,
+  window: Duration.times(Duration.decode(limit.window), margin)
+})
+
+/**
+ * The documented limits with each window 2 % longer, for the jitter of arrival. The default.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const documented: RateLimits = { operations: forEach((name) => withMargin(table[name])) }
+
+/**
+ * No limits of our own. A 429 still closes the gate of its endpoint and operation for a while.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unlimited: RateLimits = { operations: forEach(() => free) }
+
+/**
+ * One exact window over the whole layer, all endpoints and operations together, for example 100 requests a minute.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const uniform = (options: { readonly limit: number; readonly window: Duration.DurationInput }): RateLimits => ({
+  operations: forEach(() => free),
+  overall: check(options)
+})
+
+/**
+ * Limits of one's own by operation, for example for an endpoint whose workers raise them. What is left out, whole
+ * operations or fields, comes from `documented`. A limit below 1 would let nothing through: RangeError.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (operations: { readonly [K in Operation]?: Partial<Limit> }): RateLimits => ({
+  operations: forEach((name) => {
+    const limit = check({ ...documented.operations[name], ...operations[name] })
+    if (!(limit.concurrency >= 1)) throw new RangeError(`concurrency must be at least 1, got ${limit.concurrency}`)
+    return limit
+  })
+})

@@ -1,0 +1,177 @@
+/**
+ * Keeps requests within RunPod's limits: by endpoint and operation, a `Semaphore` for those in flight, an exact sliding
+ * window, and a gate that a 429 closes.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { Line } from "../internal/line.js"
+import { monotonicMillis, sleepUntil } from "../internal/monotonic.js"
+import * as SlidingWindow from "../internal/slidingWindow.js"
+import type { Operation } from "../schemas/Operation.js"
+import type { RateLimits } from "./RateLimits.js"
+
+/**
+ * The right to send one request.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Permit {
+  /** Gives the place in flight back. */
+  readonly release: Effect.Effect<void>
+  /** Tells the gate that RunPod took the request. */
+  readonly accepted: Effect.Effect<void>
+  /** Tells the gate that RunPod answered 429. */
+  readonly throttled: (retryAfter: Duration.Duration | undefined) => Effect.Effect<void>
+}
+
+/**
+ * The requests of one endpoint and operation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Lane {
+  /**
+   * Waits for a permit, first come, first served: until the gate is open, a place in flight is free, and the window has
+   * room. Interruptible while it waits; nothing is taken then.
+   */
+  readonly acquire: Effect.Effect<Permit>
+  /** Whether `acquire` would return at once. */
+  readonly isFree: Effect.Effect<boolean>
+  /** When the gate opens, on the monotonic clock in milliseconds; in the past when it is open. */
+  readonly opensAt: () => number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RequestLimiter {
+  readonly lane: (endpointId: string, operation: Operation) => Lane
+}
+
+const firstCooldown = 1_000
+const longestCooldown = 60_000
+/** With this many requests in flight and none refused, a gate is open again. */
+const fullyOpen = 256
+
+/**
+ * A lane with these windows; for limiters that know no endpoints and operations.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeLane = (concurrency: number, windows: ReadonlyArray<SlidingWindow.SlidingWindow>): Lane => {
+  const line = new Line()
+  const semaphore = Effect.unsafeMakeSemaphore(concurrency)
+  let inFlight = 0
+  let opensAt = -Infinity
+  let cooldown = firstCooldown
+  // How many may be in flight: all of `concurrency`, or fewer while a gate that was closed reopens.
+  let permits = concurrency
+  let reopening = false
+  // Counts the times the gate closed. An answer to a request admitted before the last of them says nothing new.
+  let closings = 0
+
+  const resize = (to: number) => {
+    permits = to
+    return semaphore.resize(to)
+  }
+
+  const accepted = (closing: number) =>
+    Effect.suspend(() => {
+      if (!reopening || closing < closings) return Effect.void
+      const next = permits < fullyOpen ? Math.min(permits * 2, concurrency) : concurrency
+      if (next === concurrency) {
+        reopening = false
+        cooldown = firstCooldown
+      }
+      return resize(next)
+    })
+
+  const throttled = (closing: number, retryAfter: Duration.Duration | undefined) =>
+    Effect.clockWith((clock) => {
+      const now = monotonicMillis(clock)
+      const asked = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
+      if (asked > 0) opensAt = Math.max(opensAt, now + asked)
+      if (closing < closings) return Effect.void
+      closings++
+      reopening = true
+      if (asked === 0) opensAt = Math.max(opensAt, now + cooldown)
+      cooldown = Math.min(cooldown * 2, longestCooldown)
+      return resize(1)
+    })
+
+  const nextAt = (now: number) =>
+    windows.reduce((at, window) => Math.max(at, SlidingWindow.nextAt(window, now)), Math.max(now, opensAt))
+
+  const permit = (): Permit => {
+    const closing = closings
+    return {
+      release: Effect.suspend(() => {
+        inFlight--
+        return semaphore.release(1)
+      }),
+      accepted: accepted(closing),
+      throttled: (retryAfter) => throttled(closing, retryAfter)
+    }
+  }
+
+  return {
+    acquire: Effect.uninterruptibleMask((restore) => {
+      // For the head of the line, with its place in flight taken. Gate and windows move while it sleeps: look again.
+      const admit: Effect.Effect<Permit> = Effect.clockWith((clock) => {
+        const now = monotonicMillis(clock)
+        const at = nextAt(now)
+        if (at > now) return Effect.zipRight(restore(sleepUntil(at)), admit)
+        for (const window of windows) SlidingWindow.admit(window, now)
+        inFlight++
+        return Effect.succeed(permit())
+      })
+      const head = Effect.zipRight(
+        restore(semaphore.take(1)),
+        Effect.onInterrupt(admit, () => semaphore.release(1))
+      )
+      return Effect.zipRight(
+        restore(line.enter),
+        Effect.ensuring(
+          head,
+          Effect.sync(() => line.leave())
+        )
+      )
+    }),
+    isFree: Effect.clockWith((clock) => {
+      const now = monotonicMillis(clock)
+      return Effect.succeed(line.isEmpty && inFlight < permits && nextAt(now) <= now)
+    }),
+    opensAt: () => opensAt
+  }
+}
+
+/**
+ * A limiter for these limits. Its state is plain and touched only synchronously; it grows with the endpoints used and
+ * the requests inside the windows.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (limits: RateLimits): RequestLimiter => {
+  const lanes = new Map<string, Lane>()
+  const makeWindow = (limit: number, window: Duration.DurationInput) =>
+    Number.isFinite(limit) ? [SlidingWindow.make(limit, Duration.toMillis(window))] : []
+  const overall = limits.overall === undefined ? [] : makeWindow(limits.overall.limit, limits.overall.window)
+  return {
+    lane: (endpointId, operation) => {
+      const key = `${operation} ${endpointId}`
+      const known = lanes.get(key)
+      if (known !== undefined) return known
+      const { concurrency, limit, window } = limits.operations[operation]
+      const lane = makeLane(concurrency, [...makeWindow(limit, window), ...overall])
+      lanes.set(key, lane)
+      return lane
+    }
+  }
+}

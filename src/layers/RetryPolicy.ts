@@ -1,0 +1,132 @@
+/**
+ * When a failed request is sent again, and after how long.
+ *
+ * Which failures may be sent again at all depends on the operation and is not a choice: see `RunPodHttpClient`.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import { maxTimerMillis } from "../internal/monotonic.js"
+import { isThrottled, type RunPodError } from "../errors/RunPodError.js"
+
+/**
+ * A retry policy of the layer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RetryPolicy {
+  /** Gets each retryable error; its delay is waited before the next attempt, its end makes the error final. */
+  readonly schedule: Schedule.Schedule<unknown, RunPodError>
+  /**
+   * Tokens of the retry budget that all requests of a layer share, or `Infinity` for none. A retry takes 5, one after a
+   * timeout or a broken connection 10; success gives back what its retries took, or 1. Without enough tokens an error is final.
+   */
+  readonly budget: number
+  /** For an endpoint that is paused (409). Without it that error is final at once. */
+  readonly whilePaused?: Schedule.Schedule<unknown, RunPodError>
+}
+
+/**
+ * The choices of `make`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Attempts in all, the first included. Default: 5. */
+  readonly maxAttempts?: number
+  /** The delay before the first retry. Default: 250 milliseconds. */
+  readonly base?: Duration.DurationInput
+  /** The same after a 429 that came without Retry-After. Default: 1 second. */
+  readonly throttleBase?: Duration.DurationInput
+  /** What each further delay is multiplied by. Default: 2. */
+  readonly factor?: number
+  /** The longest delay of our own; a Retry-After may be longer. Default: 8 seconds. */
+  readonly cap?: Duration.DurationInput
+  /** `full`: a random time between 0 and the delay, from Effect's `Random`; `none`: the delay itself. Default: `full`. */
+  readonly jitter?: "full" | "none"
+  /** See `RetryPolicy.budget`. Default: 500. */
+  readonly budget?: number
+  /** See `RetryPolicy.whilePaused`. Default: none. */
+  readonly whilePaused?: Schedule.Schedule<unknown, RunPodError>
+}
+
+/**
+ * The defaults of `make`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults = {
+  maxAttempts: 5,
+  base: "250 millis",
+  throttleBase: "1 second",
+  factor: 2,
+  cap: "8 seconds",
+  jitter: "full",
+  budget: 500
+} as const satisfies Options
+
+/**
+ * The wait a server asked for, when the error carries one.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const retryAfter = (error: RunPodError): Duration.Duration | undefined =>
+  error._tag === "RateLimitedError" || error._tag === "ServerError" ? error.retryAfter : undefined
+
+/**
+ * Exponential backoff with full jitter, a cap and a limit of attempts. A Retry-After is waited exactly, whatever the
+ * cap, up to the 24.8 days a timer can wait.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options = {}): RetryPolicy => {
+  const { maxAttempts, base, throttleBase, factor, cap, jitter, budget } = { ...defaults, ...options }
+  const exponential = (first: Duration.DurationInput, retries: number): number =>
+    Math.min(Duration.toMillis(first) * factor ** retries, Duration.toMillis(cap))
+  const delay = (error: RunPodError, retries: number): Effect.Effect<Duration.Duration> => {
+    const asked = retryAfter(error)
+    if (asked !== undefined && Duration.toMillis(asked) > 0) {
+      return Effect.succeed(Duration.min(asked, Duration.millis(maxTimerMillis)))
+    }
+    const longest = exponential(isThrottled(error) ? throttleBase : base, retries)
+    return jitter === "none"
+      ? Effect.succeed(Duration.millis(longest))
+      : Effect.map(Random.next, (random) => Duration.millis(random * longest))
+  }
+  return {
+    schedule: Schedule.recurs(Math.max(0, maxAttempts - 1)).pipe(
+      Schedule.intersect(Schedule.identity<RunPodError>()),
+      Schedule.modifyDelayEffect(([retries, error]) => delay(error, retries))
+    ),
+    budget,
+    ...(options.whilePaused === undefined ? {} : { whilePaused: options.whilePaused })
+  }
+}
+
+/**
+ * Nothing is sent again; waits and batches still go on after a failed poll.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const none: RetryPolicy = make({ maxAttempts: 1 })
+
+/**
+ * A policy from any schedule over the errors, for example `Schedule.spaced("1 second")`. It decides the delays alone:
+ * wrap it so that it looks at `retryAfter` where a server's wish counts.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromSchedule = (
+  schedule: Schedule.Schedule<unknown, RunPodError>,
+  options: { readonly budget?: number } = {}
+): RetryPolicy => ({ schedule, budget: options.budget ?? defaults.budget })

@@ -1,0 +1,90 @@
+/**
+ * The choices of a `RunPod` layer.
+ *
+ * @since 0.1.0
+ */
+import type * as HttpClient from "@effect/platform/HttpClient"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import { defined } from "../internal/json.js"
+import * as RateLimits from "./RateLimits.js"
+import * as RetryPolicy from "./RetryPolicy.js"
+
+/**
+ * The options of `RunPod.layer`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** The API key, from the RunPod console. White space around it is dropped. */
+  readonly apiKey: string | Redacted.Redacted
+  /** Default: `https://api.runpod.ai/v2`. */
+  readonly baseUrl?: string | URL
+  /** How long an attempt may take until the answer's headers. Held requests get their hold and 10 seconds instead. Default: 30 seconds. */
+  readonly requestTimeout?: Duration.DurationInput
+  /** Default: `RetryPolicy.make()`. */
+  readonly retry?: RetryPolicy.RetryPolicy
+  /** Default: `RateLimits.documented`. */
+  readonly limits?: RateLimits.RateLimits
+  /** Wraps the transport. It sees every attempt as it is sent, the API key in its `authorization` header included. */
+  readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
+  /**
+   * Reads an answer's JSON. Default: `JSON.parse`, which rounds integers above 2^53 (seeds); give a parser that keeps
+   * them where they matter.
+   */
+  readonly parseJson?: (text: string) => unknown
+}
+
+/**
+ * The defaults of `Options`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults = {
+  baseUrl: "https://api.runpod.ai/v2",
+  requestTimeout: "30 seconds",
+  retry: RetryPolicy.make(),
+  limits: RateLimits.documented,
+  parseJson: (text: string): unknown => JSON.parse(text)
+} as const satisfies Omit<Options, "apiKey">
+
+/**
+ * The options of `RunPod.layerConfig`: each a value, or a `Config` of one. (`Config.Wrap` would take no plain values.)
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ConfigOptions = {
+  readonly [K in keyof Options]?: Options[K] | Config.Config<Exclude<Options[K], undefined>>
+}
+
+const isConfig = <A>(option: A | Config.Config<A>): option is Config.Config<A> => Config.isConfig(option)
+
+const read = <A>(option: A | Config.Config<A>): Effect.Effect<A, ConfigError.ConfigError> =>
+  isConfig(option) ? option : Effect.succeed(option)
+
+/**
+ * Reads the options. What is not given comes from the environment: `RUNPOD_API_KEY` and, when it is set,
+ * `RUNPOD_BASE_URL`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromConfig = (options: ConfigOptions = {}): Effect.Effect<Options, ConfigError.ConfigError> =>
+  Effect.map(
+    Effect.all({
+      apiKey: read(options.apiKey ?? Config.redacted("RUNPOD_API_KEY")),
+      baseUrl: read(options.baseUrl ?? Config.string("RUNPOD_BASE_URL").pipe(Config.withDefault(defaults.baseUrl))),
+      requestTimeout: read(options.requestTimeout),
+      retry: read(options.retry),
+      limits: read(options.limits),
+      transformClient: read(options.transformClient),
+      parseJson: read(options.parseJson)
+    }),
+    ({ apiKey, ...rest }) => ({ apiKey, ...defined(rest) })
+  )

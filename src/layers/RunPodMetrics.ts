@@ -1,0 +1,122 @@
+/**
+ * What a `RunPod` layer counts and measures, for Effect's `Metric` consumers.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as MetricBoundaries from "effect/MetricBoundaries"
+import type * as Job from "../schemas/Job.js"
+import type { Operation } from "../schemas/Operation.js"
+
+const milliseconds = MetricBoundaries.exponential({ start: 10, factor: 4, count: 10 })
+
+/**
+ * Requests sent, every attempt counted, tagged with `operation`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const requests = Metric.counter("runpod_requests", { description: "Requests sent", incremental: true })
+
+/**
+ * Attempts after the first, tagged with `operation`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const retries = Metric.counter("runpod_retries", { description: "Requests sent again", incremental: true })
+
+/**
+ * Answers with status 429, tagged with `operation`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const throttles = Metric.counter("runpod_throttles", { description: "Answers 429", incremental: true })
+
+/**
+ * Jobs seen to end, tagged with `status`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const jobs = Metric.counter("runpod_jobs", { description: "Jobs seen to end", incremental: true })
+
+/**
+ * Milliseconds that ended jobs spent in the queue.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const delayTime = Metric.histogram("runpod_delay_time", milliseconds, "Milliseconds in the queue")
+
+/**
+ * Milliseconds that ended jobs spent on a worker.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const executionTime = Metric.histogram("runpod_execution_time", milliseconds, "Milliseconds on a worker")
+
+/**
+ * Milliseconds a wait took, from its beginning until its job was seen to end.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const waitTime = Metric.histogram("runpod_wait_time", milliseconds, "Milliseconds a wait took")
+
+// A tagged metric is looked up by its tags at each update unless it is kept.
+const kept = <K extends string, A>(make: (key: K) => A): ((key: K) => A) => {
+  const known = new Map<K, A>()
+  return (key) => {
+    const found = known.get(key)
+    if (found !== undefined) return found
+    const made = make(key)
+    known.set(key, made)
+    return made
+  }
+}
+
+const byOperation = (counter: Metric.Metric.Counter<number>) => {
+  const tagged = kept((operation: Operation) => Metric.tagged(counter, "operation", operation))
+  return (operation: Operation): Effect.Effect<void> => Metric.increment(tagged(operation))
+}
+
+/**
+ * @since 0.1.0
+ * @category recording
+ */
+export const countRequest = byOperation(requests)
+
+/**
+ * @since 0.1.0
+ * @category recording
+ */
+export const countRetry = byOperation(retries)
+
+/**
+ * @since 0.1.0
+ * @category recording
+ */
+export const countThrottle = byOperation(throttles)
+
+const jobsByStatus = kept((status: string) => Metric.tagged(jobs, "status", status))
+
+/**
+ * Records a job that was seen to end.
+ *
+ * @since 0.1.0
+ * @category recording
+ */
+export const recordEnd = (job: Job.TerminalJob, waitedMillis: number): Effect.Effect<void> =>
+  Effect.all(
+    [
+      Metric.increment(jobsByStatus(job.status)),
+      Metric.update(waitTime, waitedMillis),
+      job.delayTime === undefined ? Effect.void : Metric.update(delayTime, job.delayTime),
+      job.executionTime === undefined ? Effect.void : Metric.update(executionTime, job.executionTime)
+    ],
+    { discard: true }
+  )

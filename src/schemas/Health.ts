@@ -1,0 +1,98 @@
+/**
+ * What `/health` tells of an endpoint's queue and workers.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as Schema from "effect/Schema"
+import { defined, describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/json.js"
+import { replySchema } from "../internal/reply.js"
+
+/**
+ * Numbers of jobs. Any may be missing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Jobs {
+  readonly completed?: number
+  readonly failed?: number
+  readonly inProgress?: number
+  readonly inQueue?: number
+  readonly retried?: number
+}
+
+/**
+ * Numbers of workers. Any may be missing; they overlap (`ready` counts `idle` ones again) and do not add up.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Workers {
+  readonly idle?: number
+  readonly initializing?: number
+  readonly ready?: number
+  readonly running?: number
+  readonly throttled?: number
+  readonly unhealthy?: number
+}
+
+/**
+ * An endpoint's gauges. A missing number is unknown, not zero.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Health {
+  readonly jobs: Jobs
+  readonly workers: Workers
+  /** The whole body as it came. */
+  readonly raw: JsonObject
+}
+
+/**
+ * Reads a reply of `/health`. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromReply = (body: unknown): Either.Either<Health, string> => {
+  if (!isJsonObject(body)) return Either.left(`expected the endpoint's health, got ${describeJson(body)}`)
+  if (!isJsonObject(body["jobs"]) && !isJsonObject(body["workers"])) {
+    return Either.left(`expected "jobs" or "workers", got neither`)
+  }
+  const jobs = isJsonObject(body["jobs"]) ? body["jobs"] : {}
+  const workers = isJsonObject(body["workers"]) ? body["workers"] : {}
+  return Either.right({
+    jobs: defined({
+      completed: numberOf(jobs["completed"]),
+      failed: numberOf(jobs["failed"]),
+      inProgress: numberOf(jobs["inProgress"]),
+      inQueue: numberOf(jobs["inQueue"]),
+      retried: numberOf(jobs["retried"])
+    }),
+    workers: defined({
+      idle: numberOf(workers["idle"]),
+      initializing: numberOf(workers["initializing"]),
+      ready: numberOf(workers["ready"]),
+      running: numberOf(workers["running"]),
+      throttled: numberOf(workers["throttled"]),
+      unhealthy: numberOf(workers["unhealthy"])
+    }),
+    raw: body
+  })
+}
+
+/**
+ * The schema of a `/health` reply, as `fromReply` reads it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Health: Schema.Schema<Health, unknown> = replySchema({
+  identifier: "Health",
+  is: (value): value is Health =>
+    isJsonObject(value) && isJsonObject(value["jobs"]) && isJsonObject(value["workers"]) && isJsonObject(value["raw"]),
+  read: fromReply,
+  body: (health) => health.raw
+})

@@ -1,0 +1,202 @@
+/**
+ * A job as the API describes it, on every operation that answers with one.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import * as Redacted from "effect/Redacted"
+import type * as Schema from "effect/Schema"
+import { idProblem } from "../internal/identifier.js"
+import { describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/json.js"
+import { replySchema } from "../internal/reply.js"
+import { isTerminal as isTerminalStatus, type JobStatus, type Terminal } from "./JobStatus.js"
+import { JobId } from "./JobId.js"
+
+/**
+ * A job whose id may be unknown: `/runsync` sometimes answers without one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SyncJob {
+  /** The id RunPod gave the job. */
+  readonly id?: JobId
+  readonly status: JobStatus
+  /** Time in the queue in milliseconds, from IN_PROGRESS on. A re-dispatch by the platform resets it. */
+  readonly delayTime?: number
+  /** Time on the worker in milliseconds. Sometimes set while the job is still IN_PROGRESS. */
+  readonly executionTime?: number
+  /** The worker that took the job. */
+  readonly workerId?: string
+  /** How often the platform dispatched the job again. */
+  readonly retries?: number
+  /**
+   * COMPLETED: the result, absent when the worker returned none. IN_PROGRESS: the newest progress update.
+   * FAILED: what the handler left behind.
+   */
+  readonly output?: unknown
+  /** What went wrong, as it came: any JSON, usually a string. */
+  readonly error?: unknown
+  /**
+   * The whole body as it came, with keys this version does not know. An echoed `webhook`, `webhookV2` or `s3Config`
+   * is wrapped in `Redacted`, since it can hold a secret.
+   */
+  readonly raw: JsonObject
+}
+
+/**
+ * A job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Job extends SyncJob {
+  readonly id: JobId
+}
+
+/**
+ * A job that has ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TerminalJob extends Job {
+  readonly status: Terminal
+}
+
+/**
+ * Whether the job has ended.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTerminal = (job: Job): job is TerminalJob => isTerminalStatus(job.status)
+
+/**
+ * Whether the job's id is known.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasId = (job: SyncJob): job is Job => job.id !== undefined
+
+const secretKeys = ["webhook", "webhookV2", "s3Config"]
+
+const redactEchoes = (body: JsonObject): JsonObject => {
+  if (!secretKeys.some((key) => body[key] !== undefined)) return body
+  const copy: Record<string, unknown> = { ...body }
+  for (const key of secretKeys) {
+    if (copy[key] !== undefined && copy[key] !== null) copy[key] = Redacted.make(copy[key])
+  }
+  return copy
+}
+
+type Mutable<A> = { -readonly [K in keyof A]: A[K] }
+
+const make = (body: JsonObject, status: string): Mutable<SyncJob> => {
+  const job: Mutable<SyncJob> = { status, raw: redactEchoes(body) }
+  const delayTime = numberOf(body["delayTime"])
+  if (delayTime !== undefined) job.delayTime = delayTime
+  const executionTime = numberOf(body["executionTime"])
+  if (executionTime !== undefined) job.executionTime = executionTime
+  const workerId = textOf(body["workerId"])
+  if (workerId !== undefined) job.workerId = workerId
+  const retries = numberOf(body["retries"])
+  if (retries !== undefined) job.retries = retries
+  if (body["output"] !== undefined) job.output = body["output"]
+  if (body["error"] !== undefined && body["error"] !== null) job.error = body["error"]
+  return job
+}
+
+const withId = (job: Mutable<SyncJob>, id: string): Job =>
+  Object.assign(job, { id: JobId.make(id, { disableValidation: true }) })
+
+/**
+ * The id a reply carries, when it is one that can be followed.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const idOf = (body: unknown): string | undefined => {
+  if (!isJsonObject(body)) return undefined
+  const id = body["id"]
+  return typeof id === "string" && idProblem(id) === undefined ? id : undefined
+}
+
+/**
+ * Reads a reply about a job whose id is known, from the request's path. Only a string `status` is required: unknown
+ * keys stay in `raw`, fields of a wrong type count as missing. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromReply = (body: unknown, id: string): Either.Either<Job, string> =>
+  Either.map(statusOf(body), ({ body, status }) => withId(make(body, status), id))
+
+/**
+ * Reads a reply that may or may not name the job, like that of `/runsync`. A job that has neither ended nor an id could
+ * not be followed: `Left`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromSyncReply = (body: unknown): Either.Either<SyncJob, string> =>
+  Either.flatMap(statusOf(body), ({ body, status }) => {
+    const id = idOf(body)
+    if (id !== undefined) return Either.right<SyncJob>(withId(make(body, status), id))
+    return isTerminalStatus(status)
+      ? Either.right(make(body, status))
+      : Either.left(`expected an "id" beside the status ${status}, got ${describeJson(body["id"])} there`)
+  })
+
+/**
+ * Reads the reply to a submit. A string `id` makes it a job; a status that is missing is taken as IN_QUEUE, so that
+ * the id of a paid job is never dropped.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromSubmitReply = (body: unknown): Either.Either<Job, string> => {
+  const id = idOf(body)
+  if (id === undefined || !isJsonObject(body)) {
+    return Either.left(`expected a job with a string "id", got ${describeJson(body)}`)
+  }
+  const status = textOf(body["status"])
+  if (status === undefined && body["error"] !== undefined) {
+    return Either.left(`expected a job, got an "error" beside the id "${id}" and no status`)
+  }
+  return Either.right(withId(make(body, status ?? "IN_QUEUE"), id))
+}
+
+const statusOf = (body: unknown): Either.Either<{ readonly body: JsonObject; readonly status: string }, string> => {
+  if (!isJsonObject(body)) return Either.left(`expected a job object, got ${describeJson(body)}`)
+  const status = body["status"]
+  return typeof status === "string"
+    ? Either.right({ body, status })
+    : Either.left(`expected a job with a string "status", got ${describeJson(status)} there`)
+}
+
+/**
+ * The schema of a job with an id, from the body RunPod sends; forgiving as `fromSyncReply` is.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Job: Schema.Schema<Job, unknown> = replySchema({
+  identifier: "Job",
+  is: (value): value is Job =>
+    isJsonObject(value) && typeof value["status"] === "string" && isJsonObject(value["raw"]) && "id" in value,
+  read: (body) => Either.filterOrLeft(fromSyncReply(body), hasId, () => `expected a job with a string "id", got none`),
+  body: (job) => toBody(job)
+})
+
+/**
+ * The body a job came from: the known fields over `raw`. Echoed secrets stay wrapped.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const toBody = (job: SyncJob): JsonObject => {
+  const { raw, ...fields } = job
+  return { ...raw, ...fields }
+}

@@ -1,0 +1,100 @@
+/**
+ * The text a failed job leaves in `error`, taken apart.
+ *
+ * @since 0.1.0
+ */
+import { defined, isJsonObject, type JsonObject, textOf } from "../internal/json.js"
+
+/**
+ * Who ended the job: RunPod because it ran longer than its `executionTimeout`, RunPod because its workers went away
+ * as often as allowed, or the handler. Only texts that are known word for word are classified.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Reason = "ExecutionTimeout" | "RetriesExhausted" | "Handler"
+
+/**
+ * What could be read from a failed job's `error`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobFailure {
+  readonly reason: Reason
+  /** The error in one sentence; missing when the job came without one. */
+  readonly message?: string
+  /** The exception's class name, without Python's `<class '…'>` around it. */
+  readonly errorType?: string
+  readonly traceback?: string
+  readonly hostname?: string
+  readonly workerId?: string
+  readonly runpodVersion?: string
+  /** The value as it came. */
+  readonly raw: unknown
+}
+
+const className = (errorType: string | undefined): string | undefined =>
+  errorType?.match(/^<class '(.*)'>$/)?.[1] ?? errorType
+
+const fromObject = (value: JsonObject, raw: unknown): JobFailure => ({
+  reason: "Handler",
+  ...defined({
+    message:
+      textOf(value["error_message"]) ??
+      textOf(value["message"]) ??
+      textOf(value["error"]) ??
+      textOf(value["detail"]) ??
+      textOf(value["title"]),
+    errorType: className(textOf(value["error_type"]) ?? textOf(value["type"])),
+    traceback: textOf(value["error_traceback"]) ?? textOf(value["traceback"]),
+    hostname: textOf(value["hostname"]),
+    workerId: textOf(value["worker_id"]),
+    runpodVersion: textOf(value["runpod_version"])
+  }),
+  raw
+})
+
+const parseObject = (text: string): JsonObject | undefined => {
+  if (!text.startsWith("{")) return undefined
+  try {
+    const value: unknown = JSON.parse(text)
+    return isJsonObject(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const fromText = (raw: string): JobFailure => {
+  const text = raw.trim()
+  if (text === "") return { reason: "Handler", raw }
+  if (text === "executionTimeout exceeded") return { reason: "ExecutionTimeout", message: text, raw }
+  if (/^job timed out after \d+ retries$/.test(text)) return { reason: "RetriesExhausted", message: text, raw }
+  const object = parseObject(text)
+  if (object !== undefined) {
+    const failure = fromObject(object, raw)
+    return failure.message === undefined ? { ...failure, message: text } : failure
+  }
+  const handler = text.match(/^handler: ([\s\S]*?)\s*\ntraceback: ?([\s\S]*)$/)
+  if (handler !== null) {
+    return { reason: "Handler", ...defined({ message: textOf(handler[1]), traceback: textOf(handler[2]) }), raw }
+  }
+  return { reason: "Handler", message: text, raw }
+}
+
+/**
+ * Reads a job's `error`: a plain sentence, JSON inside a string (what RunPod's Python workers send), an object,
+ * `handler: … traceback: …`, one of the platform's own sentences, or nothing. The value itself is kept in `raw`.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromError = (error: unknown): JobFailure => {
+  if (typeof error === "string") return fromText(error)
+  if (isJsonObject(error)) {
+    const failure = fromObject(error, error)
+    return failure.message === undefined ? { ...failure, message: JSON.stringify(error) } : failure
+  }
+  if (error === undefined || error === null) return { reason: "Handler", raw: error }
+  return { reason: "Handler", message: JSON.stringify(error), raw: error }
+}

@@ -1,0 +1,33 @@
+/**
+ * The id of a job: an opaque string that RunPod hands out.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { idProblem, idSchema } from "../internal/identifier.js"
+
+/**
+ * A job id. Never parsed; percent-encoded when it goes into a path. Everything that takes a job id takes a plain
+ * string as well.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type JobId = typeof JobId.Type
+
+/**
+ * What is wrong with a value as a job id, as a clause; `undefined` when nothing is.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const problemOf: (id: unknown) => string | undefined = idProblem
+
+/**
+ * The schema of a job id: a string that can stand in a URL path (not empty, at most 512 characters, no control
+ * characters, not `.` or `..`).
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const JobId = idSchema("JobId", problemOf).pipe(Schema.brand("effect-runpod/JobId"))

@@ -1,0 +1,50 @@
+/**
+ * What `/purge-queue` answers.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as Schema from "effect/Schema"
+import { describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/json.js"
+import { replySchema } from "../internal/reply.js"
+
+/**
+ * The result of a purge. Jobs in progress are not touched by it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PurgeResult {
+  /** How many queued jobs were removed, when RunPod said so. */
+  readonly removed?: number
+  /** The whole body as it came. */
+  readonly raw: JsonObject
+}
+
+/**
+ * Reads a reply of `/purge-queue`. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromReply = (body: unknown): Either.Either<PurgeResult, string> => {
+  if (!isJsonObject(body)) return Either.left(`expected the result of a purge, got ${describeJson(body)}`)
+  const removed = numberOf(body["removed"])
+  if (removed === undefined && typeof body["status"] !== "string") {
+    return Either.left(`expected "removed" or "status", got neither`)
+  }
+  return Either.right(removed === undefined ? { raw: body } : { removed, raw: body })
+}
+
+/**
+ * The schema of a `/purge-queue` reply, as `fromReply` reads it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const PurgeResult: Schema.Schema<PurgeResult, unknown> = replySchema({
+  identifier: "PurgeResult",
+  is: (value): value is PurgeResult => isJsonObject(value) && isJsonObject(value["raw"]),
+  read: fromReply,
+  body: (result) => result.raw
+})

@@ -1,0 +1,55 @@
+/**
+ * What `/requests` tells of an endpoint's recent jobs.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as Schema from "effect/Schema"
+import { describeJson, isJsonObject } from "../internal/json.js"
+import { replySchema } from "../internal/reply.js"
+import * as Job from "./Job.js"
+
+/**
+ * An endpoint's recent jobs, without their outputs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RequestList {
+  readonly requests: ReadonlyArray<Job.Job>
+  /** The whole body as it came, entries that are no jobs included. */
+  readonly raw: unknown
+}
+
+/**
+ * Reads a reply of `/requests`, where `null` stands for an empty list. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromReply = (body: unknown): Either.Either<RequestList, string> => {
+  const requests = isJsonObject(body) && "requests" in body ? body["requests"] : undefined
+  if (requests === null) return Either.right({ requests: [], raw: body })
+  if (!Array.isArray(requests)) {
+    return Either.left(`expected an array or null in "requests", got ${describeJson(requests ?? body)}`)
+  }
+  return Either.right({
+    requests: requests.flatMap((entry) =>
+      Either.match(Job.fromSyncReply(entry), { onLeft: () => [], onRight: (job) => (Job.hasId(job) ? [job] : []) })
+    ),
+    raw: body
+  })
+}
+
+/**
+ * The schema of a `/requests` reply, as `fromReply` reads it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RequestList: Schema.Schema<RequestList, unknown> = replySchema({
+  identifier: "RequestList",
+  is: (value): value is RequestList => isJsonObject(value) && Array.isArray(value["requests"]),
+  read: fromReply,
+  body: (list) => list.raw
+})

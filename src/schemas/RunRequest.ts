@@ -1,0 +1,198 @@
+/**
+ * What a submit carries: the job's input and how RunPod is to run it.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { isJsonObject } from "../internal/json.js"
+import { millisBetween } from "../internal/millisBetween.js"
+
+/**
+ * How long RunPod keeps and runs a job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecutionPolicy {
+  /** How long the job may run: 5 seconds to 7 days. RunPod's default: 10 minutes. Numbers are milliseconds. */
+  readonly executionTimeout?: Duration.DurationInput
+  /**
+   * How long the job may exist, from its submit: 10 seconds to 7 days. RunPod's default: 24 hours. At its end the job
+   * is deleted in any state, running included. Numbers are milliseconds.
+   */
+  readonly ttl?: Duration.DurationInput
+  /** Run the job only when no ordinary one waits. RunPod's default: false. */
+  readonly lowPriority?: boolean
+}
+
+/**
+ * Where RunPod's worker stores large results.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface S3Config {
+  readonly accessId: string | Redacted.Redacted
+  readonly accessSecret: string | Redacted.Redacted
+  readonly bucketName: string
+  readonly endpointUrl: string
+  readonly objectPath?: string
+}
+
+/**
+ * The body of `/run` and `/runsync`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunRequest {
+  /**
+   * The job's input: a JSON object with at least one key. RunPod accepts an empty object, strips it, and fails the job
+   * a minute or two later with "job timed out after 1 retries"; it is refused here instead.
+   */
+  readonly input: object
+  /** Where RunPod posts the job when it ends: an absolute http(s) URL. It belongs here; inside `input` it is ignored. */
+  readonly webhook?: string | URL
+  readonly policy?: ExecutionPolicy
+  readonly s3Config?: S3Config
+}
+
+const Secret = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.RedactedFromSelf(Schema.String)), {
+  strict: true,
+  decode: (text) => Redacted.make(text),
+  encode: (secret) => (Redacted.isRedacted(secret) ? Redacted.value(secret) : secret)
+})
+
+const isHttpUrl = (url: string): boolean => {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  return parsed !== undefined && (parsed.protocol === "https:" || parsed.protocol === "http:")
+}
+
+const Webhook = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.instanceOf(URL)), {
+  strict: true,
+  decode: (text) => text,
+  encode: (url) => (typeof url === "string" ? url : url.href)
+}).pipe(
+  Schema.filter((url) => isHttpUrl(String(url)) || "the webhook must be an absolute http or https URL"),
+  Schema.annotations({ identifier: "webhook" })
+)
+
+const Input = Schema.declare(
+  (value): value is object =>
+    isJsonObject(value) && !(value instanceof Date || value instanceof Map || value instanceof Set),
+  { identifier: "input", message: () => "the input must be a JSON object: RunPod hands it to the handler as a dict" }
+).pipe(
+  Schema.filter(
+    (input) =>
+      Object.keys(input).length > 0 ||
+      "the input is empty: RunPod accepts {}, strips it, and fails the job minutes later; send at least one key"
+  )
+)
+
+/**
+ * The schema of a submit's body. Encoding is strict: unknown keys, values out of range and empty inputs are refused.
+ * Source of the ranges: RunPod's documentation of execution policies.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RunRequest = Schema.Struct({
+  input: Input,
+  webhook: Schema.optional(Webhook),
+  policy: Schema.optional(
+    Schema.Struct({
+      executionTimeout: Schema.optional(millisBetween("executionTimeout", "5 seconds", "7 days")),
+      ttl: Schema.optional(millisBetween("ttl", "10 seconds", "7 days")),
+      lowPriority: Schema.optional(Schema.Boolean)
+    })
+  ),
+  s3Config: Schema.optional(
+    Schema.Struct({
+      accessId: Secret,
+      accessSecret: Secret,
+      bucketName: Schema.NonEmptyString,
+      endpointUrl: Schema.NonEmptyString,
+      objectPath: Schema.optional(Schema.String)
+    })
+  )
+})
+
+/**
+ * How long a held request may wait: 1 second to 5 minutes (`wait` in milliseconds on the wire).
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Wait = millisBetween("wait", "1 second", "5 minutes")
+
+const encodeWait = Schema.encodeUnknownEither(Wait)
+
+/**
+ * A held request's `wait` in whole milliseconds, or a sentence that says what is wrong with it.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const waitMillis = (wait: Duration.DurationInput): Either.Either<number, string> =>
+  Either.mapLeft(encodeWait(wait), issueOf)
+
+const encode = Schema.encodeUnknownEither(RunRequest, { onExcessProperty: "error" })
+
+// What was found is left out: it may be a secret.
+const issueOf = (error: ParseResult.ParseError): string => {
+  const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]
+  if (issue === undefined) return "the request is not valid"
+  const message = issue.message.replace(/, actual [\s\S]*$/, "")
+  return issue.path.length === 0 ? message : `${issue.path.join(".")}: ${message}`
+}
+
+/**
+ * The text of a submit's body, or a sentence that says what is wrong with the request.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const toText = (request: RunRequest): Either.Either<string, string> =>
+  Either.mapLeft(encode(request), issueOf).pipe(
+    Either.flatMap((body) =>
+      Either.try({
+        try: () => JSON.stringify(body),
+        catch: (cause) =>
+          `input: it cannot be written as JSON: ${cause instanceof Error ? cause.message : String(cause)}`
+      })
+    ),
+    Either.filterOrLeft(
+      (text) => text.startsWith(`{"input":{"`),
+      () => "input: once written as JSON it is not an object with at least one key"
+    )
+  )
+
+/**
+ * The strings of a request that must never be printed: S3 credentials, and the webhook's URL with whatever token it
+ * carries.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const secretsOf = (request: RunRequest): ReadonlyArray<string> => {
+  const secrets: Array<string> = []
+  for (const secret of [request.s3Config?.accessId, request.s3Config?.accessSecret]) {
+    if (secret !== undefined)
+      secrets.push(Redacted.isRedacted(secret) ? String(Redacted.value(secret)) : String(secret))
+  }
+  if (request.webhook !== undefined) {
+    const text = String(request.webhook)
+    secrets.push(text)
+    if (URL.canParse(text)) {
+      const url = new URL(text)
+      const parts = [url.href, url.username, url.password, url.hash.slice(1), ...url.searchParams.values()]
+      secrets.push(...parts, ...url.pathname.split("/"))
+    }
+  }
+  // Short parts ("v1", "hook") are no secrets, and striking them out would maim every message.
+  return secrets.filter((secret) => secret.length >= 8)
+}

@@ -1,0 +1,79 @@
+/**
+ * Chunks of a job's streamed output, and the reply that carries them.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as Schema from "effect/Schema"
+import { describeJson, isJsonObject, type JsonObject } from "../internal/json.js"
+import { replySchema } from "../internal/reply.js"
+import type { JobStatus } from "./JobStatus.js"
+
+/**
+ * One chunk: what the handler yielded once.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamChunk {
+  /** The yielded value. When the chunk had no `output` key, the whole chunk as it came. */
+  readonly output: unknown
+  /** What some workers report beside a chunk, as it came. */
+  readonly metrics?: unknown
+}
+
+/**
+ * One reply of `/stream`: the chunks since the reply before it, which it removes on RunPod's side.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamReply {
+  /** Missing when RunPod answered with a bare array. */
+  readonly status?: JobStatus
+  readonly chunks: ReadonlyArray<StreamChunk>
+  /** The whole body as it came. */
+  readonly raw: JsonObject | ReadonlyArray<unknown>
+}
+
+const toChunk = (value: unknown): StreamChunk => {
+  if (!isJsonObject(value) || !("output" in value)) return { output: value }
+  return value["metrics"] === undefined
+    ? { output: value["output"] }
+    : { output: value["output"], metrics: value["metrics"] }
+}
+
+/**
+ * Reads a reply of `/stream` in any of its shapes: an object with `status` and `stream`, the same without `stream`,
+ * or a bare array of chunks. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromReply = (body: unknown): Either.Either<StreamReply, string> => {
+  if (Array.isArray(body)) return Either.right({ chunks: body.map(toChunk), raw: body })
+  if (!isJsonObject(body)) return Either.left(`expected stream chunks, got ${describeJson(body)}`)
+  const stream = body["stream"]
+  const status = body["status"]
+  if (stream !== undefined && stream !== null && !Array.isArray(stream)) {
+    return Either.left(`expected an array in "stream", got ${describeJson(stream)}`)
+  }
+  if (typeof status !== "string" && !Array.isArray(stream)) {
+    return Either.left(`expected "status" or "stream", got neither`)
+  }
+  const chunks = Array.isArray(stream) ? stream.map(toChunk) : []
+  return Either.right(typeof status === "string" ? { status, chunks, raw: body } : { chunks, raw: body })
+}
+
+/**
+ * The schema of a `/stream` reply, as `fromReply` reads it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const StreamReply: Schema.Schema<StreamReply, unknown> = replySchema({
+  identifier: "StreamReply",
+  is: (value): value is StreamReply => isJsonObject(value) && Array.isArray(value["chunks"]) && "raw" in value,
+  read: fromReply,
+  body: (reply) => reply.raw
+})

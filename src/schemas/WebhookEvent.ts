@@ -1,0 +1,47 @@
+/**
+ * What RunPod posts to a webhook when a job ends.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as Schema from "effect/Schema"
+import { isJsonObject } from "../internal/json.js"
+import { replySchema } from "../internal/reply.js"
+import * as Job from "./Job.js"
+
+/**
+ * A delivery: the job as `/status` gives it, with the submitted `input` echoed. The echoed `webhook` stays wrapped in
+ * `job.raw`, since its URL can hold a token. Deliveries are not signed, can come twice or never: a hint, not a proof.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WebhookEvent {
+  readonly job: Job.Job
+  /** The job's input, when it was echoed. */
+  readonly input?: unknown
+}
+
+/**
+ * Reads the JSON of a delivery. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromBody = (body: unknown): Either.Either<WebhookEvent, string> =>
+  Either.filterOrLeft(Job.fromSyncReply(body), Job.hasId, () => `expected a job with a string "id", got none`).pipe(
+    Either.map((job) => (job.raw["input"] === undefined ? { job } : { job, input: job.raw["input"] }))
+  )
+
+/**
+ * The schema of a delivery, as `fromBody` reads it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const WebhookEvent: Schema.Schema<WebhookEvent, unknown> = replySchema({
+  identifier: "WebhookEvent",
+  is: (value): value is WebhookEvent => isJsonObject(value) && isJsonObject(value["job"]),
+  read: fromBody,
+  body: (event) => Job.toBody(event.job)
+})
