@@ -220,10 +220,14 @@ export type JobError =
  */
 export const isJobError = (value: unknown): value is JobError => hasProperty(value, TypeId)
 
-const factsOf = (endpointId: string, job: Job.Job) => ({
+const factsOf = (endpointId: string, job: Job.SyncJob, scrub: Scrub) => ({
   endpointId,
-  jobId: job.id,
-  ...defined({ workerId: job.workerId, delayTime: job.delayTime, executionTime: job.executionTime })
+  ...defined({
+    jobId: job.id,
+    workerId: job.workerId === undefined ? undefined : scrub(job.workerId),
+    delayTime: job.delayTime,
+    executionTime: job.executionTime
+  })
 })
 
 /**
@@ -234,10 +238,10 @@ const factsOf = (endpointId: string, job: Job.Job) => ({
  */
 export const fromJob = (
   endpointId: string,
-  job: Job.TerminalJob,
+  job: Job.Ended,
   scrub: Scrub
 ): JobFailedError | JobCancelledError | JobTimedOutError | OutputMissingError | undefined => {
-  const facts = factsOf(endpointId, job)
+  const facts = factsOf(endpointId, job, scrub)
   switch (job.status) {
     case "COMPLETED":
       return job.output === undefined ? new OutputMissingError(facts) : undefined
@@ -251,7 +255,7 @@ export const fromJob = (
         ...facts,
         reason: failure.reason,
         ...defined({
-          workerId: job.workerId ?? failure.workerId,
+          workerId: facts.workerId ?? failure.workerId,
           detail: failure.message,
           errorType: failure.errorType,
           traceback: failure.traceback,
@@ -269,10 +273,9 @@ export const fromJob = (
  * @since 0.1.0
  * @category constructors
  */
-export const fromUndecodable = (
-  endpointId: string,
-  job: Job.TerminalJob,
-  issue: string,
-  scrub: Scrub
-): OutputDecodeError =>
-  new OutputDecodeError({ ...factsOf(endpointId, job), issue: scrub(issue), output: scrubValue(job.output, scrub) })
+export const fromUndecodable = (endpointId: string, job: Job.Ended, issue: string, scrub: Scrub): OutputDecodeError =>
+  new OutputDecodeError({
+    ...factsOf(endpointId, job, scrub),
+    issue: scrub(issue),
+    output: scrubValue(job.output, scrub)
+  })

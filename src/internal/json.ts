@@ -24,6 +24,18 @@ export const defined = <A extends object>(fields: A): { [K in keyof A]?: Exclude
   return out as { [K in keyof A]?: Exclude<A[K], undefined> }
 }
 
+/** A value as JSON, for a message; what kind of value it is where it cannot be written, such as one nested too deeply. */
+export const jsonOf = (value: unknown): string => {
+  try {
+    const text: string | undefined = JSON.stringify(value, (_, entry: unknown) =>
+      typeof entry === "bigint" ? String(entry) : entry
+    )
+    return text ?? describeJson(value)
+  } catch {
+    return describeJson(value)
+  }
+}
+
 /** What kind of JSON value this is, for a message: "an array", "a string", "nothing". */
 export const describeJson = (value: unknown): string => {
   if (value === undefined) return "nothing"

@@ -1,26 +1,49 @@
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { RunPodError } from "../errors/RunPodError.js"
+import { RequestTimeoutError } from "../errors/RunPodError.js"
 import type * as Job from "../schemas/Job.js"
+import { operations, pathOf } from "../schemas/Operation.js"
 import type { RunRequest } from "../schemas/RunRequest.js"
+import type { Service } from "../services/RunPod.js"
+import { monotonicMillis } from "./monotonic.js"
 import type { Scrub } from "./scrub.js"
 
 /** What is done with the end of a submit whose owner was interrupted meanwhile. */
-export type OnOrphan = (end: Exit.Exit<Job.Job, RunPodError>) => Effect.Effect<void>
+export type OnOrphan = (end: Exit.Exit<Job.SyncJob, RunPodError>) => Effect.Effect<void>
+
+/** How a job is submitted. */
+export interface Submission {
+  readonly request: RunRequest
+  /** Submit with `/runsync` and let RunPod hold the answer so many milliseconds; without it, `/run`. */
+  readonly hold?: number | undefined
+  readonly resubmit?: boolean | undefined
+  /** Gets the job as soon as the answer was read, before an interruption can come between. */
+  readonly onAccepted: (job: Job.SyncJob) => void
+  readonly onOrphan: OnOrphan
+}
 
 /**
  * What a `RunPod` service does beyond its operations so that no job is lost: endpoints, handles and waits use it.
  */
 export interface Keeper {
-  /** `run`, but once handed to the transport it is not aborted by an interruption; `onOrphan` gets its end then. */
-  readonly submit: (
+  /**
+   * Submits a job. Once handed to the transport that is not aborted: an interruption waits for its end and gives it to
+   * `onOrphan`.
+   */
+  readonly submit: (endpointId: string, submission: Submission) => Effect.Effect<Job.SyncJob, RunPodError>
+  /** Reads a job with one request, held for `hold` milliseconds when given, over at `deadline` on the monotonic clock. */
+  readonly poll: (
     endpointId: string,
-    request: RunRequest,
-    options: { readonly resubmit?: boolean | undefined; readonly onOrphan: OnOrphan }
+    jobId: string,
+    options: { readonly hold?: number | undefined; readonly deadline: number }
   ) => Effect.Effect<Job.Job, RunPodError>
-  /** Whether a held status request would be sent at once. */
+  /** Whether a held request would be sent at once. */
   readonly hasRoomToHold: (endpointId: string) => Effect.Effect<boolean>
+  /** `cancel`, within `grace` milliseconds from its permit. */
+  readonly cancel: (endpointId: string, jobId: string, grace: number) => Effect.Effect<Job.Job, RunPodError>
   /** Starts work that outlives its caller; closing the layer waits for it. */
   readonly fork: <A>(effect: Effect.Effect<A>) => Effect.Effect<Fiber.RuntimeFiber<A>>
   /** Strikes out the API key. */
@@ -29,30 +52,40 @@ export interface Keeper {
 
 export const KeeperKey: unique symbol = Symbol.for("effect-runpod/Keeper")
 
-/** What the keeper of a foreign service needs of it. */
-interface Runs {
-  readonly run: (
-    endpointId: string,
-    request: RunRequest,
-    options?: { readonly resubmit?: boolean }
-  ) => Effect.Effect<Job.Job, RunPodError>
-  readonly [KeeperKey]?: Keeper
-}
+/** The keeper of a service; for one that is not of our making, a keeper on its plain operations. */
+export const keeperOf = (service: Service): Keeper => service[KeeperKey] ?? plainKeeper(service)
 
-/** The keeper of a service; for one that is not of our making, a keeper without a scope to close. */
-export const keeperOf = (service: Runs): Keeper =>
-  service[KeeperKey] ?? {
-    submit: (endpointId, request, { onOrphan, resubmit }) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(
-          Effect.forkDaemon(service.run(endpointId, request, resubmit === undefined ? {} : { resubmit })),
-          (fiber) =>
-            Effect.onInterrupt(restore(Effect.flatten(fiber.await)), () =>
-              Effect.asVoid(Effect.forkDaemon(Effect.flatMap(fiber.await, onOrphan)))
-            )
-        )
-      ),
-    hasRoomToHold: () => Effect.succeed(true),
-    fork: Effect.forkDaemon,
-    scrub: (text) => text
-  }
+const plainKeeper = (service: Service): Keeper => ({
+  submit: (endpointId, { hold, onAccepted, onOrphan, request, resubmit }) =>
+    Effect.uninterruptibleMask((restore) => {
+      const options = resubmit === undefined ? {} : { resubmit }
+      const submit: Effect.Effect<Job.SyncJob, RunPodError> =
+        hold === undefined
+          ? service.run(endpointId, request, options)
+          : service.runSync(endpointId, request, { ...options, wait: hold })
+      const accepted = Effect.tap(submit, (job) => Effect.sync(() => onAccepted(job)))
+      return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(accepted)), (fiber) =>
+        Effect.onInterrupt(restore(Effect.flatten(fiber.await)), () => Effect.flatMap(fiber.await, onOrphan))
+      )
+    }),
+  poll: (endpointId, jobId, { deadline, hold }) =>
+    Effect.clockWith((clock) => {
+      const left = Duration.millis(Math.max(0, deadline - monotonicMillis(clock)))
+      const operation = hold === undefined ? "status" : "statusSync"
+      const poll =
+        hold === undefined ? service.status(endpointId, jobId) : service.statusSync(endpointId, jobId, { wait: hold })
+      return Effect.timeoutFail(poll, {
+        duration: left,
+        onTimeout: () => {
+          const { method } = operations[operation]
+          const path = pathOf(operation, endpointId, jobId)
+          const where = { operation, method, path, endpointId, jobId }
+          return new RequestTimeoutError({ ...where, sent: "Maybe", phase: "Headers", timeout: left })
+        }
+      })
+    }),
+  hasRoomToHold: () => Effect.succeed(true),
+  cancel: (endpointId, jobId) => service.cancel(endpointId, jobId),
+  fork: (effect) => Effect.forkDaemon(effect),
+  scrub: (text) => text
+})

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 
 interface Place {
-  readonly resume: (effect: Effect.Effect<void>) => void
+  resume: ((effect: Effect.Effect<void>) => void) | undefined
   previous: Place | undefined
   next: Place | undefined
   isHead: boolean
@@ -13,6 +13,9 @@ interface Place {
  * An `Effect.Semaphore` wakes all of its waiters at every release. With this line before it only one fiber ever waits
  * there, and a release costs the same for ten waiters and for ten thousand. Interrupting a waiting fiber takes it out of
  * the line. The state is plain and touched only synchronously.
+ *
+ * `enter` belongs into an uninterruptible region and gets its `restore`: only the waiting itself may be interrupted, for
+ * a fiber can be interrupted between any two steps, and a head that nobody holds would stop the line for ever.
  */
 export class Line {
   private occupied = false
@@ -24,19 +27,25 @@ export class Line {
     return !this.occupied
   }
 
-  readonly enter: Effect.Effect<void> = Effect.suspend(() => {
-    if (!this.occupied) {
-      this.occupied = true
-      return Effect.void
-    }
-    return Effect.async<void>((resume) => {
-      const place: Place = { resume, previous: this.last, next: undefined, isHead: false }
+  enter(restore: (effect: Effect.Effect<void>) => Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (!this.occupied) {
+        this.occupied = true
+        return Effect.void
+      }
+      const place: Place = { resume: undefined, previous: this.last, next: undefined, isHead: false }
       if (this.last === undefined) this.first = place
       else this.last.next = place
       this.last = place
-      return Effect.sync(() => (place.isHead ? this.leave() : this.remove(place)))
+      const turn = Effect.async<void>((resume) => {
+        if (place.isHead) resume(Effect.void)
+        else place.resume = resume
+      })
+      return Effect.onInterrupt(restore(turn), () =>
+        Effect.sync(() => (place.isHead ? this.leave() : this.remove(place)))
+      )
     })
-  })
+  }
 
   leave(): void {
     const place = this.first
@@ -46,7 +55,7 @@ export class Line {
     }
     this.remove(place)
     place.isHead = true
-    place.resume(Effect.void)
+    place.resume?.(Effect.void)
   }
 
   private remove(place: Place): void {

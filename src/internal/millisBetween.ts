@@ -20,9 +20,10 @@ export const millisBetween = (
   }
   return Schema.transformOrFail(
     Schema.Number,
-    Schema.declare(isDurationInput, { identifier: "DurationInput" }).pipe(
-      Schema.filter((input) => check(input) ?? true)
-    ),
+    Schema.declare(isDurationInput, {
+      identifier: "DurationInput",
+      message: () => `${name} must be a duration, such as "30 seconds", or a number of milliseconds`
+    }).pipe(Schema.filter((input) => check(input) ?? true)),
     {
       strict: true,
       decode: (millis) => ParseResult.succeed(Duration.millis(millis)),

@@ -14,7 +14,8 @@ export interface SlidingWindow {
 const smallest = 16
 
 export const make = (limit: number, length: number): SlidingWindow => ({
-  limit,
+  // Admissions are whole: of 2.5 only 2 fit.
+  limit: Math.floor(limit),
   length,
   times: new Float64Array(smallest),
   head: 0,

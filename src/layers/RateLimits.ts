@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import { defined } from "../internal/json.js"
 import type { Operation } from "../schemas/Operation.js"
 
 /**
@@ -118,7 +119,7 @@ export const uniform = (options: { readonly limit: number; readonly window: Dura
  */
 export const make = (operations: { readonly [K in Operation]?: Partial<Limit> }): RateLimits => ({
   operations: forEach((name) => {
-    const limit = check({ ...documented.operations[name], ...operations[name] })
+    const limit: Limit = check({ ...documented.operations[name], ...defined(operations[name] ?? {}) })
     if (!(limit.concurrency >= 1)) throw new RangeError(`concurrency must be at least 1, got ${limit.concurrency}`)
     return limit
   })

@@ -39,6 +39,11 @@ export interface Lane {
    * room. Interruptible while it waits; nothing is taken then.
    */
   readonly acquire: Effect.Effect<Permit>
+  /**
+   * `acquire` for an uninterruptible region, with the `restore` of its `Effect.uninterruptibleMask`: only the waiting is
+   * interruptible. `restore(acquire)` can lose a permit, to an interruption between its last step and the next one.
+   */
+  readonly acquireWith: (restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>) => Effect.Effect<Permit>
   /** Whether `acquire` would return at once. */
   readonly isFree: Effect.Effect<boolean>
   /** When the gate opens, on the monotonic clock in milliseconds; in the past when it is open. */
@@ -120,29 +125,37 @@ export const makeLane = (concurrency: number, windows: ReadonlyArray<SlidingWind
     }
   }
 
+  const acquireWith: Lane["acquireWith"] = (restore) => {
+    // For the head of the line, which alone takes places. The fiber must not yield, and so not be interrupted, between
+    // the taking and the end of the interruptible region.
+    const place = Effect.suspend(() =>
+      inFlight < permits ? semaphore.take(1) : Effect.withMaxOpsBeforeYield(restore(semaphore.take(1)), Infinity)
+    )
+    // With its place in flight taken. Gate and windows move while it sleeps: look again.
+    const admit: Effect.Effect<Permit> = Effect.clockWith((clock) => {
+      const now = monotonicMillis(clock)
+      const at = nextAt(now)
+      if (at > now) return Effect.zipRight(restore(sleepUntil(at)), admit)
+      for (const window of windows) SlidingWindow.admit(window, now)
+      inFlight++
+      return Effect.succeed(permit())
+    })
+    const head = Effect.zipRight(
+      place,
+      Effect.onInterrupt(admit, () => semaphore.release(1))
+    )
+    return Effect.zipRight(
+      line.enter(restore),
+      Effect.ensuring(
+        head,
+        Effect.sync(() => line.leave())
+      )
+    )
+  }
+
   return {
-    acquire: Effect.uninterruptibleMask((restore) => {
-      // For the head of the line, with its place in flight taken. Gate and windows move while it sleeps: look again.
-      const admit: Effect.Effect<Permit> = Effect.clockWith((clock) => {
-        const now = monotonicMillis(clock)
-        const at = nextAt(now)
-        if (at > now) return Effect.zipRight(restore(sleepUntil(at)), admit)
-        for (const window of windows) SlidingWindow.admit(window, now)
-        inFlight++
-        return Effect.succeed(permit())
-      })
-      const head = Effect.zipRight(
-        restore(semaphore.take(1)),
-        Effect.onInterrupt(admit, () => semaphore.release(1))
-      )
-      return Effect.zipRight(
-        restore(line.enter),
-        Effect.ensuring(
-          head,
-          Effect.sync(() => line.leave())
-        )
-      )
-    }),
+    acquire: Effect.uninterruptibleMask(acquireWith),
+    acquireWith,
     isFree: Effect.clockWith((clock) => {
       const now = monotonicMillis(clock)
       return Effect.succeed(line.isEmpty && inFlight < permits && nextAt(now) <= now)

@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
+import { defined } from "../internal/json.js"
 import { maxTimerMillis } from "../internal/monotonic.js"
 import { isThrottled, type RunPodError } from "../errors/RunPodError.js"
 
@@ -88,9 +89,9 @@ export const retryAfter = (error: RunPodError): Duration.Duration | undefined =>
  * @category constructors
  */
 export const make = (options: Options = {}): RetryPolicy => {
-  const { maxAttempts, base, throttleBase, factor, cap, jitter, budget } = { ...defaults, ...options }
+  const { maxAttempts, base, throttleBase, factor, cap, jitter, budget } = { ...defaults, ...defined(options) }
   const exponential = (first: Duration.DurationInput, retries: number): number =>
-    Math.min(Duration.toMillis(first) * factor ** retries, Duration.toMillis(cap))
+    Math.min(Duration.toMillis(first) * factor ** retries, Duration.toMillis(cap), maxTimerMillis)
   const delay = (error: RunPodError, retries: number): Effect.Effect<Duration.Duration> => {
     const asked = retryAfter(error)
     if (asked !== undefined && Duration.toMillis(asked) > 0) {

@@ -78,6 +78,10 @@ export interface Request {
   readonly resubmit?: boolean | undefined
   /** Runs before the operation is sent again after an answer that was lost. */
   readonly onGap?: ((error: RunPodError) => Effect.Effect<void>) | undefined
+  /** One attempt only: the caller has a way of its own to go on. */
+  readonly once?: boolean | undefined
+  /** How long the operation may take in all, in milliseconds, counted from its first permit. */
+  readonly grace?: number | undefined
 }
 
 /**
@@ -88,8 +92,8 @@ export interface Request {
  */
 export interface Call<A> extends Request {
   /**
-   * Once handed to the transport the attempt is not aborted: interrupting the caller leaves it running in the background,
-   * and this gets its end.
+   * Once handed to the transport the attempt is not aborted: it goes on in the background when the caller is interrupted,
+   * and this gets its end. The interruption waits for both.
    */
   readonly onOrphan?: ((end: Exit.Exit<A, RunPodError>) => Effect.Effect<void>) | undefined
   /** Reads the parsed JSON of a 2xx answer. */
@@ -331,31 +335,37 @@ const admitDoubt = (call: Request, error: RunPodError, doubt: RunPodError | unde
   }
 }
 
+/** How far an operation has come. Plain state of one execution, touched only by its fiber. */
+interface Progress {
+  /** The number of the current attempt. */
+  attempt: number
+  /** When its caller gives up on it, on the monotonic clock. */
+  deadline: number
+}
+
 const withRetry = <A>(
   call: Call<A>,
   policy: RetryPolicy,
   budget: Budget,
-  attempt: (number: number) => Effect.Effect<A, RunPodError>
+  progress: Progress,
+  once: Effect.Effect<A, RunPodError>
 ): Effect.Effect<A, RunPodError> =>
   Effect.suspend(() => {
-    let number = 1
     let spent = 0
     let doubt: RunPodError | undefined
     const repay = Effect.sync(() => {
       budget.tokens = Math.min(budget.size, budget.tokens + Math.max(spent, 1))
     })
-    const once = Effect.suspend(() => attempt(number))
-
     const retrying = Effect.zipWith(
       Schedule.driver(policy.schedule),
       Schedule.driver(policy.whilePaused ?? Schedule.stop),
       (ordinary, paused) => {
         const next = (error: RunPodError): Effect.Effect<A, RunPodError> =>
-          Effect.flatMap(Effect.zip(FiberRef.get(currentDeadline), Effect.clock), ([deadline, clock]) => {
+          Effect.clockWith((clock) => {
             if (!provesNoEffect(error)) doubt = error
             const failed = Effect.fail(admitDoubt(call, error, doubt))
             const cost = costOf(error)
-            const left = deadline - monotonicMillis(clock)
+            const left = progress.deadline - monotonicMillis(clock)
             const asked = retryAfter(error)
             if (!mayRepeat(call, error, policy) || budget.tokens < cost) return failed
             if (asked !== undefined && Duration.toMillis(asked) >= left) return failed
@@ -370,7 +380,7 @@ const withRetry = <A>(
                   return failed
                 },
                 onSuccess: () => {
-                  number++
+                  progress.attempt++
                   const gap = provesNoEffect(error) ? undefined : call.onGap?.(error)
                   return Metrics.countRetry(call.operation).pipe(
                     Effect.zipRight(gap ?? Effect.void),
@@ -386,7 +396,7 @@ const withRetry = <A>(
 
     return once.pipe(
       Effect.catchAll((error) =>
-        mayRepeat(call, error, policy)
+        call.once !== true && mayRepeat(call, error, policy)
           ? Effect.flatMap(retrying, (next) => next(error))
           : Effect.fail(admitDoubt(call, error, undefined))
       ),
@@ -481,21 +491,23 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       )
     }
 
-    const attempt = <A>(call: Call<A>, base: Context, number: number, scrub: Scrub, span: Tracer.Span) =>
+    const attempt = <A>(call: Call<A>, base: Context, progress: Progress, scrub: Scrub, span: Tracer.Span) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
-          const where = { ...base, attempt: number }
-          const deadline = yield* FiberRef.get(currentDeadline)
-          const left = deadline - timer.now()
+          const where = { ...base, attempt: progress.attempt }
+          const left = progress.deadline - timer.now()
           const lane = limiter.lane(call.endpointId, call.operation)
           const permit = yield* restore(left === Infinity ? lane.acquire : permitWithin(lane, where, left))
+          if (call.grace !== undefined && progress.attempt === 1) {
+            progress.deadline = Math.min(progress.deadline, timer.now() + call.grace)
+          }
           yield* Metrics.countRequest(call.operation)
-          span.attribute("runpod.attempt", number)
+          span.attribute("runpod.attempt", progress.attempt)
           const request = requestOf(call, where)
           const started = yield* start({
             send: (onBytes) => send(client, request, onBytes),
             where,
-            patience: Math.max(0, Math.min(patienceOf(call), deadline - timer.now())),
+            patience: Math.max(0, Math.min(patienceOf(call), progress.deadline - timer.now())),
             timer,
             scrub,
             release: permit.release
@@ -521,6 +533,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
                   Effect.exit,
                   Effect.flatMap(orphan),
                   background.fork,
+                  Effect.flatMap(Fiber.await),
                   Effect.asVoid
                 )
           )
@@ -528,29 +541,37 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       )
 
     const execute = <A>(call: Call<A>): Effect.Effect<A, RunPodError> =>
-      Effect.suspend(() => {
+      Effect.flatMap(FiberRef.get(currentDeadline), (deadline) => {
         const where: Context = {
           operation: call.operation,
           method: operations[call.operation].method,
           path: pathOf(call.operation, call.endpointId, call.jobId),
           endpointId: call.endpointId,
-          jobId: call.jobId
+          ...(call.jobId === undefined ? {} : { jobId: call.jobId })
         }
         const refusal = refuse(where)
         if (refusal !== undefined) return Effect.fail(refusal)
         const secrets = call.secrets ?? []
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([apiKey, ...secrets])
+        const progress: Progress = { attempt: 1, deadline }
         return Effect.useSpan(
           `RunPod.${call.operation}`,
           {
             kind: "client",
             captureStackTrace: false,
-            attributes:
-              call.jobId === undefined
-                ? { "runpod.endpoint_id": call.endpointId }
-                : { "runpod.endpoint_id": call.endpointId, "runpod.job_id": call.jobId }
+            attributes: {
+              "runpod.endpoint_id": call.endpointId,
+              ...(call.jobId === undefined ? {} : { "runpod.job_id": call.jobId })
+            }
           },
-          (span) => withRetry(call, policy, budget, (number) => attempt(call, where, number, scrub, span))
+          (span) =>
+            withRetry(
+              call,
+              policy,
+              budget,
+              progress,
+              Effect.suspend(() => attempt(call, where, progress, scrub, span))
+            )
         )
       })
 

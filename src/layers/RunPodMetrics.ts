@@ -110,7 +110,7 @@ const jobsByStatus = kept((status: string) => Metric.tagged(jobs, "status", stat
  * @since 0.1.0
  * @category recording
  */
-export const recordEnd = (job: Job.TerminalJob, waitedMillis: number): Effect.Effect<void> =>
+export const recordEnd = (job: Job.Ended, waitedMillis: number): Effect.Effect<void> =>
   Effect.all(
     [
       Metric.increment(jobsByStatus(job.status)),

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { defined, isJsonObject, textOf } from "../internal/json.js"
+import { defined, isJsonObject, jsonOf, textOf } from "../internal/json.js"
 import * as Job from "./Job.js"
 
 /**
@@ -24,8 +24,8 @@ export interface ErrorBody {
 const messageOf = (value: unknown): string | undefined => {
   const text = textOf(value)
   if (text !== undefined) return text
-  if (isJsonObject(value)) return textOf(value["message"]) ?? textOf(value["detail"]) ?? JSON.stringify(value)
-  if (Array.isArray(value) && value.length > 0) return JSON.stringify(value)
+  if (isJsonObject(value)) return textOf(value["message"]) ?? textOf(value["detail"]) ?? jsonOf(value)
+  if (Array.isArray(value) && value.length > 0) return jsonOf(value)
   return undefined
 }
 

@@ -55,6 +55,16 @@ export interface Job extends SyncJob {
 }
 
 /**
+ * A job that has ended, its id known or not.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ended extends SyncJob {
+  readonly status: Terminal
+}
+
+/**
  * A job that has ended.
  *
  * @since 0.1.0
@@ -70,7 +80,10 @@ export interface TerminalJob extends Job {
  * @since 0.1.0
  * @category guards
  */
-export const isTerminal = (job: Job): job is TerminalJob => isTerminalStatus(job.status)
+export const isTerminal: {
+  (job: Job): job is TerminalJob
+  (job: SyncJob): job is Ended
+} = (job: SyncJob): job is TerminalJob => isTerminalStatus(job.status)
 
 /**
  * Whether the job's id is known.
@@ -86,7 +99,8 @@ const redactEchoes = (body: JsonObject): JsonObject => {
   if (!secretKeys.some((key) => body[key] !== undefined)) return body
   const copy: Record<string, unknown> = { ...body }
   for (const key of secretKeys) {
-    if (copy[key] !== undefined && copy[key] !== null) copy[key] = Redacted.make(copy[key])
+    const echo = copy[key]
+    if (echo !== undefined && echo !== null && !Redacted.isRedacted(echo)) copy[key] = Redacted.make(echo)
   }
   return copy
 }
@@ -162,7 +176,7 @@ export const fromSubmitReply = (body: unknown): Either.Either<Job, string> => {
     return Either.left(`expected a job with a string "id", got ${describeJson(body)}`)
   }
   const status = textOf(body["status"])
-  if (status === undefined && body["error"] !== undefined) {
+  if (status === undefined && body["error"] !== undefined && body["error"] !== null) {
     return Either.left(`expected a job, got an "error" beside the id "${id}" and no status`)
   }
   return Either.right(withId(make(body, status ?? "IN_QUEUE"), id))

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { defined, isJsonObject, type JsonObject, textOf } from "../internal/json.js"
+import { defined, isJsonObject, type JsonObject, jsonOf, textOf } from "../internal/json.js"
 
 /**
  * Who ended the job: RunPod because it ran longer than its `executionTimeout`, RunPod because its workers went away
@@ -65,6 +65,9 @@ const parseObject = (text: string): JsonObject | undefined => {
   }
 }
 
+const handlerPrefix = "handler: "
+const tracePrefix = "\ntraceback:"
+
 const fromText = (raw: string): JobFailure => {
   const text = raw.trim()
   if (text === "") return { reason: "Handler", raw }
@@ -75,9 +78,11 @@ const fromText = (raw: string): JobFailure => {
     const failure = fromObject(object, raw)
     return failure.message === undefined ? { ...failure, message: text } : failure
   }
-  const handler = text.match(/^handler: ([\s\S]*?)\s*\ntraceback: ?([\s\S]*)$/)
-  if (handler !== null) {
-    return { reason: "Handler", ...defined({ message: textOf(handler[1]), traceback: textOf(handler[2]) }), raw }
+  const trace = text.startsWith(handlerPrefix) ? text.indexOf(tracePrefix) : -1
+  if (trace >= 0) {
+    const message = textOf(text.slice(handlerPrefix.length, trace).trim())
+    const traceback = textOf(text.slice(trace + tracePrefix.length).trim())
+    return { reason: "Handler", ...defined({ message, traceback }), raw }
   }
   return { reason: "Handler", message: text, raw }
 }
@@ -93,8 +98,8 @@ export const fromError = (error: unknown): JobFailure => {
   if (typeof error === "string") return fromText(error)
   if (isJsonObject(error)) {
     const failure = fromObject(error, error)
-    return failure.message === undefined ? { ...failure, message: JSON.stringify(error) } : failure
+    return failure.message === undefined ? { ...failure, message: jsonOf(error) } : failure
   }
   if (error === undefined || error === null) return { reason: "Handler", raw: error }
-  return { reason: "Handler", message: JSON.stringify(error), raw: error }
+  return { reason: "Handler", message: jsonOf(error), raw: error }
 }

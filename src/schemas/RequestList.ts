@@ -28,10 +28,11 @@ export interface RequestList {
  * @category decoding
  */
 export const fromReply = (body: unknown): Either.Either<RequestList, string> => {
-  const requests = isJsonObject(body) && "requests" in body ? body["requests"] : undefined
+  if (!isJsonObject(body)) return Either.left(`expected an object with "requests", got ${describeJson(body)}`)
+  const requests = body["requests"]
   if (requests === null) return Either.right({ requests: [], raw: body })
   if (!Array.isArray(requests)) {
-    return Either.left(`expected an array or null in "requests", got ${describeJson(requests ?? body)}`)
+    return Either.left(`expected an array or null in "requests", got ${describeJson(requests)} there`)
   }
   return Either.right({
     requests: requests.flatMap((entry) =>

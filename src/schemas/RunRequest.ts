@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { isJsonObject } from "../internal/json.js"
 import { millisBetween } from "../internal/millisBetween.js"
+import { makeScrub } from "../internal/scrub.js"
 
 /**
  * How long RunPod keeps and runs a job.
@@ -67,10 +68,8 @@ const Secret = Schema.transform(Schema.String, Schema.Union(Schema.String, Schem
   encode: (secret) => (Redacted.isRedacted(secret) ? Redacted.value(secret) : secret)
 })
 
-const isHttpUrl = (url: string): boolean => {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined
-  return parsed !== undefined && (parsed.protocol === "https:" || parsed.protocol === "http:")
-}
+// `URL` forgives spaces around a URL and missing slashes; who posts to it may not.
+const isHttpUrl = (url: string): boolean => /^https?:\/\/\S+$/i.test(url) && URL.canParse(url)
 
 const Webhook = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.instanceOf(URL)), {
   strict: true,
@@ -83,12 +82,14 @@ const Webhook = Schema.transform(Schema.String, Schema.Union(Schema.String, Sche
 
 const Input = Schema.declare(
   (value): value is object =>
-    isJsonObject(value) && !(value instanceof Date || value instanceof Map || value instanceof Set),
+    isJsonObject(value) &&
+    !(value instanceof Date || value instanceof Map || value instanceof Set || ArrayBuffer.isView(value)),
   { identifier: "input", message: () => "the input must be a JSON object: RunPod hands it to the handler as a dict" }
 ).pipe(
   Schema.filter(
     (input) =>
       Object.keys(input).length > 0 ||
+      "toJSON" in input ||
       "the input is empty: RunPod accepts {}, strips it, and fails the job minutes later; send at least one key"
   )
 )
@@ -108,7 +109,7 @@ export const RunRequest = Schema.Struct({
       executionTimeout: Schema.optional(millisBetween("executionTimeout", "5 seconds", "7 days")),
       ttl: Schema.optional(millisBetween("ttl", "10 seconds", "7 days")),
       lowPriority: Schema.optional(Schema.Boolean)
-    })
+    }).annotations({ title: "an object with executionTimeout, ttl or lowPriority" })
   ),
   s3Config: Schema.optional(
     Schema.Struct({
@@ -117,9 +118,9 @@ export const RunRequest = Schema.Struct({
       bucketName: Schema.NonEmptyString,
       endpointUrl: Schema.NonEmptyString,
       objectPath: Schema.optional(Schema.String)
-    })
+    }).annotations({ title: "an object with accessId, accessSecret, bucketName and endpointUrl" })
   )
-})
+}).annotations({ title: "an object with an input" })
 
 /**
  * How long a held request may wait: 1 second to 5 minutes (`wait` in milliseconds on the wire).
@@ -161,8 +162,10 @@ export const toText = (request: RunRequest): Either.Either<string, string> =>
     Either.flatMap((body) =>
       Either.try({
         try: () => JSON.stringify(body),
-        catch: (cause) =>
-          `input: it cannot be written as JSON: ${cause instanceof Error ? cause.message : String(cause)}`
+        catch: (cause) => {
+          const why = cause instanceof Error ? cause.message : String(cause)
+          return `input: it cannot be written as JSON: ${makeScrub(secretsOf(request))(why)}`
+        }
       })
     ),
     Either.filterOrLeft(

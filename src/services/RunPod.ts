@@ -19,6 +19,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { BadRequestError, PayloadTooLargeError, type RunPodError } from "../errors/RunPodError.js"
+import { warnOfGap } from "../internal/warnOfGap.js"
 import { within } from "../internal/deadline.js"
 import { defined } from "../internal/json.js"
 import { type Keeper, KeeperKey } from "../internal/keeper.js"
@@ -196,11 +197,6 @@ const readBody = (operation: "run" | "runSync", endpointId: string, request: Run
 
 // --- streams ------------------------------------------------------------------------------------------------------
 
-const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>
-  Effect.logWarning("An answer of the stream was lost, and chunks may be lost with it").pipe(
-    Effect.annotateLogs({ endpointId, jobId, error: error._tag })
-  )
-
 /** How long to wait before the next read: RunPod holds an empty stream itself, other servers may answer at once. */
 const pauseAfter = (took: number, hadChunks: boolean, pause: number): number => {
   if (hadChunks) return Math.max(0, 100 - took)
@@ -209,6 +205,8 @@ const pauseAfter = (took: number, hadChunks: boolean, pause: number): number => 
 
 // --- the service --------------------------------------------------------------------------------------------------
 
+type Choices = Pick<RunPodHttpClient.Request, "wait" | "once" | "grace" | "onGap">
+
 const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
   /** An operation on an endpoint, or on one of its jobs. */
   const call = <A>(
@@ -216,15 +214,17 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
     endpointId: string,
     jobId: string | undefined,
     read: Reader<A>,
-    wait?: number
+    choices?: Choices
   ): Effect.Effect<A, RunPodError> =>
     Effect.suspend(() => {
       const problem = checkIds(operation, endpointId, jobId)
-      return problem === undefined ? client.execute({ operation, endpointId, jobId, read, wait }) : Effect.fail(problem)
+      return problem === undefined
+        ? client.execute({ operation, endpointId, jobId, read, ...choices })
+        : Effect.fail(problem)
     })
 
-  const job = (operation: Operation, endpointId: string, jobId: string, wait?: number) =>
-    call(operation, endpointId, jobId, (body) => Job.fromReply(body, jobId), wait)
+  const job = (operation: Operation, endpointId: string, jobId: string, choices?: Choices) =>
+    call(operation, endpointId, jobId, (body) => Job.fromReply(body, jobId), choices)
 
   const submit = <A extends Job.SyncJob>(
     operation: "run" | "runSync",
@@ -254,21 +254,15 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
     })
 
   const statusSync: Service["statusSync"] = (endpointId, jobId, options) =>
-    Effect.flatMap(readWait("statusSync", options), (wait) => job("statusSync", endpointId, jobId, wait))
+    Effect.flatMap(readWait("statusSync", options), (wait) => job("statusSync", endpointId, jobId, { wait }))
 
   const status: Service["status"] = (endpointId, jobId) => job("status", endpointId, jobId)
 
-  const readChunks = (endpointId: string, jobId: string, wait: number | undefined, onGap: StreamOptions["onGap"]) =>
-    Effect.suspend(() => {
-      const problem = checkIds("stream", endpointId, jobId)
-      return problem === undefined
-        ? client.execute({ operation: "stream", endpointId, jobId, wait, onGap, read: StreamChunk.fromReply })
-        : Effect.fail(problem)
-    })
-
   const stream: Service["stream"] = (endpointId, jobId, options) => {
     const onGap = options?.onGap ?? ((error) => warnOfGap(endpointId, jobId, error))
-    const read = Effect.flatMap(readWait("stream", options), (wait) => readChunks(endpointId, jobId, wait, onGap))
+    const read = Effect.flatMap(readWait("stream", options), (wait) =>
+      call("stream", endpointId, jobId, StreamChunk.fromReply, { wait, onGap })
+    )
     // A bare array says nothing of the job: ask for it once no more chunks come.
     const hasEnded = (reply: StreamChunk.StreamReply): Effect.Effect<boolean, RunPodError> =>
       reply.status === undefined && reply.chunks.length === 0
@@ -301,9 +295,32 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
     requests: (endpointId) =>
       Effect.map(call("requests", endpointId, undefined, RequestList.fromReply), (list) => list.requests),
     [KeeperKey]: {
-      submit: (endpointId, request, { onOrphan, resubmit }) =>
-        submit("run", endpointId, request, defined({ resubmit }), Job.fromSubmitReply, onOrphan),
+      submit: (endpointId, { hold, onAccepted, onOrphan, request, resubmit }) => {
+        const noting =
+          <A extends Job.SyncJob>(read: Reader<A>): Reader<A> =>
+          (body) =>
+            Either.map(read(body), (job) => {
+              onAccepted(job)
+              return job
+            })
+        return hold === undefined
+          ? submit("run", endpointId, request, defined({ resubmit }), noting(Job.fromSubmitReply), onOrphan)
+          : submit(
+              "runSync",
+              endpointId,
+              request,
+              { ...defined({ resubmit }), wait: hold },
+              noting(Job.fromSyncReply),
+              onOrphan
+            )
+      },
+      poll: (endpointId, jobId, { deadline, hold }) =>
+        within(
+          job(hold === undefined ? "status" : "statusSync", endpointId, jobId, { wait: hold, once: true }),
+          deadline
+        ),
       hasRoomToHold: (endpointId) => client.hasRoom(endpointId, "statusSync"),
+      cancel: (endpointId, jobId, grace) => job("cancel", endpointId, jobId, { grace }),
       fork: client.background.fork,
       scrub: client.scrub
     }

@@ -1,0 +1,261 @@
+// @ts-check
+import { builtinModules } from "node:module"
+import { dirname, relative, resolve } from "node:path"
+import js from "@eslint/js"
+import tseslint from "typescript-eslint"
+import { nodeOnly, root } from "./scripts/layout.mjs"
+
+const nodeOnlyFiles = [...nodeOnly.map((module) => `src/${module}.ts`), "src/cli/**/*.ts"]
+
+/**
+ * What the modules of a folder of `src` may import: anything, or only types, from which folders. The files that lie in
+ * `src` itself are the folder "".
+ *
+ * @type {Readonly<Record<string, { readonly may: ReadonlyArray<string>, readonly types?: ReadonlyArray<string> }>>}
+ */
+const directions = {
+  internal: { may: ["internal", "schemas", "errors", "layers"], types: ["services"] },
+  schemas: { may: ["internal", "schemas"] },
+  errors: { may: ["internal", "schemas", "errors"] },
+  layers: { may: ["internal", "schemas", "errors", "layers"] },
+  "layers/NodeRunPod": { may: ["internal", "schemas", "errors", "layers", "services"] },
+  services: { may: ["internal", "schemas", "errors", "layers", "services"] },
+  emulator: { may: ["internal", "schemas", "errors", "layers", "services", "emulator"] },
+  index: { may: ["schemas", "errors", "layers", "services"] },
+  Node: { may: ["schemas", "errors", "layers", "services", "emulator"] },
+  cli: { may: ["", "internal", "schemas", "errors", "layers", "services", "emulator", "cli"] }
+}
+
+/**
+ * The direction of imports: schemas ← errors ← layers ← services ← emulator, and Node only behind its own entry points.
+ *
+ * @type {import("eslint").Rule.RuleModule}
+ */
+const importDirection = {
+  meta: {
+    type: "problem",
+    schema: [],
+    messages: {
+      direction: "src/{{ from }} may not import {{ to }}: imports go schemas ← errors ← layers ← services ← emulator.",
+      typesOnly: "src/{{ from }} may import only types from {{ to }}.",
+      node: "{{ to }} is Node-only: import it in {{ files }} only.",
+      outside: "{{ to }} lies outside of src."
+    }
+  },
+  create(context) {
+    const src = resolve(root, "src")
+    const from = relative(src, context.filename).replaceAll("\\", "/").replace(/\.ts$/, "")
+    const folder = from.includes("/") ? from.slice(0, from.indexOf("/")) : from
+    const direction = directions[from] ?? directions[folder]
+    const mayUseNode = nodeOnly.includes(from) || folder === "cli"
+
+    /**
+     * @param {import("estree").Node} node
+     * @param {unknown} specifier
+     * @param {boolean} onlyTypes
+     */
+    const check = (node, specifier, onlyTypes) => {
+      if (typeof specifier !== "string") return
+      if (!specifier.startsWith(".")) {
+        const isNode =
+          specifier.startsWith("node:") ||
+          builtinModules.includes(specifier) ||
+          /^(?:undici|@effect\/platform-node(?:-shared)?)(?:\/|$)/.test(specifier)
+        if (isNode && !mayUseNode) {
+          context.report({ node, messageId: "node", data: { to: specifier, files: nodeOnlyFiles.join(", ") } })
+        }
+        return
+      }
+      const to = relative(src, resolve(dirname(context.filename), specifier))
+        .replaceAll("\\", "/")
+        .replace(/\.js$/, "")
+      if (to.startsWith("..")) {
+        context.report({ node, messageId: "outside", data: { to: specifier } })
+        return
+      }
+      if (nodeOnly.includes(to) && !mayUseNode) {
+        context.report({ node, messageId: "node", data: { to, files: nodeOnlyFiles.join(", ") } })
+        return
+      }
+      const target = to.includes("/") ? to.slice(0, to.indexOf("/")) : ""
+      if (direction === undefined || direction.may.includes(target)) return
+      if (!direction.types?.includes(target)) {
+        context.report({ node, messageId: "direction", data: { from, to } })
+      } else if (!onlyTypes) {
+        context.report({ node, messageId: "typesOnly", data: { from, to } })
+      }
+    }
+
+    /** @param {any} node */
+    const checkDeclaration = (node) => {
+      const names = node.specifiers ?? []
+      const onlyTypes =
+        node.importKind === "type" ||
+        node.exportKind === "type" ||
+        (names.length > 0 &&
+          names.every((/** @type {any} */ name) => name.importKind === "type" || name.exportKind === "type"))
+      check(node, node.source?.value, onlyTypes)
+    }
+
+    return {
+      ImportDeclaration: checkDeclaration,
+      ExportNamedDeclaration: checkDeclaration,
+      ExportAllDeclaration: checkDeclaration,
+      ImportExpression: (/** @type {any} */ node) => check(node, node.source.value, false),
+      TSImportType: (/** @type {any} */ node) => check(node, node.source?.value ?? node.argument?.literal?.value, true)
+    }
+  }
+}
+
+/**
+ * An effect, stream or layer that is a statement of its own never runs. Fibers and exits (which have a
+ * `_tag`) are effects too, but come from something that has run.
+ *
+ * @type {import("eslint").Rule.RuleModule}
+ */
+const noFloatingEffect = {
+  meta: {
+    type: "problem",
+    schema: [],
+    messages: { floating: "This is never run: yield* it, return it, or pipe it into something that is." }
+  },
+  create(context) {
+    const { getTypeAtLocation } = context.sourceCode.parserServices
+    return {
+      "ExpressionStatement > CallExpression, ExpressionStatement > ChainExpression > CallExpression": (
+        /** @type {any} */ node
+      ) => {
+        /** @type {import("typescript").Type} */
+        const type = getTypeAtLocation(node).getNonNullableType()
+        const ids = type.getProperties().map((property) => /^__@(\w+?)TypeId@/.exec(String(property.escapedName))?.[1])
+        const floats = ids.includes("Effect") || ids.includes("Stream") || ids.includes("Layer")
+        if (floats && !ids.includes("Fiber") && type.getProperty("_tag") === undefined) {
+          context.report({ node, messageId: "floating" })
+        }
+      }
+    }
+  }
+}
+
+/** @param {ReadonlyArray<string>} names @param {string} message */
+const forbidden = (names, message) => names.map((name) => ({ name, message }))
+
+const forbiddenEverywhere = [
+  ...forbidden(
+    ["setTimeout", "setInterval", "setImmediate", "clearTimeout", "clearInterval", "performance"],
+    "Use Effect's Clock, so that TestClock drives it."
+  ),
+  ...forbidden(["process"], "Use Config; the process belongs to the program."),
+  ...forbidden(["fetch", "XMLHttpRequest", "WebSocket"], "Use HttpClient.")
+]
+
+const forbiddenOffNode = forbidden(
+  ["Buffer", "global", "require", "window", "document", "localStorage"],
+  "Not on every platform."
+)
+
+export default tseslint.config(
+  { ignores: ["dist/", "coverage/", "test/fixtures/"] },
+  {
+    linterOptions: { reportUnusedDisableDirectives: "error" },
+    plugins: {
+      project: { rules: { "import-direction": importDirection, "no-floating-effect": noFloatingEffect } }
+    }
+  },
+  js.configs.recommended,
+  {
+    files: ["**/*.js", "**/*.mjs"],
+    // tsc knows the globals of scripts.
+    rules: { "no-undef": "off" }
+  },
+  {
+    files: ["**/*.ts"],
+    extends: [tseslint.configs.base, tseslint.configs.eslintRecommended],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      eqeqeq: "error",
+      "no-unused-vars": "off",
+      "project/no-floating-effect": "error",
+      "@typescript-eslint/ban-ts-comment": ["error", { "ts-expect-error": "allow-with-description" }],
+      "@typescript-eslint/await-thenable": "error",
+      "@typescript-eslint/consistent-type-imports": [
+        "error",
+        { fixStyle: "inline-type-imports", disallowTypeAnnotations: false }
+      ],
+      "@typescript-eslint/no-deprecated": "error",
+      "@typescript-eslint/no-explicit-any": "error",
+      "@typescript-eslint/no-floating-promises": "error",
+      "@typescript-eslint/no-import-type-side-effects": "error",
+      "@typescript-eslint/no-misused-promises": "error",
+      "@typescript-eslint/no-non-null-assertion": "error",
+      "@typescript-eslint/no-unnecessary-type-assertion": "error",
+      "@typescript-eslint/no-unused-vars": [
+        "error",
+        {
+          args: "all",
+          argsIgnorePattern: "^_",
+          varsIgnorePattern: "^_",
+          caughtErrorsIgnorePattern: "^_",
+          destructuredArrayIgnorePattern: "^_",
+          ignoreRestSiblings: true
+        }
+      ],
+      "@typescript-eslint/switch-exhaustiveness-check": ["error", { considerDefaultExhaustiveForUnions: true }]
+    }
+  },
+  {
+    files: ["src/**/*.ts"],
+    rules: {
+      "project/import-direction": "error",
+      "no-console": "error",
+      "no-restricted-globals": ["error", ...forbiddenEverywhere, ...forbiddenOffNode],
+      "no-restricted-imports": [
+        "error",
+        {
+          paths: [
+            ...["effect", "@effect/platform", "@effect/platform-node"].map((name) => ({
+              name,
+              message: `Import the module, not the barrel: ${name}/…`
+            })),
+            { name: "undici", message: "Use @effect/platform-node/Undici." }
+          ],
+          patterns: [
+            { group: ["effect-runpod", "effect-runpod/*"], message: "Import the module by its path." },
+            { group: ["effect/Test*", "@effect/vitest"], message: "Only for tests." }
+          ]
+        }
+      ],
+      "no-restricted-syntax": [
+        "error",
+        { selector: "ExportDefaultDeclaration", message: "No default exports." },
+        { selector: "ExportSpecifier[exported.name='default']", message: "No default exports." },
+        { selector: "MemberExpression[object.name='Date'][property.name='now']", message: "Use Effect's Clock." },
+        { selector: "NewExpression[callee.name='Date'][arguments.length=0]", message: "Use Effect's Clock." },
+        { selector: "MemberExpression[object.name='Math'][property.name='random']", message: "Use Effect's Random." },
+        {
+          selector:
+            "MemberExpression[object.name='globalThis'][property.name=/^(?:setTimeout|setInterval|setImmediate|process|console|performance|fetch|Buffer)$/]",
+          message: "Not around the rules either."
+        },
+        {
+          selector: "CallExpression[callee.object.name='Effect'][callee.property.name='Service']",
+          message: "A library has tags and layers: Context.Tag."
+        }
+      ],
+      "@typescript-eslint/no-unsafe-argument": "error",
+      "@typescript-eslint/no-unsafe-assignment": "error",
+      "@typescript-eslint/no-unsafe-call": "error",
+      "@typescript-eslint/no-unsafe-member-access": "error",
+      "@typescript-eslint/no-unsafe-return": "error"
+    }
+  },
+  {
+    files: nodeOnlyFiles,
+    rules: { "no-restricted-globals": ["error", ...forbiddenEverywhere] }
+  },
+  {
+    files: ["test/**/*.ts", "bench/**/*.ts"],
+    // A test that asserts too much fails with a TypeError, as it should.
+    rules: { "@typescript-eslint/no-non-null-assertion": "off" }
+  }
+)

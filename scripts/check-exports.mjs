@@ -1,0 +1,97 @@
+// @ts-check
+/**
+ * Checks that the barrels, the public modules and `exports` in package.json agree. `--fix` writes `exports`.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import ts from "typescript"
+import { manifest, nodeOnly, publicModules, report, root } from "./layout.mjs"
+
+/** @type {Array<string>} */
+const problems = []
+
+/**
+ * The modules that a barrel exports as namespaces, as paths in `src` without an extension.
+ *
+ * @param {string} file
+ */
+const namespaces = (file) => {
+  const path = `${root}src/${file}`
+  if (!existsSync(path)) {
+    problems.push(`src/${file} does not exist`)
+    return []
+  }
+  const source = ts.createSourceFile(file, readFileSync(path, "utf8"), ts.ScriptTarget.Latest)
+  /** @type {Array<string>} */
+  const modules = []
+  for (const statement of source.statements) {
+    const at = `src/${file}:${source.getLineAndCharacterOfPosition(statement.getStart(source)).line + 1}`
+    const name =
+      ts.isExportDeclaration(statement) && statement.exportClause && ts.isNamespaceExport(statement.exportClause)
+        ? statement.exportClause.name.text
+        : undefined
+    const from =
+      ts.isExportDeclaration(statement) && statement.moduleSpecifier && ts.isStringLiteral(statement.moduleSpecifier)
+        ? statement.moduleSpecifier.text
+        : undefined
+    const module = from === undefined ? undefined : /^\.\/(\w+\/(\w+))\.js$/.exec(from)
+    if (name === undefined || !module?.[1]) {
+      problems.push(`${at} is not of the form \`export * as X from "./folder/X.js"\``)
+      continue
+    }
+    if (module[2] !== name) problems.push(`${at} exports ${module[2]}.js under another name, ${name}`)
+    if (!existsSync(`${root}src/${module[1]}.ts`)) problems.push(`${at} exports ${module[1]}.ts, which does not exist`)
+    if (modules.includes(module[1])) problems.push(`${at} exports ${name} twice`)
+    modules.push(module[1])
+  }
+  return modules
+}
+
+const barrel = namespaces("index.ts")
+const node = namespaces("Node.ts")
+
+for (const module of barrel) {
+  if (nodeOnly.includes(module)) problems.push(`src/index.ts exports ${module}.ts, which is Node-only`)
+}
+for (const module of publicModules()) {
+  // The emulator is one entry, ./Emulator, and a module of its own beside the barrel.
+  if (module.startsWith("emulator/") && !nodeOnly.includes(module)) continue
+  if (!barrel.includes(module) && !node.includes(module)) {
+    problems.push(
+      `src/${module}.ts is public by its name and folder, but neither src/index.ts nor src/Node.ts exports it`
+    )
+  }
+}
+
+/** @param {string} module */
+const entry = (module) => ({ types: `./dist/${module}.d.ts`, default: `./dist/${module}.js` })
+/** @param {string} module */
+const nameOf = (module) => module.slice(module.indexOf("/") + 1)
+
+const byName = [...barrel].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
+const expected = {
+  ".": entry("index"),
+  "./Emulator": entry("emulator/Emulator"),
+  "./Node": entry("Node"),
+  ...Object.fromEntries(byName.map((module) => [`./${nameOf(module)}`, entry(module)])),
+  "./package.json": "./package.json",
+  "./internal/*": null
+}
+
+if (!existsSync(`${root}src/emulator/Emulator.ts`)) problems.push("src/emulator/Emulator.ts does not exist")
+
+if (process.argv.includes("--fix")) {
+  writeFileSync(`${root}package.json`, `${JSON.stringify({ ...manifest(), exports: expected }, null, 2)}\n`)
+}
+
+const actual = manifest().exports
+for (const subpath of new Set([...Object.keys(expected), ...Object.keys(actual)])) {
+  const [want, have] = [/** @type {Record<string, unknown>} */ (expected)[subpath], actual[subpath]]
+  if (JSON.stringify(want) === JSON.stringify(have)) continue
+  problems.push(
+    want === undefined
+      ? `package.json exports ${subpath}, which src/index.ts does not`
+      : `package.json must export ${subpath} as ${JSON.stringify(want)}: run \`node scripts/check-exports.mjs --fix\``
+  )
+}
+
+report("exports", problems, `${Object.keys(actual).length} entries agree with ${barrel.length} namespaces`)

@@ -1,0 +1,184 @@
+// @ts-check
+/**
+ * Packs the built package and uses it as a stranger would: publint and attw read the tarball, then it is installed next
+ * to its peers, every entry is imported by Node and by TypeScript, and what is private must be refused.
+ */
+import { execFileSync } from "node:child_process"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join, resolve } from "node:path"
+import { manifest, root } from "./layout.mjs"
+
+const { devDependencies, exports: entries, name, peerDependencies, peerDependenciesMeta } = manifest()
+
+/** @param {string} text */
+const say = (text) => console.log(`pack: ${text}`)
+
+/**
+ * Runs a program to its end; its output is returned, and printed when it fails.
+ *
+ * @param {string} command
+ * @param {ReadonlyArray<string>} args
+ * @param {string} cwd
+ */
+const run = (command, args, cwd) => {
+  try {
+    return execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
+  } catch (cause) {
+    const { stderr, stdout } = /** @type {{ stdout: string, stderr: string }} */ (cause)
+    throw new Error(`${command} ${args.join(" ")}\n${stdout}${stderr}`, { cause })
+  }
+}
+
+/** @param {string} tool @param {ReadonlyArray<string>} args @param {string} cwd */
+const runTool = (tool, args, cwd) => run(join(root, "node_modules", ".bin", tool), args, cwd)
+
+/** @param {unknown} condition @param {string} message @returns {asserts condition} */
+const assert = (condition, message) => {
+  if (!condition) throw new Error(message)
+}
+
+/** @param {string} folder */
+const filesIn = (folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((file) => file.isFile())
+    .map((file) => join(file.parentPath, file.name))
+
+/** The version of a peer that this repository is built with. @param {string} peer */
+const pinned = (peer) => `${peer}@${devDependencies[peer]}`
+
+/** @param {ReadonlyArray<string>} packages @param {string} cwd */
+const install = (packages, cwd) =>
+  run("npm", ["install", "--no-audit", "--no-fund", "--no-package-lock", "--prefer-offline", ...packages], cwd)
+
+/** @param {string} folder */
+const consume = (folder) => {
+  mkdirSync(folder)
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }))
+}
+
+/**
+ * Imports entries by Node; `refused` must not be importable.
+ *
+ * @param {ReadonlyArray<string>} specifiers
+ * @param {ReadonlyArray<string>} refused
+ * @param {string} folder
+ */
+const load = (specifiers, refused, folder) => {
+  writeFileSync(
+    join(folder, "load.js"),
+    `for (const specifier of ${JSON.stringify(specifiers)}) {
+  await import(specifier)
+}
+for (const specifier of ${JSON.stringify(refused)}) {
+  const code = await import(specifier).then(() => "it was imported", (error) => error.code)
+  if (code !== "ERR_PACKAGE_PATH_NOT_EXPORTED") throw new Error(specifier + " must be refused: " + code)
+}
+`
+  )
+  run(process.execPath, ["load.js"], folder)
+}
+
+/**
+ * Compiles a program that imports every entry; only what is wrong with our declarations and in that program counts.
+ *
+ * @param {ReadonlyArray<string>} specifiers
+ * @param {Record<string, unknown>} options
+ * @param {string} folder
+ */
+const compile = (specifiers, options, folder) => {
+  const lines = specifiers.map((specifier, i) => `import * as module${i} from "${specifier}"`)
+  const list = specifiers.map((_, i) => `module${i}`).join(", ")
+  writeFileSync(join(folder, "consumer.ts"), `${lines.join("\n")}\nexport const modules = [${list}] as const\n`)
+  writeFileSync(
+    join(folder, "tsconfig.json"),
+    JSON.stringify({
+      compilerOptions: { target: "ES2022", strict: true, noEmit: true, skipLibCheck: false, ...options },
+      files: ["consumer.ts"]
+    })
+  )
+  let output = ""
+  try {
+    runTool("tsc", ["-p", ".", "--pretty", "false"], folder)
+  } catch (error) {
+    output = String(error)
+  }
+  const ours = output.split("\n").filter((line) => /^(?:consumer\.ts|node_modules\/effect-runpod\/|error )/.test(line))
+  assert(ours.length === 0, `the declarations do not compile with ${JSON.stringify(options)}:\n${ours.join("\n")}`)
+}
+
+const temporary = mkdtempSync(join(tmpdir(), "effect-runpod-pack-"))
+try {
+  assert(existsSync(`${root}dist/index.js`), "there is nothing to pack: npm run build")
+  const packed = JSON.parse(run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", temporary], root))
+  const { filename, files, size } = packed[0]
+  const tarball = join(temporary, filename)
+  /** @type {ReadonlyArray<string>} */
+  const paths = files.map((/** @type {{ path: string }} */ file) => file.path)
+  for (const path of ["README.md", "CHANGELOG.md", "LICENSE", "dist/index.js", "dist/index.d.ts", "src/index.ts"]) {
+    assert(paths.includes(path), `${path} is missing from the package`)
+  }
+  const stray = paths.filter(
+    (path) => !/^(?:dist|src)\/|^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path)
+  )
+  assert(stray.length === 0, `these files do not belong into the package: ${stray.join(", ")}`)
+  say(`${filename}: ${paths.length} files, ${Math.ceil(size / 1024)} KiB`)
+
+  runTool("publint", ["run", tarball, "--strict"], temporary)
+  say("publint has no complaints")
+  runTool(
+    "attw",
+    [tarball, "--profile", "esm-only", "--no-definitely-typed", "--exclude-entrypoints", "./internal/*"],
+    temporary
+  )
+  say("attw has no complaints (ESM only)")
+
+  const specifiers = Object.entries(entries).flatMap(([subpath, entry]) =>
+    entry === null || typeof entry === "string" ? [] : [name + subpath.slice(1)]
+  )
+  const node = specifiers.filter((specifier) => specifier.endsWith("/Node"))
+  const platformFree = specifiers.filter((specifier) => !node.includes(specifier))
+  const peers = Object.keys(peerDependencies)
+  const optional = peers.filter((peer) => peerDependenciesMeta[peer]?.optional === true)
+
+  const plain = join(temporary, "plain")
+  consume(plain)
+  install([tarball, ...peers.filter((peer) => !optional.includes(peer)).map(pinned)], plain)
+  const installed = join(plain, "node_modules", name)
+  for (const peer of optional) {
+    assert(!existsSync(join(plain, "node_modules", peer)), `${peer} is optional, but was installed`)
+  }
+  const copies = filesIn(join(plain, "node_modules")).filter((file) =>
+    /[\\/]node_modules[\\/]effect[\\/]package\.json$/.test(file)
+  )
+  assert(copies.length === 1, `${copies.length} copies of effect were installed`)
+  for (const map of filesIn(join(installed, "dist")).filter((file) => file.endsWith(".map"))) {
+    for (const source of JSON.parse(readFileSync(map, "utf8")).sources) {
+      assert(existsSync(resolve(dirname(map), source)), `${map} refers to ${source}, which is not in the package`)
+    }
+  }
+  const privates = readdirSync(join(installed, "dist", "internal")).filter((file) => file.endsWith(".js"))
+  assert(privates.length > 0, "dist/internal is empty")
+  load(
+    platformFree,
+    [...privates.map((file) => `${name}/internal/${file}`), `${name}/dist/index.js`, `${name}/src/index.ts`],
+    plain
+  )
+  say(`${platformFree.length} platform-free entries load without ${optional.join(", ")}; private modules are refused`)
+  const lib = ["ES2022", "DOM", "DOM.Iterable"]
+  compile(platformFree, { module: "nodenext", lib, types: [] }, plain)
+  compile(platformFree, { module: "esnext", moduleResolution: "bundler", lib, types: [] }, plain)
+  say("their declarations compile under nodenext and bundler resolution, without the types of Node")
+
+  const full = join(temporary, "full")
+  consume(full)
+  install([tarball, ...peers.map(pinned), pinned("@types/node")], full)
+  load(specifiers, [], full)
+  compile(specifiers, { module: "nodenext", lib: ["ES2022"], types: ["node"], exactOptionalPropertyTypes: true }, full)
+  say(`all ${specifiers.length} entries load and compile with ${peers.join(", ")}`)
+} catch (error) {
+  console.error(`pack: ${error instanceof Error ? error.message : String(error)}`)
+  process.exitCode = 1
+} finally {
+  rmSync(temporary, { recursive: true, force: true })
+}

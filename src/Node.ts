@@ -1,0 +1,7 @@
+/**
+ * What runs on Node only: the client with its own transport, and the emulator behind a server.
+ *
+ * @since 0.1.0
+ */
+export * as NodeEmulator from "./emulator/NodeEmulator.js"
+export * as NodeRunPod from "./layers/NodeRunPod.js"

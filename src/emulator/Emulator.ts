@@ -1,0 +1,133 @@
+/**
+ * A RunPod in a box: a local stand-in that behaves like the real one, for tests, demos and benchmarks. It needs no
+ * account and, in memory, no socket: `layerRunPod` gives a test the client and the control of the emulator in one layer,
+ * and `TestClock` drives both. `NodeEmulator.serve`, in `effect-runpod/Node`, puts the same behind a real server.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { RunPod } from "effect-runpod"
+ * import * as Emulator from "effect-runpod/Emulator"
+ *
+ * const program = Effect.gen(function* () {
+ *   const runPod = yield* RunPod.RunPod
+ *   const job = yield* runPod.runSync("greeter", { input: { name: "Ada" } })
+ *   return job.output // "hello Ada"
+ * })
+ *
+ * export const result = program.pipe(
+ *   Effect.provide(
+ *     Emulator.layerRunPod({
+ *       endpoints: { greeter: { workers: 1, handler: (input) => Effect.succeed(`hello ${input["name"]}`) } }
+ *     })
+ *   )
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as RunPod from "../services/RunPod.js"
+import type { Options, Service } from "./contract.js"
+import * as Box from "./internal/box.js"
+import * as MemoryClient from "./internal/memoryClient.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type {
+  Counts,
+  End,
+  EndpointOptions,
+  Handler,
+  HandlerContext,
+  JobSnapshot,
+  OperationCounts,
+  Options,
+  RequestRecord,
+  Service,
+  Spread,
+  Workers
+} from "./contract.js"
+
+/**
+ * @since 0.1.0
+ * @category faults
+ */
+export * as Fault from "./Fault.js"
+
+/**
+ * The control of the emulator that a layer of this module runs.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Emulator extends Context.Tag("effect-runpod/Emulator")<Emulator, Service>() {}
+
+/**
+ * An emulator and the client that reaches it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface InMemory extends Service {
+  /** Handles every request itself, whatever its origin: a path of `/{endpointId}/…`, with or without `/v2` before it. */
+  readonly client: HttpClient.HttpClient
+}
+
+/**
+ * Options of `layerRunPod`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunPodOptions extends Options {
+  /** Options of the client. Its API key is the emulator's unless one is given here. */
+  readonly client?: Partial<RunPod.Options>
+}
+
+/**
+ * Starts an emulator in memory. Requests run in the fiber that sends them, jobs in fibers of the scope.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options): Effect.Effect<InMemory, never, Scope.Scope> =>
+  Effect.map(Box.make(options), (box) => ({ ...box.service, client: MemoryClient.make(box) }))
+
+/**
+ * An emulator in memory, as an `HttpClient` and its control.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<HttpClient.HttpClient | Emulator> =>
+  Layer.scopedContext(
+    Effect.map(make(options), (emulator) =>
+      Context.make(Emulator, emulator).pipe(Context.add(HttpClient.HttpClient, emulator.client))
+    )
+  )
+
+/**
+ * An emulator in memory, as a `RunPod` service that talks to it and its control: one layer for a test.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerRunPod = (options: RunPodOptions): Layer.Layer<RunPod.RunPod | Emulator> =>
+  Layer.scopedContext(
+    Effect.gen(function* () {
+      const emulator = yield* make(options)
+      const runPod = yield* Effect.provideService(
+        RunPod.make({ apiKey: options.apiKey ?? "emulator", ...options.client }),
+        HttpClient.HttpClient,
+        emulator.client
+      )
+      return Context.make(Emulator, emulator).pipe(Context.add(RunPod.RunPod, runPod))
+    })
+  )

@@ -1,0 +1,367 @@
+/**
+ * What can go wrong between a client and RunPod, as data: give them to the emulator, or switch them on and off while it
+ * runs.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type { Operation } from "../schemas/Operation.js"
+
+/**
+ * Which requests a fault strikes. Faults are asked in order, and the first that strikes decides what the client sees;
+ * only a `Delay` and the faults of jobs (`OutputMissing`, `LateProgress`) let those after them have a say.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Target {
+  /** Default: all operations the fault makes sense for. */
+  readonly operations?: ReadonlyArray<Operation>
+  /** Endpoint ids. Default: all. */
+  readonly endpoints?: ReadonlyArray<string>
+  /** How likely each matching request is struck, from 0 to 1, drawn from the emulator's seed. Default: 1. */
+  readonly rate?: number
+  /** How many requests are struck at most. Default: no bound. */
+  readonly times?: number
+  /** How many matching requests are let through first. Default: 0. */
+  readonly after?: number
+}
+
+/**
+ * A fault that takes the answer away. `processed` tells whether the request was acted on before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Unanswered extends Target {
+  /** Act on the request (accept the job, drain the chunks), then lose the answer. Default: false. */
+  readonly processed?: boolean
+}
+
+/**
+ * HTTP 429 with an empty body.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RateLimited extends Target {
+  readonly _tag: "RateLimited"
+  /** The `Retry-After` header, rounded up to whole seconds. Default: none. */
+  readonly retryAfter?: Duration.DurationInput
+  /** How the header says it: a number of seconds or an HTTP date. Default: seconds. */
+  readonly as?: "seconds" | "date"
+}
+
+/**
+ * An HTTP error of the server or the gateway before it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ServerError extends Unanswered {
+  readonly _tag: "ServerError"
+  /** Default: 503. */
+  readonly status?: number
+  /** Default: json. */
+  readonly body?: "json" | "html" | "text" | "empty"
+}
+
+/**
+ * A page of HTML with HTTP 200.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HtmlOk extends Unanswered {
+  readonly _tag: "HtmlOk"
+}
+
+/**
+ * HTTP 200 with an empty body.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EmptyOk extends Unanswered {
+  readonly _tag: "EmptyOk"
+}
+
+/**
+ * The connection is reset before the request is looked at.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ResetBefore extends Target {
+  readonly _tag: "ResetBefore"
+}
+
+/**
+ * The request is acted on (a job is accepted, say), then the connection is reset without an answer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ResetAfter extends Target {
+  readonly _tag: "ResetAfter"
+}
+
+/**
+ * The request is acted on, the answer's headers and part of its body are sent, then nothing more, for ever.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stall extends Target {
+  readonly _tag: "Stall"
+  /** How many bytes of the body are sent. Default: half of them. */
+  readonly afterBytes?: number
+}
+
+/**
+ * No answer at all, for ever.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Hang extends Unanswered {
+  readonly _tag: "Hang"
+}
+
+/**
+ * The request is acted on and the answer's JSON is cut in half, in a response that is complete as far as HTTP can tell.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Truncated extends Target {
+  readonly _tag: "Truncated"
+}
+
+/**
+ * The request is acted on and the connection closes after half of the body, short of its `content-length`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CutBody extends Target {
+  readonly _tag: "CutBody"
+}
+
+/**
+ * HTTP 404 `job not found` for a job that exists but is younger than `for`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NotVisibleYet extends Target {
+  readonly _tag: "NotVisibleYet"
+  readonly for: Duration.DurationInput
+}
+
+/**
+ * HTTP 409 `ENDPOINT_PAUSED`. Strikes run and runSync unless `operations` says otherwise.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Paused extends Target {
+  readonly _tag: "Paused"
+}
+
+/**
+ * The answer comes late; the request is acted on at once.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Delay extends Target {
+  readonly _tag: "Delay"
+  readonly by: Duration.DurationInput
+}
+
+/**
+ * A job that completes without its output. Whether it strikes is settled when the job is submitted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OutputMissing extends Target {
+  readonly _tag: "OutputMissing"
+}
+
+/**
+ * A job whose completion is overwritten by a late progress update: it stays IN_PROGRESS for ever, with its
+ * `executionTime` and the update as output. Whether it strikes is settled when the job is submitted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LateProgress extends Target {
+  readonly _tag: "LateProgress"
+  /** The update. Default: the handler's last one, or `"100%"`. */
+  readonly value?: unknown
+}
+
+/**
+ * Faults of the connection and the gateway, that strike requests.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type RequestFault =
+  | RateLimited
+  | ServerError
+  | HtmlOk
+  | EmptyOk
+  | ResetBefore
+  | ResetAfter
+  | Stall
+  | Hang
+  | Truncated
+  | CutBody
+  | NotVisibleYet
+  | Paused
+  | Delay
+
+/**
+ * Faults of the platform, that strike jobs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type JobFault = OutputMissing | LateProgress
+
+/**
+ * Any fault.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Fault = RequestFault | JobFault
+
+/**
+ * HTTP 429, with or without `Retry-After`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const rateLimited = (options?: Omit<RateLimited, "_tag">): RateLimited => ({ _tag: "RateLimited", ...options })
+
+/**
+ * HTTP 503 or another error status, with a body of JSON, HTML, text or none.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const serverError = (options?: Omit<ServerError, "_tag">): ServerError => ({ _tag: "ServerError", ...options })
+
+/**
+ * HTML on HTTP 200.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const htmlOk = (options?: Omit<HtmlOk, "_tag">): HtmlOk => ({ _tag: "HtmlOk", ...options })
+
+/**
+ * Nothing on HTTP 200.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const emptyOk = (options?: Omit<EmptyOk, "_tag">): EmptyOk => ({ _tag: "EmptyOk", ...options })
+
+/**
+ * A reset before the request is looked at.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const resetBefore = (options?: Target): ResetBefore => ({ _tag: "ResetBefore", ...options })
+
+/**
+ * A reset after the request was acted on.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const resetAfter = (options?: Target): ResetAfter => ({ _tag: "ResetAfter", ...options })
+
+/**
+ * An answer that stops in the middle and never ends.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const stall = (options?: Omit<Stall, "_tag">): Stall => ({ _tag: "Stall", ...options })
+
+/**
+ * No answer, ever.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const hang = (options?: Omit<Hang, "_tag">): Hang => ({ _tag: "Hang", ...options })
+
+/**
+ * Half of the JSON in a complete response.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const truncated = (options?: Target): Truncated => ({ _tag: "Truncated", ...options })
+
+/**
+ * A connection that closes in the middle of the body.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const cutBody = (options?: Target): CutBody => ({ _tag: "CutBody", ...options })
+
+/**
+ * A job that cannot be seen while it is young.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const notVisibleYet = (options: Omit<NotVisibleYet, "_tag">): NotVisibleYet => ({
+  _tag: "NotVisibleYet",
+  ...options
+})
+
+/**
+ * An endpoint that refuses submits as paused.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const paused = (options?: Target): Paused => ({ _tag: "Paused", ...options })
+
+/**
+ * A late answer.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const delay = (options: Omit<Delay, "_tag">): Delay => ({ _tag: "Delay", ...options })
+
+/**
+ * A job that completes without output.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const outputMissing = (options?: Target): OutputMissing => ({ _tag: "OutputMissing", ...options })
+
+/**
+ * A finished job that stays IN_PROGRESS for ever.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const lateProgress = (options?: Omit<LateProgress, "_tag">): LateProgress => ({
+  _tag: "LateProgress",
+  ...options
+})

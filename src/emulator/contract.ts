@@ -1,0 +1,253 @@
+/**
+ * What the emulator is given and what can be asked of it.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import type * as Stream from "effect/Stream"
+import type * as RateLimits from "../layers/RateLimits.js"
+import type { Terminal } from "../schemas/JobStatus.js"
+import type { Operation } from "../schemas/Operation.js"
+import type { Fault } from "./Fault.js"
+
+/**
+ * A length of time, or a range from which each length is drawn (whole milliseconds, from the seed).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Spread =
+  Duration.DurationInput | { readonly min: Duration.DurationInput; readonly max: Duration.DurationInput }
+
+/**
+ * How many workers an endpoint has: `max` at most, 0 for a paused endpoint; `min` of them always warm (default 0).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Workers = number | { readonly max: number; readonly min?: number }
+
+/**
+ * What a handler knows of its job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandlerContext {
+  /** The job's id. */
+  readonly id: string
+  readonly workerId: string
+  /** Publishes a progress update: the job's `output` as long as it is IN_PROGRESS. */
+  readonly progress: (value: unknown) => Effect.Effect<void>
+}
+
+/**
+ * The code on a worker. An Effect's value is the job's output; a Stream's values are its chunks, and all of them in an
+ * array its output. A failure or a defect is a FAILED job, and so is an output that is an object with an `error` in it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Handler = (
+  input: Readonly<Record<string, unknown>>,
+  job: HandlerContext
+) => Effect.Effect<unknown, unknown> | Stream.Stream<unknown, unknown>
+
+/**
+ * One endpoint.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EndpointOptions {
+  /** Default: 3, none of them always warm. */
+  readonly workers?: Workers
+  /** How long a worker takes to start. Default: 0. */
+  readonly coldStart?: Spread
+  /** How long a worker without a job stays warm. Default: 5 seconds. */
+  readonly idleTimeout?: Duration.DurationInput
+  /** How many jobs a worker runs at once. Default: 1. */
+  readonly concurrency?: number
+  /** What a worker does with a job. Default: it waits for `execution` and returns the input. */
+  readonly handler?: Handler
+  /** How long a job takes when there is no `handler`. Default: 0. */
+  readonly execution?: Spread
+  /** Whether the output of a Stream handler is the array of its chunks; without it such a job has no output. Default: true. */
+  readonly aggregateStream?: boolean
+  /** How long a job can be read after it has ended. */
+  readonly retention?: {
+    /** Default: 30 minutes. */
+    readonly run?: Duration.DurationInput
+    /** Default: 1 minute. */
+    readonly runSync?: Duration.DurationInput
+  }
+}
+
+/**
+ * The options of an emulator.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** The endpoints by id. */
+  readonly endpoints: Readonly<Record<string, EndpointOptions>>
+  /** The only API key that is accepted. Default: any key that is not empty. */
+  readonly apiKey?: string | Redacted.Redacted
+  /** The limits that are enforced with 429s. Default: RunPod's documented table, `RateLimits.table`. */
+  readonly limits?: RateLimits.RateLimits
+  /** What goes wrong. Default: nothing. */
+  readonly faults?: ReadonlyArray<Fault>
+  /** Where all chance comes from: ids, spreads of time, rates of faults. Default: always the same. */
+  readonly seed?: number | string
+}
+
+/**
+ * A job as it is at one moment. Times are milliseconds: of the clock for those that end in `At`, else lengths.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobSnapshot {
+  readonly id: string
+  readonly endpointId: string
+  /** The operation it was submitted with. */
+  readonly operation: "run" | "runSync"
+  /** The status that clients are told. */
+  readonly status: string
+  readonly input: Readonly<Record<string, unknown>>
+  /** The result, the newest progress update, or what a failed handler left. */
+  readonly output?: unknown
+  readonly error?: unknown
+  readonly createdAt: number
+  /** When a worker took it. */
+  readonly startedAt?: number
+  /** When it ended. */
+  readonly finishedAt?: number
+  readonly workerId?: string
+  /** How long it was queued. */
+  readonly delayTime?: number
+  /** How long it ran. */
+  readonly executionTime?: number
+  /** How often the platform started it again by itself. */
+  readonly retries: number
+  /** How often it was retried through the API. */
+  readonly retried: number
+  /** How often it was cancelled through the API, cancels of the ended job included. */
+  readonly cancels: number
+  /** How often a worker started its handler. */
+  readonly starts: number
+  /** How many chunks wait for a reader. */
+  readonly chunks: number
+}
+
+/**
+ * One request as the emulator saw it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RequestRecord {
+  /** Milliseconds of the clock at its arrival. */
+  readonly at: number
+  /** Milliseconds until it was answered, reset or given up; missing while it is open. */
+  readonly took?: number
+  readonly method: string
+  /** The path, without the query. */
+  readonly path: string
+  /** Missing when the path names no operation. */
+  readonly operation?: Operation
+  readonly endpointId?: string
+  /** The job it asked for, or the one it submitted. */
+  readonly jobId?: string
+  /** The hold it asked for in milliseconds, as it came. */
+  readonly wait?: string
+  /** The status of the answer; missing when none was sent (yet). */
+  readonly status?: number
+  /** The fault that struck it. */
+  readonly fault?: Fault["_tag"]
+  /** Whether the client left before it was answered. */
+  readonly abandoned: boolean
+}
+
+/**
+ * The counts of one operation.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OperationCounts {
+  readonly total: number
+  /** Answers by HTTP status. */
+  readonly byStatus: Readonly<Record<number, number>>
+  /** Requests that are being worked on or held. */
+  readonly inFlight: number
+  /** The most there were at once. */
+  readonly maxInFlight: number
+}
+
+/**
+ * What happened since the start or the last `resetCounts`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Counts {
+  /** All requests. */
+  readonly total: number
+  readonly byOperation: Readonly<Record<Operation, OperationCounts>>
+  /** Requests refused by the limits; a `RateLimited` fault is not one of them. */
+  readonly rateLimited: number
+  /** Requests refused for their key. */
+  readonly unauthorized: number
+  /** Requests whose client left before they were answered. */
+  readonly abandoned: number
+  /** How often each fault struck. */
+  readonly faults: Readonly<Partial<Record<Fault["_tag"], number>>>
+  /** Jobs accepted. */
+  readonly submitted: number
+  /** Jobs ended, by status. */
+  readonly ended: Readonly<Record<Terminal, number>>
+  /** Workers started cold. */
+  readonly coldStarts: number
+}
+
+/**
+ * How a job is ended by hand.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface End {
+  readonly status: Terminal
+  readonly output?: unknown
+  readonly error?: unknown
+}
+
+/**
+ * The control of an emulator: what a test looks at and turns. An endpoint id that the emulator does not have is a
+ * mistake in the test, and a defect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** All jobs of the endpoint that are still kept, in the order of their submits. */
+  readonly jobs: (endpointId: string) => Effect.Effect<ReadonlyArray<JobSnapshot>>
+  readonly job: (endpointId: string, jobId: string) => Effect.Effect<Option.Option<JobSnapshot>>
+  /** The newest 10,000 requests since the start or the last `resetCounts`, in the order of their arrival. */
+  readonly requests: Effect.Effect<ReadonlyArray<RequestRecord>>
+  readonly counts: Effect.Effect<Counts>
+  /** Counts from zero again and forgets `requests`. */
+  readonly resetCounts: Effect.Effect<void>
+  readonly faults: Effect.Effect<ReadonlyArray<Fault>>
+  /** Replaces all faults; their `times` and `after` count from zero. */
+  readonly setFaults: (faults: ReadonlyArray<Fault>) => Effect.Effect<void>
+  /** Changes the workers of an endpoint. Those too many finish their jobs first; 0 pauses the endpoint. */
+  readonly setWorkers: (endpointId: string, workers: Workers) => Effect.Effect<void>
+  /** Ends a job by hand, whatever its handler does, for example as TIMED_OUT. False when it had ended or is not there. */
+  readonly end: (endpointId: string, jobId: string, end: End) => Effect.Effect<boolean>
+}

@@ -1,0 +1,122 @@
+import { defined } from "../../internal/json.js"
+import type { Endpoint, Engine, Job } from "./engine.js"
+
+/** An HTTP response before it is sent. */
+export interface Answer {
+  readonly status: number
+  readonly contentType: string | undefined
+  readonly body: string
+  readonly retryAfter?: string | undefined
+}
+
+const json = "application/json"
+
+const ok = (body: string): Answer => ({ status: 200, contentType: json, body })
+
+const titles: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  409: "Conflict",
+  500: "Internal Server Error",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout"
+}
+
+const titleOf = (status: number): string => titles[status] ?? "Error"
+
+const error = (status: number, detail?: string, code?: string): Answer => ({
+  status,
+  contentType: json,
+  body: JSON.stringify({ status, title: titleOf(status), ...defined({ detail, code }) })
+})
+
+export const badRequest = (detail: string): Answer => error(400, detail)
+export const noToken = error(401, "no token provided")
+export const invalidKey = error(401, "invalid api key")
+export const notFound = error(404)
+export const endpointNotFound = error(404, "endpoint not found")
+export const jobNotFound = error(404, "job not found")
+export const methodNotAllowed = error(405)
+export const paused = error(
+  409,
+  "Endpoint is paused (max_workers=0). Set max_workers > 0 to accept work.",
+  "ENDPOINT_PAUSED"
+)
+
+export const rateLimited = (retryAfter?: string): Answer => ({
+  status: 429,
+  contentType: undefined,
+  body: "",
+  retryAfter
+})
+
+const page = (title: string): string =>
+  `<!DOCTYPE html>\n<html><head><title>${title}</title></head><body><h1>${title}</h1></body></html>\n`
+
+export const htmlOk: Answer = { status: 200, contentType: "text/html; charset=UTF-8", body: page("Just a moment...") }
+export const emptyOk: Answer = { status: 200, contentType: undefined, body: "" }
+
+export const serverError = (status: number, body: "json" | "html" | "text" | "empty"): Answer => {
+  switch (body) {
+    case "json":
+      return error(status)
+    case "html":
+      return { status, contentType: "text/html; charset=UTF-8", body: page(`${status} ${titleOf(status)}`) }
+    case "text":
+      return { status, contentType: "text/plain; charset=UTF-8", body: `error code: ${status}` }
+    case "empty":
+      return { status, contentType: undefined, body: "" }
+  }
+}
+
+export const accepted = (job: Job): Answer => ok(`{"id":"${job.id}","status":"IN_QUEUE"}`)
+
+/** The envelope of a job, its keys in the order RunPod sends them. */
+const envelope = (job: Job): string => {
+  let text = "{"
+  if (job.delayTime !== undefined) text += `"delayTime":${job.delayTime},`
+  if (job.error !== undefined) text += `"error":${job.error},`
+  if (job.executionTime !== undefined) text += `"executionTime":${job.executionTime},`
+  text += `"id":"${job.id}",`
+  if (job.output !== undefined) text += `"output":${job.output},`
+  if (job.retries > 0) text += `"retries":${job.retries},`
+  text += `"status":"${job.status}"`
+  return `${text}${job.workerId === undefined ? "" : `,"workerId":"${job.workerId}"`}}`
+}
+
+export const job = (job: Job): Answer => ok(envelope(job))
+
+export const chunks = (job: Job, taken: ReadonlyArray<string>): Answer =>
+  ok(`{"status":"${job.status}","stream":[${taken.map((chunk) => `{"output":${chunk}}`).join(",")}]}`)
+
+export const purged = (removed: number): Answer => ok(`{"removed":${removed},"status":"completed"}`)
+
+export const health = (endpoint: Endpoint, engine: Engine): Answer => {
+  const { idle, running, starting } = engine.census(endpoint)
+  return ok(
+    JSON.stringify({
+      jobs: {
+        completed: endpoint.completed,
+        failed: endpoint.failed,
+        inProgress: endpoint.inProgress,
+        inQueue: endpoint.queue.size,
+        retried: endpoint.retried
+      },
+      workers: { idle, initializing: starting, ready: idle, running, throttled: 0, unhealthy: 0 }
+    })
+  )
+}
+
+export const requests = (endpoint: Endpoint, engine: Engine): Answer => {
+  const list = engine.jobs(endpoint).map((job) => ({
+    id: job.id,
+    status: job.status,
+    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(engine.ageOf(job)) : 0),
+    ...defined({ executionTime: job.executionTime }),
+    workerId: job.workerId ?? ""
+  }))
+  return ok(JSON.stringify({ requests: list.length === 0 ? null : list }))
+}

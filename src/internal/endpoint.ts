@@ -1,0 +1,242 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import { type JobError, WaitTimeoutError } from "../errors/JobError.js"
+import { BadRequestError, type RunPodError } from "../errors/RunPodError.js"
+import * as Metrics from "../layers/RunPodMetrics.js"
+import * as Job from "../schemas/Job.js"
+import { JobId } from "../schemas/JobId.js"
+import { operations } from "../schemas/Operation.js"
+import * as RunRequest from "../schemas/RunRequest.js"
+import type { Endpoint, RunOptions, Schemas } from "../services/Endpoint.js"
+import type { Service } from "../services/RunPod.js"
+import * as jobHandle from "./jobHandle.js"
+import { defined } from "./json.js"
+import { keeperOf } from "./keeper.js"
+import { monotonicMillis } from "./monotonic.js"
+import { makeScrub } from "./scrub.js"
+import * as waiting from "./waiting.js"
+
+/** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
+const runSyncHold = 10_000
+
+/** A submit that has been checked and encoded. */
+interface Prepared<O, P, C> {
+  readonly request: RunRequest.RunRequest
+  readonly resubmit: boolean | undefined
+  readonly ttl: number | undefined
+  /** With a scrubber that knows the request's secrets. */
+  readonly parts: jobHandle.Parts<O, P, C>
+}
+
+export const make = <I, IE, O, OE, P, PE, C, CE>(
+  service: Service,
+  endpointId: string,
+  schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
+): Endpoint<I, O, P, C> => {
+  const keeper = keeperOf(service)
+  const encode = Schema.encode(schemas.input)
+  const parts: jobHandle.Parts<O, P, C> = {
+    service,
+    keeper,
+    endpointId,
+    scrub: keeper.scrub,
+    readers: {
+      output: Schema.decodeUnknown(schemas.output),
+      progress: readerOf(schemas.progress),
+      chunk: readerOf(schemas.chunk)
+    }
+  }
+
+  const refuse = (detail: string) => {
+    const { method, path } = operations.run
+    return new BadRequestError({ operation: "run", method, path: `/{endpointId}/${path}`, detail })
+  }
+
+  const prepare = (input: I, options: RunOptions): Effect.Effect<Prepared<O, P, C>, RunPodError> =>
+    Effect.gen(function* () {
+      const { policy, resubmit, s3Config, webhook } = options
+      if (webhook === true) {
+        return yield* Effect.fail(refuse("`webhook: true` needs the Webhooks service, and none is provided"))
+      }
+      const encoded: unknown = yield* Effect.mapError(encode(input), (error) =>
+        refuse(`the input is not what its schema says: ${ParseResult.TreeFormatter.formatErrorSync(error)}`)
+      )
+      if (typeof encoded !== "object" || encoded === null) {
+        return yield* Effect.fail(refuse("the input must encode to a JSON object"))
+      }
+      const request: RunRequest.RunRequest = { input: encoded, ...defined({ policy, s3Config, webhook }) }
+      const secrets = RunRequest.secretsOf(request)
+      const scrubSecrets = makeScrub(secrets)
+      return {
+        request,
+        resubmit,
+        ttl: policy?.ttl === undefined ? undefined : Duration.toMillis(policy.ttl),
+        parts: secrets.length === 0 ? parts : { ...parts, scrub: (text) => keeper.scrub(scrubSecrets(text)) }
+      }
+    })
+
+  const knownOf = ({ ttl }: Prepared<O, P, C>, job: Job.Job): Effect.Effect<jobHandle.Known> =>
+    Effect.clockWith((clock) =>
+      Effect.succeed({ jobId: job.id, submittedAt: monotonicMillis(clock), ...defined({ ttl }) })
+    )
+
+  /** What becomes of a job whose caller is gone. */
+  const abandon = (
+    prepared: Prepared<O, P, C>,
+    job: Job.SyncJob,
+    cancels: boolean,
+    grace?: Duration.DurationInput
+  ): Effect.Effect<void> => {
+    if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
+    if (!cancels) {
+      return Effect.logWarning(
+        `Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`
+      )
+    }
+    return Effect.flatMap(knownOf(prepared, job), (known) =>
+      waiting.cancelJob(jobHandle.targetOf(prepared.parts, known), grace)
+    )
+  }
+
+  /**
+   * Submits, and gives the job to `onAbandoned`, once, when it comes back after an interruption. Run it inside a mask: with
+   * `restore` around the part that waits, no interruption can come between the answer and its reader.
+   */
+  const submit = (
+    { request, resubmit }: Prepared<O, P, C>,
+    hold: number | undefined,
+    onAbandoned: (job: Job.SyncJob) => Effect.Effect<void>,
+    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  ): Effect.Effect<Job.SyncJob, RunPodError> =>
+    Effect.suspend(() => {
+      let accepted: Job.SyncJob | undefined
+      let isAbandoned = false
+      const abandonOnce = (job: Job.SyncJob) =>
+        Effect.suspend(() => {
+          if (isAbandoned) return Effect.void
+          isAbandoned = true
+          return onAbandoned(job)
+        })
+      const submitted = keeper.submit(endpointId, {
+        request,
+        hold,
+        resubmit,
+        onAccepted: (job) => {
+          accepted = job
+        },
+        onOrphan: Exit.match({
+          onSuccess: abandonOnce,
+          // There is nobody else to tell.
+          onFailure: (cause) => Effect.logWarning("A submit failed after its caller had gone", cause)
+        })
+      })
+      return Effect.onInterrupt(restore(submitted), () =>
+        accepted === undefined ? Effect.void : abandonOnce(accepted)
+      )
+    })
+
+  const run: Endpoint<I, O, P, C>["run"] = (input, options = {}) =>
+    Effect.flatMap(prepare(input, options), (prepared) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(
+          submit(prepared, undefined, (job) => abandon(prepared, job, true), restore),
+          (job) =>
+            Job.hasId(job)
+              ? Effect.map(knownOf(prepared, job), (known) => jobHandle.make(prepared.parts, known))
+              : Effect.die("a submit with /run came back without an id")
+        )
+      )
+    )
+
+  const callWith =
+    (hold: number | undefined): Endpoint<I, O, P, C>["call"] =>
+    (input, options = {}) =>
+      Effect.flatMap(Effect.zip(prepare(input, options), Effect.clock), ([prepared, clock]) => {
+        const since = monotonicMillis(clock)
+        const cancelOnInterrupt = options.cancelOnInterrupt ?? true
+        const rules: waiting.CancelRules = {
+          onInterrupt: cancelOnInterrupt,
+          onTimeout: options.cancelOnTimeout ?? true,
+          onFailure: cancelOnInterrupt
+        }
+        let cancels = rules.onInterrupt
+        const onAbandoned = (job: Job.SyncJob) => abandon(prepared, job, cancels, options.cancelGrace)
+
+        /** The submit on a fiber of its own, so that the deadline does not have to wait for its end. */
+        const submitBefore = (timeout: Duration.Duration, restore: Parameters<typeof submit>[3]) =>
+          Effect.flatMap(
+            Effect.forkDaemon(
+              Effect.interruptible(
+                Effect.uninterruptibleMask((restore) => submit(prepared, hold, onAbandoned, restore))
+              )
+            ),
+            (fiber) => {
+              const giveUp = Effect.flatMap(
+                Fiber.interrupt(fiber),
+                Exit.match({ onSuccess: onAbandoned, onFailure: () => Effect.void })
+              )
+              return restore(Effect.timeoutOption(Fiber.join(fiber), timeout)).pipe(
+                Effect.onInterrupt(() => giveUp),
+                Effect.flatMap(
+                  Option.match({
+                    onSome: Effect.succeed,
+                    onNone: () => {
+                      cancels = rules.onTimeout
+                      const cancel = cancels ? "Pending" : "No"
+                      return Effect.zipRight(
+                        keeper.fork(giveUp),
+                        Effect.fail(new WaitTimeoutError({ endpointId, elapsed: timeout, cancel }))
+                      )
+                    }
+                  })
+                )
+              )
+            }
+          )
+
+        return Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(
+            options.timeout === undefined
+              ? submit(prepared, hold, onAbandoned, restore)
+              : submitBefore(Duration.decode(options.timeout), restore),
+            (job): Effect.Effect<O, RunPodError | JobError> => {
+              if (Job.isTerminal(job)) {
+                const waited = monotonicMillis(clock) - since
+                return restore(Effect.zipRight(Metrics.recordEnd(job, waited), jobHandle.outputOf(prepared.parts, job)))
+              }
+              if (!Job.hasId(job)) return Effect.die("an unfinished job came back without an id")
+              return Effect.flatMap(knownOf(prepared, job), (known) =>
+                Effect.flatMap(
+                  waiting.settle(
+                    jobHandle.targetOf(prepared.parts, known),
+                    jobHandle.plainOptions(prepared.parts, options),
+                    { rules, since, restore }
+                  ),
+                  (ended) => restore(jobHandle.outputOf(prepared.parts, ended))
+                )
+              )
+            }
+          )
+        )
+      })
+
+  return {
+    id: endpointId,
+    run,
+    call: callWith(undefined),
+    runSync: callWith(runSyncHold),
+    attach: (jobId) => jobHandle.make(parts, { jobId: JobId.make(jobId, { disableValidation: true }) }),
+    health: service.health(endpointId),
+    purgeQueue: service.purgeQueue(endpointId),
+    requests: service.requests(endpointId)
+  }
+}
+
+// Without a schema the type parameter is `unknown`, and every value is one.
+const readerOf = <A, I>(schema: Schema.Schema<A, I> | undefined) =>
+  schema === undefined ? Schema.decodeUnknown(Schema.Unknown as Schema.Schema<A>) : Schema.decodeUnknown(schema)

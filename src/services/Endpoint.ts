@@ -1,0 +1,119 @@
+/**
+ * A serverless endpoint with schemas for what goes in and what comes out.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type { JobError } from "../errors/JobError.js"
+import type { RunPodError } from "../errors/RunPodError.js"
+import * as internal from "../internal/endpoint.js"
+import type * as Health from "../schemas/Health.js"
+import type * as Job from "../schemas/Job.js"
+import type { PurgeResult } from "../schemas/PurgeResult.js"
+import type { ExecutionPolicy, S3Config } from "../schemas/RunRequest.js"
+import type { JobHandle, ProgressJob } from "./JobHandle.js"
+import { RunPod } from "./RunPod.js"
+import type { WaitOptions } from "./WaitOptions.js"
+
+/**
+ * Choices of a submit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunOptions {
+  /** Where RunPod posts the job when it ends. `true` has the `Webhooks` service issue a URL. */
+  readonly webhook?: string | URL | true
+  readonly policy?: ExecutionPolicy
+  readonly s3Config?: S3Config
+  /**
+   * Send the submit again when its fate is unknown, although that can start, and bill, the job twice. Default: false,
+   * which fails with `SubmitAmbiguousError` instead.
+   */
+  readonly resubmit?: boolean
+}
+
+/**
+ * Choices of `call` and `runSync`. `timeout` counts from the call; `cancelOnInterrupt` and `cancelOnTimeout` are true
+ * unless said otherwise.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CallOptions<in P = unknown> extends RunOptions, WaitOptions<ProgressJob<P>> {}
+
+/**
+ * The schemas of an endpoint. They must not need services.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Schemas<I, IE, O, OE, P, PE, C, CE> {
+  /** The handler's input. What it encodes to must be a JSON object with at least one key. */
+  readonly input: Schema.Schema<I, IE>
+  /** What the handler returns. */
+  readonly output: Schema.Schema<O, OE>
+  /** What the handler reports as progress. Default: anything. */
+  readonly progress?: Schema.Schema<P, PE>
+  /** What a generator handler yields. Default: anything. */
+  readonly chunk?: Schema.Schema<C, CE>
+}
+
+/**
+ * An endpoint: `I` is its input, `O` its output, `P` its progress updates, `C` the chunks it streams.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Endpoint<I, O, P = unknown, C = unknown> {
+  readonly id: string
+  /**
+   * Submits a job and returns a handle on it. Once it was handed to the transport the submit is not aborted: when it is
+   * interrupted meanwhile, the job it started is cancelled, since nobody else knows of it.
+   */
+  readonly run: (input: I, options?: RunOptions) => Effect.Effect<JobHandle<O, P, C>, RunPodError>
+  /**
+   * Submits a job and waits for its output. However it ends (interruption, `timeout`, an error), a job that is not known
+   * to have ended is cancelled: on interruption the fiber waits for that, otherwise it happens in the background.
+   */
+  readonly call: (input: I, options?: CallOptions<P>) => Effect.Effect<O, RunPodError | JobError>
+  /**
+   * The same through `/runsync`, which answers short jobs with a single request; it is held at most 10 seconds, so that
+   * the id is known early. RunPod keeps these results for a minute only: prefer `call`.
+   */
+  readonly runSync: (input: I, options?: CallOptions<P>) => Effect.Effect<O, RunPodError | JobError>
+  /** A handle on a job that was submitted elsewhere, or earlier. Nothing is sent. */
+  readonly attach: (jobId: string) => JobHandle<O, P, C>
+  readonly health: Effect.Effect<Health.Health, RunPodError>
+  /** Removes all queued jobs of the endpoint; running ones go on. */
+  readonly purgeQueue: Effect.Effect<PurgeResult, RunPodError>
+  /** The endpoint's recent jobs, without their outputs. */
+  readonly requests: Effect.Effect<ReadonlyArray<Job.Job>, RunPodError>
+}
+
+/**
+ * An endpoint over the `RunPod` service. An id that cannot be one fails the first operation with `BadRequestError`.
+ *
+ * @example
+ * ```ts
+ * import { Endpoint } from "effect-runpod"
+ * import { Effect, Schema } from "effect"
+ *
+ * const program = Effect.gen(function* () {
+ *   const upscale = yield* Endpoint.make("abc123", {
+ *     input: Schema.Struct({ image: Schema.String }),
+ *     output: Schema.Struct({ url: Schema.String })
+ *   })
+ *   return yield* upscale.call({ image: "https://example.com/cat.png" }, { timeout: "5 minutes" })
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <I, IE, O, OE, P = unknown, PE = unknown, C = unknown, CE = unknown>(
+  id: string,
+  schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
+): Effect.Effect<Endpoint<I, O, P, C>, never, RunPod> =>
+  Effect.map(RunPod, (service) => internal.make(service, id, schemas))

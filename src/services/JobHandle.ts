@@ -1,0 +1,71 @@
+/**
+ * A job that was submitted, or attached to, with the types of its endpoint.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
+import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
+import type { RunPodError } from "../errors/RunPodError.js"
+import type * as Job from "../schemas/Job.js"
+import type { JobId } from "../schemas/JobId.js"
+import type { WaitOptions } from "./WaitOptions.js"
+
+/**
+ * A job whose progress has been read with the endpoint's schema.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProgressJob<P> extends Job.Job {
+  /** The newest progress update; missing before the first one, after the end, and when the schema does not accept it. */
+  readonly progress?: P
+}
+
+/**
+ * Choices of a stream of chunks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamOptions {
+  /** How long to read in all; then `WaitTimeoutError`. Default: as long as the job lives. */
+  readonly timeout?: Duration.DurationInput
+  /** How long RunPod may hold each read until there is a chunk, 1 second to 5 minutes. RunPod's default: about 10 seconds. */
+  readonly wait?: Duration.DurationInput
+  /** Called when a lost answer may have taken chunks with it: RunPod sends each chunk once. Default: logs a warning. */
+  readonly onGap?: (error: RunPodError) => Effect.Effect<void>
+}
+
+/**
+ * A job: `O` is its output, `P` its progress updates, `C` the chunks it streams.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobHandle<O, P = unknown, C = unknown> {
+  readonly id: JobId
+  readonly endpointId: string
+  /** Reads the job once. */
+  readonly status: Effect.Effect<Job.Job, RunPodError>
+  /** The job as it changes, last when it has ended. */
+  readonly watch: (
+    options?: WaitOptions<ProgressJob<P>>
+  ) => Stream.Stream<ProgressJob<P>, RunPodError | WaitTimeoutError>
+  /** Waits until the job has ended, however that is. */
+  readonly settle: (
+    options?: WaitOptions<ProgressJob<P>>
+  ) => Effect.Effect<Job.TerminalJob, RunPodError | WaitTimeoutError>
+  /** Waits for the output; a job that ended otherwise fails with its `JobError`. */
+  readonly result: (options?: WaitOptions<ProgressJob<P>>) => Effect.Effect<O, RunPodError | JobError>
+  /** Cancels the job, queued or running. */
+  readonly cancel: Effect.Effect<Job.Job, RunPodError>
+  /** Puts a FAILED or TIMED_OUT job back in the queue, under the same id. */
+  readonly retry: Effect.Effect<Job.Job, RunPodError>
+  /**
+   * The chunks as they come, through any fault that passes. It ends with the job; one that is not COMPLETED fails with
+   * its `JobError` after the last chunk. Two readers take each other's chunks.
+   */
+  readonly stream: (options?: StreamOptions) => Stream.Stream<C, RunPodError | JobError>
+}

@@ -1,0 +1,75 @@
+/**
+ * A rate limiter for any effect: an exact sliding window, and at most so many at once.
+ *
+ * The `RunPod` service limits its own requests (see `RateLimits`); this is the same limiter for a program's own use, for
+ * example to start at most 100 jobs a minute whatever RunPod allows.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SlidingWindow from "../internal/slidingWindow.js"
+import { makeLane } from "../layers/RequestLimiter.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * Runs an effect when there is room: first come, first served. Interrupting it while it waits gives its place up and
+   * counts for nothing.
+   */
+  readonly withPermit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class RateLimiter extends Context.Tag("effect-runpod/RateLimiter")<RateLimiter, Service>() {}
+
+/**
+ * The choices of a limiter.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Effects started in any span of `window`. */
+  readonly limit: number
+  readonly window: Duration.DurationInput
+  /** Effects that run at once. Default: no limit. */
+  readonly concurrency?: number
+}
+
+/**
+ * A limiter. Any span of `window`, wherever it begins, sees at most `limit` starts. A limit below 1 would let nothing
+ * through: RangeError.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options): Effect.Effect<Service> =>
+  Effect.sync(() => {
+    const { concurrency = Infinity, limit, window } = options
+    if (!(limit >= 1 && concurrency >= 1)) throw new RangeError("a rate limit must be at least 1")
+    const windows = limit === Infinity ? [] : [SlidingWindow.make(limit, Duration.toMillis(window))]
+    const lane = makeLane(concurrency, windows)
+    return {
+      withPermit: (effect) =>
+        Effect.acquireUseRelease(
+          lane.acquire,
+          () => effect,
+          (permit) => permit.release
+        )
+    }
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<RateLimiter> => Layer.effect(RateLimiter, make(options))

@@ -1,0 +1,73 @@
+/**
+ * How a job is waited for. Everything that waits takes these options.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import type * as Job from "../schemas/Job.js"
+
+/**
+ * The pace of plain polls: the first after `initial`, then `interval` apart, or a share of the job's age where that is
+ * longer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PollPolicy {
+  /** Default: 3 seconds. */
+  readonly initial?: Duration.DurationInput
+  /** Default: 6 seconds, less up to 3 % of jitter. */
+  readonly interval?: Duration.DurationInput
+  /** Which part of the job's age an interval may be. Default: 0.1. */
+  readonly ageShare?: number
+  /** The longest interval. Default: 1 minute. */
+  readonly cap?: Duration.DurationInput
+}
+
+/**
+ * The options of a wait.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WaitOptions<in J extends Job.Job = Job.Job> {
+  /** How long to wait in all. Default: as long as RunPod keeps the job, its `ttl` or 24 hours. */
+  readonly timeout?: Duration.DurationInput
+  /**
+   * When to ask for the job. A `Schedule`: at once, then after each of its delays; its end is a `WaitTimeoutError`. A
+   * policy: see there. Either turns holds off unless `hold` is given too. Default: holds, and the default policy where
+   * none can be had.
+   */
+  readonly poll?: Schedule.Schedule<unknown> | PollPolicy
+  /**
+   * How long RunPod may hold a request until the job has ended, or `false` for plain polls. Between 1 second and 4
+   * minutes; it is shortened when a gateway cuts it. Default: 90 seconds.
+   */
+  readonly hold?: Duration.DurationInput | false
+  /** The longest hold while progress is wanted, since a hold hides it. Default: 6 seconds, the first 2. */
+  readonly progressInterval?: Duration.DurationInput
+  /** Gets the job when its status or its progress output has changed, and when it has ended. */
+  readonly onProgress?: (job: J) => Effect.Effect<void>
+  /** Whether interrupting the wait cancels the job; the interruption waits for it. */
+  readonly cancelOnInterrupt?: boolean
+  /** Whether the end of `timeout` cancels the job, in the background. */
+  readonly cancelOnTimeout?: boolean
+  /** How long a cancel may take, from when the rate limiter lets it go. Default: 10 seconds. */
+  readonly cancelGrace?: Duration.DurationInput
+}
+
+/**
+ * The defaults of a wait.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults = {
+  timeout: "24 hours",
+  hold: "90 seconds",
+  progressInterval: "6 seconds",
+  cancelGrace: "10 seconds",
+  poll: { initial: "3 seconds", interval: "6 seconds", ageShare: 0.1, cap: "1 minute" }
+} as const

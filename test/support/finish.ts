@@ -1,0 +1,17 @@
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as TestClock from "effect/TestClock"
+
+/** Runs an effect to its end under TestClock; one that has not ended after `within` of test time is a defect. */
+export const finish = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  within: Duration.DurationInput = "10 minutes"
+): Effect.Effect<A, E, R> =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.fork(effect)
+    yield* TestClock.adjust(within)
+    const exit = yield* Fiber.poll(fiber)
+    return yield* Option.getOrThrowWith(exit, () => new Error(`it did not end within ${String(within)}`))
+  })

@@ -1,0 +1,95 @@
+/** A transport that answers by a script and notes when it was asked what. */
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as RunPod from "../../src/services/RunPod.js"
+
+/** One answer of the script. */
+export type Answer =
+  | { readonly status: number; readonly body: string; readonly headers?: Record<string, string> }
+  /** A connection that breaks after the request was sent. */
+  | "reset"
+  /** A connection that is never made. */
+  | "refused"
+  /** No answer, ever. */
+  | "hang"
+  /** Headers and the beginning of a body, and then nothing. */
+  | "stall"
+
+export const json = (body: unknown, status = 200, headers: Record<string, string> = {}): Answer => ({
+  status,
+  body: JSON.stringify(body),
+  headers: { "content-type": "application/json", ...headers }
+})
+
+export interface Asked {
+  readonly method: string
+  readonly url: string
+  readonly authorization: string | undefined
+  readonly body: string | undefined
+  readonly at: number
+}
+
+const transportError = (request: HttpClientRequest.HttpClientRequest, code: string) =>
+  new HttpClientError.RequestError({
+    request,
+    reason: "Transport",
+    cause: Object.assign(new Error(`socket: ${code}`), { code })
+  })
+
+const bodyOf = (request: HttpClientRequest.HttpClientRequest) =>
+  request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : undefined
+
+/**
+ * A client whose n-th request gets the n-th answer; the last answer is repeated. `asked` notes every request,
+ * `aborted` counts those that were interrupted. `latency` is how long each answer takes.
+ */
+export const make = (
+  answers: ReadonlyArray<Answer> | ((request: Asked) => Answer),
+  latency: Duration.DurationInput = 0
+) => {
+  const asked: Array<Asked> = []
+  let aborted = 0
+  const client = HttpClient.make((request, url) =>
+    Effect.gen(function* () {
+      const entry: Asked = {
+        method: request.method,
+        url: url.pathname + url.search,
+        authorization: request.headers["authorization"],
+        body: bodyOf(request),
+        at: yield* Clock.currentTimeMillis
+      }
+      asked.push(entry)
+      const answer =
+        typeof answers === "function" ? answers(entry) : answers[Math.min(asked.length, answers.length) - 1]
+      if (Duration.toMillis(latency) > 0) yield* Effect.sleep(latency)
+      if (answer === undefined || answer === "hang") return yield* Effect.never
+      if (answer === "reset") return yield* Effect.fail(transportError(request, "ECONNRESET"))
+      if (answer === "refused") return yield* Effect.fail(transportError(request, "ECONNREFUSED"))
+      if (answer === "stall") {
+        const body = new ReadableStream<Uint8Array>({
+          start: (controller) => controller.enqueue(new TextEncoder().encode(`{"id":`))
+        })
+        return HttpClientResponse.fromWeb(request, new Response(body))
+      }
+      const { body, headers = {}, status } = answer
+      return HttpClientResponse.fromWeb(request, new Response(body, { status, headers }))
+    }).pipe(Effect.onInterrupt(() => Effect.sync(() => aborted++)))
+  )
+  return {
+    asked,
+    /** When each request was made, in milliseconds of the test's clock. */
+    times: () => asked.map(({ at }) => at),
+    aborted: () => aborted,
+    layer: (options: Partial<RunPod.Options> = {}) =>
+      RunPod.layer({ apiKey: "test-key", baseUrl: "https://runpod.test/v2", ...options }).pipe(
+        Layer.provide(Layer.succeed(HttpClient.HttpClient, client))
+      ),
+    client
+  }
+}
