@@ -183,7 +183,7 @@ export interface OperationCounts {
   readonly total: number
   /** Answers by HTTP status. */
   readonly byStatus: Readonly<Record<number, number>>
-  /** Requests that are being worked on or held. */
+  /** Requests within the limits that are being worked on or held. */
   readonly inFlight: number
   /** The most there were at once. */
   readonly maxInFlight: number

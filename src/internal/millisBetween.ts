@@ -14,9 +14,11 @@ export const millisBetween = (
 ): Schema.Schema<Duration.DurationInput, number> => {
   const check = (input: Duration.DurationInput) => {
     const duration = Duration.decode(input)
-    return Duration.between(duration, { minimum: min, maximum: max })
-      ? undefined
-      : `${name} must be between ${Duration.format(min)} and ${Duration.format(max)}, got ${Duration.format(duration)}`
+    if (Duration.between(duration, { minimum: min, maximum: max })) return undefined
+    const millis = Duration.toMillis(duration)
+    // `Duration.format` throws on times so long that their nanoseconds are no number.
+    const got = millis < Number.MAX_SAFE_INTEGER ? Duration.format(duration) : String(millis)
+    return `${name} must be between ${Duration.format(min)} and ${Duration.format(max)}, got ${got}`
   }
   return Schema.transformOrFail(
     Schema.Number,

@@ -21,14 +21,14 @@ const hex = (code: number, length: number): string =>
 /** A pattern for one character as it stands, and as JSON (also within JSON), HTML or a URL would write it. */
 const patternOf = (character: string): string => {
   // No encoder touches these.
-  if (/^[A-Za-z0-9_-]$/.test(character)) return character
+  if (/^[A-Za-z0-9]$/.test(character)) return character
   const code = character.codePointAt(0) ?? 0
   const units = Array.from({ length: character.length }, (_, i) => `\\\\{1,4}u${hex(character.charCodeAt(i), 4)}`)
   const bytes = Array.from(encoder.encode(character), (byte) => `%(?:25){0,2}${hex(byte, 2)}`)
   const entity = entities[character]
   const json = JSON.stringify(character).slice(1, -1)
   const forms = [
-    character === "\\" ? "(?:\\\\{4}|\\\\{2})" : json === character ? "" : `\\\\{0,3}${literally(json)}`,
+    character === "\\" ? "\\\\{4}|\\\\{2}" : json === character ? "" : `\\\\{0,3}${literally(json)}`,
     character === "/" ? "\\\\{1,3}/" : "",
     units.join(""),
     bytes.join(""),

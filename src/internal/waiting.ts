@@ -13,10 +13,11 @@ import { JobNotFoundError, type RunPodError } from "../errors/RunPodError.js"
 import { retryAfter } from "../layers/RetryPolicy.js"
 import * as Metrics from "../layers/RunPodMetrics.js"
 import * as Job from "../schemas/Job.js"
-import { defaults, type WaitOptions } from "../services/WaitOptions.js"
+import type { WaitOptions } from "../services/WaitOptions.js"
 import type { Keeper } from "./keeper.js"
 import { defined } from "./json.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
+import { waitDefaults as defaults } from "./waitDefaults.js"
 
 /** The job a wait is for, and what is known of it. */
 export interface Target {
@@ -161,11 +162,11 @@ const makeWait = (
       }
       return Effect.flatMap(delay, (planned) => {
         if (planned <= 0) return Effect.void
-        if (planned < left) return sleepUntil(now() + planned)
+        if (planned < left) return sleepUntil(now() + Math.round(planned))
         // The deadline is nearer than the next poll: one last look shortly before it.
         const lastLook = tookLastLook || pace._tag === "AfterError" ? left : Math.max(left - 250, left / 2)
         tookLastLook = true
-        return sleepUntil(now() + lastLook)
+        return sleepUntil(now() + Math.ceil(lastLook))
       })
     })
 

@@ -41,7 +41,7 @@ export interface Lane {
   readonly acquire: Effect.Effect<Permit>
   /**
    * `acquire` for an uninterruptible region, with the `restore` of its `Effect.uninterruptibleMask`: only the waiting is
-   * interruptible. `restore(acquire)` can lose a permit, to an interruption between its last step and the next one.
+   * interruptible. With `restore(acquire)` an interruption just after its last step would lose the permit.
    */
   readonly acquireWith: (restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>) => Effect.Effect<Permit>
   /** Whether `acquire` would return at once. */
@@ -154,7 +154,13 @@ export const makeLane = (concurrency: number, windows: ReadonlyArray<SlidingWind
   }
 
   return {
-    acquire: Effect.uninterruptibleMask(acquireWith),
+    acquire: Effect.suspend(() => {
+      let acquired: Permit | undefined
+      return Effect.onInterrupt(
+        Effect.uninterruptibleMask((restore) => Effect.map(acquireWith(restore), (permit) => (acquired = permit))),
+        () => acquired?.release ?? Effect.void
+      )
+    }),
     acquireWith,
     isFree: Effect.clockWith((clock) => {
       const now = monotonicMillis(clock)

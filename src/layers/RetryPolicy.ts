@@ -97,10 +97,11 @@ export const make = (options: Options = {}): RetryPolicy => {
     if (asked !== undefined && Duration.toMillis(asked) > 0) {
       return Effect.succeed(Duration.min(asked, Duration.millis(maxTimerMillis)))
     }
-    const longest = exponential(isThrottled(error) ? throttleBase : base, retries)
+    // Whole milliseconds: a TestClock that stands between two of them has no nanoseconds, and spans need those.
+    const longest = Math.round(exponential(isThrottled(error) ? throttleBase : base, retries))
     return jitter === "none"
       ? Effect.succeed(Duration.millis(longest))
-      : Effect.map(Random.next, (random) => Duration.millis(random * longest))
+      : Effect.map(Random.next, (random) => Duration.millis(Math.round(random * longest)))
   }
   return {
     schedule: Schedule.recurs(Math.max(0, maxAttempts - 1)).pipe(

@@ -20,6 +20,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -197,46 +198,51 @@ const fromTransport = (where: Context, error: HttpClientError.HttpClientError, s
 
 /**
  * Starts `send` on a fiber of its own and gives its outcome, at the latest when it has waited too long: `patience` for
- * headers, then `bodyIdle` between bytes. The deadlines of all attempts hang on one timer.
+ * headers, then `bodyIdle` between bytes, and never beyond `deadline`. The deadlines of all attempts hang on one timer.
  */
 const start = (options: {
   readonly send: (onBytes: () => void) => Effect.Effect<Reply, HttpClientError.HttpClientError>
   readonly where: Context
   readonly patience: number
+  readonly deadline: number
   readonly timer: Timer.Timer
   readonly scrub: Scrub
   readonly release: Effect.Effect<void>
 }) => {
-  const { patience, scrub, timer, where } = options
+  const { deadline, patience, scrub, timer, where } = options
   const outcome = Deferred.unsafeMake<Reply, RunPodError>(FiberId.none)
   let phase: "Headers" | "Body" = "Headers"
-  let limit = patience
   let since = timer.now()
+  let alarm: Timer.Alarm | undefined
+  let fiber: Fiber.RuntimeFiber<Reply, HttpClientError.HttpClientError> | undefined
+  /** How long the phase may take, from `since`. */
+  const limit = () => Math.min(patience, phase === "Headers" ? Infinity : bodyIdle, deadline - since)
+  const check = () => {
+    if (timer.now() < since + limit()) {
+      alarm = timer.set(since + limit(), check)
+      return
+    }
+    const timeout = Duration.millis(Math.max(0, Math.round(limit())))
+    Deferred.unsafeDone(outcome, Exit.fail(new RequestTimeoutError({ ...where, sent: "Maybe", phase, timeout })))
+    fiber?.unsafeInterruptAsFork(FiberId.none)
+  }
+  const watch = () => {
+    if (alarm !== undefined) timer.clear(alarm)
+    alarm = timer.set(since + limit(), check)
+  }
   const onBytes = () => {
     since = timer.now()
     if (phase === "Body") return
     phase = "Body"
-    limit = bodyIdle
-    timer.clear(alarm)
-    alarm = timer.set(since + limit, check)
+    watch()
   }
-  const check = () => {
-    if (timer.now() < since + limit) {
-      alarm = timer.set(since + limit, check)
-      return
-    }
-    const timeout = new RequestTimeoutError({ ...where, sent: "Maybe", phase, timeout: Duration.millis(limit) })
-    Deferred.unsafeDone(outcome, Exit.fail(timeout))
-    fiber?.unsafeInterruptAsFork(FiberId.none)
-  }
-  let alarm = timer.set(since + limit, check)
-  let fiber: Fiber.RuntimeFiber<Reply, HttpClientError.HttpClientError> | undefined
   return Effect.map(
     Effect.forkDaemon(Effect.ensuring(Effect.interruptible(options.send(onBytes)), options.release)),
     (started) => {
       fiber = started
+      if (phase === "Headers") watch()
       started.addObserver((exit) => {
-        timer.clear(alarm)
+        if (alarm !== undefined) timer.clear(alarm)
         Deferred.unsafeDone(
           outcome,
           Exit.mapError(exit, (error) => fromTransport(where, error, scrub))
@@ -249,10 +255,14 @@ const start = (options: {
 
 // --- status and text to a tagged error ----------------------------------------------------------------------------
 
+// `Date.parse` finds a date in nearly everything, such as "-5"; only what looks like an HTTP date is one.
+const httpDate = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .*\d\d:\d\d:\d\d/
+
 const retryAfterOf = (header: string | undefined, now: number): Duration.Duration | undefined => {
-  if (header === undefined) return undefined
-  const text = header.trim()
-  const millis = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now
+  const text = header?.trim() ?? ""
+  const isSeconds = /^\d+(\.\d+)?$/.test(text)
+  if (!isSeconds && !httpDate.test(text)) return undefined
+  const millis = isSeconds ? Number(text) * 1000 : Date.parse(text) - now
   return Number.isNaN(millis) ? undefined : Duration.millis(Math.min(Math.max(0, millis), maxTimerMillis))
 }
 
@@ -286,7 +296,9 @@ const interpret = <A>(
   if (Either.isRight(read)) return Either.right(read.right)
   const jobId = where.jobId ?? Job.idOf(json)
   const at = { ...where, status, body: body(), jobId: jobId === undefined ? undefined : scrub(jobId) }
-  if (isJsonObject(json) && "error" in json && jobId === where.jobId && typeof json["status"] !== "string") {
+  const isRefusal =
+    isJsonObject(json) && json["error"] !== undefined && json["error"] !== null && typeof json["status"] !== "string"
+  if (isRefusal && jobId === where.jobId) {
     return Either.left(new BadRequestError({ ...at, detail: ErrorBody.fromText(scrub(reply.text)).detail }))
   }
   return Either.left(new DecodeError({ ...at, issue: scrub(read.left) }))
@@ -367,7 +379,7 @@ const withRetry = <A>(
             const cost = costOf(error)
             const left = progress.deadline - monotonicMillis(clock)
             const asked = retryAfter(error)
-            if (!mayRepeat(call, error, policy) || budget.tokens < cost) return failed
+            if (!mayRepeat(call, error, policy) || budget.tokens < cost || left <= 0) return failed
             if (asked !== undefined && Duration.toMillis(asked) >= left) return failed
             budget.tokens -= cost
             spent += cost
@@ -404,6 +416,10 @@ const withRetry = <A>(
     )
   })
 
+/** What an attempt fails with that was not sent, because its caller's deadline came first. */
+const tooLate = (where: Context, millis: number): RequestTimeoutError =>
+  new RequestTimeoutError({ ...where, sent: "No", phase: "Headers", timeout: Duration.millis(millis) })
+
 // --- the pipeline -------------------------------------------------------------------------------------------------
 
 const readBaseUrl = (baseUrl: string | URL): Either.Either<string, string> => {
@@ -427,7 +443,9 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
     const transport = yield* HttpClient.HttpClient
     const timer = yield* Timer.make
     const background = yield* Background.make
-    const apiKey = (Redacted.isRedacted(options.apiKey) ? Redacted.value(options.apiKey) : options.apiKey).trim()
+    // From an environment variable that is not set, it can be `undefined` whatever the types say.
+    const key: unknown = Redacted.isRedacted(options.apiKey) ? Redacted.value(options.apiKey) : options.apiKey
+    const apiKey = typeof key === "string" ? key.trim() : ""
     const baseUrl = readBaseUrl(options.baseUrl ?? defaults.baseUrl)
     const requestTimeout = Duration.toMillis(options.requestTimeout ?? defaults.requestTimeout)
     const policy = options.retry ?? defaults.retry
@@ -452,7 +470,9 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
 
     const patienceOf = (call: Request): number => {
       const hold = call.wait ?? defaultHold[call.operation]
-      return hold === undefined ? requestTimeout : hold + holdGrace
+      if (hold !== undefined) return hold + holdGrace
+      // Within a grace there must be time for a second and a third attempt.
+      return call.grace === undefined ? requestTimeout : Math.min(requestTimeout, call.grace / 3)
     }
 
     const requestOf = (call: Request, where: Context): HttpClientRequest.HttpClientRequest => {
@@ -466,29 +486,36 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
           })
     }
 
-    /** A permit, unless the caller's deadline comes first. */
+    /** A permit, unless the caller's deadline comes first. Run it inside a mask, so that no permit is lost. */
     const permitWithin = (
       lane: RequestLimiter.Lane,
       where: Context,
-      left: number
+      left: number,
+      restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
     ): Effect.Effect<RequestLimiter.Permit, RunPodError> => {
       const closedFor = lane.opensAt() - timer.now()
-      if (closedFor >= left) {
+      if (closedFor > 0 && closedFor >= left) {
         return Effect.fail(new RateLimitedError({ ...where, retryAfter: Duration.millis(closedFor) }))
       }
-      let permit: RequestLimiter.Permit | undefined
-      const acquire = Effect.uninterruptibleMask((restore) =>
-        Effect.map(restore(lane.acquire), (acquired) => (permit = acquired))
+      if (left <= 0) return Effect.fail(tooLate(where, 0))
+      // A race of fibers costs more than the rest of a request: none when there is a permit at once. The fiber must not
+      // yield before it has that.
+      const atOnce = Effect.withMaxOpsBeforeYield(
+        Effect.flatMap(lane.isFree, (isFree) =>
+          isFree ? Effect.asSome(lane.acquireWith(restore)) : Effect.succeedNone
+        ),
+        Infinity
       )
-      return acquire.pipe(
-        Effect.timeoutFail({
-          duration: Math.max(0, left),
-          onTimeout: () =>
-            new RequestTimeoutError({ ...where, sent: "No", phase: "Headers", timeout: Duration.millis(left) })
-        }),
-        // A permit that came together with the deadline belongs to nobody.
-        Effect.onError(() => permit?.release ?? Effect.void)
-      )
+      const inLine = Effect.suspend(() => {
+        let permit: RequestLimiter.Permit | undefined
+        const acquire = Effect.uninterruptibleMask((restore) =>
+          Effect.map(lane.acquireWith(restore), (acquired) => (permit = acquired))
+        )
+        const timed = Effect.timeoutFail(acquire, { duration: left, onTimeout: () => tooLate(where, left) })
+        // A permit that came together with the deadline or an interruption belongs to nobody.
+        return Effect.onError(restore(timed), () => permit?.release ?? Effect.void)
+      })
+      return Effect.flatMap(atOnce, Option.match({ onSome: Effect.succeed, onNone: () => inLine }))
     }
 
     const attempt = <A>(call: Call<A>, base: Context, progress: Progress, scrub: Scrub, span: Tracer.Span) =>
@@ -497,7 +524,11 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
           const where = { ...base, attempt: progress.attempt }
           const left = progress.deadline - timer.now()
           const lane = limiter.lane(call.endpointId, call.operation)
-          const permit = yield* restore(left === Infinity ? lane.acquire : permitWithin(lane, where, left))
+          const permit = yield* left === Infinity ? lane.acquireWith(restore) : permitWithin(lane, where, left, restore)
+          if (timer.now() >= progress.deadline) {
+            yield* permit.release
+            return yield* tooLate(where, left)
+          }
           if (call.grace !== undefined && progress.attempt === 1) {
             progress.deadline = Math.min(progress.deadline, timer.now() + call.grace)
           }
@@ -507,7 +538,8 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
           const started = yield* start({
             send: (onBytes) => send(client, request, onBytes),
             where,
-            patience: Math.max(0, Math.min(patienceOf(call), progress.deadline - timer.now())),
+            patience: patienceOf(call),
+            deadline: progress.deadline,
             timer,
             scrub,
             release: permit.release
@@ -522,7 +554,10 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
               } else {
                 yield* permit.accepted
               }
-              return yield* interpret(call, where, reply, asked, parseJson, scrub)
+              const value = yield* interpret(call, where, reply, asked, parseJson, scrub)
+              const jobId = call.jobId === undefined ? Job.idOf(value) : undefined
+              if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
+              return value
             })
           )
           const orphan = call.onOrphan

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import type { JobError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as internal from "../internal/endpoint.js"

@@ -199,7 +199,7 @@ const readBody = (operation: "run" | "runSync", endpointId: string, request: Run
 
 /** How long to wait before the next read: RunPod holds an empty stream itself, other servers may answer at once. */
 const pauseAfter = (took: number, hadChunks: boolean, pause: number): number => {
-  if (hadChunks) return Math.max(0, 100 - took)
+  if (hadChunks) return Math.max(0, Math.round(100 - took))
   return took >= 1000 ? 0 : Math.min(2000, Math.max(250, pause * 2))
 }
 

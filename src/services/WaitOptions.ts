@@ -6,6 +6,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
+import { waitDefaults } from "../internal/waitDefaults.js"
 import type * as Job from "../schemas/Job.js"
 
 /**
@@ -64,10 +65,4 @@ export interface WaitOptions<in J extends Job.Job = Job.Job> {
  * @since 0.1.0
  * @category constants
  */
-export const defaults = {
-  timeout: "24 hours",
-  hold: "90 seconds",
-  progressInterval: "6 seconds",
-  cancelGrace: "10 seconds",
-  poll: { initial: "3 seconds", interval: "6 seconds", ageShare: 0.1, cap: "1 minute" }
-} as const
+export const defaults = waitDefaults

@@ -7,11 +7,16 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 import * as RunPod from "../../src/services/RunPod.js"
 
 /** One answer of the script. */
 export type Answer =
   | { readonly status: number; readonly body: string; readonly headers?: Record<string, string> }
+  /** An answer whose body comes as this stream does, on the test's clock. */
+  | { readonly status: number; readonly stream: Stream.Stream<Uint8Array>; readonly headers?: Record<string, string> }
+  /** An error of the transport's own making. */
+  | { readonly fail: (request: HttpClientRequest.HttpClientRequest) => HttpClientError.HttpClientError }
   /** A connection that breaks after the request was sent. */
   | "reset"
   /** A connection that is never made. */
@@ -31,6 +36,7 @@ export interface Asked {
   readonly method: string
   readonly url: string
   readonly authorization: string | undefined
+  readonly headers: Readonly<Record<string, string>>
   readonly body: string | undefined
   readonly at: number
 }
@@ -45,13 +51,24 @@ const transportError = (request: HttpClientRequest.HttpClientRequest, code: stri
 const bodyOf = (request: HttpClientRequest.HttpClientRequest) =>
   request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : undefined
 
+const withStream = (
+  response: HttpClientResponse.HttpClientResponse,
+  stream: Stream.Stream<Uint8Array>
+): HttpClientResponse.HttpClientResponse => Object.create(response, { stream: { value: stream } })
+
+/** A body that comes a byte at a time, one every `interval`. */
+export const drip = (text: string, interval: Duration.DurationInput): Stream.Stream<Uint8Array> =>
+  Stream.fromIterable(new TextEncoder().encode(text)).pipe(
+    Stream.mapEffect((byte) => Effect.as(Effect.sleep(interval), Uint8Array.of(byte)))
+  )
+
 /**
  * A client whose n-th request gets the n-th answer; the last answer is repeated. `asked` notes every request,
  * `aborted` counts those that were interrupted. `latency` is how long each answer takes.
  */
 export const make = (
   answers: ReadonlyArray<Answer> | ((request: Asked) => Answer),
-  latency: Duration.DurationInput = 0
+  latency: Duration.DurationInput | ((request: Asked) => Duration.DurationInput) = 0
 ) => {
   const asked: Array<Asked> = []
   let aborted = 0
@@ -61,13 +78,15 @@ export const make = (
         method: request.method,
         url: url.pathname + url.search,
         authorization: request.headers["authorization"],
+        headers: { ...request.headers },
         body: bodyOf(request),
         at: yield* Clock.currentTimeMillis
       }
       asked.push(entry)
       const answer =
         typeof answers === "function" ? answers(entry) : answers[Math.min(asked.length, answers.length) - 1]
-      if (Duration.toMillis(latency) > 0) yield* Effect.sleep(latency)
+      const takes = typeof latency === "function" ? latency(entry) : latency
+      if (Duration.toMillis(takes) > 0) yield* Effect.sleep(takes)
       if (answer === undefined || answer === "hang") return yield* Effect.never
       if (answer === "reset") return yield* Effect.fail(transportError(request, "ECONNRESET"))
       if (answer === "refused") return yield* Effect.fail(transportError(request, "ECONNREFUSED"))
@@ -77,7 +96,14 @@ export const make = (
         })
         return HttpClientResponse.fromWeb(request, new Response(body))
       }
-      const { body, headers = {}, status } = answer
+      if ("fail" in answer) return yield* Effect.fail(answer.fail(request))
+      const { headers = {}, status } = answer
+      if ("stream" in answer) {
+        const response = HttpClientResponse.fromWeb(request, new Response(null, { status, headers }))
+        return withStream(response, answer.stream)
+      }
+      // Answers with these statuses have no body.
+      const body = status === 204 || status === 205 || status === 304 ? null : answer.body
       return HttpClientResponse.fromWeb(request, new Response(body, { status, headers }))
     }).pipe(Effect.onInterrupt(() => Effect.sync(() => aborted++)))
   )

@@ -227,6 +227,7 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
         return Answers.rateLimited()
       }
       open.isInFlight = true
+      tally.entered(operation)
       return operate(operation, endpoint, incoming, open.record)
     }
 
@@ -342,6 +343,7 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
           else if (outcome._tag !== "Reset") record.status = outcome.answer.status
           if (open.isInFlight && route.operation !== undefined && route.endpointId !== undefined) {
             limits.leave(route.endpointId, route.operation)
+            tally.exited(route.operation)
           }
           tally.left(record)
         }

@@ -221,6 +221,8 @@ export const make = (
       wake(job.reading)
     }
 
+    const isKept = (job: Job) => job.endpoint.jobs.get(job.id) === job
+
     const sweep = () => {
       const now = timer.now()
       for (let next = toBeForgotten.peek(); next !== undefined && next.at <= now; next = toBeForgotten.peek()) {
@@ -482,6 +484,14 @@ export const make = (
         return Effect.sync(leave)
       })
 
+    /** Another reader may have taken the chunk that ended a hold: then it goes on. */
+    const untilChunk = (job: Job, deadline: number): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const left = deadline - timer.now()
+        const isOver = hasEnded(job) || job.chunks.length > 0 || !isKept(job) || left <= 0
+        return isOver ? Effect.void : Effect.zipRight(hold(job.reading, left), untilChunk(job, deadline))
+      })
+
     // --- the endpoints --------------------------------------------------------------------------------------------
 
     for (const [id, endpointOptions] of Object.entries(options.endpoints)) {
@@ -567,9 +577,8 @@ export const make = (
         }
         return { idle, starting, running }
       },
-      awaitEnd: (job, millis) => Effect.suspend(() => (hasEnded(job) ? Effect.void : hold(job.waiting, millis))),
-      awaitChunk: (job, millis) =>
-        Effect.suspend(() => (hasEnded(job) || job.chunks.length > 0 ? Effect.void : hold(job.reading, millis))),
+      awaitEnd: (job, millis) => (hasEnded(job) ? Effect.void : hold(job.waiting, millis)),
+      awaitChunk: (job, millis) => untilChunk(job, timer.now() + millis),
       snapshot: (job) => {
         const at = (millis: number) => Math.round(epoch + millis)
         return {

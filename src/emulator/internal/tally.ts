@@ -45,18 +45,26 @@ export class Tally {
     this.records.push(record)
     if (this.records.length >= 2 * remembered) this.records = this.records.slice(-remembered)
     if (record.operation === undefined) return
-    const operation = this.operations[record.operation]
-    operation.total++
+    this.operations[record.operation].total++
+  }
+
+  /** The request got past the limits. */
+  entered(name: Operation): void {
+    const operation = this.operations[name]
     operation.inFlight++
     operation.maxInFlight = Math.max(operation.maxInFlight, operation.inFlight)
   }
 
+  /** The end of a request that had entered. */
+  exited(name: Operation): void {
+    this.operations[name].inFlight--
+  }
+
   left(record: OpenRecord): void {
     if (record.abandoned) this.abandoned++
-    if (record.operation === undefined) return
-    const operation = this.operations[record.operation]
-    operation.inFlight--
-    if (record.status !== undefined) operation.byStatus[record.status] = (operation.byStatus[record.status] ?? 0) + 1
+    if (record.operation === undefined || record.status === undefined) return
+    const { byStatus } = this.operations[record.operation]
+    byStatus[record.status] = (byStatus[record.status] ?? 0) + 1
   }
 
   struck(tag: Fault["_tag"]): void {

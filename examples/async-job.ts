@@ -1,0 +1,34 @@
+/**
+ * Submit a job, do something else meanwhile, then poll for its result.
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Endpoint } from "effect-runpod"
+import { Console, Effect, Schedule, Schema } from "effect"
+import { endpointId, layer } from "./support/runpod.js"
+
+const program = Effect.gen(function* () {
+  const endpoint = yield* Endpoint.make(yield* endpointId, {
+    input: Schema.Struct({ prompt: Schema.String }),
+    output: Schema.Unknown
+  })
+
+  // Returns as soon as RunPod has accepted the job.
+  const job = yield* endpoint.run({ prompt: "a red bicycle" })
+  yield* Console.log(`submitted ${job.id}`)
+
+  const { status } = yield* job.status
+  yield* Console.log(`it is ${status}`)
+
+  // Asks every half second, for ten minutes at most. Leave `poll` out and RunPod holds each request until the job has
+  // ended: fewer requests, and the end is seen at once.
+  const output = yield* job.result({ poll: Schedule.spaced("500 millis"), timeout: "10 minutes" })
+  yield* Console.log("output:", output)
+})
+
+/** The worker's code in the emulator: a cold start, then a second of work. */
+const emulated = layer({
+  coldStart: "400 millis",
+  handler: ({ prompt }) => Effect.delay(Effect.succeed({ text: `drew ${prompt}` }), "1 second")
+})
+
+program.pipe(Effect.provide(emulated), NodeRuntime.runMain)

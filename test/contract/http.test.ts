@@ -1,0 +1,31 @@
+import { describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Emulator from "../../src/emulator/Emulator.js"
+import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
+import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
+import { client, endpoints, faults, type Scenario, scenarios } from "./scenarios.js"
+
+const overHttp = (scenario: Scenario, given: (typeof faults)[string]) =>
+  Effect.gen(function* () {
+    const server = yield* NodeEmulator.serve({ endpoints, faults: given })
+    yield* scenario.pipe(
+      Effect.provide(NodeRunPod.layer({ apiKey: "key", baseUrl: server.url, requestTimeout: "3 seconds", ...client })),
+      Effect.provideService(Emulator.Emulator, server)
+    )
+  }).pipe(Effect.scoped)
+
+describe("the client against the emulator over HTTP", () => {
+  for (const [fault, given] of Object.entries(faults)) {
+    it.live(
+      `faults: ${fault}`,
+      () =>
+        Effect.forEach(
+          Object.entries(scenarios),
+          ([name, scenario]) =>
+            overHttp(scenario({}), given).pipe(Effect.tapErrorCause(() => Effect.logError(`failed: ${name}`))),
+          { concurrency: "unbounded", discard: true }
+        ),
+      60_000
+    )
+  }
+})

@@ -1,0 +1,53 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as ErrorBody from "effect-runpod/ErrorBody"
+
+const nested = (depth: number) => "[".repeat(depth) + "]".repeat(depth)
+
+describe("ErrorBody.fromText", () => {
+  it.each<[string, ErrorBody.ErrorBody]>([
+    ["", {}],
+    [" \n ", {}],
+    ["{}", {}],
+    ["null", {}],
+    ["[]", {}],
+    ["502", {}],
+    ["error code: 502", { detail: "error code: 502" }],
+    ["  endpoint warming\n", { detail: "endpoint warming" }],
+    ["<html><body>Bad Gateway</body></html>", {}],
+    ["\ufeff\n<!DOCTYPE html>", {}],
+    [`"no token"`, { detail: "no token" }],
+    [`{"status":404,"title":"Not Found","detail":"job not found"}`, { detail: "job not found" }],
+    [`{"status":500,"title":"Internal Server Error"}`, { detail: "Internal Server Error" }],
+    [`{"error":"unauthorized"}`, { detail: "unauthorized" }],
+    [`{"message":"Not Found"}`, { detail: "Not Found" }],
+    [`{"detail":"slow down"}`, { detail: "slow down" }],
+    [`{"title":"T","detail":"D","message":"M","error":"E"}`, { detail: "E" }],
+    [`{"title":"T","detail":"D","message":"M"}`, { detail: "M" }],
+    [`{"title":"T","detail":"D"}`, { detail: "D" }],
+    [`{"error":"","message":" ","detail":null,"title":"T"}`, { detail: "T" }],
+    [`{"error":{"message":"M","code":"c"}}`, { detail: "M" }],
+    [`{"error":{"detail":"D"}}`, { detail: "D" }],
+    [`{"error":{"reason":"R"}}`, { detail: `{"reason":"R"}` }],
+    [`{"error":["a","b"]}`, { detail: `["a","b"]` }],
+    [`{"detail":[{"loc":["body"],"msg":"field required"}]}`, { detail: `[{"loc":["body"],"msg":"field required"}]` }],
+    [`["a"]`, { detail: `["a"]` }],
+    [`{"error":500,"detail":"D"}`, { detail: "D" }],
+    [`{"code":"ENDPOINT_PAUSED","detail":"max_workers=0"}`, { code: "ENDPOINT_PAUSED", detail: "max_workers=0" }],
+    [`{"code":7,"detail":"D"}`, { detail: "D" }],
+    [`{"id":"sync-3e-u1","status":"FAILED","error":"width is odd"}`, { detail: "width is odd", jobId: "sync-3e-u1" }],
+    [`{"id":"..","status":"FAILED"}`, {}],
+    [`{"id":9,"error":"E"}`, { detail: "E" }],
+    [`{"error":"unfinished`, { detail: `{"error":"unfinished` }]
+  ])("reads %j", (text, expected) => {
+    assert.deepStrictEqual(ErrorBody.fromText(text), expected)
+  })
+
+  it.each([
+    [`{"error":{"a":${nested(30_000)}}}`],
+    [`{"message":${nested(30_000)}}`],
+    [nested(30_000)],
+    [`{"error":`.repeat(20_000) + "1" + "}".repeat(20_000)]
+  ])("does not crash on deeply nested JSON (case %#)", (text) => {
+    assert.doesNotThrow(() => ErrorBody.fromText(text))
+  })
+})

@@ -1,0 +1,38 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Operation from "effect-runpod/Operation"
+import * as FastCheck from "effect/FastCheck"
+
+describe("Operation", () => {
+  it.each<[Operation.Operation, string, string, Operation.Repeat]>([
+    ["run", "POST", "/ep/run", "Submit"],
+    ["runSync", "POST", "/ep/runsync", "Submit"],
+    ["status", "GET", "/ep/status/job-1", "Repeatable"],
+    ["statusSync", "GET", "/ep/status-sync/job-1", "Repeatable"],
+    ["stream", "GET", "/ep/stream/job-1", "Draining"],
+    ["cancel", "POST", "/ep/cancel/job-1", "Repeatable"],
+    ["retry", "POST", "/ep/retry/job-1", "Once"],
+    ["purgeQueue", "POST", "/ep/purge-queue", "Once"],
+    ["health", "GET", "/ep/health", "Repeatable"],
+    ["requests", "GET", "/ep/requests", "Repeatable"]
+  ])("%s is %s %s, and a repeat of it is %s", (name, method, path, repeat) => {
+    const definition = Operation.operations[name]
+    assert.strictEqual(definition.method, method)
+    assert.strictEqual(definition.repeat, repeat)
+    assert.strictEqual(Operation.pathOf(name, "ep", definition.job ? "job-1" : undefined), path)
+  })
+
+  it("names every operation once", () => {
+    assert.deepStrictEqual([...Operation.names], Object.keys(Operation.operations))
+  })
+
+  it.prop(
+    "an id stays one segment of the path, whatever is in it",
+    { endpointId: FastCheck.string({ unit: "grapheme" }), jobId: FastCheck.string({ unit: "grapheme" }) },
+    ({ endpointId, jobId }) => {
+      const segments = Operation.pathOf("status", endpointId, jobId).split("/")
+      assert.strictEqual(segments.length, 4)
+      assert.strictEqual(decodeURIComponent(segments[1]!), endpointId)
+      assert.strictEqual(decodeURIComponent(segments[3]!), jobId)
+    }
+  )
+})
