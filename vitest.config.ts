@@ -21,7 +21,7 @@ const alias = Object.entries(manifest.exports).flatMap(([subpath, target]) => {
 export default defineConfig({
   resolve: { alias },
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     watch: false,
     testTimeout: 30_000,
     hookTimeout: 30_000,

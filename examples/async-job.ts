@@ -4,7 +4,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Console, Effect, Schedule, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const endpoint = yield* Endpoint.make(yield* endpointId, {
@@ -25,10 +25,10 @@ const program = Effect.gen(function* () {
   yield* Console.log("output:", output)
 })
 
-/** The worker's code in the emulator: a cold start, then a second of work. */
-const emulated = layer({
+// Without RunPod: a worker that takes 0.4 seconds to start, and a second of work.
+const layer = runPodOrEmulator({
   coldStart: "400 millis",
   handler: ({ prompt }) => Effect.delay(Effect.succeed({ text: `drew ${prompt}` }), "1 second")
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -4,7 +4,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Console, Effect, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const endpoint = yield* Endpoint.make(yield* endpointId, {
@@ -25,8 +25,8 @@ const program = Effect.gen(function* () {
   )
 })
 
-const emulated = layer({
+const layer = runPodOrEmulator({
   handler: () => Effect.delay(Effect.succeed({ text: "done" }), "1 minute")
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -4,7 +4,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Console, Effect, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const endpoint = yield* Endpoint.make(yield* endpointId, {
@@ -27,10 +27,10 @@ const program = Effect.gen(function* () {
   yield* report
 })
 
-const emulated = layer({
+const layer = runPodOrEmulator({
   workers: 2,
   coldStart: "300 millis",
   handler: ({ prompt }) => Effect.delay(Effect.succeed({ text: prompt }), "300 millis")
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

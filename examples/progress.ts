@@ -4,7 +4,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Console, Effect, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const endpoint = yield* Endpoint.make(yield* endpointId, {
@@ -28,12 +28,12 @@ const program = Effect.gen(function* () {
   yield* Console.log("output:", output)
 })
 
-const emulated = layer({
+const layer = runPodOrEmulator({
   coldStart: "500 millis",
   handler: ({ prompt }, { progress }) =>
-    Effect.forEach([25, 50, 75], (percent) => Effect.delay(progress({ percent }), "600 millis")).pipe(
+    Effect.forEach([25, 50, 75], (percent) => Effect.zipLeft(progress({ percent }), Effect.sleep("600 millis"))).pipe(
       Effect.as({ text: `drew ${prompt}` })
     )
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

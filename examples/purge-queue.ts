@@ -6,7 +6,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Console, Effect, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const endpoint = yield* Endpoint.make(yield* endpointId, {
@@ -24,9 +24,9 @@ const program = Effect.gen(function* () {
 })
 
 // One worker: the first job runs, the others queue behind it.
-const emulated = layer({
+const layer = runPodOrEmulator({
   workers: 1,
   handler: ({ prompt }) => Effect.delay(Effect.succeed({ text: prompt }), "1 second")
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -18,9 +18,9 @@ const program = Effect.gen(function* () {
   yield* TestClock.adjust("3 minutes")
   yield* Fiber.join(submits)
 
-  const times = Array.map(yield* emulator.requests, (request) => request.at)
-  for (const [at, group] of Map.groupBy(times, (at) => at)) {
-    yield* Console.log(`at ${at / 1000} s: ${group.length} requests`)
+  const bySecond = Array.groupBy(yield* emulator.requests, ({ at }) => `${at / 1000} s`)
+  for (const [second, requests] of Object.entries(bySecond)) {
+    yield* Console.log(`at ${second}: ${requests.length} requests`)
   }
 })
 

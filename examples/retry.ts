@@ -5,8 +5,8 @@ import { HttpClient } from "@effect/platform"
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint, RetryPolicy } from "effect-runpod"
 import { Fault } from "effect-runpod/Emulator"
-import { Clock, Console, Effect, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { Console, Effect, Schema } from "effect"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const endpoint = yield* Endpoint.make(yield* endpointId, {
@@ -30,9 +30,7 @@ const program = Effect.gen(function* () {
   )
 })
 
-const started = Date.now()
-
-const emulated = layer(
+const layer = runPodOrEmulator(
   { handler: ({ prompt }) => Effect.succeed({ text: `drew ${prompt}` }) },
   {
     client: {
@@ -40,9 +38,7 @@ const emulated = layer(
       retry: RetryPolicy.make({ maxAttempts: 4, base: "200 millis", factor: 2, jitter: "none" }),
       // Sees every attempt.
       transformClient: HttpClient.tapRequest((request) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          Console.log(`  ${String(now - started).padStart(5)} ms  ${request.method} /${request.url.split("/").at(-1)}`)
-        )
+        Console.log(`  ${process.uptime().toFixed(2)} s  ${request.method} ${request.url}`)
       )
     },
     faults: [
@@ -53,4 +49,4 @@ const emulated = layer(
   }
 )
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -4,7 +4,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Console, Effect, Schema, Stream } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const model = yield* Endpoint.make(yield* endpointId, {
@@ -28,7 +28,7 @@ const program = Effect.gen(function* () {
 
 const answer = "Air scatters blue light more than red, so blue reaches your eyes from everywhere."
 
-const emulated = layer({
+const layer = runPodOrEmulator({
   handler: () =>
     Stream.fromIterable(answer.split(/(?<= )/)).pipe(
       Stream.map((token) => ({ token })),
@@ -36,4 +36,4 @@ const emulated = layer({
     )
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -4,7 +4,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Array, Console, Effect, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 const program = Effect.gen(function* () {
   const endpoint = yield* Endpoint.make(yield* endpointId, {
@@ -24,7 +24,7 @@ const program = Effect.gen(function* () {
   yield* Effect.forEach(failures, (error) => Console.log(`${error._tag}: ${error.message}`))
 })
 
-const emulated = layer({
+const layer = runPodOrEmulator({
   workers: 3,
   handler: ({ seed }) =>
     seed === 7
@@ -32,4 +32,4 @@ const emulated = layer({
       : Effect.delay(Effect.succeed({ image: `bicycle-${seed}.png` }), "300 millis")
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

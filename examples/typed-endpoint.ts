@@ -4,7 +4,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Endpoint } from "effect-runpod"
 import { Console, Duration, Effect, Schema } from "effect"
-import { endpointId, layer } from "./support/runpod.js"
+import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
 // What the handler takes. Types of your own are fine as long as they encode to JSON.
 const Input = Schema.Struct({
@@ -39,7 +39,7 @@ const program = Effect.gen(function* () {
   Effect.tapError((error) => Console.error(`${error._tag}: ${error.message}`))
 )
 
-const emulated = layer({
+const layer = runPodOrEmulator({
   handler: ({ prompt }) =>
     Effect.succeed(
       prompt === "a worker of yesterday"
@@ -48,4 +48,4 @@ const emulated = layer({
     )
 })
 
-program.pipe(Effect.provide(emulated), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), NodeRuntime.runMain)

@@ -2,7 +2,7 @@
  * Where the examples run: on RunPod when RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID are set, otherwise on an emulator inside
  * this process. A program of your own needs none of this: it provides `NodeRunPod.layerConfig()`.
  */
-import { type RunPod } from "effect-runpod"
+import type { RunPod } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { NodeRunPod } from "effect-runpod/Node"
 import { Config, type ConfigError, Effect, Layer } from "effect"
@@ -10,13 +10,16 @@ import { Config, type ConfigError, Effect, Layer } from "effect"
 /** The endpoint the examples use. */
 export const endpointId = Config.nonEmptyString("RUNPOD_ENDPOINT_ID").pipe(Config.withDefault("emulated"))
 
-const isRunPod = Config.all([Config.nonEmptyString("RUNPOD_API_KEY"), Config.nonEmptyString("RUNPOD_ENDPOINT_ID")]).pipe(
+const isRunPod = Config.all([
+  Config.nonEmptyString("RUNPOD_API_KEY"),
+  Config.nonEmptyString("RUNPOD_ENDPOINT_ID")
+]).pipe(
   Config.map(() => true),
   Config.withDefault(false)
 )
 
 /** The client; `endpoint` and `faults` say how the emulator behaves in RunPod's place. */
-export const layer = (
+export const runPodOrEmulator = (
   endpoint: Emulator.EndpointOptions,
   options: {
     readonly client?: Omit<RunPod.Options, "apiKey">

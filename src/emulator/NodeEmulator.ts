@@ -98,6 +98,8 @@ const headersOf = (answer: Answer, length: number): Http.OutgoingHttpHeaders => 
 
 const deliver = (outcome: Box.Outcome, request: Http.IncomingMessage, response: Http.ServerResponse): void => {
   const { socket } = request
+  // The client left at the last moment: writing would be an error.
+  if (response.destroyed) return
   if (outcome._tag === "Reset") {
     socket.resetAndDestroy()
     return

@@ -305,7 +305,7 @@ export const open = <E = never>(
     const syncLater = (every: Duration.DurationInput): Effect.Effect<void> => {
       if (isSyncDue) return Effect.void
       isSyncDue = true
-      return Effect.sleep(every).pipe(
+      return Effect.interruptible(Effect.sleep(every)).pipe(
         Effect.zipRight(
           turn.withPermits(1)(
             Effect.suspend(() => {

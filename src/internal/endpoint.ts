@@ -24,13 +24,43 @@ import * as waiting from "./waiting.js"
 /** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
 const runSyncHold = 10_000
 
-/** A submit that has been checked and encoded. */
-interface Prepared<O, P, C> {
-  readonly request: RunRequest.RunRequest
-  readonly resubmit: boolean | undefined
-  readonly ttl: number | undefined
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** A submit that has been checked and encoded, and the steps that come after it. */
+export interface Prepared<O, P, C> {
   /** With a scrubber that knows the request's secrets. */
   readonly parts: jobHandle.Parts<O, P, C>
+  readonly request: RunRequest.RunRequest
+  /**
+   * Submits, and gives the job to `onAbandoned`, once, when it comes back after an interruption. Run it inside a mask: with
+   * `restore` around the part that waits, no interruption can come between the answer and its reader.
+   */
+  readonly submit: (
+    hold: number | undefined,
+    onAbandoned: (job: Job.SyncJob) => Effect.Effect<void>,
+    restore: Restore
+  ) => Effect.Effect<Job.SyncJob, RunPodError>
+  /** What is known of a job that was submitted just now. */
+  readonly knownOf: (job: Job.Job) => Effect.Effect<jobHandle.Known>
+  /** Cancels a job whose caller is gone, or says that it goes on. */
+  readonly abandon: (job: Job.SyncJob, cancels: boolean, grace?: Duration.DurationInput) => Effect.Effect<void>
+}
+
+/** What batches take of an endpoint: the steps that the life of a job is made of, one by one. */
+export interface Pieces<in I, out O, out P, out C> {
+  readonly parts: jobHandle.Parts<O, P, C>
+  /** Checks and encodes an input. */
+  readonly prepare: (input: I, options: RunOptions) => Effect.Effect<Prepared<O, P, C>, RunPodError>
+}
+
+export const PiecesKey: unique symbol = Symbol.for("effect-runpod/Endpoint/Pieces")
+
+/** The steps of an endpoint that `make` made. */
+export const piecesOf = <I, O, P, C>(endpoint: Endpoint<I, O, P, C>): Effect.Effect<Pieces<I, O, P, C>> => {
+  const pieces = endpoint[PiecesKey]
+  return pieces === undefined
+    ? Effect.dieMessage("This takes an endpoint that Endpoint.make made, or a copy of one")
+    : Effect.succeed(pieces)
 }
 
 export const make = <I, IE, O, OE, P, PE, C, CE>(
@@ -57,7 +87,60 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     return new BadRequestError({ operation: "run", method, path: `/{endpointId}/${path}`, detail })
   }
 
-  const prepare = (input: I, options: RunOptions): Effect.Effect<Prepared<O, P, C>, RunPodError> =>
+  const stepsOf = (
+    parts: jobHandle.Parts<O, P, C>,
+    request: RunRequest.RunRequest,
+    resubmit: boolean | undefined
+  ): Prepared<O, P, C> => {
+    const ttl = request.policy?.ttl === undefined ? undefined : Duration.toMillis(request.policy.ttl)
+
+    const knownOf: Prepared<O, P, C>["knownOf"] = (job) =>
+      Effect.clockWith((clock) =>
+        Effect.succeed({ jobId: job.id, submittedAt: monotonicMillis(clock), ...defined({ ttl }) })
+      )
+
+    const abandon: Prepared<O, P, C>["abandon"] = (job, cancels, grace) => {
+      if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
+      if (!cancels) {
+        return Effect.logWarning(
+          `Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`
+        )
+      }
+      return Effect.flatMap(knownOf(job), (known) => waiting.cancelJob(jobHandle.targetOf(parts, known), grace))
+    }
+
+    const submit: Prepared<O, P, C>["submit"] = (hold, onAbandoned, restore) =>
+      Effect.suspend(() => {
+        let accepted: Job.SyncJob | undefined
+        let isAbandoned = false
+        const abandonOnce = (job: Job.SyncJob) =>
+          Effect.suspend(() => {
+            if (isAbandoned) return Effect.void
+            isAbandoned = true
+            return onAbandoned(job)
+          })
+        const submitted = keeper.submit(endpointId, {
+          request,
+          hold,
+          resubmit,
+          onAccepted: (job) => {
+            accepted = job
+          },
+          onOrphan: Exit.match({
+            onSuccess: abandonOnce,
+            // There is nobody else to tell.
+            onFailure: (cause) => Effect.logWarning("A submit failed after its caller had gone", cause)
+          })
+        })
+        return Effect.onInterrupt(restore(submitted), () =>
+          accepted === undefined ? Effect.void : abandonOnce(accepted)
+        )
+      })
+
+    return { parts, request, submit, knownOf, abandon }
+  }
+
+  const prepare: Pieces<I, O, P, C>["prepare"] = (input, options) =>
     Effect.gen(function* () {
       const { policy, resubmit, s3Config, webhook } = options
       if (webhook === true) {
@@ -72,71 +155,10 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
       const request: RunRequest.RunRequest = { input: encoded, ...defined({ policy, s3Config, webhook }) }
       const secrets = RunRequest.secretsOf(request)
       const scrubSecrets = makeScrub(secrets)
-      return {
+      return stepsOf(
+        secrets.length === 0 ? parts : { ...parts, scrub: (text) => keeper.scrub(scrubSecrets(text)) },
         request,
-        resubmit,
-        ttl: policy?.ttl === undefined ? undefined : Duration.toMillis(policy.ttl),
-        parts: secrets.length === 0 ? parts : { ...parts, scrub: (text) => keeper.scrub(scrubSecrets(text)) }
-      }
-    })
-
-  const knownOf = ({ ttl }: Prepared<O, P, C>, job: Job.Job): Effect.Effect<jobHandle.Known> =>
-    Effect.clockWith((clock) =>
-      Effect.succeed({ jobId: job.id, submittedAt: monotonicMillis(clock), ...defined({ ttl }) })
-    )
-
-  /** What becomes of a job whose caller is gone. */
-  const abandon = (
-    prepared: Prepared<O, P, C>,
-    job: Job.SyncJob,
-    cancels: boolean,
-    grace?: Duration.DurationInput
-  ): Effect.Effect<void> => {
-    if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
-    if (!cancels) {
-      return Effect.logWarning(
-        `Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`
-      )
-    }
-    return Effect.flatMap(knownOf(prepared, job), (known) =>
-      waiting.cancelJob(jobHandle.targetOf(prepared.parts, known), grace)
-    )
-  }
-
-  /**
-   * Submits, and gives the job to `onAbandoned`, once, when it comes back after an interruption. Run it inside a mask: with
-   * `restore` around the part that waits, no interruption can come between the answer and its reader.
-   */
-  const submit = (
-    { request, resubmit }: Prepared<O, P, C>,
-    hold: number | undefined,
-    onAbandoned: (job: Job.SyncJob) => Effect.Effect<void>,
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ): Effect.Effect<Job.SyncJob, RunPodError> =>
-    Effect.suspend(() => {
-      let accepted: Job.SyncJob | undefined
-      let isAbandoned = false
-      const abandonOnce = (job: Job.SyncJob) =>
-        Effect.suspend(() => {
-          if (isAbandoned) return Effect.void
-          isAbandoned = true
-          return onAbandoned(job)
-        })
-      const submitted = keeper.submit(endpointId, {
-        request,
-        hold,
-        resubmit,
-        onAccepted: (job) => {
-          accepted = job
-        },
-        onOrphan: Exit.match({
-          onSuccess: abandonOnce,
-          // There is nobody else to tell.
-          onFailure: (cause) => Effect.logWarning("A submit failed after its caller had gone", cause)
-        })
-      })
-      return Effect.onInterrupt(restore(submitted), () =>
-        accepted === undefined ? Effect.void : abandonOnce(accepted)
+        resubmit
       )
     })
 
@@ -144,10 +166,10 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     Effect.flatMap(prepare(input, options), (prepared) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(
-          submit(prepared, undefined, (job) => abandon(prepared, job, true), restore),
+          prepared.submit(undefined, (job) => prepared.abandon(job, true), restore),
           (job) =>
             Job.hasId(job)
-              ? Effect.map(knownOf(prepared, job), (known) => jobHandle.make(prepared.parts, known))
+              ? Effect.map(prepared.knownOf(job), (known) => jobHandle.make(prepared.parts, known))
               : Effect.die("a submit with /run came back without an id")
         )
       )
@@ -165,15 +187,13 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
           onFailure: cancelOnInterrupt
         }
         let cancels = rules.onInterrupt
-        const onAbandoned = (job: Job.SyncJob) => abandon(prepared, job, cancels, options.cancelGrace)
+        const onAbandoned = (job: Job.SyncJob) => prepared.abandon(job, cancels, options.cancelGrace)
 
         /** The submit on a fiber of its own, so that the deadline does not have to wait for its end. */
-        const submitBefore = (timeout: Duration.Duration, restore: Parameters<typeof submit>[3]) =>
+        const submitBefore = (timeout: Duration.Duration, restore: Restore) =>
           Effect.flatMap(
             Effect.forkDaemon(
-              Effect.interruptible(
-                Effect.uninterruptibleMask((restore) => submit(prepared, hold, onAbandoned, restore))
-              )
+              Effect.interruptible(Effect.uninterruptibleMask((restore) => prepared.submit(hold, onAbandoned, restore)))
             ),
             (fiber) => {
               const giveUp = Effect.flatMap(
@@ -202,7 +222,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         return Effect.uninterruptibleMask((restore) =>
           Effect.flatMap(
             options.timeout === undefined
-              ? submit(prepared, hold, onAbandoned, restore)
+              ? prepared.submit(hold, onAbandoned, restore)
               : submitBefore(Duration.decode(options.timeout), restore),
             (job): Effect.Effect<O, RunPodError | JobError> => {
               if (Job.isTerminal(job)) {
@@ -210,7 +230,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
                 return restore(Effect.zipRight(Metrics.recordEnd(job, waited), jobHandle.outputOf(prepared.parts, job)))
               }
               if (!Job.hasId(job)) return Effect.die("an unfinished job came back without an id")
-              return Effect.flatMap(knownOf(prepared, job), (known) =>
+              return Effect.flatMap(prepared.knownOf(job), (known) =>
                 Effect.flatMap(
                   waiting.settle(
                     jobHandle.targetOf(prepared.parts, known),
@@ -233,7 +253,8 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     attach: (jobId) => jobHandle.make(parts, { jobId: JobId.make(jobId, { disableValidation: true }) }),
     health: service.health(endpointId),
     purgeQueue: service.purgeQueue(endpointId),
-    requests: service.requests(endpointId)
+    requests: service.requests(endpointId),
+    [PiecesKey]: { parts, prepare }
   }
 }
 

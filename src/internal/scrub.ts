@@ -18,17 +18,24 @@ const hex = (code: number, length: number): string =>
     .padStart(length, "0")
     .replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`)
 
-/** A pattern for one character as it stands, and as JSON (also within JSON), HTML or a URL would write it. */
+/** A pattern for a run of backslashes: taken one by one, each would double the ways to read a text full of them. */
+const patternOfBackslashes = (count: number): string => {
+  const forms = ["\\\\{4}", "\\\\{2}", "\\\\{1,4}u005[cC]", "%(?:25){0,2}5[cC]", "&#(?:0*92|[xX]0*5[cC]);", "\\\\"]
+  return `(?:${forms.map((form) => `(?:${form}){${count}}`).join("|")})`
+}
+
+/** A pattern for a character as it stands, and as JSON (also within JSON), HTML or a URL would write it. */
 const patternOf = (character: string): string => {
   // No encoder touches these.
   if (/^[A-Za-z0-9]$/.test(character)) return character
+  if (character.startsWith("\\")) return patternOfBackslashes(character.length)
   const code = character.codePointAt(0) ?? 0
   const units = Array.from({ length: character.length }, (_, i) => `\\\\{1,4}u${hex(character.charCodeAt(i), 4)}`)
   const bytes = Array.from(encoder.encode(character), (byte) => `%(?:25){0,2}${hex(byte, 2)}`)
   const entity = entities[character]
   const json = JSON.stringify(character).slice(1, -1)
   const forms = [
-    character === "\\" ? "\\\\{4}|\\\\{2}" : json === character ? "" : `\\\\{0,3}${literally(json)}`,
+    json === character ? "" : `\\\\{0,3}${literally(json)}`,
     character === "/" ? "\\\\{1,3}/" : "",
     units.join(""),
     bytes.join(""),
@@ -51,7 +58,7 @@ export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   return (text) => {
     patterns ??= [...new Set(secrets)]
       .filter((secret) => secret !== "")
-      .map((secret) => new RegExp(Array.from(secret, patternOf).join(""), "g"))
+      .map((secret) => new RegExp(Array.from(secret.match(/\\+|[^\\]/gu) ?? [], patternOf).join(""), "g"))
     // All of them are looked for in the text as it came: where two overlap, nothing may be left of either.
     const found: Array<{ readonly start: number; readonly end: number }> = []
     for (const pattern of patterns) {

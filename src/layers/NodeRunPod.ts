@@ -13,7 +13,7 @@ import * as RunPod from "../services/RunPod.js"
 
 /**
  * Held requests keep their connection for minutes, so connections are not bounded here: the layer's limits bound the
- * requests. Timeouts of headers and bodies are off, since every attempt has its own deadlines.
+ * requests. Undici's timeouts of headers and bodies are put out of the way by `makeUndici`; every attempt has its own.
  */
 const makeAgent = () =>
   new Agent({
@@ -23,8 +23,6 @@ const makeAgent = () =>
     keepAliveTimeout: 4_000,
     keepAliveMaxTimeout: 60_000,
     keepAliveTimeoutThreshold: 1_000,
-    headersTimeout: 0,
-    bodyTimeout: 0,
     connect: { timeout: 10_000 }
   })
 

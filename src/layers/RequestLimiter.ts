@@ -51,6 +51,8 @@ export interface Lane {
 }
 
 /**
+ * The limiter of one layer: a lane for each endpoint and operation.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -69,7 +71,9 @@ const fullyOpen = 256
  * @since 0.1.0
  * @category constructors
  */
-export const makeLane = (concurrency: number, windows: ReadonlyArray<SlidingWindow.SlidingWindow>): Lane => {
+export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.SlidingWindow>): Lane => {
+  // Places are whole: of 2.5 only 2 can be taken.
+  const concurrency = Math.floor(places)
   const line = new Line()
   const semaphore = Effect.unsafeMakeSemaphore(concurrency)
   let inFlight = 0

@@ -471,8 +471,8 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
     const patienceOf = (call: Request): number => {
       const hold = call.wait ?? defaultHold[call.operation]
       if (hold !== undefined) return hold + holdGrace
-      // Within a grace there must be time for a second and a third attempt.
-      return call.grace === undefined ? requestTimeout : Math.min(requestTimeout, call.grace / 3)
+      // Within a grace there must be time for a second attempt.
+      return call.grace === undefined ? requestTimeout : Math.min(requestTimeout, call.grace / 2)
     }
 
     const requestOf = (call: Request, where: Context): HttpClientRequest.HttpClientRequest => {

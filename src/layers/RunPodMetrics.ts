@@ -85,18 +85,24 @@ const byOperation = (counter: Metric.Metric.Counter<number>) => {
 }
 
 /**
+ * Counts a request that is sent.
+ *
  * @since 0.1.0
  * @category recording
  */
 export const countRequest = byOperation(requests)
 
 /**
+ * Counts a request that is sent again.
+ *
  * @since 0.1.0
  * @category recording
  */
 export const countRetry = byOperation(retries)
 
 /**
+ * Counts an answer with status 429.
+ *
  * @since 0.1.0
  * @category recording
  */

@@ -90,6 +90,8 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
   readonly purgeQueue: Effect.Effect<PurgeResult, RunPodError>
   /** The endpoint's recent jobs, without their outputs. */
   readonly requests: Effect.Effect<ReadonlyArray<Job.Job>, RunPodError>
+  /** @internal */
+  readonly [internal.PiecesKey]?: internal.Pieces<I, O, P, C>
 }
 
 /**

@@ -14,6 +14,8 @@ import * as SlidingWindow from "../internal/slidingWindow.js"
 import { makeLane } from "../layers/RequestLimiter.js"
 
 /**
+ * A limiter.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -26,6 +28,8 @@ export interface Service {
 }
 
 /**
+ * The tag of a limiter that a program shares.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -69,6 +73,8 @@ export const make = (options: Options): Effect.Effect<Service> =>
   })
 
 /**
+ * A limiter as a layer, for a program to share; otherwise as `make`.
+ *
  * @since 0.1.0
  * @category layers
  */

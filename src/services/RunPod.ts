@@ -143,6 +143,8 @@ export interface Service {
 }
 
 /**
+ * The tag of the RunPod API.
+ *
  * @since 0.1.0
  * @category tags
  */

@@ -9,10 +9,7 @@ describe("the client against the emulator in memory, under TestClock", () => {
     describe(`faults: ${fault}`, () => {
       for (const [name, scenario] of Object.entries(scenarios)) {
         it.effect(name, () =>
-          finish(
-            Effect.provide(scenario({}), Emulator.layerRunPod({ client, endpoints, faults: given })),
-            "15 minutes"
-          )
+          finish(Effect.provide(scenario({}), Emulator.layerRunPod({ client, endpoints, faults: given })), "15 minutes")
         )
       }
     })

@@ -17,7 +17,7 @@ const endpointOf = (id: string) =>
   Effect.map(serve, ({ url, ...emulator }) => {
     const endpoint = sdk("key", { baseUrl: url }).endpoint(id)
     assert.isNotNull(endpoint)
-    return { endpoint: endpoint!, emulator }
+    return { endpoint, emulator }
   })
 
 describe("the npm package runpod-sdk, unchanged", () => {

@@ -190,10 +190,7 @@ describe("AppendLog", () => {
               truncate: (length) => handle.truncate(length),
               writeAll: (bytes) =>
                 fails
-                  ? Effect.zipRight(
-                      handle.writeAll(bytes.subarray(0, 3)),
-                      Effect.flatMap(Effect.flip(Effect.orDie(Effect.flip(fs.stat(`${path}.missing`)))), Effect.fail)
-                    )
+                  ? Effect.zipRight(handle.writeAll(bytes.subarray(0, 3)), fs.access(`${path}.missing`))
                   : handle.writeAll(bytes)
             }))
         })
@@ -229,7 +226,7 @@ describe("AppendLog", () => {
   it.live("any JSON comes back as it was", () =>
     withFile((file, fs) =>
       Effect.gen(function* () {
-        const samples = FastCheck.sample(FastCheck.array(FastCheck.jsonValue()), 30)
+        const samples = FastCheck.sample(FastCheck.array(FastCheck.jsonValue()), 15)
         for (const records of samples) {
           yield* fs.remove(file, { force: true })
           yield* write(file, records)
@@ -303,10 +300,10 @@ describe("the lock", () => {
     )
   )
 
-  it.live("has one winner when ten fibers take it over at once, a hundred times", () =>
+  it.live("has one winner when ten fibers take it over at once, thirty times", () =>
     withFile((file, fs) =>
       Effect.gen(function* () {
-        for (let round = 0; round < 100; round++) {
+        for (let round = 0; round < 30; round++) {
           yield* fs.writeFileString(`${file}.lock`, holder({ pid: 7, id: `x${round}` }))
           const won = yield* Effect.scoped(
             Effect.forEach(
@@ -350,6 +347,6 @@ describe("the lock", () => {
           assert.deepStrictEqual((yield* said).sort(), [...Array.from({ length: 9 }, () => "Locked"), "won"])
         }).pipe(Effect.scoped)
       ),
-    60_000
+    120_000
   )
 })

@@ -31,7 +31,7 @@ describe("StreamChunk.fromReply", () => {
       reply.chunks.map((chunk) => chunk.output),
       outputs
     )
-    assert.strictEqual(reply.raw as unknown, body)
+    assert.strictEqual(reply.raw, body)
   })
 
   it.each<[unknown, StreamChunk.StreamChunk]>([

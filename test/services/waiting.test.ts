@@ -528,7 +528,7 @@ describe("waiting", () => {
       "a submit that is in flight at the deadline does not delay it; the job that comes back is cancelled once",
       () =>
         Effect.gen(function* () {
-          const t = server(() => "hang", "5 seconds")
+          const t = server(() => "hang", "4 seconds")
           const scope = yield* Scope.make()
           const context = yield* Layer.buildWithScope(t.layer(), scope)
           const error = failure(

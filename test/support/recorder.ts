@@ -1,5 +1,5 @@
 /** A tracer and a logger that keep what they are given. */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import type * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import type * as Option from "effect/Option"

@@ -305,7 +305,7 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
       const { delay, fault } =
         operation === undefined || endpointId === undefined
           ? { delay: 0, fault: undefined }
-          : faults.strikeRequest({ operation, endpointId, jobAge: ageOf(route) })
+          : faults.strikeRequest({ operation, endpointId, jobAge: () => ageOf(route) })
       if (fault !== undefined) open.record.fault = fault._tag
       else if (delay > 0) open.record.fault = "Delay"
       if (fault?._tag === "ResetBefore") return reset

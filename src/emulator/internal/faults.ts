@@ -9,7 +9,7 @@ export interface Aim {
   readonly operation: Operation
   readonly endpointId: string
   /** The age in milliseconds of the job it asks for. */
-  readonly jobAge: number | undefined
+  readonly jobAge: () => number | undefined
 }
 
 /** What struck a request. */
@@ -82,8 +82,8 @@ export const make = (initial: ReadonlyArray<Fault>, seed: number | string, tally
     return true
   }
 
-  const isTooOld = (fault: RequestFault, age: number | undefined): boolean =>
-    fault._tag === "NotVisibleYet" && (age === undefined || age >= Duration.toMillis(fault.for))
+  const isTooOld = (fault: RequestFault, aim: Aim): boolean =>
+    fault._tag === "NotVisibleYet" && (aim.jobAge() ?? Infinity) >= Duration.toMillis(fault.for)
 
   return {
     get: () => faults,
@@ -93,7 +93,7 @@ export const make = (initial: ReadonlyArray<Fault>, seed: number | string, tally
       let delay = 0
       for (const armed of ofRequests) {
         const { fault } = armed
-        if (isTooOld(fault, aim.jobAge) || !strikes(armed, aim.operation, aim.endpointId)) continue
+        if (isTooOld(fault, aim) || !strikes(armed, aim.operation, aim.endpointId)) continue
         if (fault._tag !== "Delay") return { fault, delay }
         delay += Duration.toMillis(fault.by)
       }

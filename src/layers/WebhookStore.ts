@@ -1,0 +1,203 @@
+/**
+ * Where deliveries are kept before they are acknowledged: in memory, or in a file that outlives the process.
+ *
+ * @since 0.1.0
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { WebhookStoreError } from "../errors/WebhookError.js"
+import type * as AppendLog from "../internal/appendLog.js"
+import * as internal from "../internal/webhookFile.js"
+import { Shelf } from "../internal/webhookShelf.js"
+import { readBounds } from "../internal/webhookBounds.js"
+
+/**
+ * A delivery that has passed all checks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Delivery {
+  /** Says which token it came with, and is of no use as one. */
+  readonly token: string
+  /** When the token expires, in milliseconds of the clock; until then a store remembers what it was used for. */
+  readonly expiresAt: number
+  /** Of the token; missing when a relay vouched for the delivery and no token came with it. */
+  readonly endpointId?: string | undefined
+  /** Of the token, as `endpointId`. */
+  readonly key?: string | undefined
+  readonly jobId: string
+  /** Tells one end of the job from another: it differs after a retry. */
+  readonly outcome: string
+  /** When it came, in milliseconds of the clock. */
+  readonly receivedAt: number
+  /** The JSON as it came, with the token struck out. */
+  readonly body: string
+}
+
+/**
+ * A delivery that is kept.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stored extends Delivery {
+  /** Rises with every delivery, from 1, also over restarts. */
+  readonly sequence: number
+}
+
+/**
+ * What is looked for; all that is given must fit. One of `jobId` and `key` is needed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Match {
+  readonly endpointId?: string | undefined
+  readonly jobId?: string | undefined
+  readonly key?: string | undefined
+  /** Only deliveries with a higher sequence number. Default: 0. */
+  readonly after?: number | undefined
+}
+
+/**
+ * What became of a delivery.
+ *
+ * - `Stored`: it is new, and safe
+ * - `Duplicate`: the same end of the same job came with this token before
+ * - `Replayed`: the token was used for another job
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Added =
+  | { readonly _tag: "Stored"; readonly sequence: number }
+  | { readonly _tag: "Duplicate" }
+  | { readonly _tag: "Replayed" }
+
+/**
+ * A store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** Decides and stores in one step, whatever else is being added. When it has succeeded, the delivery is safe. */
+  readonly add: (delivery: Delivery) => Effect.Effect<Added, WebhookStoreError>
+  /** At most `limit` deliveries with a higher sequence number, in its order. None may become visible before an earlier one. */
+  readonly after: (sequence: number, limit: number) => Effect.Effect<ReadonlyArray<Stored>, WebhookStoreError>
+  /** The newest delivery that fits. */
+  readonly find: (match: Match) => Effect.Effect<Option.Option<Stored>, WebhookStoreError>
+  /** The highest sequence number given out so far, or 0. */
+  readonly latest: Effect.Effect<number, WebhookStoreError>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export class WebhookStore extends Context.Tag("effect-runpod/WebhookStore")<WebhookStore, Service>() {}
+
+/**
+ * How much a store keeps. The oldest goes first. What a token was used for is remembered until it expires.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Default: 7 days. */
+  readonly maxAge?: Duration.DurationInput
+  /** How many deliveries. Default: 10,000. */
+  readonly maxCount?: number
+  /** How many characters of bodies in all. They are kept in memory by the file store, too. Default: 128 Mi. */
+  readonly maxBytes?: number
+}
+
+/**
+ * `Options` with the defaults, the age in milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Bounds {
+  readonly maxAge: number
+  readonly maxCount: number
+  readonly maxBytes: number
+}
+
+/**
+ * Options of the file store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FileOptions extends Options {
+  /**
+   * When deliveries are forced to the disk: `always`, before each is acknowledged, so that a power failure takes none
+   * of them; `never` leaves it to the system, and only survives the end of the process. Default: `always`.
+   */
+  readonly sync?: AppendLog.Sync
+  /** Opens the file although another process seems to have it open. Default: false. */
+  readonly force?: boolean
+}
+
+/**
+ * A store that is gone with its process.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const memory = (options: Options = {}): Effect.Effect<Service> =>
+  Effect.sync(() => {
+    const shelf = new Shelf(readBounds(options))
+    return {
+      add: (delivery) =>
+        Effect.sync(() => {
+          const verdict = shelf.judge(delivery)
+          if (verdict !== "New") return { _tag: verdict }
+          const sequence = shelf.latest + 1
+          shelf.put({ ...delivery, sequence })
+          return { _tag: "Stored", sequence }
+        }),
+      after: (sequence, limit) => Effect.sync(() => shelf.range(sequence, Infinity, limit)),
+      find: (match) => Effect.sync(() => Option.fromNullable(shelf.find(match))),
+      latest: Effect.sync(() => shelf.latest)
+    }
+  })
+
+/**
+ * A store in an append-only file of JSON lines. One process at a time has it open. What is no longer kept is cut out of
+ * the file now and then.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const file = (
+  path: string,
+  options: FileOptions = {}
+): Effect.Effect<Service, WebhookStoreError, FileSystem.FileSystem | Scope.Scope> => internal.open(path, options)
+
+/**
+ * `memory` as a layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerMemory = (options?: Options): Layer.Layer<WebhookStore> => Layer.effect(WebhookStore, memory(options))
+
+/**
+ * `file` as a layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerFile = (
+  path: string,
+  options?: FileOptions
+): Layer.Layer<WebhookStore, WebhookStoreError, FileSystem.FileSystem> =>
+  Layer.scoped(WebhookStore, file(path, options))

@@ -1,0 +1,437 @@
+/**
+ * Webhooks that can be trusted: URLs that carry a proof that they were issued here, and a receiver for what RunPod posts
+ * to them.
+ *
+ * RunPod does not sign what it delivers, and may deliver it twice, late or never. So each URL holds a token, signed for
+ * one job and a time; each delivery is stored before it is acknowledged; and what it says is a hint, which `Endpoint` and
+ * `JobHandle` confirm by asking RunPod.
+ *
+ * @example
+ * ```ts
+ * import { Webhooks } from "effect-runpod"
+ * import { Config, Effect, Stream } from "effect"
+ *
+ * const program = Effect.gen(function* () {
+ *   const webhooks = yield* Webhooks.Webhooks
+ *   yield* Stream.runForEach(webhooks.events, ({ job, key }) => Effect.log(`${key}: ${job.id} is ${job.status}`))
+ * })
+ *
+ * export const main = program.pipe(
+ *   Effect.provide(
+ *     Webhooks.layerConfig({ secret: Config.redacted("WEBHOOK_SECRET"), url: "https://app.example/hooks/runpod" })
+ *   )
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
+import * as HttpRouter from "@effect/platform/HttpRouter"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
+import * as Runtime from "effect/Runtime"
+import * as Stream from "effect/Stream"
+import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
+import { concatBytes } from "../internal/bytes.js"
+import { defined } from "../internal/json.js"
+import * as http from "../internal/webhookHttp.js"
+import * as receiver from "../internal/webhookReceiver.js"
+import { Webhooks } from "../internal/webhookTag.js"
+import * as WebhookStore from "../layers/WebhookStore.js"
+import type * as WebhookEvent from "../schemas/WebhookEvent.js"
+
+/**
+ * The tag of the service.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export { Webhooks }
+
+/**
+ * A key that tokens are signed with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Key {
+  /** Stands in every URL signed with it, so that the key is found again: 1 to 64 letters, digits, `-` or `_`. Default: drawn from the secret. */
+  readonly id?: string
+  /** At least 16 characters that cannot be guessed, such as 32 random bytes in base64. */
+  readonly secret: string | Redacted.Redacted
+}
+
+/**
+ * What all `Webhooks` layers take besides their keys.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BaseOptions {
+  /** Where the receiver can be reached from outside, as RunPod is to call it. */
+  readonly url: string | URL
+  /** The signing secrets of relays that pass deliveries on, as standard webhooks have them (`whsec_…`). Default: none. */
+  readonly relaySecrets?: ReadonlyArray<string | Redacted.Redacted>
+  /** The largest body, in bytes. RunPod's can be larger than 10 MiB. Default: 32 MiB. */
+  readonly bodyLimit?: number
+  /** How long a server waits for a whole body. Default: 30 seconds. */
+  readonly readTimeout?: Duration.DurationInput
+  /** Reads a body's JSON. Default: `JSON.parse`, which rounds integers above 2^53. */
+  readonly parseJson?: (text: string) => unknown
+}
+
+/**
+ * The options of a `Webhooks` layer: `secret`, or `keys` where keys are rotated. The first key signs, all are accepted:
+ * put the new key first, and drop the old one when the last token it signed has expired.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Options =
+  | (BaseOptions & { readonly secret: string | Redacted.Redacted; readonly keys?: never })
+  | (BaseOptions & { readonly keys: readonly [Key, ...ReadonlyArray<Key>]; readonly secret?: never })
+
+/**
+ * The options of `layerConfig`: each a value, or a `Config` of one. Without `secret` and `keys` the secret comes from
+ * `RUNPOD_WEBHOOK_SECRET`, without `url` the URL from `RUNPOD_WEBHOOK_URL`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ConfigOptions = {
+  readonly [K in keyof BaseOptions]?: BaseOptions[K] | Config.Config<Exclude<BaseOptions[K], undefined>>
+} & {
+  readonly secret?: string | Redacted.Redacted | Config.Config<string | Redacted.Redacted>
+  readonly keys?: readonly [Key, ...ReadonlyArray<Key>] | Config.Config<readonly [Key, ...ReadonlyArray<Key>]>
+}
+
+/**
+ * Headers as servers have them: a record, or the `Headers` of the web.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Headers =
+  | { readonly [name: string]: string | ReadonlyArray<string> | undefined }
+  | { readonly get: (name: string) => string | null }
+
+/**
+ * A delivery as it came.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Incoming {
+  /** With its query as it stands; the path alone will do. */
+  readonly url: string | URL
+  readonly headers?: Headers
+  /** As it came, before anything has parsed it. */
+  readonly body: Uint8Array | string
+}
+
+/**
+ * A delivery that was accepted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Receipt extends WebhookEvent.WebhookEvent {
+  /** The endpoint the URL was issued for. Missing when a relay vouched for the delivery and no token came with it. */
+  readonly endpointId?: string
+  /** What the URL was issued for, as `endpointId`. */
+  readonly key?: string
+  /** Milliseconds of the clock. */
+  readonly receivedAt: number
+  /** The same end of the job was delivered before: nothing happened. */
+  readonly duplicate: boolean
+}
+
+/**
+ * A delivery that was stored.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Received extends Omit<Receipt, "duplicate"> {
+  /** Rises with every delivery, from 1. With a store that outlives the process, it does so over restarts. */
+  readonly sequence: number
+}
+
+/**
+ * What a URL is issued for.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Issue {
+  readonly endpointId: string
+  /** What the application calls the job before it has an id. Anybody who sees the URL can read it. At most 512 characters. */
+  readonly key: string
+  /** Default: 25 hours, an hour more than RunPod keeps a job unless its `ttl` says otherwise. */
+  readonly expiresIn?: Duration.DurationInput
+  /** Another base than that of the layer, such as a relay's. */
+  readonly url?: string | URL
+}
+
+/**
+ * The service.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /** A URL for the `webhook` of one job. Hand it to nobody else: who has it can claim that the job has ended. */
+  readonly issue: (options: Issue) => Effect.Effect<URL>
+  /** What can be said of a delivery before its body has been read. */
+  readonly verify: (incoming: Omit<Incoming, "body">) => Effect.Effect<void, WebhookError>
+  /**
+   * Verifies, parses and stores a delivery, then publishes it. When this succeeds the delivery is safe: answer with a 2xx.
+   * For what fails, `WebhookError.statusOf` gives the answer.
+   */
+  readonly receive: (incoming: Incoming) => Effect.Effect<Receipt, WebhookError>
+  /**
+   * The deliveries that are stored from now on. Each subscriber reads them from the store at its own pace: a slow one
+   * costs no memory, and misses only what the store no longer keeps.
+   */
+  readonly events: Stream.Stream<Received, WebhookStoreError>
+  /** The deliveries that are kept with a higher sequence number, and then those to come. 0 for all. */
+  readonly eventsSince: (sequence: number) => Stream.Stream<Received, WebhookStoreError>
+  /** The newest delivery that fits, or else the first to come. */
+  readonly next: (match: WebhookStore.Match) => Effect.Effect<Received, WebhookStoreError>
+  /** In bytes. */
+  readonly bodyLimit: number
+  readonly readTimeout: Duration.Duration
+}
+
+/**
+ * The defaults of `Options` and `Issue`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaults = receiver.defaults
+
+// --- layers -------------------------------------------------------------------------------------------------------
+
+/**
+ * The service over a store.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (options: Options): Effect.Effect<Service, WebhookSetupError, WebhookStore.WebhookStore> =>
+  Effect.flatMap(WebhookStore.WebhookStore, (store) => receiver.make(options, store))
+
+/**
+ * The service with a store in memory.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<Webhooks, WebhookSetupError> =>
+  Layer.provide(layerStore(options), WebhookStore.layerMemory())
+
+/**
+ * The service over a store of one's choice, such as `WebhookStore.layerFile`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerStore = (options: Options): Layer.Layer<Webhooks, WebhookSetupError, WebhookStore.WebhookStore> =>
+  Layer.effect(Webhooks, make(options))
+
+const isConfig = <A>(option: A | Config.Config<A>): option is Config.Config<A> => Config.isConfig(option)
+
+const read = <A>(option: A | Config.Config<A>): Effect.Effect<A, ConfigError.ConfigError> =>
+  isConfig(option) ? option : Effect.succeed(option)
+
+const fromConfig = (options: ConfigOptions): Effect.Effect<Options, ConfigError.ConfigError> =>
+  Effect.gen(function* () {
+    const base: BaseOptions = {
+      url: yield* read(options.url ?? Config.string("RUNPOD_WEBHOOK_URL")),
+      ...defined({
+        relaySecrets: yield* read(options.relaySecrets),
+        bodyLimit: yield* read(options.bodyLimit),
+        readTimeout: yield* read(options.readTimeout),
+        parseJson: yield* read(options.parseJson)
+      })
+    }
+    const keys = yield* read(options.keys)
+    if (keys !== undefined) return { ...base, keys }
+    return { ...base, secret: yield* read(options.secret ?? Config.redacted("RUNPOD_WEBHOOK_SECRET")) }
+  })
+
+/**
+ * `layer` with options from `Config`: each a value or a `Config`. What is not given comes from `RUNPOD_WEBHOOK_SECRET`
+ * and `RUNPOD_WEBHOOK_URL`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: ConfigOptions = {}
+): Layer.Layer<Webhooks, WebhookSetupError | ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(fromConfig(options), layer))
+
+/**
+ * `layerStore` with options from `Config`, as `layerConfig` reads them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfigStore = (
+  options: ConfigOptions = {}
+): Layer.Layer<Webhooks, WebhookSetupError | ConfigError.ConfigError, WebhookStore.WebhookStore> =>
+  Layer.unwrapEffect(Effect.map(fromConfig(options), layerStore))
+
+// --- servers ------------------------------------------------------------------------------------------------------
+
+/** Reads a body until it is over, or longer than it may be. */
+const readStream =
+  <E>(stream: Stream.Stream<Uint8Array, E>) =>
+  (limit: number): Effect.Effect<Uint8Array, http.Unreadable> =>
+    Effect.suspend(() => {
+      const chunks: Array<Uint8Array> = []
+      let size = 0
+      return stream.pipe(
+        Stream.runForEachWhile((chunk) =>
+          Effect.sync(() => {
+            size += chunk.byteLength
+            if (size <= limit) chunks.push(chunk)
+            return size <= limit
+          })
+        ),
+        Effect.mapError((): http.Unreadable => "Broken"),
+        Effect.filterOrFail(
+          () => size <= limit,
+          (): http.Unreadable => "TooLarge"
+        ),
+        Effect.map(() => concatBytes(chunks))
+      )
+    })
+
+const lengthOf = (header: string | null | undefined): number | undefined =>
+  header !== undefined && header !== null && /^\d{1,15}$/.test(header) ? Number(header) : undefined
+
+/** The server's own span has got the URL as an attribute before we come: the token must not be exported with it. */
+const hideUrl: Effect.Effect<void> = Effect.flatMap(Effect.option(Effect.currentSpan), (span) =>
+  Effect.sync(() => {
+    if (span._tag === "None") return
+    for (const name of ["url.full", "url.query", "http.url", "http.target"]) {
+      const value = span.value.attributes.get(name)
+      if (typeof value === "string") span.value.attribute(name, value.replace(/token=[^&#]*/g, "token=<redacted>"))
+    }
+  })
+)
+
+/**
+ * The receiver as an app of `@effect/platform`, for any router or server. It answers POST with 200, 4xx or 503 and no body,
+ * and keeps the URL, which holds the token, out of the server's log and spans.
+ *
+ * @since 0.1.0
+ * @category servers
+ */
+export const httpApp: Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  never,
+  HttpServerRequest.HttpServerRequest | Webhooks
+> = Effect.gen(function* () {
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const service = yield* Webhooks
+  yield* hideUrl
+  const status = yield* http.answer(service, {
+    method: request.method,
+    url: request.originalUrl,
+    headers: request.headers,
+    length: lengthOf(request.headers["content-length"]),
+    readBody: readStream(request.stream)
+  })
+  return HttpServerResponse.empty({ status })
+}).pipe(HttpMiddleware.withLoggerDisabled)
+
+/**
+ * Adds the receiver to an `HttpRouter`, at a path.
+ *
+ * @example
+ * ```ts
+ * import { HttpRouter, HttpServerResponse } from "@effect/platform"
+ * import { Webhooks } from "effect-runpod"
+ *
+ * export const router = HttpRouter.empty.pipe(
+ *   HttpRouter.get("/", HttpServerResponse.text("hello")),
+ *   Webhooks.route("/hooks/runpod")
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category servers
+ */
+export const route =
+  (path: HttpRouter.PathInput) =>
+  <E, R>(self: HttpRouter.HttpRouter<E, R>): HttpRouter.HttpRouter<E, R | Webhooks> =>
+    HttpRouter.all(self, path, httpApp)
+
+/**
+ * Adds the receiver to a router that is a service: that of an `HttpApi`, or one made with `HttpRouter.Tag`.
+ *
+ * @example
+ * ```ts
+ * import { HttpApiBuilder } from "@effect/platform"
+ * import { Webhooks } from "effect-runpod"
+ *
+ * // Provide it next to the layers of the api's groups.
+ * export const webhooks = Webhooks.layerRoute(HttpApiBuilder.Router, "/hooks/runpod")
+ * ```
+ *
+ * @since 0.1.0
+ * @category servers
+ */
+export const layerRoute = <Self, Name extends string, E, R>(
+  router: HttpRouter.HttpRouter.TagClass<Self, Name, E, R>,
+  path: HttpRouter.PathInput
+): Layer.Layer<never, never, Webhooks> =>
+  router.use((service) =>
+    Effect.flatMap(Webhooks, (webhooks) => service.all(path, Effect.provideService(httpApp, Webhooks, webhooks)))
+  )
+
+/**
+ * The receiver as a function from a `Request` to a `Response`, for any server and any serverless host. It never rejects.
+ *
+ * @since 0.1.0
+ * @category servers
+ */
+export const webHandler: Effect.Effect<(request: Request) => Promise<Response>, never, Webhooks> = Effect.gen(
+  function* () {
+    const service = yield* Webhooks
+    const run = Runtime.runPromise(yield* Effect.runtime())
+    return (request) =>
+      run(
+        Effect.map(
+          http.answer(service, {
+            method: request.method,
+            url: request.url,
+            headers: request.headers,
+            length: lengthOf(request.headers.get("content-length")),
+            readBody: readStream(
+              Stream.suspend(() => {
+                const { body } = request
+                return body === null
+                  ? Stream.empty
+                  : Stream.fromReadableStream(
+                      () => body,
+                      (cause) => cause
+                    )
+              })
+            )
+          }),
+          (status) => new Response(null, { status })
+        )
+      )
+  }
+)

@@ -1,0 +1,347 @@
+import { inspect } from "node:util"
+import { assert, describe, it } from "@effect/vitest"
+import * as RunPodError from "effect-runpod/RunPodError"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as FastCheck from "effect/FastCheck"
+import * as Schema from "effect/Schema"
+import { makeScrub } from "../../src/internal/scrub.js"
+import { safeCause } from "../../src/internal/transportCause.js"
+import { body as anyBody } from "../support/arbitraries.js"
+
+const submit: RunPodError.Context = {
+  operation: "run",
+  method: "POST",
+  path: "/ep1/run",
+  endpointId: "ep1",
+  attempt: 1
+}
+const poll: RunPodError.Context = {
+  operation: "status",
+  method: "GET",
+  path: "/ep1/status/job-1",
+  endpointId: "ep1",
+  jobId: "job-1",
+  attempt: 1
+}
+
+const bytesOf = (text: string) => new TextEncoder().encode(text).byteLength
+
+const refused = { retryable: false, throttled: false, withoutEffect: true }
+const throttled = { retryable: true, throttled: true, withoutEffect: true }
+const unclear = { retryable: true, throttled: false, withoutEffect: false }
+const neverSent = { retryable: true, throttled: false, withoutEffect: true }
+const final = { retryable: false, throttled: false, withoutEffect: false }
+
+const factsOf = (error: RunPodError.RunPodError) => ({
+  retryable: RunPodError.isRetryable(error),
+  throttled: RunPodError.isThrottled(error),
+  withoutEffect: RunPodError.provesNoEffect(error)
+})
+
+const problem = (status: number, title: string, detail?: string, code?: string) =>
+  JSON.stringify({ status, title, detail, code })
+
+describe("RunPodError.fromResponse", () => {
+  type Tag = RunPodError.RunPodError["_tag"]
+  it.each<[RunPodError.Context, number, string, Tag, string | undefined, object]>([
+    [
+      submit,
+      401,
+      problem(401, "Unauthorized", "no token provided"),
+      "AuthenticationError",
+      "no token provided",
+      refused
+    ],
+    [submit, 401, `{"error":"unauthorized"}`, "AuthenticationError", "unauthorized", refused],
+    [submit, 401, "", "AuthenticationError", undefined, refused],
+    [submit, 403, `{"message":"Forbidden"}`, "PermissionDeniedError", "Forbidden", refused],
+    [submit, 403, "<html>", "PermissionDeniedError", undefined, refused],
+    [submit, 400, "{}", "BadRequestError", undefined, refused],
+    [submit, 400, "", "BadRequestError", undefined, refused],
+    [submit, 400, `{"error":"not allowed for QB API"}`, "BadRequestError", "not allowed for QB API", refused],
+    [
+      submit,
+      400,
+      `{"error":"wait is invalid; must be between 1000 and 300000"}`,
+      "BadRequestError",
+      "wait is invalid; must be between 1000 and 300000",
+      refused
+    ],
+    [
+      submit,
+      400,
+      problem(400, "Bad Request", "bad request: body: exceeded max body size of 10MiB"),
+      "PayloadTooLargeError",
+      "bad request: body: exceeded max body size of 10MiB",
+      refused
+    ],
+    [
+      submit,
+      400,
+      `{"error":"json is invalid; Max Size is 2 MB"}`,
+      "PayloadTooLargeError",
+      "json is invalid; Max Size is 2 MB",
+      refused
+    ],
+    [submit, 413, "", "PayloadTooLargeError", undefined, refused],
+    [submit, 413, "<html>", "PayloadTooLargeError", undefined, refused],
+    [
+      submit,
+      404,
+      problem(404, "Not Found", "endpoint not found"),
+      "EndpointNotFoundError",
+      "endpoint not found",
+      refused
+    ],
+    [submit, 404, `{"message":"Not Found"}`, "EndpointNotFoundError", "Not Found", refused],
+    [submit, 404, "", "EndpointNotFoundError", undefined, refused],
+    [submit, 404, problem(404, "Not Found", "job not found"), "JobNotFoundError", "job not found", refused],
+    [poll, 404, problem(404, "Not Found", "job not found"), "JobNotFoundError", "job not found", refused],
+    [poll, 404, "", "JobNotFoundError", undefined, refused],
+    [poll, 404, `{"error":"Endpoint not found"}`, "EndpointNotFoundError", "Endpoint not found", refused],
+    [
+      submit,
+      409,
+      problem(409, "Conflict", "max_workers=0", "ENDPOINT_PAUSED"),
+      "EndpointPausedError",
+      "max_workers=0",
+      refused
+    ],
+    [submit, 409, `{"error":"ENDPOINT_PAUSED"}`, "EndpointPausedError", "ENDPOINT_PAUSED", refused],
+    [submit, 409, `{"detail":"Endpoint is paused."}`, "EndpointPausedError", "Endpoint is paused.", refused],
+    [submit, 409, `{"detail":"job is running"}`, "BadRequestError", "job is running", refused],
+    [submit, 409, "", "BadRequestError", undefined, refused],
+    [submit, 405, `{"message":"Method Not Allowed"}`, "BadRequestError", "Method Not Allowed", refused],
+    [submit, 422, `{"detail":[{"msg":"field required"}]}`, "BadRequestError", `[{"msg":"field required"}]`, refused],
+    [submit, 301, "", "BadRequestError", undefined, refused],
+    [submit, 429, "", "RateLimitedError", undefined, throttled],
+    [poll, 429, `{"error":"Too many requests"}`, "RateLimitedError", "Too many requests", throttled],
+    // The code of another error does not make it that error.
+    [
+      submit,
+      429,
+      problem(429, "x", "endpoint is paused", "ENDPOINT_PAUSED"),
+      "RateLimitedError",
+      "endpoint is paused",
+      throttled
+    ],
+    [submit, 408, "", "ServerError", undefined, unclear],
+    [poll, 500, problem(500, "Internal Server Error"), "ServerError", "Internal Server Error", unclear],
+    [submit, 500, `{"error":"job not found"}`, "ServerError", "job not found", unclear],
+    [submit, 502, "error code: 502", "ServerError", "error code: 502", unclear],
+    [submit, 502, "", "ServerError", undefined, unclear],
+    [submit, 503, "endpoint warming", "ServerError", "endpoint warming", unclear],
+    [submit, 504, "<html>timeout</html>", "ServerError", undefined, unclear],
+    [submit, 520, "", "ServerError", undefined, unclear],
+    [submit, 524, `{"status":"COMPLETED","output":1}`, "ServerError", undefined, unclear]
+  ])("%j: HTTP %d with %j is %s", (where, status, text, tag, detail, facts) => {
+    const error = RunPodError.fromResponse(where, { status, text })
+    assert.strictEqual(error._tag, tag)
+    assert.strictEqual(error.detail, detail)
+    assert.strictEqual(error.status, status)
+    assert.strictEqual(error.body, text === "" ? undefined : text)
+    assert.strictEqual(error.endpointId, "ep1")
+    assert.deepStrictEqual(factsOf(error), facts)
+    assert.isTrue(RunPodError.isRunPodError(error))
+  })
+
+  it("does not know why a job is not found", () => {
+    const error = RunPodError.fromResponse(poll, { status: 404, text: "" })
+    assert.strictEqual(error._tag === "JobNotFoundError" && error.reason, "Unknown")
+  })
+
+  it("names the job that an error's body describes, but not over the one that was asked for", () => {
+    const response = { status: 400, text: `{"id":"sync-9","status":"FAILED","error":"width is odd"}` }
+    assert.strictEqual(RunPodError.fromResponse(submit, response).jobId, "sync-9")
+    assert.strictEqual(RunPodError.fromResponse(poll, response).jobId, "job-1")
+  })
+
+  it("keeps the Retry-After of a 429 and of a server's error", () => {
+    for (const status of [429, 503, 408]) {
+      const error = RunPodError.fromResponse(submit, { status, text: "", retryAfter: Duration.seconds(7) })
+      assert.isTrue("retryAfter" in error && Duration.equals(error.retryAfter!, Duration.seconds(7)))
+    }
+  })
+
+  it.each(["x", "ä", "日", "👍", "ab日👍"])("keeps 2 KiB of a body of %j, by bytes and whole characters", (unit) => {
+    const { body } = RunPodError.fromResponse(submit, { status: 500, text: unit.repeat(5000) })
+    assert.isAtMost(bytesOf(body!), 2048)
+    assert.isAtLeast(bytesOf(body!), 2048 - 3)
+    assert.isTrue(body!.isWellFormed())
+  })
+
+  it("keeps 512 bytes of the detail", () => {
+    const error = RunPodError.fromResponse(submit, { status: 400, text: JSON.stringify({ error: "日".repeat(5000) }) })
+    assert.strictEqual(bytesOf(error.detail!), 510)
+    assert.isBelow(error.message.length, 1000)
+  })
+
+  it.each([
+    `{"error":${"[".repeat(30_000)}${"]".repeat(30_000)}}`,
+    `{"error":`.repeat(7000) + "1" + "}".repeat(7000),
+    "[".repeat(60_000)
+  ])("does not crash on deeply nested JSON (case %#)", (text) => {
+    assert.strictEqual(RunPodError.fromResponse(submit, { status: 500, text })._tag, "ServerError")
+  })
+
+  it.prop(
+    "makes an error of any status and body, by the status alone where it decides",
+    {
+      status: FastCheck.integer({ min: 300, max: 599 }),
+      body: FastCheck.oneof(
+        anyBody.map((body) => JSON.stringify(body)),
+        FastCheck.string({ unit: "binary" })
+      )
+    },
+    ({ body, status }) => {
+      const error = RunPodError.fromResponse(submit, { status, text: body })
+      assert.isTrue(RunPodError.isRunPodError(error))
+      if (status >= 500) assert.strictEqual(error._tag, "ServerError")
+      if (status === 401) assert.strictEqual(error._tag, "AuthenticationError")
+      if (status === 429) assert.strictEqual(error._tag, "RateLimitedError")
+      // Only a server's fault leaves open whether something was started.
+      assert.strictEqual(RunPodError.provesNoEffect(error), status < 500 && status !== 408)
+      assert.isAtMost(bytesOf(error.body ?? ""), 2048)
+      assert.include(error.message, "run on endpoint ep1: ")
+    },
+    { fastCheck: { numRuns: 500 } }
+  )
+})
+
+const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
+  const at = { ...poll, status: 500, detail: "it broke", attempt: 3 }
+  const cause = safeCause(new Error("socket hang up"), (text) => text)
+  const timeout = { ...poll, phase: "Headers", timeout: Duration.seconds(30) } as const
+  const transport = new RunPodError.TransportError({ ...submit, sent: "Maybe", cause })
+  return [
+    [new RunPodError.AuthenticationError(at), refused, /RUNPOD_API_KEY/],
+    [new RunPodError.PermissionDeniedError(at), refused, /Give the key access/],
+    [new RunPodError.BadRequestError(at), refused, /Correct the request/],
+    [new RunPodError.BadRequestError({ ...submit, detail: "bad id" }), refused, /was not sent.*Correct it/],
+    [
+      new RunPodError.PayloadTooLargeError({ ...submit, size: 30, limit: 20 }),
+      refused,
+      /30 bytes, at most 20 are allowed.*submit its URL/
+    ],
+    [new RunPodError.EndpointNotFoundError(at), refused, /Check the endpoint id/],
+    [new RunPodError.JobNotFoundError({ ...at, reason: "Expired" }), refused, /is gone.*read them sooner/],
+    [new RunPodError.JobNotFoundError({ ...at, reason: "NotVisibleYet" }), refused, /not visible yet.*ask again/],
+    [
+      new RunPodError.JobNotFoundError({ ...at, reason: "Unknown" }),
+      refused,
+      /does not know the job.*belongs to another endpoint/
+    ],
+    [new RunPodError.EndpointPausedError(at), refused, /maximum of workers above 0/],
+    [new RunPodError.RateLimitedError({ ...at, retryAfter: Duration.seconds(90) }), throttled, /Wait 1m 30s before/],
+    [new RunPodError.RateLimitedError(at), throttled, /Wait a while before/],
+    [new RunPodError.ServerError(at), unclear, /gateway failed.*status page/],
+    [new RunPodError.ServerError({ ...at, status: 200 }), unclear, /the answer is not JSON/],
+    [new RunPodError.TransportError({ ...poll, sent: "No", cause }), neverSent, /nothing was sent.*Check the network/],
+    [transport, unclear, /the connection broke.*may have acted/],
+    [new RunPodError.RequestTimeoutError({ ...timeout, sent: "Maybe" }), unclear, /no answer for 30s.*may have acted/],
+    [new RunPodError.RequestTimeoutError({ ...timeout, sent: "No" }), neverSent, /no answer for 30s/],
+    [new RunPodError.RequestTimeoutError({ ...timeout, phase: "Body", sent: "Maybe" }), unclear, /stood still for 30s/],
+    [new RunPodError.DecodeError({ ...at, issue: "expected a job" }), final, /expected a job.*report it/],
+    [
+      new RunPodError.SubmitAmbiguousError({ ...submit, cause: transport }),
+      final,
+      /\(TransportError: .*resubmit: true/
+    ],
+    [new RunPodError.SubmitAmbiguousError(submit), final, /not known whether the job was started.*resubmit: true/]
+  ]
+})()
+
+describe.each(all.map(([error, facts, message]) => [error._tag, error, facts, message] as const))(
+  "%s",
+  (_, error, facts, message) => {
+    it("tells the retry policy what it is", () => {
+      assert.deepStrictEqual(factsOf(error), facts)
+    })
+
+    it("says where and what happened, and ends with what to do", () => {
+      const where = error.jobId === undefined ? "run on endpoint ep1: " : "status of job job-1 on endpoint ep1: "
+      assert.isTrue(error.message.startsWith(where), error.message)
+      assert.match(error.message, message)
+      assert.match(error.message, /[a-z)`]\.$/)
+      assert.notMatch(error.message, /undefined|\.\.|\s\s/)
+      if (error.attempt === 3) assert.include(error.message, " at attempt 3.")
+      else assert.notInclude(error.message, "attempt")
+    })
+
+    it("reads back from what it encodes to", () => {
+      const schema = error.constructor as unknown as Schema.Schema<RunPodError.RunPodError, unknown>
+      const again = Schema.decodeUnknownSync(schema)(JSON.parse(JSON.stringify(Schema.encodeSync(schema)(error))))
+      assert.strictEqual(again._tag, error._tag)
+      assert.strictEqual(again.message, error.message)
+      assert.isTrue(RunPodError.isRunPodError(again))
+    })
+
+    it("shows its message and its fields to every printer", () => {
+      assert.include(Cause.pretty(Cause.fail(error)), error.message)
+      assert.include(String(error), error.message)
+      assert.include(inspect(error), error.message)
+      assert.include(JSON.parse(JSON.stringify(error)), {
+        _tag: error._tag,
+        operation: error.operation,
+        path: error.path
+      })
+    })
+  }
+)
+
+describe("RunPodError", () => {
+  it("ends a detail with one full stop only", () => {
+    const of = (detail: string) => new RunPodError.BadRequestError({ ...submit, status: 400, detail }).message
+    assert.include(of("it is odd"), " it is odd. Correct")
+    assert.include(of("it is odd."), " it is odd. Correct")
+    assert.include(of("is it odd?"), " is it odd? Correct")
+  })
+
+  it.each<[unknown]>([[undefined], [null], [new Error("x")], [{ _tag: "ServerError" }], ["ServerError"]])(
+    "isRunPodError(%s) is false",
+    (value) => {
+      assert.isFalse(RunPodError.isRunPodError(value))
+    }
+  )
+
+  it("prints nothing of a key, whatever printed it and wherever it was echoed", () => {
+    const key = `rpa_7GZK"/&<Q0`
+    const scrub = makeScrub([key])
+    const echoes = [
+      key,
+      `<html>${key.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;")}</html>`,
+      JSON.stringify({ error: `invalid api key ${key}`, id: `id ${key}`, code: key }),
+      JSON.stringify({ error: { message: encodeURIComponent(key) } }),
+      JSON.stringify({ [key]: [key, { detail: key }] }),
+      JSON.stringify(JSON.stringify({ message: key }))
+    ]
+    const cause = safeCause(
+      Object.assign(new Error(`to ${key}`, { cause: { message: key, request: { headers: { authorization: key } } } }), {
+        request: { headers: { authorization: `Bearer ${key}` } }
+      }),
+      scrub
+    )
+    const transport = new RunPodError.TransportError({ ...submit, sent: "Maybe", cause })
+    const errors = [
+      ...[400, 401, 404, 409, 429, 500].flatMap((status) =>
+        echoes.map((text) => RunPodError.fromResponse(submit, { status, text: scrub(text) }))
+      ),
+      transport,
+      new RunPodError.SubmitAmbiguousError({ ...submit, cause: transport })
+    ]
+    for (const error of errors) {
+      const texts = [
+        error.message,
+        String(error.stack),
+        JSON.stringify(error),
+        inspect(error, { depth: 20, showHidden: true, getters: true }),
+        Cause.pretty(Cause.fail(error), { renderErrorCause: true }),
+        Cause.pretty(Cause.die(error), { renderErrorCause: true }),
+        JSON.stringify(Cause.fail(error))
+      ]
+      // Its first part stays whole in every way of writing it.
+      for (const text of texts) assert.notInclude(text, "7GZK")
+    }
+  })
+})

@@ -1,0 +1,101 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { readdirSync } from "node:fs"
+import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
+import { root, run } from "./run.js"
+
+const timeout = 90_000
+
+/** What each example must print. One that is not listed must print something. */
+const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
+  "async-job.ts": [/submitted [\w-]+/, "it is IN_QUEUE", "output: { text: 'drew a red bicycle' }"],
+  "cancel.ts": ["is CANCELLED", "was cancelled"],
+  "demo.ts": [
+    "12 jobs: 11 completed, 1 failed, 0 cancelled, 0 timed out",
+    "JobFailedError: Job",
+    "CUDA out of memory",
+    /in the queue( +\d+\.\d\d s){3}/,
+    /on a worker( +\d+\.\d\d s){3}/,
+    "1 RateLimited, 5 ServerError, 3 ResetBefore",
+    /run +13 +13 +12 +1 +0 +0 +1\n/,
+    /IN_PROGRESS \(\d\d %\)/
+  ],
+  "health.ts": ["jobs: 3 queued", "3 completed"],
+  "progress.ts": ["IN_QUEUE", "IN_PROGRESS: 25 %", "IN_PROGRESS: 50 %", "IN_PROGRESS: 75 %", "COMPLETED", "output: {"],
+  "purge-queue.ts": ["removed 3 queued jobs", "0 queued, 1 running"],
+  "rate-limit.ts": ["at 0 s: 100 requests\nat 60 s: 100 requests\n"],
+  "retry.ts": ["output: { text: 'drew a red bicycle' }", "the endpoint is well", "SubmitAmbiguousError"],
+  "streaming.ts": ["Air scatters blue light more than red", /done in \d+ ms/],
+  "sync-job.ts": ["call: { text: 'drew a red bicycle' }", "runSync: { text: 'drew a blue bicycle' }"],
+  "ten-jobs.ts": ["9 completed, 1 failed", "JobFailedError: Job", "CUDA out of memory"],
+  "timeout.ts": [/WaitTimeoutError: Job .* after 1s/, "the interrupted job is CANCELLED"],
+  "typed-endpoint.ts": [
+    "images.example.com has /1.png, drawn in 1s 234ms",
+    "BadRequestError: the input is not what its schema says",
+    "OutputDecodeError: { image_url: 'https://images.example.com/1.png' }"
+  ]
+}
+
+const examples = readdirSync(`${root}examples`).filter((file) => file.endsWith(".ts"))
+
+describe.concurrent("an example runs by itself:", () => {
+  for (const file of examples) {
+    it.live(
+      file,
+      () =>
+        Effect.gen(function* () {
+          const { code, output } = yield* run(`examples/${file}`)
+          assert.strictEqual(code, 0, output)
+          assert.notStrictEqual(output, "")
+          for (const line of lines[file] ?? []) {
+            if (typeof line === "string") assert.include(output, line)
+            else assert.match(output, line)
+          }
+        }),
+      { timeout }
+    )
+  }
+})
+
+it("no example is missing", () =>
+  assert.deepStrictEqual(
+    Object.keys(lines).filter((file) => !examples.includes(file)),
+    []
+  ))
+
+describe.concurrent("with RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID set", () => {
+  const runPod = NodeEmulator.serve({
+    apiKey: "the-key",
+    endpoints: { mine: { handler: ({ prompt }) => Effect.succeed({ seen: prompt }) } }
+  })
+  const variables = (url: string) => ({ RUNPOD_API_KEY: "the-key", RUNPOD_ENDPOINT_ID: "mine", RUNPOD_BASE_URL: url })
+
+  it.scopedLive(
+    "an example goes to RunPod",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* runPod
+        const { code, output } = yield* run("examples/sync-job.ts", variables(server.url))
+        assert.strictEqual(code, 0, output)
+        assert.include(output, "call: { seen: 'a red bicycle' }")
+        assert.strictEqual((yield* server.counts).submitted, 2)
+      }),
+    { timeout }
+  )
+
+  it.scopedLive(
+    "a failure says why, never the key, and is an exit code",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* runPod
+        const { code, output } = yield* run("examples/sync-job.ts", {
+          ...variables(server.url),
+          RUNPOD_API_KEY: "another-key"
+        })
+        assert.strictEqual(code, 1, output)
+        assert.include(output, "AuthenticationError")
+        assert.notInclude(output, "another-key")
+      }),
+    { timeout }
+  )
+})
