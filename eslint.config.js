@@ -18,6 +18,7 @@ const directions = {
   schemas: { may: ["internal", "schemas"] },
   errors: { may: ["internal", "schemas", "errors"] },
   layers: { may: ["internal", "schemas", "errors", "layers"] },
+  "layers/NodeWebhooks": { may: ["internal", "schemas", "errors", "layers", "services"] },
   "layers/NodeRunPod": { may: ["internal", "schemas", "errors", "layers", "services"] },
   services: { may: ["internal", "schemas", "errors", "layers", "services"] },
   emulator: { may: ["internal", "schemas", "errors", "layers", "services", "emulator"] },
@@ -155,7 +156,7 @@ const forbiddenOffNode = forbidden(
 )
 
 export default tseslint.config(
-  { ignores: ["dist/", "coverage/", "test/fixtures/"] },
+  { ignores: ["dist/", "coverage/", ".blocks/", "test/fixtures/"] },
   {
     linterOptions: { reportUnusedDisableDirectives: "error" },
     plugins: {

@@ -1,7 +1,8 @@
 /**
- * What runs on Node only: the client with its own transport, and the emulator behind a server.
+ * What runs on Node only: the client with its own transport, a server for webhooks, and the emulator behind a server.
  *
  * @since 0.1.0
  */
 export * as NodeEmulator from "./emulator/NodeEmulator.js"
 export * as NodeRunPod from "./layers/NodeRunPod.js"
+export * as NodeWebhooks from "./layers/NodeWebhooks.js"

@@ -30,18 +30,25 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as RunPod from "../services/RunPod.js"
+import { Webhooks } from "../services/Webhooks.js"
 import type { Options, Service } from "./contract.js"
 import * as Box from "./internal/box.js"
 import * as MemoryClient from "./internal/memoryClient.js"
+import * as Post from "./internal/post.js"
 
 /**
  * @since 0.1.0
  * @category models
  */
 export type {
+  BatchSnapshot,
   Counts,
+  Deliver,
+  Delivery,
+  DeliveryRecord,
   End,
   EndpointOptions,
   Handler,
@@ -92,13 +99,23 @@ export interface RunPodOptions extends Options {
 }
 
 /**
- * Starts an emulator in memory. Requests run in the fiber that sends them, jobs in fibers of the scope.
+ * Starts an emulator in memory. Requests run in the fiber that sends them, jobs in fibers of the scope. Webhooks go where
+ * `deliver` says, or else to the `Webhooks` service or the `HttpClient` that it is provided with.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (options: Options): Effect.Effect<InMemory, never, Scope.Scope> =>
-  Effect.map(Box.make(options), (box) => ({ ...box.service, client: MemoryClient.make(box) }))
+  Effect.gen(function* () {
+    const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Post.deliverTo)
+    const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Post.deliverWith)
+    const deliver = Option.orElse(receiver, () => client)
+    const box = yield* Box.make(
+      options,
+      Option.getOrElse(deliver, () => Post.deliverToNobody)
+    )
+    return { ...box.service, client: MemoryClient.make(box) }
+  })
 
 /**
  * An emulator in memory, as an `HttpClient` and its control.

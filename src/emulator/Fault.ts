@@ -9,7 +9,8 @@ import type { Operation } from "../schemas/Operation.js"
 
 /**
  * Which requests a fault strikes. Faults are asked in order, and the first that strikes decides what the client sees;
- * only a `Delay` and the faults of jobs (`OutputMissing`, `LateProgress`) let those after them have a say.
+ * only a `Delay` and the faults of jobs (`OutputMissing`, `LateProgress`) and webhooks let those after them have a say.
+ * For jobs and webhooks, the request is the job's submit.
  *
  * @since 0.1.0
  * @category models
@@ -204,6 +205,55 @@ export interface LateProgress extends Target {
 }
 
 /**
+ * A webhook that is never delivered, by none of its tries.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WebhookLost extends Target {
+  readonly _tag: "WebhookLost"
+}
+
+/**
+ * A webhook that is delivered more than once although it was acknowledged.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WebhookDuplicated extends Target {
+  readonly _tag: "WebhookDuplicated"
+  /** How often it comes in all. Default: 2. */
+  readonly copies?: number
+  /** How long after one copy the next is sent. Default: 0, all at the same time. */
+  readonly gap?: Duration.DurationInput
+}
+
+/**
+ * A webhook that is sent some time after the job's end.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WebhookLate extends Target {
+  readonly _tag: "WebhookLate"
+  readonly by: Duration.DurationInput
+}
+
+/**
+ * A webhook that is overtaken by those of jobs that end later.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WebhookOutOfOrder extends Target {
+  readonly _tag: "WebhookOutOfOrder"
+  /** How many overtake it. Default: 1. */
+  readonly behind?: number
+  /** When it is sent although too few have come. Default: 30 seconds. */
+  readonly within?: Duration.DurationInput
+}
+
+/**
  * Faults of the connection and the gateway, that strike requests.
  *
  * @since 0.1.0
@@ -233,12 +283,20 @@ export type RequestFault =
 export type JobFault = OutputMissing | LateProgress
 
 /**
+ * Faults of delivery, that strike webhooks. Whether they strike is settled when the job ends.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type WebhookFault = WebhookLost | WebhookDuplicated | WebhookLate | WebhookOutOfOrder
+
+/**
  * Any fault.
  *
  * @since 0.1.0
  * @category models
  */
-export type Fault = RequestFault | JobFault
+export type Fault = RequestFault | JobFault | WebhookFault
 
 /**
  * HTTP 429, with or without `Retry-After`.
@@ -363,5 +421,43 @@ export const outputMissing = (options?: Target): OutputMissing => ({ _tag: "Outp
  */
 export const lateProgress = (options?: Omit<LateProgress, "_tag">): LateProgress => ({
   _tag: "LateProgress",
+  ...options
+})
+
+/**
+ * A webhook that never comes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const webhookLost = (options?: Target): WebhookLost => ({ _tag: "WebhookLost", ...options })
+
+/**
+ * A webhook that comes twice, or more often.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const webhookDuplicated = (options?: Omit<WebhookDuplicated, "_tag">): WebhookDuplicated => ({
+  _tag: "WebhookDuplicated",
+  ...options
+})
+
+/**
+ * A webhook that comes late.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const webhookLate = (options: Omit<WebhookLate, "_tag">): WebhookLate => ({ _tag: "WebhookLate", ...options })
+
+/**
+ * A webhook that comes after those of jobs that ended later.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const webhookOutOfOrder = (options?: Omit<WebhookOutOfOrder, "_tag">): WebhookOutOfOrder => ({
+  _tag: "WebhookOutOfOrder",
   ...options
 })

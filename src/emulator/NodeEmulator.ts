@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as HttpClient from "@effect/platform/HttpClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
@@ -16,6 +18,7 @@ import type { Options, Service } from "./contract.js"
 import { Emulator } from "./Emulator.js"
 import type { Answer } from "./internal/answers.js"
 import * as Box from "./internal/box.js"
+import * as Post from "./internal/post.js"
 
 /**
  * The options of a server.
@@ -172,7 +175,8 @@ const reachable = (host: string): string => {
 export const serve = (options: ServeOptions): Effect.Effect<Server, ServeError, Scope.Scope> =>
   Effect.gen(function* () {
     const { host = "127.0.0.1", port = 0 } = options
-    const box = yield* Box.make(options)
+    const client = yield* Effect.provide(HttpClient.HttpClient, FetchHttpClient.layer)
+    const box = yield* Box.make(options, Post.deliverWith(client))
     const server = yield* Effect.acquireRelease(makeServer(box), close)
     const bound = yield* listen(server, host, port)
     return { ...box.service, url: `http://${reachable(host)}:${bound}/v2` }

@@ -23,12 +23,14 @@ export type Spread =
   Duration.DurationInput | { readonly min: Duration.DurationInput; readonly max: Duration.DurationInput }
 
 /**
- * How many workers an endpoint has: `max` at most, 0 for a paused endpoint; `min` of them always warm (default 0).
+ * How many workers an endpoint has: `max` at most, 0 for a paused endpoint; `min` of them always warm (default 0). Those
+ * that are `throttled` (no machine is free for them) or `unhealthy` take no jobs, and `/health` tells of them (default 0).
  *
  * @since 0.1.0
  * @category models
  */
-export type Workers = number | { readonly max: number; readonly min?: number }
+export type Workers =
+  number | { readonly max: number; readonly min?: number; readonly throttled?: number; readonly unhealthy?: number }
 
 /**
  * What a handler knows of its job.
@@ -87,6 +89,32 @@ export interface EndpointOptions {
 }
 
 /**
+ * One try to deliver a webhook, as RunPod posts it: the job as `/status` gives it, with its `input` and `webhook`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Delivery {
+  readonly endpointId: string
+  readonly jobId: string
+  /** 1, 2 or 3: RunPod tries again 5 and 15 seconds after the first try, until a 2xx acknowledges it. */
+  readonly attempt: number
+  /** With whatever token it carries. */
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** JSON. */
+  readonly body: string
+}
+
+/**
+ * Brings a delivery to its receiver: the HTTP status of the answer, or a failure when there is none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Deliver = (delivery: Delivery) => Effect.Effect<number, unknown>
+
+/**
  * The options of an emulator.
  *
  * @since 0.1.0
@@ -101,6 +129,11 @@ export interface Options {
   readonly limits?: RateLimits.RateLimits
   /** What goes wrong. Default: nothing. */
   readonly faults?: ReadonlyArray<Fault>
+  /**
+   * How webhooks are delivered. Default: a server posts them with fetch. In memory, the `Webhooks` service that the layer
+   * is provided with receives them, or else the `HttpClient` that it is provided with posts them, or else nobody gets them.
+   */
+  readonly deliver?: Deliver
   /** Where all chance comes from: ids, spreads of time, rates of faults. Default: always the same. */
   readonly seed?: number | string
 }
@@ -145,6 +178,27 @@ export interface JobSnapshot {
 }
 
 /**
+ * A batch of the batch API as it is at one moment.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchSnapshot {
+  readonly id: string
+  readonly endpointId: string
+  readonly name?: string
+  /** The status that clients are told. */
+  readonly status: string
+  /** The ids of its requests, in the order they came; a finalized batch has a job with each of them. */
+  readonly requestIds: ReadonlyArray<string>
+  readonly requestInProgress: number
+  readonly requestCompleted: number
+  readonly requestFailed: number
+  /** Milliseconds of the clock. */
+  readonly createdAt: number
+}
+
+/**
  * One request as the emulator saw it.
  *
  * @since 0.1.0
@@ -163,6 +217,8 @@ export interface RequestRecord {
   readonly endpointId?: string
   /** The job it asked for, or the one it submitted. */
   readonly jobId?: string
+  /** The batch of the batch API it asked for. */
+  readonly batchId?: string
   /** The hold it asked for in milliseconds, as it came. */
   readonly wait?: string
   /** The status of the answer; missing when none was sent (yet). */
@@ -171,6 +227,24 @@ export interface RequestRecord {
   readonly fault?: Fault["_tag"]
   /** Whether the client left before it was answered. */
   readonly abandoned: boolean
+}
+
+/**
+ * One try to deliver a webhook, and what came of it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeliveryRecord {
+  /** Milliseconds of the clock when it was sent, or when it was lost. */
+  readonly at: number
+  readonly endpointId: string
+  readonly jobId: string
+  readonly attempt: number
+  /** Of the answer; missing when there was none (yet). */
+  readonly status?: number
+  /** The faults that struck it. */
+  readonly faults: ReadonlyArray<Fault["_tag"]>
 }
 
 /**
@@ -240,8 +314,10 @@ export interface Service {
   readonly job: (endpointId: string, jobId: string) => Effect.Effect<Option.Option<JobSnapshot>>
   /** The newest 10,000 requests since the start or the last `resetCounts`, in the order of their arrival. */
   readonly requests: Effect.Effect<ReadonlyArray<RequestRecord>>
+  /** The newest 10,000 tries to deliver webhooks, likewise. */
+  readonly deliveries: Effect.Effect<ReadonlyArray<DeliveryRecord>>
   readonly counts: Effect.Effect<Counts>
-  /** Counts from zero again and forgets `requests`. */
+  /** Counts from zero again and forgets `requests` and `deliveries`. */
   readonly resetCounts: Effect.Effect<void>
   readonly faults: Effect.Effect<ReadonlyArray<Fault>>
   /** Replaces all faults; their `times` and `after` count from zero. */
@@ -250,4 +326,8 @@ export interface Service {
   readonly setWorkers: (endpointId: string, workers: Workers) => Effect.Effect<void>
   /** Ends a job by hand, whatever its handler does, for example as TIMED_OUT. False when it had ended or is not there. */
   readonly end: (endpointId: string, jobId: string, end: End) => Effect.Effect<boolean>
+  /** All batches of the endpoint, in the order of their creates. */
+  readonly batches: (endpointId: string) => Effect.Effect<ReadonlyArray<BatchSnapshot>>
+  /** Makes a batch FAILED, as the platform does it: what is queued never runs. False when it is not there. */
+  readonly failBatch: (endpointId: string, batchId: string) => Effect.Effect<boolean>
 }

@@ -10,6 +10,7 @@ import { defined } from "../internal/json.js"
 import { type Scrub, scrubValue } from "../internal/scrub.js"
 import type * as Job from "../schemas/Job.js"
 import * as JobFailure from "../schemas/JobFailure.js"
+import * as QueueDiagnosis from "../schemas/QueueDiagnosis.js"
 
 /**
  * @since 0.1.0
@@ -182,8 +183,10 @@ export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effe
     cancel: Schema.Literal("No", "Pending", "Sent"),
     /** What the newest failed poll failed with, when polls had failed since the last good one. */
     lastError: Schema.optional(Schema.String),
-    /** Why the job waits, as far as it is known. */
-    diagnosis: Schema.optional(Schema.String)
+    /** Why the job is still in the queue, when it is there for unusually long and `/health` tells. */
+    diagnosis: Schema.optional(QueueDiagnosis.QueueDiagnosis),
+    /** The job seems to have ended although its status does not say so, and may never. */
+    mayHaveEnded: Schema.optional(Schema.Boolean)
   }
 ) {
   get [TypeId](): TypeId {
@@ -192,14 +195,18 @@ export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effe
   override get message(): string {
     const status = this.lastStatus === undefined ? "was never seen" : `was ${this.lastStatus}`
     const error = this.lastError === undefined ? "" : ` The last poll failed: ${this.lastError}`
-    const diagnosis = this.diagnosis === undefined ? "" : ` ${this.diagnosis}`
+    const diagnosis = this.diagnosis === undefined ? "" : ` ${this.diagnosis.message}`
+    const ended =
+      this.mayHaveEnded === true
+        ? " It may have ended: its executionTime is set, and a late progress update can leave a finished job IN_PROGRESS."
+        : ""
     const cancel =
       this.cancel === "No"
         ? "The job was not cancelled: wait again with `attach`, or cancel it."
         : this.cancel === "Pending"
           ? "The job is being cancelled."
           : "The job was cancelled."
-    return `${subject(this)} ${status} after ${Duration.format(this.elapsed)} of waiting.${error}${diagnosis} ${cancel}`
+    return `${subject(this)} ${status} after ${Duration.format(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
   }
 }
 

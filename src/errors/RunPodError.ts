@@ -39,6 +39,8 @@ export interface Context {
   readonly path: string
   readonly endpointId?: string | undefined
   readonly jobId?: string | undefined
+  /** The batch of an operation of the batch API. */
+  readonly batchId?: string | undefined
   /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
   readonly attempt?: number | undefined
   /** The HTTP status of the answer; missing when there was none. */
@@ -55,6 +57,7 @@ const fields = {
   path: Schema.String,
   endpointId: Schema.optional(Schema.String),
   jobId: Schema.optional(Schema.String),
+  batchId: Schema.optional(Schema.String),
   attempt: Schema.optional(Schema.Number),
   status: Schema.optional(Schema.Number),
   detail: Schema.optional(Schema.String),
@@ -65,11 +68,12 @@ const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text
 
 const render = (error: Context, what: string, advice: string): string => {
   const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
+  const batch = error.batchId === undefined ? "" : ` of batch ${error.batchId}`
   const endpoint = error.endpointId === undefined ? "" : ` on endpoint ${error.endpointId}`
   const status = error.status === undefined ? "" : ` (HTTP ${error.status})`
   const attempt = error.attempt === undefined || error.attempt === 1 ? "" : ` at attempt ${error.attempt}`
   const detail = error.detail === undefined ? "" : ` ${sentence(error.detail)}`
-  return `${error.operation}${job}${endpoint}: ${what}${status}${attempt}.${detail} ${advice}`
+  return `${error.operation}${job}${batch}${endpoint}: ${what}${status}${attempt}.${detail} ${advice}`
 }
 
 /**
@@ -229,6 +233,24 @@ export class JobNotFoundError extends Schema.TaggedError<JobNotFoundError>("effe
 }
 
 /**
+ * HTTP 404 of an operation on a batch of the batch API, or on a request in it: RunPod does not know it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BatchNotFoundError extends Schema.TaggedError<BatchNotFoundError>("effect-runpod/BatchNotFoundError")(
+  "BatchNotFoundError",
+  fields
+) {
+  get [TypeId](): Facts {
+    return refused
+  }
+  override get message(): string {
+    return render(this, "RunPod does not know the batch, or the request in it", "List the endpoint's batches.")
+  }
+}
+
+/**
  * HTTP 409 `ENDPOINT_PAUSED`: the endpoint's maximum of workers is 0. It lasts a while after the maximum was raised.
  *
  * @since 0.1.0
@@ -380,8 +402,8 @@ export const AmbiguityCause = Schema.Union(TransportError, RequestTimeoutError, 
 export type AmbiguityCause = typeof AmbiguityCause.Type
 
 /**
- * A submit whose fate is unknown: it may have started a job that costs money. It is never sent again unless the caller says
- * so (`resubmit: true`). `cause` is the error behind it; missing when the submitting process died and only its intent is known.
+ * A submit whose fate is unknown: it may have started a job that costs money, created a batch, or added requests to one.
+ * It is never sent again unless the caller says so (`resubmit: true`). `cause` is the error behind it; missing when the submitting process died and only its intent is known.
  *
  * @since 0.1.0
  * @category errors
@@ -397,6 +419,16 @@ export class SubmitAmbiguousError extends Schema.TaggedError<SubmitAmbiguousErro
   }
   override get message(): string {
     const why = this.cause === undefined ? "" : ` (${this.cause._tag}: ${this.cause.message})`
+    if (this.operation === "createBatch") {
+      return render(this, `it is not known whether the batch was created${why}`, "Look for it with list.")
+    }
+    if (this.operation === "appendBatch") {
+      return render(
+        this,
+        `it is not known whether the requests were added${why}`,
+        "Read the batch's requestTotal before you append them again."
+      )
+    }
     return render(
       this,
       `it is not known whether the job was started${why}`,
@@ -418,6 +450,7 @@ export type RunPodError =
   | PayloadTooLargeError
   | EndpointNotFoundError
   | JobNotFoundError
+  | BatchNotFoundError
   | EndpointPausedError
   | RateLimitedError
   | ServerError
@@ -485,7 +518,7 @@ export const fromResponse = (where: Context, response: ErrorResponse): Exclude<R
     status,
     ...defined({
       detail: detail === undefined ? undefined : excerpt(detail, 512),
-      jobId: where.jobId ?? jobId,
+      jobId: where.batchId === undefined ? (where.jobId ?? jobId) : undefined,
       body: text === "" ? undefined : excerpt(text)
     })
   }
@@ -497,6 +530,7 @@ export const fromResponse = (where: Context, response: ErrorResponse): Exclude<R
   if (status === 413 || (status === 400 && (says("max body size") || says("max size")))) {
     return new PayloadTooLargeError(at)
   }
+  if (status === 404 && where.batchId !== undefined && !says("endpoint not found")) return new BatchNotFoundError(at)
   if (status === 404) {
     return says("endpoint not found") || (where.jobId === undefined && !says("job not found"))
       ? new EndpointNotFoundError(at)

@@ -35,6 +35,9 @@ export interface Position {
   readonly length: number
 }
 
+/** What it takes to read a record again, until the next compaction. */
+export type Place = Pick<Position, "offset" | "length">
+
 /** A record as it was read. */
 export interface Entry extends Position {
   readonly record: unknown
@@ -89,14 +92,14 @@ export interface Options<E = never> {
 export interface AppendLog {
   readonly file: string
   /**
-   * Appends a record: resolves when it is as safe as `sync` says. Concurrent appends share one write. Interrupting it
-   * does not take the record back.
+   * Appends a record, and gives its place when it is as safe as `sync` says. Concurrent appends share one write.
+   * Interrupting it does not take the record back.
    */
-  readonly append: (record: unknown) => Effect.Effect<void, AppendLogError>
+  readonly append: (record: unknown) => Effect.Effect<Place, AppendLogError>
   /** All records from the start, as they are read. */
   readonly records: Stream.Stream<Entry, AppendLogError>
   /** Reads one record again. */
-  readonly read: (position: Pick<Position, "offset" | "length">) => Effect.Effect<unknown, AppendLogError>
+  readonly read: (place: Place) => Effect.Effect<unknown, AppendLogError>
   /**
    * Replaces the file by one with only these records, atomically: a crash leaves the one or the other. Appends wait meanwhile.
    * `onRecord` gets the new positions. They may come from `records`.
@@ -255,7 +258,10 @@ const lock = <E>(fs: FileSystem, file: string, options: Options<E>) => {
 /** Records that are written together. */
 interface Batch {
   readonly records: Array<Uint8Array>
-  readonly done: Deferred.Deferred<void, AppendLogError>
+  /** In bytes. */
+  length: number
+  /** Where they were written. */
+  readonly done: Deferred.Deferred<number, AppendLogError>
 }
 
 /**
@@ -320,8 +326,9 @@ export const open = <E = never>(
       )
     }
 
-    const write = (bytes: Uint8Array): Effect.Effect<void, AppendLogError> =>
+    const write = (bytes: Uint8Array): Effect.Effect<number, AppendLogError> =>
       Effect.gen(function* () {
+        const offset = size
         if (failure !== undefined) return yield* Effect.fail(failure)
         yield* toIo(handle.file.writeAll(bytes)).pipe(
           // Part of it may be there, and nothing may follow a torn line.
@@ -334,6 +341,7 @@ export const open = <E = never>(
         } else if (sync !== "never") {
           yield* syncLater(sync.every)
         }
+        return offset
       })
 
     const drain: Effect.Effect<void> = Effect.suspend(() => {
@@ -352,12 +360,18 @@ export const open = <E = never>(
         )
     })
 
-    const append = (record: unknown): Effect.Effect<void, AppendLogError> =>
+    const append: AppendLog["append"] = (record) =>
       Effect.suspend(() => {
         if (failure !== undefined) return Effect.fail(failure)
-        waiting ??= { records: [], done: Deferred.unsafeMake(FiberId.none) }
-        waiting.records.push(encoder.encode(`${JSON.stringify(record)}\n`))
-        const written = Deferred.await(waiting.done)
+        waiting ??= { records: [], length: 0, done: Deferred.unsafeMake(FiberId.none) }
+        const bytes = encoder.encode(`${JSON.stringify(record)}\n`)
+        const before = waiting.length
+        waiting.records.push(bytes)
+        waiting.length += bytes.length
+        const written = Effect.map(Deferred.await(waiting.done), (offset) => ({
+          offset: offset + before,
+          length: bytes.length - 1
+        }))
         if (writer !== undefined) return written
         return Effect.uninterruptibleMask((restore) =>
           // A turn of the scheduler, so that what comes at the same moment shares the write.

@@ -6,7 +6,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { type JobError, WaitTimeoutError } from "../errors/JobError.js"
-import { BadRequestError, type RunPodError } from "../errors/RunPodError.js"
+import { BadRequestError, type RunPodError, type SubmitAmbiguousError } from "../errors/RunPodError.js"
 import * as Metrics from "../layers/RunPodMetrics.js"
 import * as Job from "../schemas/Job.js"
 import { JobId } from "../schemas/JobId.js"
@@ -14,12 +14,14 @@ import { operations } from "../schemas/Operation.js"
 import * as RunRequest from "../schemas/RunRequest.js"
 import type { Endpoint, RunOptions, Schemas } from "../services/Endpoint.js"
 import type { Service } from "../services/RunPod.js"
+import type { Service as Webhooks } from "../services/Webhooks.js"
 import * as jobHandle from "./jobHandle.js"
 import { defined } from "./json.js"
 import { keeperOf } from "./keeper.js"
 import { monotonicMillis } from "./monotonic.js"
 import { makeScrub } from "./scrub.js"
 import * as waiting from "./waiting.js"
+import * as webhookWord from "./webhookWord.js"
 
 /** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
 const runSyncHold = 10_000
@@ -40,6 +42,11 @@ export interface Prepared<O, P, C> {
     onAbandoned: (job: Job.SyncJob) => Effect.Effect<void>,
     restore: Restore
   ) => Effect.Effect<Job.SyncJob, RunPodError>
+  /**
+   * Settles a submit whose reply was lost: waits for its webhook, for the time that `adoptWithin` says and `left`
+   * milliseconds at most. Without one it fails as the submit did.
+   */
+  readonly adopt: (error: SubmitAmbiguousError, left?: number) => Effect.Effect<Job.Job, SubmitAmbiguousError>
   /** What is known of a job that was submitted just now. */
   readonly knownOf: (job: Job.Job) => Effect.Effect<jobHandle.Known>
   /** Cancels a job whose caller is gone, or says that it goes on. */
@@ -66,7 +73,8 @@ export const piecesOf = <I, O, P, C>(endpoint: Endpoint<I, O, P, C>): Effect.Eff
 export const make = <I, IE, O, OE, P, PE, C, CE>(
   service: Service,
   endpointId: string,
-  schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
+  schemas: Schemas<I, IE, O, OE, P, PE, C, CE>,
+  webhooks?: Webhooks
 ): Endpoint<I, O, P, C> => {
   const keeper = keeperOf(service)
   const encode = Schema.encode(schemas.input)
@@ -75,6 +83,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     keeper,
     endpointId,
     scrub: keeper.scrub,
+    webhooks,
     readers: {
       output: Schema.decodeUnknown(schemas.output),
       progress: readerOf(schemas.progress),
@@ -87,17 +96,35 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     return new BadRequestError({ operation: "run", method, path: `/{endpointId}/${path}`, detail })
   }
 
+  /** With the `Webhooks` service, the URL for one submit. */
+  const issueFor = ({ policy, webhook }: RunOptions): Effect.Effect<webhookWord.Issued | undefined, RunPodError> => {
+    if (webhooks === undefined || webhook === undefined) return Effect.succeed(undefined)
+    const url = webhook === true ? undefined : webhook
+    return url === undefined || URL.canParse(String(url))
+      ? webhookWord.issue(webhooks, endpointId, { ttl: ttlOf(policy), url })
+      : Effect.fail(refuse("the webhook must be an absolute http or https URL"))
+  }
+
   const stepsOf = (
     parts: jobHandle.Parts<O, P, C>,
     request: RunRequest.RunRequest,
-    resubmit: boolean | undefined
+    { adoptWithin, resubmit }: RunOptions,
+    key: string | undefined
   ): Prepared<O, P, C> => {
-    const ttl = request.policy?.ttl === undefined ? undefined : Duration.toMillis(request.policy.ttl)
+    const ttl = ttlOf(request.policy)
 
     const knownOf: Prepared<O, P, C>["knownOf"] = (job) =>
-      Effect.clockWith((clock) =>
-        Effect.succeed({ jobId: job.id, submittedAt: monotonicMillis(clock), ...defined({ ttl }) })
-      )
+      Effect.clockWith((clock) => {
+        const word =
+          webhooks === undefined || key === undefined ? undefined : webhookWord.wordOf(webhooks, endpointId, job.id)
+        return Effect.succeed({ jobId: job.id, submittedAt: monotonicMillis(clock), ...defined({ ttl, word }) })
+      })
+
+    const adopt: Prepared<O, P, C>["adopt"] = (error, left = Infinity) => {
+      if (webhooks === undefined || key === undefined) return Effect.fail(error)
+      const within = Math.min(Duration.toMillis(adoptWithin ?? webhookWord.adoptWithin), left)
+      return webhookWord.adopt(webhooks, endpointId, key, error, Duration.millis(within))
+    }
 
     const abandon: Prepared<O, P, C>["abandon"] = (job, cancels, grace) => {
       if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
@@ -137,28 +164,29 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         )
       })
 
-    return { parts, request, submit, knownOf, abandon }
+    return { parts, request, submit, adopt, knownOf, abandon }
   }
 
   const prepare: Pieces<I, O, P, C>["prepare"] = (input, options) =>
     Effect.gen(function* () {
-      const { policy, resubmit, s3Config, webhook } = options
-      if (webhook === true) {
-        return yield* Effect.fail(refuse("`webhook: true` needs the Webhooks service, and none is provided"))
-      }
+      const { policy, s3Config } = options
+      if (options.webhook === true && webhooks === undefined) return yield* Effect.fail(webhookWord.missing("run"))
       const encoded: unknown = yield* Effect.mapError(encode(input), (error) =>
         refuse(`the input is not what its schema says: ${ParseResult.TreeFormatter.formatErrorSync(error)}`)
       )
       if (typeof encoded !== "object" || encoded === null) {
         return yield* Effect.fail(refuse("the input must encode to a JSON object"))
       }
+      const issued = yield* issueFor(options)
+      const webhook = issued?.url ?? (options.webhook === true ? undefined : options.webhook)
       const request: RunRequest.RunRequest = { input: encoded, ...defined({ policy, s3Config, webhook }) }
       const secrets = RunRequest.secretsOf(request)
       const scrubSecrets = makeScrub(secrets)
       return stepsOf(
         secrets.length === 0 ? parts : { ...parts, scrub: (text) => keeper.scrub(scrubSecrets(text)) },
         request,
-        resubmit
+        options,
+        issued?.key
       )
     })
 
@@ -166,7 +194,9 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     Effect.flatMap(prepare(input, options), (prepared) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(
-          prepared.submit(undefined, (job) => prepared.abandon(job, true), restore),
+          prepared
+            .submit(undefined, (job) => prepared.abandon(job, true), restore)
+            .pipe(Effect.catchTag("SubmitAmbiguousError", (error) => restore(prepared.adopt(error)))),
           (job) =>
             Job.hasId(job)
               ? Effect.map(prepared.knownOf(job), (known) => jobHandle.make(prepared.parts, known))
@@ -219,29 +249,35 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
             }
           )
 
-        return Effect.uninterruptibleMask((restore) =>
-          Effect.flatMap(
-            options.timeout === undefined
-              ? prepared.submit(hold, onAbandoned, restore)
-              : submitBefore(Duration.decode(options.timeout), restore),
-            (job): Effect.Effect<O, RunPodError | JobError> => {
-              if (Job.isTerminal(job)) {
-                const waited = monotonicMillis(clock) - since
-                return restore(Effect.zipRight(Metrics.recordEnd(job, waited), jobHandle.outputOf(prepared.parts, job)))
-              }
-              if (!Job.hasId(job)) return Effect.die("an unfinished job came back without an id")
-              return Effect.flatMap(prepared.knownOf(job), (known) =>
-                Effect.flatMap(
-                  waiting.settle(
-                    jobHandle.targetOf(prepared.parts, known),
-                    jobHandle.plainOptions(prepared.parts, options),
-                    { rules, since, restore }
-                  ),
-                  (ended) => restore(jobHandle.outputOf(prepared.parts, ended))
-                )
-              )
-            }
+        const timeout = options.timeout === undefined ? undefined : Duration.decode(options.timeout)
+
+        const submitted = (restore: Restore) =>
+          (timeout === undefined ? prepared.submit(hold, onAbandoned, restore) : submitBefore(timeout, restore)).pipe(
+            Effect.catchTag("SubmitAmbiguousError", (error) => {
+              const left = timeout && Duration.toMillis(timeout) - (monotonicMillis(clock) - since)
+              return restore(prepared.adopt(error, left))
+            })
           )
+
+        return Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(submitted(restore), (job): Effect.Effect<O, RunPodError | JobError> => {
+            if (Job.isTerminal(job)) {
+              keeper.forecasts.learn(endpointId, job)
+              const waited = monotonicMillis(clock) - since
+              return restore(Effect.zipRight(Metrics.recordEnd(job, waited), jobHandle.outputOf(prepared.parts, job)))
+            }
+            if (!Job.hasId(job)) return Effect.die("an unfinished job came back without an id")
+            return Effect.flatMap(prepared.knownOf(job), (known) =>
+              Effect.flatMap(
+                waiting.settle(
+                  jobHandle.targetOf(prepared.parts, known, options),
+                  jobHandle.plainOptions(prepared.parts, options),
+                  { rules, since, restore }
+                ),
+                (ended) => restore(jobHandle.outputOf(prepared.parts, ended))
+              )
+            )
+          })
         )
       })
 
@@ -257,6 +293,9 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     [PiecesKey]: { parts, prepare }
   }
 }
+
+const ttlOf = (policy: RunRequest.ExecutionPolicy | undefined): number | undefined =>
+  policy?.ttl === undefined ? undefined : Duration.toMillis(policy.ttl)
 
 // Without a schema the type parameter is `unknown`, and every value is one.
 const readerOf = <A, I>(schema: Schema.Schema<A, I> | undefined) =>

@@ -10,11 +10,13 @@ import type { JobId } from "../schemas/JobId.js"
 import type { StreamChunk } from "../schemas/StreamChunk.js"
 import type { JobHandle, ProgressJob, StreamOptions } from "../services/JobHandle.js"
 import type { Service } from "../services/RunPod.js"
-import type { WaitOptions } from "../services/WaitOptions.js"
+import type { WaitOptions, WatchedJob } from "../services/WaitOptions.js"
+import type { Service as Webhooks } from "../services/Webhooks.js"
 import { defined } from "./json.js"
 import type { Keeper } from "./keeper.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
 import { type Scrub, scrubValue } from "./scrub.js"
+import { listen, type Word, wordOf } from "./webhookWord.js"
 import { warnOfGap } from "./warnOfGap.js"
 import * as waiting from "./waiting.js"
 
@@ -32,6 +34,7 @@ export interface Parts<O, P, C> {
   readonly endpointId: string
   readonly readers: Readers<O, P, C>
   readonly scrub: Scrub
+  readonly webhooks?: Webhooks | undefined
 }
 
 /** A job, and what is known of it. */
@@ -39,6 +42,8 @@ export interface Known {
   readonly jobId: JobId
   readonly submittedAt?: number
   readonly ttl?: number
+  /** Of its end, when it was submitted with a webhook. */
+  readonly word?: Word
 }
 
 /** The output of a job that has ended, or the error it ended with. */
@@ -51,7 +56,7 @@ export const outputOf = <O, P, C>(parts: Parts<O, P, C>, job: Job.Ended): Effect
     : Effect.fail(error)
 }
 
-const withProgress = <O, P, C>(parts: Parts<O, P, C>, job: Job.Job): Effect.Effect<ProgressJob<P>> =>
+const withProgress = <O, P, C>(parts: Parts<O, P, C>, job: WatchedJob): Effect.Effect<ProgressJob<P>> =>
   Job.isTerminal(job) || job.output === undefined
     ? Effect.succeed(job)
     : Effect.match(parts.readers.progress(job.output), {
@@ -68,11 +73,11 @@ export const plainOptions = <O, P, C>(parts: Parts<O, P, C>, options: WaitOption
 }
 
 /** What is waited for. */
-export const targetOf = <O, P, C>(parts: Parts<O, P, C>, known: Known): waiting.Target => ({
-  keeper: parts.keeper,
-  endpointId: parts.endpointId,
-  ...known
-})
+export const targetOf = <O, P, C>(
+  { endpointId, keeper }: Parts<O, P, C>,
+  { word, ...known }: Known,
+  options: Pick<WaitOptions, "trustWebhook"> = {}
+): waiting.Target => ({ keeper, endpointId, ...known, ended: word?.ended(options) })
 
 const betweenStreams = Schedule.exponential("250 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")))
 
@@ -129,20 +134,33 @@ const streamOf = <O, P, C>(
 
 /** A handle on a job. */
 export const make = <O, P, C>(parts: Parts<O, P, C>, known: Known): JobHandle<O, P, C> => {
-  const { endpointId, service } = parts
+  const { endpointId, service, webhooks } = parts
   const { jobId } = known
-  const target = targetOf(parts, known)
+  const target = targetOf(parts, { jobId, ...defined({ submittedAt: known.submittedAt, ttl: known.ttl }) })
+  const word = known.word ?? (webhooks === undefined ? undefined : wordOf(webhooks, endpointId, jobId))
+  const listening = (options: WaitOptions<never>) =>
+    known.word === undefined && options.webhook === undefined
+      ? Effect.succeed(target)
+      : Effect.map(listen(word, options), (ended) => ({ ...target, ended }))
   return {
     id: jobId,
     endpointId,
     status: service.status(endpointId, jobId),
     watch: (options = {}) =>
-      Stream.mapEffect(waiting.watch(target, plainOptions(parts, options)), (job) => withProgress(parts, job)),
-    settle: (options = {}) => waiting.settle(target, plainOptions(parts, options)),
+      Stream.unwrap(
+        Effect.map(listening(options), (target) => waiting.watch(target, plainOptions(parts, options)))
+      ).pipe(Stream.mapEffect((job) => withProgress(parts, job))),
+    settle: (options = {}) =>
+      Effect.flatMap(listening(options), (target) => waiting.settle(target, plainOptions(parts, options))),
     result: (options = {}) =>
-      Effect.flatMap(waiting.settle(target, plainOptions(parts, options)), (job) => outputOf(parts, job)),
+      Effect.flatMap(listening(options), (target) => waiting.settle(target, plainOptions(parts, options))).pipe(
+        Effect.flatMap((job) => outputOf(parts, job))
+      ),
     cancel: service.cancel(endpointId, jobId),
-    retry: service.retry(endpointId, jobId),
+    retry:
+      word === undefined
+        ? service.retry(endpointId, jobId)
+        : Effect.zipRight(word.forget, service.retry(endpointId, jobId)),
     stream: (options = {}) => streamOf(parts, target, options)
   }
 }

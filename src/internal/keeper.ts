@@ -3,12 +3,15 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { RunPodError } from "../errors/RunPodError.js"
-import { RequestTimeoutError } from "../errors/RunPodError.js"
+import { provesNoEffect, RequestTimeoutError } from "../errors/RunPodError.js"
+import type { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import type * as Job from "../schemas/Job.js"
 import { operations, pathOf } from "../schemas/Operation.js"
 import type { RunRequest } from "../schemas/RunRequest.js"
 import type { Service } from "../services/RunPod.js"
+import { Forecasts } from "./forecasts.js"
 import { monotonicMillis } from "./monotonic.js"
+import * as QueueHealth from "./queueHealth.js"
 import type { Scrub } from "./scrub.js"
 
 /** What is done with the end of a submit whose owner was interrupted meanwhile. */
@@ -23,6 +26,10 @@ export interface Submission {
   /** Gets the job as soon as the answer was read, before an interruption can come between. */
   readonly onAccepted: (job: Job.SyncJob) => void
   readonly onOrphan: OnOrphan
+  /** Runs, uninterruptibly, before each attempt is handed to the transport: false withdraws it, and interrupts. */
+  readonly onPermit?: Effect.Effect<boolean> | undefined
+  /** Gets the error of each attempt that proves that it started nothing. */
+  readonly onRefused?: ((error: RunPodError) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -48,6 +55,12 @@ export interface Keeper {
   readonly fork: <A>(effect: Effect.Effect<A>) => Effect.Effect<Fiber.RuntimeFiber<A>>
   /** Strikes out the API key. */
   readonly scrub: Scrub
+  /** What the jobs seen to end say of those to come. */
+  readonly forecasts: Forecasts
+  /** What the endpoints' workers are like. */
+  readonly queueHealth: QueueHealth.QueueHealth
+  /** The request pipeline; missing in a service that is not of our making. */
+  readonly pipeline?: RunPodHttpClient
 }
 
 export const KeeperKey: unique symbol = Symbol.for("effect-runpod/Keeper")
@@ -56,17 +69,21 @@ export const KeeperKey: unique symbol = Symbol.for("effect-runpod/Keeper")
 export const keeperOf = (service: Service): Keeper => service[KeeperKey] ?? plainKeeper(service)
 
 const plainKeeper = (service: Service): Keeper => ({
-  submit: (endpointId, { hold, onAccepted, onOrphan, request, resubmit }) =>
+  submit: (endpointId, { hold, onAccepted, onOrphan, onPermit, onRefused, request, resubmit }) =>
     Effect.uninterruptibleMask((restore) => {
       const options = resubmit === undefined ? {} : { resubmit }
       const submit: Effect.Effect<Job.SyncJob, RunPodError> =
         hold === undefined
           ? service.run(endpointId, request, options)
           : service.runSync(endpointId, request, { ...options, wait: hold })
-      const accepted = Effect.tap(submit, (job) => Effect.sync(() => onAccepted(job)))
-      return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(accepted)), (fiber) =>
+      const accepted = submit.pipe(
+        Effect.tap((job) => Effect.sync(() => onAccepted(job))),
+        Effect.tapError((error) => (provesNoEffect(error) ? (onRefused?.(error) ?? Effect.void) : Effect.void))
+      )
+      const start = Effect.flatMap(Effect.forkDaemon(Effect.interruptible(accepted)), (fiber) =>
         Effect.onInterrupt(restore(Effect.flatten(fiber.await)), () => Effect.flatMap(fiber.await, onOrphan))
       )
+      return Effect.flatMap(onPermit ?? Effect.succeed(true), (isWanted) => (isWanted ? start : Effect.interrupt))
     }),
   poll: (endpointId, jobId, { deadline, hold }) =>
     Effect.clockWith((clock) => {
@@ -87,5 +104,7 @@ const plainKeeper = (service: Service): Keeper => ({
   hasRoomToHold: () => Effect.succeed(true),
   cancel: (endpointId, jobId) => service.cancel(endpointId, jobId),
   fork: (effect) => Effect.forkDaemon(effect),
-  scrub: (text) => text
+  scrub: (text) => text,
+  forecasts: new Forecasts(),
+  queueHealth: QueueHealth.make(service.health, Effect.forkDaemon)
 })

@@ -6,7 +6,7 @@ export type Scrub = (text: string) => string
 
 const encoder = new TextEncoder()
 
-const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;" }
+const entities: Record<string, string> = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }
 
 /** Escapes a text for use in a pattern. */
 const literally = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
@@ -18,34 +18,54 @@ const hex = (code: number, length: number): string =>
     .padStart(length, "0")
     .replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`)
 
-/** A pattern for a run of backslashes: taken one by one, each would double the ways to read a text full of them. */
-const patternOfBackslashes = (count: number): string => {
-  const forms = ["\\\\{4}", "\\\\{2}", "\\\\{1,4}u005[cC]", "%(?:25){0,2}5[cC]", "&#(?:0*92|[xX]0*5[cC]);", "\\\\"]
-  return `(?:${forms.map((form) => `(?:${form}){${count}}`).join("|")})`
-}
+// Any of these can have been written inside another: JSON in JSON, HTML in JSON, a URL in a URL. Each text has one way to
+// be read as a run of `backslash`, or a text full of them would take for ever.
+const percent = "%(?:25)*"
+const ampersand = `(?:&|u0026|${percent}26)(?:amp;)*`
+const semicolon = `(?:;|\\\\*u003[bB]|${percent}3[bB])`
+const hash = `(?:#|\\\\*u0023|${percent}23)`
+const backslash = `(?:\\\\u005[cC]|\\\\|${percent}5[cC]|&(?:amp;)*#(?:0*92|[xX]0*5[cC]);)`
 
-/** A pattern for a character as it stands, and as JSON (also within JSON), HTML or a URL would write it. */
+/** A pattern for a character that encoders touch, as it stands, and as JSON, HTML or a URL would write it. */
 const patternOf = (character: string): string => {
-  // No encoder touches these.
-  if (/^[A-Za-z0-9]$/.test(character)) return character
-  if (character.startsWith("\\")) return patternOfBackslashes(character.length)
   const code = character.codePointAt(0) ?? 0
-  const units = Array.from({ length: character.length }, (_, i) => `\\\\{1,4}u${hex(character.charCodeAt(i), 4)}`)
-  const bytes = Array.from(encoder.encode(character), (byte) => `%(?:25){0,2}${hex(byte, 2)}`)
-  const entity = entities[character]
-  const json = JSON.stringify(character).slice(1, -1)
+  const units = Array.from({ length: character.length }, (_, i) => `u${hex(character.charCodeAt(i), 4)}`)
+  const bytes = Array.from(encoder.encode(character), (byte) => `${percent}${hex(byte, 2)}`)
+  const names = [entities[character] ?? [], `${hash}0*${code}`, `${hash}[xX]0*${hex(code, 1)}`].flat()
+  const [first, letter] = JSON.stringify(character).slice(1, -1)
   const forms = [
-    json === character ? "" : `\\\\{0,3}${literally(json)}`,
-    character === "/" ? "\\\\{1,3}/" : "",
-    units.join(""),
+    units.join("\\\\*"),
     bytes.join(""),
-    character === " " ? "\\+" : "",
-    entity ?? "",
-    `&#(?:0*${code}|[xX]0*${hex(code, 1)});`,
+    `${ampersand}(?:${names.join("|")})${semicolon}`,
+    character === " " ? "\\+" : [],
+    // A control character, such as \n.
+    first === "\\" && letter !== undefined && letter !== character ? letter : [],
     // The shortest last: the others may begin with it.
     literally(character)
   ]
-  return `(?:${forms.filter((form) => form !== "").join("|")})`
+  return `(?:${forms.flat().join("|")})`
+}
+
+/** A pattern for a secret in any of these ways, with any number of backslashes before what they may escape. */
+const patternOfSecret = (secret: string): string => {
+  let pattern = ""
+  // Backslashes of the secret's own that come next.
+  let own = 0
+  const backslashes = (mayBeMore: boolean): string => {
+    // At the beginning there may be more of them than belong to it, and each would be tried as the first.
+    const most = pattern === "" ? own * 16 + (mayBeMore ? 4 : 0) : ""
+    return own === 0 && !mayBeMore ? "" : `${backslash}{${own},${most}}`
+  }
+  for (const character of secret) {
+    if (character === "\\") {
+      own++
+      continue
+    }
+    const isPlain = /[A-Za-z0-9]/.test(character)
+    pattern += backslashes(!isPlain) + (isPlain ? character : patternOf(character))
+    own = 0
+  }
+  return pattern + backslashes(false)
 }
 
 /**
@@ -58,7 +78,7 @@ export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   return (text) => {
     patterns ??= [...new Set(secrets)]
       .filter((secret) => secret !== "")
-      .map((secret) => new RegExp(Array.from(secret.match(/\\+|[^\\]/gu) ?? [], patternOf).join(""), "g"))
+      .map((secret) => new RegExp(patternOfSecret(secret), "g"))
     // All of them are looked for in the text as it came: where two overlap, nothing may be left of either.
     const found: Array<{ readonly start: number; readonly end: number }> = []
     for (const pattern of patterns) {

@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
@@ -13,10 +14,13 @@ import { JobNotFoundError, type RunPodError } from "../errors/RunPodError.js"
 import { retryAfter } from "../layers/RetryPolicy.js"
 import * as Metrics from "../layers/RunPodMetrics.js"
 import * as Job from "../schemas/Job.js"
-import type { WaitOptions } from "../services/WaitOptions.js"
+import * as QueueDiagnosis from "../schemas/QueueDiagnosis.js"
+import type { WaitOptions, WatchedJob } from "../services/WaitOptions.js"
 import type { Keeper } from "./keeper.js"
 import { defined } from "./json.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
+import { plainPause } from "./plainPace.js"
+import type { Condition } from "./queueHealth.js"
 import { waitDefaults as defaults } from "./waitDefaults.js"
 
 /** The job a wait is for, and what is known of it. */
@@ -28,7 +32,16 @@ export interface Target {
   readonly submittedAt?: number | undefined
   /** How long RunPod keeps the job, in milliseconds. */
   readonly ttl?: number | undefined
+  /** Word from elsewhere that the job has ended. With it a wait does not hold, and polls only in case the word gets lost. */
+  readonly ended?: Ended | undefined
 }
+
+/**
+ * Completes when word comes that the job has ended, a webhook's say: with `undefined` the wait asks RunPod whether it is
+ * so, a job is taken as its end. It never fails, may be pending for ever, and is interruptible. Each wait runs it once,
+ * on a fiber that it stops at its own end.
+ */
+export type Ended = Effect.Effect<Job.TerminalJob | undefined>
 
 export type WaitError = RunPodError | WaitTimeoutError
 
@@ -43,6 +56,10 @@ const firstProgressHold = 2_000
 /** A hold that was cut earlier than this says nothing about how long one may be. */
 const tellingCut = 5_000
 const firstErrorDelay = 250
+/** What counts as the usual time in the queue where that is not known. */
+const unknownDelay = 10_000
+/** How far polls are apart that only make up for lost word of the end. */
+const fallbackInterval = 30_000
 
 /** Whether a 404 of this job only means that it is not visible yet. */
 export const isNotVisibleYet = (target: Target, error: RunPodError, now: number): boolean =>
@@ -72,9 +89,21 @@ const mayBeAboutHolding = (error: RunPodError): boolean =>
 type Pace =
   { readonly _tag: "AtOnce" } | { readonly _tag: "Plain" } | { readonly _tag: "AfterError"; readonly asked: number }
 
+/** The fiber that listens for word of the job's end. */
+type Word = Fiber.RuntimeFiber<Job.TerminalJob | undefined>
+
+/** Runs `use` while it listens for word of the job's end, where there may be any. */
+const listening = <A, E>(
+  { ended }: Target,
+  use: (word: Word | undefined) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  ended === undefined
+    ? use(undefined)
+    : Effect.acquireUseRelease(Effect.fork(Effect.interruptible(ended)), use, Fiber.interrupt)
+
 interface Wait {
   /** Paces, polls, outlives faults, and gives the job as it stands. */
-  readonly next: Effect.Effect<Job.Job, WaitError>
+  readonly next: Effect.Effect<WatchedJob, WaitError>
   readonly elapsed: () => number
 }
 
@@ -83,6 +112,7 @@ const makeWait = (
   options: WaitOptions<never>,
   rules: CancelRules,
   wantsProgress: boolean,
+  word: Word | undefined,
   since?: number
 ): Effect.Effect<Wait> =>
   Effect.gen(function* () {
@@ -95,14 +125,18 @@ const makeWait = (
     const progressInterval = wantsProgress
       ? Duration.toMillis(options.progressInterval ?? defaults.progressInterval)
       : Infinity
-    const initial = Math.min(Duration.toMillis(policy.initial), progressInterval)
-    const interval = Math.min(Duration.toMillis(policy.interval), progressInterval)
+    const numbers = {
+      initial: Duration.toMillis(policy.initial),
+      interval: Duration.toMillis(policy.interval),
+      ageShare: policy.ageShare,
+      cap: Duration.toMillis(policy.cap)
+    }
     const bornAt = submittedAt ?? startedAt
     const deadline =
       options.timeout === undefined
         ? bornAt + (target.ttl ?? Duration.toMillis(defaults.timeout))
         : startedAt + Duration.toMillis(options.timeout)
-    const wantedHold = options.hold ?? (options.poll === undefined ? defaults.hold : false)
+    const wantedHold = options.hold ?? (options.poll === undefined && word === undefined ? defaults.hold : false)
 
     let hold = wantedHold === false ? 0 : Math.min(Duration.toMillis(wantedHold), longestHold)
     let pace: Pace = schedule !== undefined || hold > 0 ? { _tag: "AtOnce" } : { _tag: "Plain" }
@@ -110,8 +144,23 @@ const makeWait = (
     let errors = 0
     let ignoredHolds = 0
     let tookLastLook = false
+    let listens = word !== undefined
     let last: Job.Job | undefined
+    /** The age at which it was last seen in the queue. */
+    let queuedAt = 0
     let lastError: RunPodError | undefined
+
+    const usualDelay = () => keeper.forecasts.usualDelay(endpointId)
+    /** The age from which on a job that is in the queue is diagnosed. */
+    const patience = () =>
+      (options.diagnoseAfter ?? defaults.diagnoseAfter) * Math.max(1_000, usualDelay() ?? unknownDelay)
+
+    const diagnose = (condition: Condition | undefined) =>
+      condition === undefined
+        ? undefined
+        : QueueDiagnosis.fromHealth(condition, { queuedFor: queuedAt, usualDelay: usualDelay() })
+
+    const isOverdue = () => last?.status === "IN_QUEUE" && queuedAt >= patience()
 
     const timedOut = Effect.suspend(() => {
       const mayHaveEnded = last?.status === "IN_PROGRESS" && last.executionTime !== undefined
@@ -124,13 +173,22 @@ const makeWait = (
           ...defined({
             lastStatus: last?.status,
             lastError: lastError?.message,
-            diagnosis: mayHaveEnded
-              ? "It may have ended: its executionTime is set, and a late progress update can leave a finished job IN_PROGRESS."
-              : undefined
+            diagnosis: isOverdue() ? diagnose(keeper.queueHealth.last(endpointId)) : undefined,
+            mayHaveEnded: mayHaveEnded ? true : undefined
           })
         })
       )
     })
+
+    /** The ages between which the job is expected to end, where that may set the pace. */
+    const expectedEnd = () =>
+      submittedAt === undefined || options.poll !== undefined
+        ? undefined
+        : keeper.forecasts.end(endpointId, {
+            age: now() - bornAt,
+            queuedAt,
+            delayTime: last?.status === "IN_QUEUE" ? undefined : last?.delayTime
+          })
 
     const delay = Effect.map(Random.next, (random) => {
       const age = now() - bornAt
@@ -138,10 +196,19 @@ const makeWait = (
         case "AtOnce":
           return 0
         case "Plain":
-          if (polls === 0) return initial
-          return Math.max(
-            interval * (1 - 0.03 * random),
-            Math.min(age * policy.ageShare, Duration.toMillis(policy.cap))
+          if (listens && options.poll === undefined) {
+            // The first anywhere in the interval, so that waits that begin together do not poll together.
+            const share = polls === 0 ? 1 - random : 1 - 0.06 * random
+            return Math.min(fallbackInterval * share, progressInterval)
+          }
+          return Math.min(
+            plainPause(
+              age,
+              polls === 0,
+              { ...numbers, interval: numbers.interval * (1 - 0.03 * random) },
+              expectedEnd()
+            ),
+            progressInterval
           )
         case "AfterError": {
           const longest = Math.min(firstErrorDelay * 2 ** (errors - 1), Math.min(30_000, Math.max(1_000, age / 10)))
@@ -150,7 +217,10 @@ const makeWait = (
       }
     })
 
-    const pause: Effect.Effect<void, WaitTimeoutError> = Effect.suspend(() => {
+    const untilWord = <E>(pause: Effect.Effect<unknown, E>): Effect.Effect<unknown, E> =>
+      listens && word !== undefined ? Effect.raceFirst(pause, Fiber.await(word)) : pause
+
+    const pause: Effect.Effect<unknown, WaitTimeoutError> = Effect.suspend(() => {
       const left = deadline - now()
       if (schedule !== undefined) {
         return polls === 0
@@ -170,10 +240,19 @@ const makeWait = (
       })
     })
 
+    /** A wait that may time out looks up from its hold when the job is due for a diagnosis. */
+    const untilDiagnosis = () => {
+      const at = bornAt + patience()
+      const mayBeQueued = last === undefined || last.status === "IN_QUEUE"
+      return options.timeout !== undefined && mayBeQueued && at < deadline && at - now() >= shortestHold
+        ? at - now()
+        : Infinity
+    }
+
     const holdFor = Effect.suspend(() => {
       const progressHold =
         wantsProgress && polls === 0 ? Math.min(firstProgressHold, progressInterval) : progressInterval
-      const length = Math.floor(Math.min(hold, progressHold, deadline - now()))
+      const length = Math.floor(Math.min(hold, progressHold, deadline - now(), untilDiagnosis()))
       if (length < shortestHold) return Effect.succeed(undefined)
       return Effect.map(keeper.hasRoomToHold(endpointId), (hasRoom) => (hasRoom ? length : undefined))
     })
@@ -182,6 +261,8 @@ const makeWait = (
       errors = 0
       lastError = undefined
       last = job
+      if (job.status === "IN_QUEUE") queuedAt = now() - bornAt
+      if (Job.isTerminal(job)) keeper.forecasts.learn(endpointId, job)
       // Held, but not for long: this server does not hold, and asking at once again would be a tight loop.
       const ignored = held !== undefined && took < held / 2
       if (ignored && !Job.isTerminal(job) && ++ignoredHolds >= 2) hold = 0
@@ -218,15 +299,26 @@ const makeWait = (
       elapsed: () => now() - startedAt,
       next: Effect.gen(function* () {
         for (;;) {
-          yield* pause
+          yield* untilWord(pause)
+          const heard = listens ? word?.unsafePoll() : undefined
+          if (heard) {
+            listens = false
+            if (Exit.isSuccess(heard) && heard.value !== undefined) {
+              keeper.forecasts.learn(endpointId, heard.value)
+              return heard.value
+            }
+          }
           if (now() >= deadline) return yield* timedOut
-          const held = yield* holdFor
+          // What was heard, RunPod can tell at once.
+          const held = heard ? undefined : yield* holdFor
           const askedAt = now()
           const reply = yield* Effect.either(keeper.poll(endpointId, jobId, { hold: held, deadline }))
           polls++
           if (Either.isRight(reply)) {
-            onJob(reply.right, held, now() - askedAt)
-            return reply.right
+            const job = reply.right
+            onJob(job, held, now() - askedAt)
+            const diagnosis = isOverdue() ? diagnose(yield* keeper.queueHealth.look(endpointId)) : undefined
+            return diagnosis === undefined ? job : { ...job, diagnosis }
           }
           // A poll that the deadline cut is no fault.
           if (now() >= deadline) return yield* timedOut
@@ -237,9 +329,11 @@ const makeWait = (
     }
   })
 
-/** What distinguishes a job from the one seen before: its status and, while it runs, its progress. */
-const stateOf = (job: Job.Job): string =>
-  Job.isTerminal(job) || job.output === undefined ? job.status : `${job.status} ${JSON.stringify(job.output)}`
+/** What distinguishes a job from the one seen before: its status, why it is in the queue and, while it runs, its progress. */
+const stateOf = (job: WatchedJob): string =>
+  Job.isTerminal(job)
+    ? job.status
+    : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : JSON.stringify(job.output)].join(" ")
 
 /** Cancels the job; what cannot be cancelled is logged with its id. */
 export const cancelJob = (target: Target, grace: Duration.DurationInput | undefined): Effect.Effect<void> =>
@@ -312,32 +406,42 @@ export const settle = (
         return Metrics.recordEnd(job, wait.elapsed()).pipe(Effect.zipRight(report), Effect.as(job))
       })
     return Effect.onExit(
-      restore(Effect.flatMap(makeWait(target, options, rules, onProgress !== undefined, since), follow)),
+      restore(
+        listening(target, (word) =>
+          Effect.flatMap(makeWait(target, options, rules, onProgress !== undefined, word, since), follow)
+        )
+      ),
       (exit) => (hasEnded ? Effect.void : cancelOnExit(target, options, rules, exit))
     )
   })
 
 /** The job whenever its status or its progress has changed, until it has ended. */
-export const watch = (target: Target, options: WaitOptions): Stream.Stream<Job.Job, WaitError> => {
+export const watch = (target: Target, options: WaitOptions): Stream.Stream<WatchedJob, WaitError> => {
   const rules = rulesOf(options)
   const { onProgress } = options
   return Stream.suspend(() => {
     let hasEnded = false
-    const news = (wait: Wait, state: string): Effect.Effect<Job.Job, WaitError> =>
+    const news = (wait: Wait, state: string): Effect.Effect<WatchedJob, WaitError> =>
       Effect.flatMap(wait.next, (job) => (stateOf(job) === state ? news(wait, state) : Effect.succeed(job)))
-    const jobs = Stream.unwrap(
-      Effect.map(makeWait(target, options, rules, true), (wait) =>
-        Stream.paginateEffect("", (state) =>
-          Effect.flatMap(news(wait, state), (job) => {
-            hasEnded = Job.isTerminal(job)
-            const page = [job, Job.isTerminal(job) ? Option.none() : Option.some(stateOf(job))] as const
-            const record = Job.isTerminal(job) ? Metrics.recordEnd(job, wait.elapsed()) : Effect.void
-            return record.pipe(
-              Effect.zipRight(onProgress === undefined ? Effect.void : onProgress(job)),
-              Effect.as<readonly [Job.Job, Option.Option<string>]>(page)
-            )
-          })
-        )
+    const word =
+      target.ended === undefined
+        ? Effect.succeed(undefined)
+        : Effect.acquireRelease(Effect.fork(Effect.interruptible(target.ended)), Fiber.interrupt)
+    const jobs = Stream.unwrapScoped(
+      Effect.map(
+        Effect.flatMap(word, (word) => makeWait(target, options, rules, true, word)),
+        (wait) =>
+          Stream.paginateEffect("", (state) =>
+            Effect.flatMap(news(wait, state), (job) => {
+              hasEnded = Job.isTerminal(job)
+              const page = [job, Job.isTerminal(job) ? Option.none() : Option.some(stateOf(job))] as const
+              const record = Job.isTerminal(job) ? Metrics.recordEnd(job, wait.elapsed()) : Effect.void
+              return record.pipe(
+                Effect.zipRight(onProgress === undefined ? Effect.void : onProgress(job)),
+                Effect.as<readonly [WatchedJob, Option.Option<string>]>(page)
+              )
+            })
+          )
       )
     )
     return Stream.ensuringWith(jobs, (exit) => (hasEnded ? Effect.void : cancelOnExit(target, options, rules, exit)))

@@ -13,6 +13,10 @@ export interface Request {
   readonly readBody: (limit: number) => Effect.Effect<Uint8Array, Unreadable>
 }
 
+/** The number in a `content-length`. */
+export const readLength = (header: string | null | undefined): number | undefined =>
+  /^\d{1,15}$/.test(header ?? "") ? Number(header) : undefined
+
 /** The body is too large, or its sender has gone. */
 export type Unreadable = "TooLarge" | "Broken"
 

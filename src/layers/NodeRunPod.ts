@@ -1,37 +1,44 @@
 /**
- * The `RunPod` service for Node, with a tuned transport inside.
+ * The `RunPod` service for Node, with a transport of its own inside: undici, without the promises and streams in between.
  *
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Agent } from "@effect/platform-node/Undici"
 import type * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as undiciWire from "../internal/undiciWire.js"
+import * as wireClient from "../internal/wireClient.js"
 import * as RunPod from "../services/RunPod.js"
 
 /**
- * Held requests keep their connection for minutes, so connections are not bounded here: the layer's limits bound the
- * requests. Undici's timeouts of headers and bodies are put out of the way by `makeUndici`; every attempt has its own.
+ * Choices of the transport.
+ *
+ * @since 0.1.0
+ * @category models
  */
-const makeAgent = () =>
-  new Agent({
-    connections: null,
-    // An idle connection is closed here before a server does it: a submit that meets a closing connection is ambiguous.
-    // Common servers wait 5 seconds and more; one that says how long it waits is believed, less a second.
-    keepAliveTimeout: 4_000,
-    keepAliveMaxTimeout: 60_000,
-    keepAliveTimeoutThreshold: 1_000,
-    connect: { timeout: 10_000 }
-  })
+export interface TransportOptions {
+  /** Speak HTTP/2 with servers that offer it. Default: false; see docs/performance.md for what it costs. */
+  readonly http2?: boolean
+}
 
-const client: Layer.Layer<HttpClient.HttpClient> = Layer.scoped(
-  HttpClient.HttpClient,
-  Effect.acquireRelease(Effect.sync(makeAgent), (agent) => Effect.promise(() => agent.destroy())).pipe(
-    Effect.map(NodeHttpClient.makeUndici)
-  )
-)
+/**
+ * The options of `layer`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends RunPod.Options, TransportOptions {}
+
+/**
+ * The transport alone, as an `HttpClient`: for what takes one, such as `RunPod.layer` with a choice of one's own. It makes
+ * no spans of its own. Held requests have connections of their own, so that no other request waits behind them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerHttpClient = (options: TransportOptions = {}): Layer.Layer<HttpClient.HttpClient> =>
+  Layer.scoped(HttpClient.HttpClient, Effect.map(undiciWire.make({ http2: options.http2 ?? false }), wireClient.make))
 
 /**
  * `RunPod.layer` over undici.
@@ -39,8 +46,8 @@ const client: Layer.Layer<HttpClient.HttpClient> = Layer.scoped(
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: RunPod.Options): Layer.Layer<RunPod.RunPod> =>
-  Layer.provide(RunPod.layer(options), client)
+export const layer = (options: Options): Layer.Layer<RunPod.RunPod> =>
+  Layer.provide(RunPod.layer(options), layerHttpClient(options))
 
 /**
  * `RunPod.layerConfig` over undici: what is not given comes from `RUNPOD_API_KEY` and `RUNPOD_BASE_URL`.
@@ -48,5 +55,7 @@ export const layer = (options: RunPod.Options): Layer.Layer<RunPod.RunPod> =>
  * @since 0.1.0
  * @category layers
  */
-export const layerConfig = (options?: RunPod.ConfigOptions): Layer.Layer<RunPod.RunPod, ConfigError.ConfigError> =>
-  Layer.provide(RunPod.layerConfig(options), client)
+export const layerConfig = (
+  options: RunPod.ConfigOptions & TransportOptions = {}
+): Layer.Layer<RunPod.RunPod, ConfigError.ConfigError> =>
+  Layer.provide(RunPod.layerConfig(options), layerHttpClient(options))

@@ -16,6 +16,7 @@ import type { Operation } from "../schemas/Operation.js"
 export interface Limit {
   /** Requests in any span of `window`. `Infinity` for no limit. */
   readonly limit: number
+  /** The span; numbers are milliseconds. */
   readonly window: Duration.DurationInput
   /** Requests in flight at once. `Infinity` for no limit. */
   readonly concurrency: number
@@ -46,7 +47,16 @@ const forEach = (limitOf: (name: Operation) => Limit): Readonly<Record<Operation
   retry: limitOf("retry"),
   purgeQueue: limitOf("purgeQueue"),
   health: limitOf("health"),
-  requests: limitOf("requests")
+  requests: limitOf("requests"),
+  createBatch: limitOf("createBatch"),
+  listBatches: limitOf("listBatches"),
+  batchStatus: limitOf("batchStatus"),
+  updateBatch: limitOf("updateBatch"),
+  appendBatch: limitOf("appendBatch"),
+  batchResults: limitOf("batchResults"),
+  finalizeBatch: limitOf("finalizeBatch"),
+  cancelBatch: limitOf("cancelBatch"),
+  deleteBatchRequest: limitOf("deleteBatchRequest")
 })
 
 const check = <A extends { readonly limit: number; readonly window: Duration.DurationInput }>(limit: A): A => {
@@ -71,7 +81,16 @@ export const table: Readonly<Record<Operation, Limit>> = {
   retry: free,
   purgeQueue: { limit: 2, window: "10 seconds", concurrency: Infinity },
   health: free,
-  requests: { limit: 10, window: "10 seconds", concurrency: 2 }
+  requests: { limit: 10, window: "10 seconds", concurrency: 2 },
+  createBatch: free,
+  listBatches: free,
+  batchStatus: free,
+  updateBatch: free,
+  appendBatch: free,
+  batchResults: free,
+  finalizeBatch: free,
+  cancelBatch: free,
+  deleteBatchRequest: free
 }
 
 // Requests that leave evenly do not arrive evenly: a window that is a little longer here than at RunPod keeps two full

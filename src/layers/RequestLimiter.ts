@@ -129,7 +129,15 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
     }
   }
 
-  const acquireWith: Lane["acquireWith"] = (restore) => {
+  const isFreeAt = (now: number) => line.isEmpty && inFlight < permits && nextAt(now) <= now
+
+  const admitAt = (now: number): Permit => {
+    for (const window of windows) SlidingWindow.admit(window, now)
+    inFlight++
+    return permit()
+  }
+
+  const acquireInLine = (restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<Permit> => {
     // For the head of the line, which alone takes places. The fiber must not yield, and so not be interrupted, between
     // the taking and the end of the interruptible region.
     const place = Effect.suspend(() =>
@@ -139,10 +147,7 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
     const admit: Effect.Effect<Permit> = Effect.clockWith((clock) => {
       const now = monotonicMillis(clock)
       const at = nextAt(now)
-      if (at > now) return Effect.zipRight(restore(sleepUntil(at)), admit)
-      for (const window of windows) SlidingWindow.admit(window, now)
-      inFlight++
-      return Effect.succeed(permit())
+      return at > now ? Effect.zipRight(restore(sleepUntil(at)), admit) : Effect.succeed(admitAt(now))
     })
     const head = Effect.zipRight(
       place,
@@ -157,6 +162,14 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
     )
   }
 
+  const acquireWith: Lane["acquireWith"] = (restore) =>
+    Effect.clockWith((clock) => {
+      const now = monotonicMillis(clock)
+      if (!isFreeAt(now)) return acquireInLine(restore)
+      // Giving back minus one takes a place that is free at once; `take` would suspend the fiber all the same.
+      return Effect.as(semaphore.release(-1), admitAt(now))
+    })
+
   return {
     acquire: Effect.suspend(() => {
       let acquired: Permit | undefined
@@ -166,10 +179,7 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
       )
     }),
     acquireWith,
-    isFree: Effect.clockWith((clock) => {
-      const now = monotonicMillis(clock)
-      return Effect.succeed(line.isEmpty && inFlight < permits && nextAt(now) <= now)
-    }),
+    isFree: Effect.clockWith((clock) => Effect.succeed(isFreeAt(monotonicMillis(clock)))),
     opensAt: () => opensAt
   }
 }

@@ -8,23 +8,16 @@
  */
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import {
   AuthenticationError,
@@ -38,22 +31,23 @@ import {
   RequestTimeoutError,
   type RunPodError,
   ServerError,
-  SubmitAmbiguousError,
-  TransportError
+  SubmitAmbiguousError
 } from "../errors/RunPodError.js"
 import * as Background from "../internal/background.js"
-import { concatBytes } from "../internal/bytes.js"
 import { currentDeadline } from "../internal/deadline.js"
 import { excerpt } from "../internal/excerpt.js"
+import { type Exchange, largestAnswer, type Reply, startOnClient, startOnWire } from "../internal/exchange.js"
 import { isJsonObject } from "../internal/json.js"
 import { maxTimerMillis, monotonicMillis } from "../internal/monotonic.js"
 import type { Reader } from "../internal/reply.js"
 import { makeScrub, type Scrub } from "../internal/scrub.js"
 import * as Timer from "../internal/timer.js"
-import { safeCause, sentOf } from "../internal/transportCause.js"
+import { wireOf, type WireRequest } from "../internal/wire.js"
+import { type Restore, useSpanInMask } from "../internal/span.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
 import * as Job from "../schemas/Job.js"
-import { type Operation, operations, pathOf } from "../schemas/Operation.js"
+import { batchPathOf, isOfBatch, type Operation, operations, pathOf } from "../schemas/Operation.js"
+import type { RateLimits } from "./RateLimits.js"
 import * as RequestLimiter from "./RequestLimiter.js"
 import { type RetryPolicy, retryAfter } from "./RetryPolicy.js"
 import { defaults, type Options } from "./RunPodConfig.js"
@@ -69,6 +63,11 @@ export interface Request {
   readonly operation: Operation
   readonly endpointId: string
   readonly jobId?: string | undefined
+  /** The ids in the path of an operation of the batch API. */
+  readonly batchId?: string | undefined
+  readonly requestId?: string | undefined
+  /** What stands behind the path, without the question mark. */
+  readonly query?: string | undefined
   /** How long RunPod may hold the request, in milliseconds. */
   readonly wait?: number | undefined
   /** The JSON of the body, as UTF-8. */
@@ -83,6 +82,10 @@ export interface Request {
   readonly once?: boolean | undefined
   /** How long the operation may take in all, in milliseconds, counted from its first permit. */
   readonly grace?: number | undefined
+  /** Runs before each attempt is handed to the transport, when it has its permit: false withdraws it, and interrupts. */
+  readonly onPermit?: Effect.Effect<boolean> | undefined
+  /** Gets the error of each attempt that proves that it had no effect, once it had its permit. */
+  readonly onRefused?: ((error: RunPodError) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -112,146 +115,16 @@ export interface RunPodHttpClient {
   /** Whether a request of this kind would be sent at once. */
   readonly hasRoom: (endpointId: string, operation: Operation) => Effect.Effect<boolean>
   readonly background: Background.Background
+  readonly limits: RateLimits
   /** Strikes out the API key. */
   readonly scrub: Scrub
 }
 
-/** How long an answer's body may stand still. */
-const bodyIdle = 5_000
 /** What a held request gets on top of its hold. */
 const holdGrace = 10_000
 /** How long RunPod holds when it is not told. */
 const defaultHold: { readonly [K in Operation]?: number } = { runSync: 90_000, statusSync: 90_000, stream: 10_000 }
-/** Results are at most 20 MB; an answer that goes on for ever must not fill the memory. */
-const largestAnswer = 256 * 1024 * 1024
-/** An error needs no more of its body than this. */
-const largestErrorAnswer = 64 * 1024
-
 const userAgent = "effect-runpod/0.1.0"
-
-// --- send ---------------------------------------------------------------------------------------------------------
-
-interface Reply {
-  readonly status: number
-  readonly text: string
-  readonly retryAfter: string | undefined
-  readonly isWhole: boolean
-}
-
-const readReply = (
-  response: HttpClientResponse.HttpClientResponse,
-  onBytes: () => void
-): Effect.Effect<Reply, HttpClientError.HttpClientError> => {
-  onBytes()
-  const isError = response.status >= 400
-  const largest = isError ? largestErrorAnswer : largestAnswer
-  const chunks: Array<Uint8Array> = []
-  let size = 0
-  return response.stream.pipe(
-    Stream.runForEachWhile((chunk) =>
-      Effect.sync(() => {
-        onBytes()
-        chunks.push(chunk)
-        size += chunk.byteLength
-        return size <= largest
-      })
-    ),
-    Effect.catchIf(
-      (error) => error.reason === "EmptyBody",
-      () => Effect.void
-    ),
-    Effect.map(() => ({
-      status: response.status,
-      text: new TextDecoder().decode(concatBytes(chunks)),
-      retryAfter: response.headers["retry-after"],
-      isWhole: isError || size <= largest
-    }))
-  )
-}
-
-const send = (
-  client: HttpClient.HttpClient,
-  request: HttpClientRequest.HttpClientRequest,
-  onBytes: () => void
-): Effect.Effect<Reply, HttpClientError.HttpClientError> =>
-  client.execute(request).pipe(
-    Effect.catchIf(
-      // A `transformClient` may already have made errors of statuses: the answer is inside.
-      (error) => error._tag === "ResponseError" && error.reason === "StatusCode",
-      (error) => (error._tag === "ResponseError" ? Effect.succeed(error.response) : Effect.fail(error))
-    ),
-    Effect.flatMap((response) => readReply(response, onBytes))
-  )
-
-const fromTransport = (where: Context, error: HttpClientError.HttpClientError, scrub: Scrub): RunPodError => {
-  if (error._tag === "RequestError" && error.reason !== "Transport") {
-    return new BadRequestError({ ...where, detail: `the request could not be built: ${scrub(String(error.cause))}` })
-  }
-  return new TransportError({
-    ...where,
-    sent: error._tag === "RequestError" ? sentOf(error.cause) : "Maybe",
-    cause: safeCause(error.cause ?? error, scrub)
-  })
-}
-
-// --- attempt deadline ---------------------------------------------------------------------------------------------
-
-/**
- * Starts `send` on a fiber of its own and gives its outcome, at the latest when it has waited too long: `patience` for
- * headers, then `bodyIdle` between bytes, and never beyond `deadline`. The deadlines of all attempts hang on one timer.
- */
-const start = (options: {
-  readonly send: (onBytes: () => void) => Effect.Effect<Reply, HttpClientError.HttpClientError>
-  readonly where: Context
-  readonly patience: number
-  readonly deadline: number
-  readonly timer: Timer.Timer
-  readonly scrub: Scrub
-  readonly release: Effect.Effect<void>
-}) => {
-  const { deadline, patience, scrub, timer, where } = options
-  const outcome = Deferred.unsafeMake<Reply, RunPodError>(FiberId.none)
-  let phase: "Headers" | "Body" = "Headers"
-  let since = timer.now()
-  let alarm: Timer.Alarm | undefined
-  let fiber: Fiber.RuntimeFiber<Reply, HttpClientError.HttpClientError> | undefined
-  /** How long the phase may take, from `since`. */
-  const limit = () => Math.min(patience, phase === "Headers" ? Infinity : bodyIdle, deadline - since)
-  const check = () => {
-    if (timer.now() < since + limit()) {
-      alarm = timer.set(since + limit(), check)
-      return
-    }
-    const timeout = Duration.millis(Math.max(0, Math.round(limit())))
-    Deferred.unsafeDone(outcome, Exit.fail(new RequestTimeoutError({ ...where, sent: "Maybe", phase, timeout })))
-    fiber?.unsafeInterruptAsFork(FiberId.none)
-  }
-  const watch = () => {
-    if (alarm !== undefined) timer.clear(alarm)
-    alarm = timer.set(since + limit(), check)
-  }
-  const onBytes = () => {
-    since = timer.now()
-    if (phase === "Body") return
-    phase = "Body"
-    watch()
-  }
-  return Effect.map(
-    Effect.forkDaemon(Effect.ensuring(Effect.interruptible(options.send(onBytes)), options.release)),
-    (started) => {
-      fiber = started
-      if (phase === "Headers") watch()
-      started.addObserver((exit) => {
-        if (alarm !== undefined) timer.clear(alarm)
-        Deferred.unsafeDone(
-          outcome,
-          Exit.mapError(exit, (error) => fromTransport(where, error, scrub))
-        )
-      })
-      return { outcome: Deferred.await(outcome), abort: Fiber.interrupt(started) }
-    }
-  )
-}
 
 // --- status and text to a tagged error ----------------------------------------------------------------------------
 
@@ -287,14 +160,14 @@ const interpret = <A>(
   let json: unknown
   let read: Either.Either<A, string>
   try {
-    json = parseJson(reply.text)
+    json = status === 204 && isOfBatch(call.operation) ? undefined : parseJson(reply.text)
     read = call.read(json)
   } catch {
     const detail = reply.text.trim() === "" ? "the answer is empty" : undefined
     return Either.left(new ServerError({ ...where, status, detail, body: body() }))
   }
   if (Either.isRight(read)) return Either.right(read.right)
-  const jobId = where.jobId ?? Job.idOf(json)
+  const jobId = where.jobId ?? (isOfBatch(call.operation) ? undefined : Job.idOf(json))
   const at = { ...where, status, body: body(), jobId: jobId === undefined ? undefined : scrub(jobId) }
   const isRefusal =
     isJsonObject(json) && json["error"] !== undefined && json["error"] !== null && typeof json["status"] !== "string"
@@ -339,8 +212,8 @@ const admitDoubt = (call: Request, error: RunPodError, doubt: RunPodError | unde
     case "RequestTimeoutError":
     case "ServerError":
     case "DecodeError": {
-      const { attempt, endpointId, jobId, method, operation, path } = cause
-      return new SubmitAmbiguousError({ operation, method, path, endpointId, jobId, attempt, cause })
+      const { attempt, batchId, endpointId, jobId, method, operation, path } = cause
+      return new SubmitAmbiguousError({ operation, method, path, endpointId, jobId, batchId, attempt, cause })
     }
     default:
       return error
@@ -355,23 +228,24 @@ interface Progress {
   deadline: number
 }
 
+/** Runs inside a mask: only the delays and what the caller gave are interruptible. */
 const withRetry = <A>(
   call: Call<A>,
   policy: RetryPolicy,
   budget: Budget,
   progress: Progress,
-  once: Effect.Effect<A, RunPodError>
-): Effect.Effect<A, RunPodError> =>
-  Effect.suspend(() => {
+  restore: Restore,
+  once: () => Effect.Effect<A, RunPodError>
+): Effect.Effect<A, RunPodError> => {
+  const repay = (tokens: number) => {
+    budget.tokens = Math.min(budget.size, budget.tokens + tokens)
+  }
+
+  const retrying = (first: RunPodError): Effect.Effect<A, RunPodError> => {
     let spent = 0
     let doubt: RunPodError | undefined
-    const repay = Effect.sync(() => {
-      budget.tokens = Math.min(budget.size, budget.tokens + Math.max(spent, 1))
-    })
-    const retrying = Effect.zipWith(
-      Schedule.driver(policy.schedule),
-      Schedule.driver(policy.whilePaused ?? Schedule.stop),
-      (ordinary, paused) => {
+    return Effect.zip(Schedule.driver(policy.schedule), Schedule.driver(policy.whilePaused ?? Schedule.stop)).pipe(
+      Effect.flatMap(([ordinary, paused]) => {
         const next = (error: RunPodError): Effect.Effect<A, RunPodError> =>
           Effect.clockWith((clock) => {
             if (!provesNoEffect(error)) doubt = error
@@ -385,7 +259,9 @@ const withRetry = <A>(
             spent += cost
             const delay = (error._tag === "EndpointPausedError" ? paused : ordinary).next(error)
             return Effect.matchEffect(
-              left === Infinity ? delay : Effect.timeoutFail(delay, { duration: left, onTimeout: () => error }),
+              restore(
+                left === Infinity ? delay : Effect.timeoutFail(delay, { duration: left, onTimeout: () => error })
+              ),
               {
                 onFailure: () => {
                   budget.tokens += cost
@@ -395,26 +271,32 @@ const withRetry = <A>(
                   progress.attempt++
                   const gap = provesNoEffect(error) ? undefined : call.onGap?.(error)
                   return Metrics.countRetry(call.operation).pipe(
-                    Effect.zipRight(gap ?? Effect.void),
-                    Effect.zipRight(Effect.catchAll(once, next))
+                    Effect.zipRight(gap === undefined ? Effect.void : restore(gap)),
+                    Effect.zipRight(Effect.catchAll(Effect.suspend(once), next))
                   )
                 }
               }
             )
           })
-        return next
-      }
+        return next(first)
+      }),
+      Effect.tap(() => {
+        repay(spent)
+      })
     )
+  }
 
-    return once.pipe(
-      Effect.catchAll((error) =>
-        call.once !== true && mayRepeat(call, error, policy)
-          ? Effect.flatMap(retrying, (next) => next(error))
-          : Effect.fail(admitDoubt(call, error, undefined))
-      ),
-      Effect.zipLeft(repay)
-    )
+  return Effect.matchEffect(once(), {
+    onFailure: (error) =>
+      call.once !== true && mayRepeat(call, error, policy)
+        ? retrying(error)
+        : Effect.fail(admitDoubt(call, error, undefined)),
+    onSuccess: (value) => {
+      repay(1)
+      return Effect.succeed(value)
+    }
   })
+}
 
 /** What an attempt fails with that was not sent, because its caller's deadline came first. */
 const tooLate = (where: Context, millis: number): RequestTimeoutError =>
@@ -450,14 +332,20 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
     const requestTimeout = Duration.toMillis(options.requestTimeout ?? defaults.requestTimeout)
     const policy = options.retry ?? defaults.retry
     const parseJson = options.parseJson ?? defaults.parseJson
-    const limiter = RequestLimiter.make(options.limits ?? defaults.limits)
+    const limits = options.limits ?? defaults.limits
+    const limiter = RequestLimiter.make(limits)
     const budget: Budget = { size: policy.budget, tokens: policy.budget }
     const scrubKey = makeScrub([apiKey])
+    const wire = options.transformClient === undefined ? wireOf(transport) : undefined
     // Our own span says all there is to say, and the vendor gets no trace headers.
     const client = (options.transformClient ?? ((client) => client))(
       HttpClient.withTracerDisabledWhen(transport, () => true)
     )
     const headers = { accept: "application/json", authorization: `Bearer ${apiKey}`, "user-agent": userAgent }
+    const wireHeaders = Object.entries(headers).flat()
+    const wireHeadersOfBody = [...wireHeaders, "content-type", "application/json"]
+    const { origin, pathname } = new URL(Either.getOrElse(baseUrl, () => defaults.baseUrl))
+    const basePath = pathname.replace(/\/+$/, "")
 
     const refuse = (where: Context): RunPodError | undefined => {
       if (Either.isLeft(baseUrl)) return new BadRequestError({ ...where, detail: baseUrl.left })
@@ -475,23 +363,32 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       return call.grace === undefined ? requestTimeout : Math.min(requestTimeout, call.grace / 2)
     }
 
-    const requestOf = (call: Request, where: Context): HttpClientRequest.HttpClientRequest => {
-      const query = call.wait === undefined ? "" : `?wait=${call.wait}`
-      const url = `${Either.getOrThrow(baseUrl)}${where.path}${query}`
-      return operations[call.operation].method === "GET"
-        ? HttpClientRequest.get(url, { headers })
-        : HttpClientRequest.post(url, {
-            headers,
-            body: call.body === undefined ? HttpBody.empty : HttpBody.uint8Array(call.body, "application/json")
-          })
+    const pathWithQuery = (call: Request, where: Context): string => {
+      const query = call.wait === undefined ? call.query : `wait=${call.wait}`
+      return `${basePath}${where.path}${query === undefined ? "" : `?${query}`}`
     }
+
+    const requestOf = (call: Request, where: Context): HttpClientRequest.HttpClientRequest =>
+      HttpClientRequest.make(operations[call.operation].method)(`${origin}${pathWithQuery(call, where)}`, {
+        headers,
+        body: call.body === undefined ? HttpBody.empty : HttpBody.uint8Array(call.body, "application/json")
+      })
+
+    const wireRequestOf = (call: Request, where: Context): WireRequest => ({
+      method: operations[call.operation].method,
+      origin,
+      path: pathWithQuery(call, where),
+      headers: call.body === undefined ? wireHeaders : wireHeadersOfBody,
+      body: call.body ?? null,
+      isHeld: call.wait !== undefined || defaultHold[call.operation] !== undefined
+    })
 
     /** A permit, unless the caller's deadline comes first. Run it inside a mask, so that no permit is lost. */
     const permitWithin = (
       lane: RequestLimiter.Lane,
       where: Context,
       left: number,
-      restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+      restore: Restore
     ): Effect.Effect<RequestLimiter.Permit, RunPodError> => {
       const closedFor = lane.opensAt() - timer.now()
       if (closedFor > 0 && closedFor >= left) {
@@ -518,94 +415,153 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       return Effect.flatMap(atOnce, Option.match({ onSome: Effect.succeed, onNone: () => inLine }))
     }
 
-    const attempt = <A>(call: Call<A>, base: Context, progress: Progress, scrub: Scrub, span: Tracer.Span) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function* () {
-          const where = { ...base, attempt: progress.attempt }
-          const left = progress.deadline - timer.now()
-          const lane = limiter.lane(call.endpointId, call.operation)
-          const permit = yield* left === Infinity ? lane.acquireWith(restore) : permitWithin(lane, where, left, restore)
-          if (timer.now() >= progress.deadline) {
-            yield* permit.release
-            return yield* tooLate(where, left)
-          }
-          if (call.grace !== undefined && progress.attempt === 1) {
-            progress.deadline = Math.min(progress.deadline, timer.now() + call.grace)
-          }
-          yield* Metrics.countRequest(call.operation)
-          span.attribute("runpod.attempt", progress.attempt)
-          const request = requestOf(call, where)
-          const started = yield* start({
-            send: (onBytes) => send(client, request, onBytes),
-            where,
-            patience: patienceOf(call),
-            deadline: progress.deadline,
-            timer,
-            scrub,
-            release: permit.release
-          })
-          const end = Effect.flatMap(started.outcome, (reply) =>
-            Effect.gen(function* () {
-              span.attribute("http.response.status_code", reply.status)
-              const asked = retryAfterOf(reply.retryAfter, yield* Clock.currentTimeMillis)
-              if (reply.status === 429) {
-                yield* permit.throttled(asked)
-                yield* Metrics.countThrottle(call.operation)
-              } else {
-                yield* permit.accepted
-              }
-              const value = yield* interpret(call, where, reply, asked, parseJson, scrub)
-              const jobId = call.jobId === undefined ? Job.idOf(value) : undefined
-              if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
-              return value
-            })
-          )
-          const orphan = call.onOrphan
-          return yield* Effect.onInterrupt(restore(end), () =>
-            orphan === undefined
-              ? Effect.asVoid(started.abort)
-              : Effect.mapError(end, (error) => admitDoubt(call, error, undefined)).pipe(
-                  Effect.exit,
-                  Effect.flatMap(orphan),
-                  background.fork,
-                  Effect.flatMap(Fiber.await),
-                  Effect.asVoid
-                )
+    /** What an exchange came to. */
+    const settle = <A>(
+      call: Call<A>,
+      where: Context,
+      permit: RequestLimiter.Permit,
+      scrub: Scrub,
+      span: Tracer.Span,
+      reply: Reply
+    ): Effect.Effect<A, RunPodError> => {
+      span.attribute("http.response.status_code", reply.status)
+      const read = (asked: Duration.Duration | undefined): Effect.Effect<A, RunPodError> => {
+        const value = interpret(call, where, reply, asked, parseJson, scrub)
+        if (Either.isRight(value) && call.jobId === undefined && !isOfBatch(call.operation)) {
+          const jobId = Job.idOf(value.right)
+          if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
+        }
+        return value
+      }
+      if (reply.status === 429) {
+        return Effect.clockWith((clock) => {
+          const asked = retryAfterOf(reply.retryAfter, clock.unsafeCurrentTimeMillis())
+          return Effect.zipRight(
+            permit.throttled(asked),
+            Effect.zipRight(Metrics.countThrottle(call.operation), read(asked))
           )
         })
+      }
+      return Effect.zipRight(
+        permit.accepted,
+        reply.retryAfter === undefined
+          ? Effect.suspend(() => read(undefined))
+          : Effect.clockWith((clock) => read(retryAfterOf(reply.retryAfter, clock.unsafeCurrentTimeMillis())))
       )
+    }
+
+    /** One attempt with its permit. */
+    const exchange = <A>(
+      call: Call<A>,
+      where: Context,
+      permit: RequestLimiter.Permit,
+      progress: Progress,
+      scrub: Scrub,
+      span: Tracer.Span,
+      restore: Restore
+    ): Effect.Effect<A, RunPodError> => {
+      const { onOrphan, onPermit, onRefused } = call
+      if (progress.deadline <= timer.now()) {
+        return Effect.zipRight(permit.release, Effect.fail(tooLate(where, 0)))
+      }
+      if (call.grace !== undefined && progress.attempt === 1) {
+        progress.deadline = Math.min(progress.deadline, timer.now() + call.grace)
+      }
+      span.attribute("runpod.attempt", progress.attempt)
+      const terms = () => ({
+        where,
+        patience: patienceOf(call),
+        deadline: progress.deadline,
+        timer,
+        scrub,
+        release: permit.release
+      })
+      const ended = (under: Exchange, exit: Exit.Exit<Reply, RunPodError>): Effect.Effect<A, RunPodError> => {
+        const value = Effect.zipRight(
+          under.release,
+          Exit.isSuccess(exit) ? settle(call, where, permit, scrub, span, exit.value) : Effect.failCause(exit.cause)
+        )
+        return onRefused === undefined
+          ? value
+          : Effect.tapError(value, (error) => (provesNoEffect(error) ? onRefused(error) : Effect.void))
+      }
+      const follow = (under: Exchange): Effect.Effect<A, RunPodError> =>
+        Effect.matchCauseEffect(restore(under.end), {
+          onSuccess: (exit) => ended(under, exit),
+          // An interruption: there is nothing else that an end can fail with.
+          onFailure: (interruption) =>
+            Effect.zipRight(
+              onOrphan === undefined
+                ? Effect.zipRight(under.abort, under.release)
+                : Effect.flatMap(under.end, (exit) => ended(under, exit)).pipe(
+                    Effect.mapError((error) => admitDoubt(call, error, undefined)),
+                    Effect.exit,
+                    Effect.flatMap(onOrphan),
+                    background.fork,
+                    Effect.flatMap(Fiber.await)
+                  ),
+              Effect.failCause(interruption)
+            )
+        })
+      const begin = Effect.zipRight(
+        Metrics.countRequest(call.operation),
+        Effect.suspend(() =>
+          wire === undefined
+            ? Effect.flatMap(startOnClient(client, requestOf(call, where), terms()), follow)
+            : follow(startOnWire(wire, wireRequestOf(call, where), terms()))
+        )
+      )
+      return onPermit === undefined
+        ? begin
+        : Effect.zipRight(
+            Effect.onError(restore(onPermit), () => permit.release),
+            begin
+          )
+    }
+
+    const attempt = <A>(
+      call: Call<A>,
+      base: Context,
+      progress: Progress,
+      scrub: Scrub,
+      span: Tracer.Span,
+      restore: Restore
+    ): Effect.Effect<A, RunPodError> => {
+      const where = { ...base, attempt: progress.attempt }
+      const lane = limiter.lane(call.endpointId, call.operation)
+      const permit =
+        progress.deadline === Infinity
+          ? lane.acquireWith(restore)
+          : permitWithin(lane, where, progress.deadline - timer.now(), restore)
+      return Effect.flatMap(permit, (permit) => exchange(call, where, permit, progress, scrub, span, restore))
+    }
 
     const execute = <A>(call: Call<A>): Effect.Effect<A, RunPodError> =>
-      Effect.flatMap(FiberRef.get(currentDeadline), (deadline) => {
+      Effect.withFiberRuntime((fiber) => {
         const where: Context = {
           operation: call.operation,
           method: operations[call.operation].method,
-          path: pathOf(call.operation, call.endpointId, call.jobId),
+          path: isOfBatch(call.operation)
+            ? batchPathOf(call.operation, call.endpointId, call)
+            : pathOf(call.operation, call.endpointId, call.jobId),
           endpointId: call.endpointId,
-          ...(call.jobId === undefined ? {} : { jobId: call.jobId })
+          ...(call.jobId === undefined ? {} : { jobId: call.jobId }),
+          ...(call.batchId === undefined ? {} : { batchId: call.batchId })
         }
         const refusal = refuse(where)
         if (refusal !== undefined) return Effect.fail(refusal)
         const secrets = call.secrets ?? []
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([apiKey, ...secrets])
-        const progress: Progress = { attempt: 1, deadline }
-        return Effect.useSpan(
+        const progress: Progress = { attempt: 1, deadline: fiber.getFiberRef(currentDeadline) }
+        const attributes: Record<string, string> = { "runpod.endpoint_id": call.endpointId }
+        if (call.jobId !== undefined) attributes["runpod.job_id"] = call.jobId
+        if (call.batchId !== undefined) attributes["runpod.batch_id"] = call.batchId
+        return useSpanInMask(
           `RunPod.${call.operation}`,
-          {
-            kind: "client",
-            captureStackTrace: false,
-            attributes: {
-              "runpod.endpoint_id": call.endpointId,
-              ...(call.jobId === undefined ? {} : { "runpod.job_id": call.jobId })
-            }
-          },
-          (span) =>
-            withRetry(
-              call,
-              policy,
-              budget,
-              progress,
-              Effect.suspend(() => attempt(call, where, progress, scrub, span))
+          { kind: "client", captureStackTrace: false, attributes },
+          (span, restore) =>
+            withRetry(call, policy, budget, progress, restore, () =>
+              attempt(call, where, progress, scrub, span, restore)
             )
         )
       })
@@ -614,6 +570,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       execute,
       hasRoom: (endpointId, operation) => limiter.lane(endpointId, operation).isFree,
       background,
+      limits,
       scrub: scrubKey
     }
   })

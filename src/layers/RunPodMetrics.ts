@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import { currentTally, type Tally } from "../internal/tally.js"
 import type * as Job from "../schemas/Job.js"
 import type { Operation } from "../schemas/Operation.js"
 
@@ -79,9 +80,14 @@ const kept = <K extends string, A>(make: (key: K) => A): ((key: K) => A) => {
   }
 }
 
-const byOperation = (counter: Metric.Metric.Counter<number>) => {
+const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
   const tagged = kept((operation: Operation) => Metric.tagged(counter, "operation", operation))
-  return (operation: Operation): Effect.Effect<void> => Metric.increment(tagged(operation))
+  return (operation: Operation): Effect.Effect<void> =>
+    Effect.withFiberRuntime((fiber) => {
+      const tally = fiber.getFiberRef(currentTally)
+      if (tally !== undefined) tally[count]++
+      return Metric.increment(tagged(operation))
+    })
 }
 
 /**
@@ -90,7 +96,7 @@ const byOperation = (counter: Metric.Metric.Counter<number>) => {
  * @since 0.1.0
  * @category recording
  */
-export const countRequest = byOperation(requests)
+export const countRequest = byOperation(requests, "requests")
 
 /**
  * Counts a request that is sent again.
@@ -98,7 +104,7 @@ export const countRequest = byOperation(requests)
  * @since 0.1.0
  * @category recording
  */
-export const countRetry = byOperation(retries)
+export const countRetry = byOperation(retries, "retries")
 
 /**
  * Counts an answer with status 429.
@@ -106,7 +112,7 @@ export const countRetry = byOperation(retries)
  * @since 0.1.0
  * @category recording
  */
-export const countThrottle = byOperation(throttles)
+export const countThrottle = byOperation(throttles, "throttles")
 
 const jobsByStatus = kept((status: string) => Metric.tagged(jobs, "status", status))
 

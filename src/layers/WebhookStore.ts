@@ -98,6 +98,8 @@ export interface Service {
 }
 
 /**
+ * The tag of the store.
+ *
  * @since 0.1.0
  * @category tags
  */

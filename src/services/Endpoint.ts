@@ -3,11 +3,14 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { JobError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as internal from "../internal/endpoint.js"
+import { Webhooks } from "../internal/webhookTag.js"
 import type * as Health from "../schemas/Health.js"
 import type * as Job from "../schemas/Job.js"
 import type { PurgeResult } from "../schemas/PurgeResult.js"
@@ -23,9 +26,20 @@ import type { WaitOptions } from "./WaitOptions.js"
  * @category models
  */
 export interface RunOptions {
-  /** Where RunPod posts the job when it ends. `true` has the `Webhooks` service issue a URL. */
+  /**
+   * Where RunPod posts the job when it ends. `true` has the `Webhooks` service issue a URL, and the job's waits listen for
+   * the delivery. A URL, where that service is provided, is the base it issues from, such as a relay's; without the service
+   * it is posted to as it stands.
+   */
   readonly webhook?: string | URL | true
+  /**
+   * How long a submit whose reply was lost waits for its webhook, which says that the job exists and which one it is.
+   * Then, or at the caller's `timeout`, it fails with `SubmitAmbiguousError`. Needs the `Webhooks` service. Default: 15 minutes.
+   */
+  readonly adoptWithin?: Duration.DurationInput
+  /** How long the job may run and exist. RunPod's defaults: 10 minutes and 24 hours. */
   readonly policy?: ExecutionPolicy
+  /** Where the worker stores large results. Default: nowhere. */
   readonly s3Config?: S3Config
   /**
    * Send the submit again when its fate is unknown, although that can start, and bill, the job twice. Default: false,
@@ -85,6 +99,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
   readonly runSync: (input: I, options?: CallOptions<P>) => Effect.Effect<O, RunPodError | JobError>
   /** A handle on a job that was submitted elsewhere, or earlier. Nothing is sent. */
   readonly attach: (jobId: string) => JobHandle<O, P, C>
+  /** The endpoint's gauges: jobs and workers. */
   readonly health: Effect.Effect<Health.Health, RunPodError>
   /** Removes all queued jobs of the endpoint; running ones go on. */
   readonly purgeQueue: Effect.Effect<PurgeResult, RunPodError>
@@ -95,7 +110,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
 }
 
 /**
- * An endpoint over the `RunPod` service. An id that cannot be one fails the first operation with `BadRequestError`.
+ * An endpoint over the `RunPod` service, and over `Webhooks` where that is provided. An id that cannot be one fails the first operation with `BadRequestError`.
  *
  * @example
  * ```ts
@@ -118,4 +133,6 @@ export const make = <I, IE, O, OE, P = unknown, PE = unknown, C = unknown, CE = 
   id: string,
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
 ): Effect.Effect<Endpoint<I, O, P, C>, never, RunPod> =>
-  Effect.map(RunPod, (service) => internal.make(service, id, schemas))
+  Effect.map(Effect.zip(RunPod, Effect.serviceOption(Webhooks)), ([service, webhooks]) =>
+    internal.make(service, id, schemas, Option.getOrUndefined(webhooks))
+  )

@@ -10,7 +10,7 @@ import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import type * as Job from "../schemas/Job.js"
 import type { JobId } from "../schemas/JobId.js"
-import type { WaitOptions } from "./WaitOptions.js"
+import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
 
 /**
  * A job whose progress has been read with the endpoint's schema.
@@ -18,7 +18,7 @@ import type { WaitOptions } from "./WaitOptions.js"
  * @since 0.1.0
  * @category models
  */
-export interface ProgressJob<P> extends Job.Job {
+export interface ProgressJob<P> extends WatchedJob {
   /** The newest progress update; missing before the first one, after the end, and when the schema does not accept it. */
   readonly progress?: P
 }

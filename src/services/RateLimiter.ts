@@ -44,6 +44,7 @@ export class RateLimiter extends Context.Tag("effect-runpod/RateLimiter")<RateLi
 export interface Options {
   /** Effects started in any span of `window`. */
   readonly limit: number
+  /** The span; numbers are milliseconds. */
   readonly window: Duration.DurationInput
   /** Effects that run at once. Default: no limit. */
   readonly concurrency?: number

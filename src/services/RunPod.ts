@@ -12,7 +12,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -21,9 +20,11 @@ import * as Stream from "effect/Stream"
 import { BadRequestError, PayloadTooLargeError, type RunPodError } from "../errors/RunPodError.js"
 import { warnOfGap } from "../internal/warnOfGap.js"
 import { within } from "../internal/deadline.js"
+import { Forecasts } from "../internal/forecasts.js"
 import { defined } from "../internal/json.js"
 import { type Keeper, KeeperKey } from "../internal/keeper.js"
 import { monotonicMillis } from "../internal/monotonic.js"
+import * as QueueHealth from "../internal/queueHealth.js"
 import type { Reader } from "../internal/reply.js"
 import type { ConfigOptions, Options } from "../layers/RunPodConfig.js"
 import { fromConfig } from "../layers/RunPodConfig.js"
@@ -234,7 +235,7 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
     request: RunRequest.RunRequest,
     options: RunSyncOptions | undefined,
     read: Reader<A>,
-    onOrphan?: (end: Exit.Exit<A, RunPodError>) => Effect.Effect<void>
+    hooks: Pick<RunPodHttpClient.Call<A>, "onOrphan" | "onPermit" | "onRefused"> = {}
   ): Effect.Effect<A, RunPodError> =>
     Effect.suspend(() => {
       const problem = checkIds(operation, endpointId)
@@ -248,7 +249,7 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
             wait,
             secrets: RunRequest.secretsOf(request),
             resubmit: options?.resubmit,
-            onOrphan,
+            ...hooks,
             read
           })
         )
@@ -297,7 +298,7 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
     requests: (endpointId) =>
       Effect.map(call("requests", endpointId, undefined, RequestList.fromReply), (list) => list.requests),
     [KeeperKey]: {
-      submit: (endpointId, { hold, onAccepted, onOrphan, request, resubmit }) => {
+      submit: (endpointId, { hold, onAccepted, request, resubmit, ...hooks }) => {
         const noting =
           <A extends Job.SyncJob>(read: Reader<A>): Reader<A> =>
           (body) =>
@@ -306,14 +307,14 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
               return job
             })
         return hold === undefined
-          ? submit("run", endpointId, request, defined({ resubmit }), noting(Job.fromSubmitReply), onOrphan)
+          ? submit("run", endpointId, request, defined({ resubmit }), noting(Job.fromSubmitReply), hooks)
           : submit(
               "runSync",
               endpointId,
               request,
               { ...defined({ resubmit }), wait: hold },
               noting(Job.fromSyncReply),
-              onOrphan
+              hooks
             )
       },
       poll: (endpointId, jobId, { deadline, hold }) =>
@@ -324,7 +325,13 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
       hasRoomToHold: (endpointId) => client.hasRoom(endpointId, "statusSync"),
       cancel: (endpointId, jobId, grace) => job("cancel", endpointId, jobId, { grace }),
       fork: client.background.fork,
-      scrub: client.scrub
+      scrub: client.scrub,
+      forecasts: new Forecasts(),
+      queueHealth: QueueHealth.make(
+        (endpointId) => call("health", endpointId, undefined, Health.fromReply, { once: true }),
+        client.background.fork
+      ),
+      pipeline: client
     }
   }
 }

@@ -8,6 +8,7 @@ import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import { waitDefaults } from "../internal/waitDefaults.js"
 import type * as Job from "../schemas/Job.js"
+import type { QueueDiagnosis } from "../schemas/QueueDiagnosis.js"
 
 /**
  * The pace of plain polls: the first after `initial`, then `interval` apart, or a share of the job's age where that is
@@ -28,18 +29,29 @@ export interface PollPolicy {
 }
 
 /**
+ * A job as a wait sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WatchedJob extends Job.Job {
+  /** Why it is still in the queue, when it has been there for unusually long and `/health` tells. */
+  readonly diagnosis?: QueueDiagnosis
+}
+
+/**
  * The options of a wait.
  *
  * @since 0.1.0
  * @category models
  */
-export interface WaitOptions<in J extends Job.Job = Job.Job> {
+export interface WaitOptions<in J extends Job.Job = WatchedJob> {
   /** How long to wait in all. Default: as long as RunPod keeps the job, its `ttl` or 24 hours. */
   readonly timeout?: Duration.DurationInput
   /**
    * When to ask for the job. A `Schedule`: at once, then after each of its delays; its end is a `WaitTimeoutError`. A
-   * policy: see there. Either turns holds off unless `hold` is given too. Default: holds, and the default policy where
-   * none can be had.
+   * policy: see there. Either turns holds off unless `hold` is given too. Default: holds; where none can be had, the
+   * default policy, better by what earlier jobs of the endpoint took.
    */
   readonly poll?: Schedule.Schedule<unknown> | PollPolicy
   /**
@@ -49,8 +61,23 @@ export interface WaitOptions<in J extends Job.Job = Job.Job> {
   readonly hold?: Duration.DurationInput | false
   /** The longest hold while progress is wanted, since a hold hides it. Default: 6 seconds, the first 2. */
   readonly progressInterval?: Duration.DurationInput
-  /** Gets the job when its status or its progress output has changed, and when it has ended. */
+  /** Gets the job when its status, its progress output or its diagnosis has changed, and when it has ended. */
   readonly onProgress?: (job: J) => Effect.Effect<void>
+  /**
+   * How many times as long as usual a job may be in the queue before it is asked why; where the usual time is not known
+   * it counts as 10 seconds. `Infinity`: never. Default: 3.
+   */
+  readonly diagnoseAfter?: number
+  /**
+   * Listen for the job's webhook, too: it was submitted, by whichever process, with a URL of the `Webhooks` service. Polls
+   * only make up for a lost one then, 30 seconds apart. A job that was submitted with `webhook` is waited for so anyway.
+   */
+  readonly webhook?: string | URL | true
+  /**
+   * Take the body of a webhook for the job's end, without asking RunPod whether it is so: a request less, but whoever has
+   * seen the URL can tell any story. Default: false.
+   */
+  readonly trustWebhook?: boolean
   /** Whether interrupting the wait cancels the job; the interruption waits for it. */
   readonly cancelOnInterrupt?: boolean
   /** Whether the end of `timeout` cancels the job, in the background. */

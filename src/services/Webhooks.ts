@@ -34,9 +34,11 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
 import { concatBytes } from "../internal/bytes.js"
 import { defined } from "../internal/json.js"
@@ -87,15 +89,23 @@ export interface BaseOptions {
 }
 
 /**
- * The options of a `Webhooks` layer: `secret`, or `keys` where keys are rotated. The first key signs, all are accepted:
- * put the new key first, and drop the old one when the last token it signed has expired.
+ * What tokens are signed with: `secret`, or `keys` where keys are rotated. The first key signs, all are accepted: put
+ * the new key first, and drop the old one when the last token it signed has expired.
  *
  * @since 0.1.0
  * @category models
  */
-export type Options =
-  | (BaseOptions & { readonly secret: string | Redacted.Redacted; readonly keys?: never })
-  | (BaseOptions & { readonly keys: readonly [Key, ...ReadonlyArray<Key>]; readonly secret?: never })
+export type Secrets =
+  | { readonly secret: string | Redacted.Redacted; readonly keys?: never }
+  | { readonly keys: readonly [Key, ...ReadonlyArray<Key>]; readonly secret?: never }
+
+/**
+ * The options of a `Webhooks` layer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Options = BaseOptions & Secrets
 
 /**
  * The options of `layerConfig`: each a value, or a `Config` of one. Without `secret` and `keys` the secret comes from
@@ -202,6 +212,8 @@ export interface Service {
   readonly events: Stream.Stream<Received, WebhookStoreError>
   /** The deliveries that are kept with a higher sequence number, and then those to come. 0 for all. */
   readonly eventsSince: (sequence: number) => Stream.Stream<Received, WebhookStoreError>
+  /** The sequence number of the newest delivery so far, for `eventsSince`; 0 when there is none. */
+  readonly latest: Effect.Effect<number, WebhookStoreError>
   /** The newest delivery that fits, or else the first to come. */
   readonly next: (match: WebhookStore.Match) => Effect.Effect<Received, WebhookStoreError>
   /** In bytes. */
@@ -316,19 +328,17 @@ const readStream =
       )
     })
 
-const lengthOf = (header: string | null | undefined): number | undefined =>
-  header !== undefined && header !== null && /^\d{1,15}$/.test(header) ? Number(header) : undefined
-
-/** The server's own span has got the URL as an attribute before we come: the token must not be exported with it. */
-const hideUrl: Effect.Effect<void> = Effect.flatMap(Effect.option(Effect.currentSpan), (span) =>
-  Effect.sync(() => {
-    if (span._tag === "None") return
-    for (const name of ["url.full", "url.query", "http.url", "http.target"]) {
-      const value = span.value.attributes.get(name)
-      if (typeof value === "string") span.value.attribute(name, value.replace(/token=[^&#]*/g, "token=<redacted>"))
+/** The spans around us have got the URL as an attribute before we come: the token must not be exported with it. */
+const hideUrl: Effect.Effect<void> = Effect.map(Effect.option(Effect.currentSpan), (current) => {
+  let span: Option.Option<Tracer.AnySpan> = current
+  for (; span._tag === "Some" && span.value._tag === "Span"; span = span.value.parent) {
+    for (const [name, value] of span.value.attributes) {
+      if (typeof value === "string" && value.includes("token=")) {
+        span.value.attribute(name, value.replace(/token=[^&#\s]*/g, "token=<redacted>"))
+      }
     }
-  })
-)
+  }
+})
 
 /**
  * The receiver as an app of `@effect/platform`, for any router or server. It answers POST with 200, 4xx or 503 and no body,
@@ -349,7 +359,7 @@ export const httpApp: Effect.Effect<
     method: request.method,
     url: request.originalUrl,
     headers: request.headers,
-    length: lengthOf(request.headers["content-length"]),
+    length: http.readLength(request.headers["content-length"]),
     readBody: readStream(request.stream)
   })
   return HttpServerResponse.empty({ status })
@@ -417,7 +427,7 @@ export const webHandler: Effect.Effect<(request: Request) => Promise<Response>, 
             method: request.method,
             url: request.url,
             headers: request.headers,
-            length: lengthOf(request.headers.get("content-length")),
+            length: http.readLength(request.headers.get("content-length")),
             readBody: readStream(
               Stream.suspend(() => {
                 const { body } = request

@@ -35,7 +35,11 @@ export const faults: Record<string, ReadonlyArray<Emulator.Fault.Fault>> = {
   "reset before": [Fault.resetBefore(reads)],
   "reset after": [Fault.resetAfter(reads)],
   "stall in the body": [Fault.stall({ ...reads, times: 2 })],
-  "no answer": [Fault.hang({ ...reads, operations: ["status", "cancel", "health", "requests"], times: 2 })],
+  // A cancel has 10 seconds and gives each attempt 5: it outlives one of these, not two.
+  "no answer": [
+    Fault.hang({ ...reads, operations: ["status", "health", "requests"], times: 2 }),
+    Fault.hang({ ...reads, operations: ["cancel"], times: 1 })
+  ],
   "truncated JSON": [Fault.truncated(reads)],
   "cut body": [Fault.cutBody(reads)],
   "not visible yet": [Fault.notVisibleYet({ operations: ["status", "statusSync", "stream"], for: "400 millis" })],

@@ -80,6 +80,22 @@ describe("workers", () => {
     }).pipe(withEndpoint({ workers: 1, execution: "1 second" }))
   )
 
+  it.effect("workers that are throttled or unhealthy take no jobs and show in health, until they recover", () =>
+    Effect.gen(function* () {
+      const emulator = yield* Emulator.Emulator
+      const workers = Effect.map(get("/v2/e/health"), ({ text }) => JSON.parse(text).workers)
+      yield* submit("e")
+      yield* submit("e")
+      assert.deepInclude(yield* workers, { running: 1, throttled: 1, unhealthy: 1 })
+      yield* emulator.setWorkers("e", { max: 3, throttled: 3 })
+      yield* TestClock.adjust("1 minute")
+      assert.deepInclude(yield* workers, { idle: 0, running: 0, throttled: 3, unhealthy: 0 })
+      assert.strictEqual((yield* post("/v2/e/run", { input: { n: 1 } })).status, 200)
+      yield* emulator.setWorkers("e", 3)
+      assert.deepInclude(yield* workers, { running: 2, throttled: 0 })
+    }).pipe(withEndpoint({ workers: { max: 3, throttled: 1, unhealthy: 1 }, execution: "1 minute" }))
+  )
+
   it.effect("times drawn from a spread stay within it, and are the same for the same seed", () =>
     Effect.gen(function* () {
       const times = Effect.gen(function* () {
@@ -108,17 +124,18 @@ describe("workers", () => {
 })
 
 describe("the end of a job", () => {
-  it.effect("executionTimeout fails the job and interrupts its handler", () =>
+  it.effect("executionTimeout fails the job, some seconds late, and interrupts its handler", () =>
     Effect.gen(function* () {
       const interrupted = yield* Ref.make(false)
       yield* Effect.gen(function* () {
         const id = yield* submit("e", { input: { n: 1 }, policy: { executionTimeout: 5000 } })
-        yield* TestClock.adjust("5 seconds")
-        assert.deepInclude(yield* read("e", id), {
-          status: "FAILED",
-          error: "executionTimeout exceeded",
-          executionTime: 5000
-        })
+        yield* TestClock.adjust("5999 millis")
+        assert.strictEqual((yield* read("e", id))["status"], "IN_PROGRESS")
+        yield* TestClock.adjust("3001 millis")
+        const { executionTime, ...job } = yield* read("e", id)
+        assert.deepInclude(job, { status: "FAILED", error: "executionTimeout exceeded" })
+        assert.isAtLeast(Number(executionTime), 6000)
+        assert.isAtMost(Number(executionTime), 9000)
         assert.isTrue(yield* Ref.get(interrupted))
       }).pipe(withEndpoint({ handler: () => Effect.onInterrupt(Effect.never, () => Ref.set(interrupted, true)) }))
     })
@@ -128,21 +145,58 @@ describe("the end of a job", () => {
     Effect.gen(function* () {
       const id = yield* submit("e", { input: { n: 1 }, policy: { executionTimeout: 5000 } })
       yield* TestClock.adjust("1 minute")
-      assert.deepInclude(yield* read("e", id), { error: "executionTimeout exceeded", executionTime: 5000 })
-    }).pipe(withEndpoint({ execution: "6 seconds" }))
+      assert.deepInclude(yield* read("e", id), { status: "FAILED", error: "executionTimeout exceeded" })
+    }).pipe(withEndpoint({ execution: "5001 millis" }))
   )
+
+  it.effect("a handler that ends after its executionTimeout has exceeded it, found out or not", () =>
+    Effect.gen(function* () {
+      const id = yield* submit("e", { input: { n: 1 }, policy: { executionTimeout: 5000 } })
+      const next = yield* submit("e")
+      yield* TestClock.adjust("5900 millis")
+      assert.strictEqual((yield* read("e", id))["status"], "IN_PROGRESS")
+      yield* TestClock.adjust("4 seconds")
+      assert.deepInclude(yield* read("e", id), { status: "FAILED", error: "executionTimeout exceeded" })
+      assert.strictEqual((yield* read("e", next))["status"], "IN_PROGRESS")
+    }).pipe(withEndpoint({ workers: 1, handler: () => Effect.delay(Effect.succeed("late"), "5500 millis") }))
+  )
+
+  for (const [operation, bytes] of [
+    ["run", 10 * 1024 * 1024],
+    ["runsync", 20_000_000]
+  ] as const) {
+    it.effect(`a result of ${operation} over ${bytes} bytes is lost, and the job COMPLETED without it`, () =>
+      Effect.gen(function* () {
+        const lengthOf = (length: number) =>
+          Effect.gen(function* () {
+            const { text } = yield* post(`/v2/e/${operation}`, { input: { length } })
+            const job = yield* read("e", JSON.parse(text).id)
+            assert.strictEqual(job["status"], "COMPLETED")
+            return String(job["output"] ?? "").length
+          })
+        // Two quotes around it.
+        assert.strictEqual(yield* lengthOf(bytes - 2), bytes - 2)
+        assert.strictEqual(yield* lengthOf(bytes - 1), 0)
+      }).pipe(withEndpoint({ handler: ({ length }) => Effect.succeed("x".repeat(Number(length))) }))
+    )
+  }
 
   it.effect("an empty input is accepted and fails much later, without reaching the handler", () =>
     Effect.gen(function* () {
       const id = yield* submit("e", { input: {} })
-      yield* TestClock.adjust("89 seconds")
-      assert.strictEqual((yield* read("e", id))["status"], "IN_PROGRESS")
+      yield* TestClock.adjust("44 seconds")
+      assert.deepInclude(yield* read("e", id), { status: "IN_PROGRESS", delayTime: 0 })
+      yield* TestClock.adjust("45 seconds")
+      assert.deepInclude(yield* read("e", id), { status: "IN_PROGRESS", delayTime: 45_000, retries: 1 })
       yield* TestClock.adjust("1 second")
       assert.deepInclude(yield* read("e", id), {
         status: "FAILED",
         error: "job timed out after 1 retries",
+        delayTime: 45_000,
+        executionTime: 45_000,
         retries: 1
       })
+      assert.deepInclude(JSON.parse((yield* get("/v2/e/health")).text).jobs, { failed: 1, retried: 1, inProgress: 0 })
       assert.strictEqual((yield* look("e", id)).starts, 0)
     }).pipe(withEndpoint({ handler: () => Effect.succeed("never") }))
   )

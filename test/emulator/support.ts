@@ -13,7 +13,7 @@ export interface Reply {
 
 /** One request to the emulator in memory, with a valid key unless `headers` say otherwise. */
 export const send = (
-  method: "GET" | "POST",
+  method: "GET" | "POST" | "PUT" | "DELETE",
   path: string,
   body?: unknown,
   headers: Record<string, string> = { authorization: "Bearer key" }

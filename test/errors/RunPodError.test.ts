@@ -203,7 +203,8 @@ describe("RunPodError.fromResponse", () => {
       // Only a server's fault leaves open whether something was started.
       assert.strictEqual(RunPodError.provesNoEffect(error), status < 500 && status !== 408)
       assert.isAtMost(bytesOf(error.body ?? ""), 2048)
-      assert.include(error.message, "run on endpoint ep1: ")
+      // A body of any status may name a job.
+      assert.match(error.message, /^run(?: of job .+)? on endpoint ep1: /)
     },
     { fastCheck: { numRuns: 500 } }
   )
@@ -263,7 +264,7 @@ describe.each(all.map(([error, facts, message]) => [error._tag, error, facts, me
       const where = error.jobId === undefined ? "run on endpoint ep1: " : "status of job job-1 on endpoint ep1: "
       assert.isTrue(error.message.startsWith(where), error.message)
       assert.match(error.message, message)
-      assert.match(error.message, /[a-z)`]\.$/)
+      assert.match(error.message, /[A-Za-z)`]\.$/)
       assert.notMatch(error.message, /undefined|\.\.|\s\s/)
       if (error.attempt === 3) assert.include(error.message, " at attempt 3.")
       else assert.notInclude(error.message, "attempt")

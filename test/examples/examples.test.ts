@@ -2,13 +2,19 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { readdirSync } from "node:fs"
 import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
-import { root, run } from "./run.js"
+import { build, root, run } from "./run.js"
 
 const timeout = 90_000
 
 /** What each example must print. One that is not listed must print something. */
 const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   "async-job.ts": [/submitted [\w-]+/, "it is IN_QUEUE", "output: { text: 'drew a red bicycle' }"],
+  "batch-api.ts": [
+    "120 requests added in 1 call",
+    "120 of 120 have ended",
+    "119 completed, 1 failed",
+    "read all results, 1 of them failures"
+  ],
   "cancel.ts": ["is CANCELLED", "was cancelled"],
   "demo.ts": [
     "12 jobs: 11 completed, 1 failed, 0 cancelled, 0 timed out",
@@ -37,6 +43,7 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
 }
 
 const examples = readdirSync(`${root}examples`).filter((file) => file.endsWith(".ts"))
+const runBuilt = await build(examples.map((file) => `examples/${file}`))
 
 describe.concurrent("an example runs by itself:", () => {
   for (const file of examples) {
@@ -44,7 +51,7 @@ describe.concurrent("an example runs by itself:", () => {
       file,
       () =>
         Effect.gen(function* () {
-          const { code, output } = yield* run(`examples/${file}`)
+          const { code, output } = yield* runBuilt(file)
           assert.strictEqual(code, 0, output)
           assert.notStrictEqual(output, "")
           for (const line of lines[file] ?? []) {

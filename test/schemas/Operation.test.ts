@@ -21,6 +21,28 @@ describe("Operation", () => {
     assert.strictEqual(Operation.pathOf(name, "ep", definition.job ? "job-1" : undefined), path)
   })
 
+  it.each<[Operation.BatchOperation, string, string, Operation.Repeat]>([
+    ["createBatch", "POST", "/ep/batch", "Submit"],
+    ["listBatches", "GET", "/ep/batch", "Repeatable"],
+    ["batchStatus", "GET", "/ep/batch/b%2F1", "Repeatable"],
+    ["updateBatch", "PUT", "/ep/batch/b%2F1", "Repeatable"],
+    ["appendBatch", "POST", "/ep/batch/b%2F1/requests", "Submit"],
+    ["batchResults", "GET", "/ep/batch/b%2F1/requests", "Repeatable"],
+    ["finalizeBatch", "POST", "/ep/batch/b%2F1/finalize", "Repeatable"],
+    ["cancelBatch", "POST", "/ep/batch/b%2F1/cancel", "Repeatable"],
+    ["deleteBatchRequest", "DELETE", "/ep/batch/b%2F1/requests/r%3F2", "Repeatable"]
+  ])("%s is %s %s, and a repeat of it is %s", (name, method, path, repeat) => {
+    assert.isTrue(Operation.isOfBatch(name))
+    assert.strictEqual(Operation.operations[name].method, method)
+    assert.strictEqual(Operation.operations[name].repeat, repeat)
+    assert.strictEqual(Operation.batchPathOf(name, "ep", { batchId: "b/1", requestId: "r?2" }), path)
+  })
+
+  it("operations on jobs and endpoints are none of the batch API", () => {
+    assert.strictEqual(Operation.names.filter(Operation.isOfBatch).length, 9)
+    assert.isFalse(Operation.isOfBatch("run"))
+  })
+
   it("names every operation once", () => {
     assert.deepStrictEqual([...Operation.names], Object.keys(Operation.operations))
   })

@@ -3,6 +3,7 @@ import * as ErrorBody from "effect-runpod/ErrorBody"
 import * as Health from "effect-runpod/Health"
 import * as Job from "effect-runpod/Job"
 import * as PurgeResult from "effect-runpod/PurgeResult"
+import * as RemoteBatch from "effect-runpod/RemoteBatch"
 import * as RequestList from "effect-runpod/RequestList"
 import * as StreamChunk from "effect-runpod/StreamChunk"
 import * as WebhookEvent from "effect-runpod/WebhookEvent"
@@ -21,7 +22,11 @@ const readers: Readonly<Record<string, (body: unknown) => Either.Either<unknown,
   "PurgeResult.fromReply": PurgeResult.fromReply,
   "RequestList.fromReply": RequestList.fromReply,
   "StreamChunk.fromReply": StreamChunk.fromReply,
-  "WebhookEvent.fromBody": WebhookEvent.fromBody
+  "WebhookEvent.fromBody": WebhookEvent.fromBody,
+  "RemoteBatch.fromReply": (body) => RemoteBatch.fromReply(body, "batch-1"),
+  "RemoteBatch.fromCreateReply": RemoteBatch.fromCreateReply,
+  "RemoteBatch.listFromReply": RemoteBatch.listFromReply,
+  "RemoteBatch.pageFromReply": RemoteBatch.pageFromReply
 }
 
 const schemas: Readonly<Record<string, Schema.Schema<unknown>>> = {
@@ -30,7 +35,9 @@ const schemas: Readonly<Record<string, Schema.Schema<unknown>>> = {
   PurgeResult: PurgeResult.PurgeResult as Schema.Schema<unknown>,
   RequestList: RequestList.RequestList as Schema.Schema<unknown>,
   StreamReply: StreamChunk.StreamReply as Schema.Schema<unknown>,
-  WebhookEvent: WebhookEvent.WebhookEvent as Schema.Schema<unknown>
+  WebhookEvent: WebhookEvent.WebhookEvent as Schema.Schema<unknown>,
+  RemoteBatch: RemoteBatch.RemoteBatch as Schema.Schema<unknown>,
+  BatchPage: RemoteBatch.BatchPage as Schema.Schema<unknown>
 }
 
 describe.each(Object.entries(readers))("%s", (_, read) => {

@@ -11,7 +11,7 @@ export interface Answer {
 
 const json = "application/json"
 
-const ok = (body: string): Answer => ({ status: 200, contentType: json, body })
+export const ok = (body: string): Answer => ({ status: 200, contentType: json, body })
 
 const titles: Readonly<Record<number, string>> = {
   400: "Bad Request",
@@ -39,6 +39,9 @@ export const invalidKey = error(401, "invalid api key")
 export const notFound = error(404)
 export const endpointNotFound = error(404, "endpoint not found")
 export const jobNotFound = error(404, "job not found")
+export const batchNotFound = error(404, "batch not found")
+export const requestNotFound = error(404, "request not found")
+export const noContent: Answer = { status: 204, contentType: undefined, body: "" }
 export const methodNotAllowed = error(405)
 export const paused = error(
   409,
@@ -74,18 +77,23 @@ export const serverError = (status: number, body: "json" | "html" | "text" | "em
 
 export const accepted = (job: Job): Answer => ok(`{"id":"${job.id}","status":"IN_QUEUE"}`)
 
-/** The envelope of a job, its keys in the order RunPod sends them. */
-const envelope = (job: Job): string => {
+/** The envelope of a job, its keys in the order RunPod sends them; as its webhook gets it when `webhook` is given. */
+const envelope = (job: Job, webhook?: string): string => {
   let text = "{"
   if (job.delayTime !== undefined) text += `"delayTime":${job.delayTime},`
   if (job.error !== undefined) text += `"error":${job.error},`
   if (job.executionTime !== undefined) text += `"executionTime":${job.executionTime},`
   text += `"id":"${job.id}",`
+  if (webhook !== undefined) text += `"input":${JSON.stringify(job.submission.input)},`
   if (job.output !== undefined) text += `"output":${job.output},`
   if (job.retries > 0) text += `"retries":${job.retries},`
   text += `"status":"${job.status}"`
+  if (webhook !== undefined) return `${text},"webhook":${JSON.stringify(webhook)}}`
   return `${text}${job.workerId === undefined ? "" : `,"workerId":"${job.workerId}"`}}`
 }
+
+/** What is posted to a job's webhook: what was submitted is echoed, the worker is not named. */
+export const webhook = (job: Job, url: string): string => envelope(job, url)
 
 export const job = (job: Job): Answer => ok(envelope(job))
 
@@ -105,7 +113,14 @@ export const health = (endpoint: Endpoint, engine: Engine): Answer => {
         inQueue: endpoint.queue.size,
         retried: endpoint.retried
       },
-      workers: { idle, initializing: starting, ready: idle, running, throttled: 0, unhealthy: 0 }
+      workers: {
+        idle,
+        initializing: starting,
+        ready: idle,
+        running,
+        throttled: endpoint.throttled,
+        unhealthy: endpoint.unhealthy
+      }
     })
   )
 }

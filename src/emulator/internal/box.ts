@@ -7,11 +7,14 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Timer from "../../internal/timer.js"
 import * as RateLimits from "../../layers/RateLimits.js"
-import { names, type Operation, operations } from "../../schemas/Operation.js"
-import type { Options, Service } from "../contract.js"
+import { type BatchOperation, isOfBatch, names, type Operation, operations } from "../../schemas/Operation.js"
+import type { Deliver, Options, Service } from "../contract.js"
 import type { RequestFault } from "../Fault.js"
 import * as Answers from "./answers.js"
 import type { Answer } from "./answers.js"
+import * as BatchRoutes from "./batchRoutes.js"
+import * as Batches from "./batches.js"
+import * as Deliveries from "./deliveries.js"
 import * as Engine from "./engine.js"
 import * as Faults from "./faults.js"
 import * as Limits from "./limits.js"
@@ -50,9 +53,12 @@ interface Route {
   readonly operation: Operation | undefined
   readonly endpointId: string | undefined
   readonly jobId: string | undefined
+  readonly batch: BatchRoutes.BatchIds
 }
 
-const byPath = new Map<string, Operation>(names.map((name) => [operations[name].path, name]))
+const byPath = new Map<string, Operation>(
+  names.flatMap((name) => (isOfBatch(name) ? [] : [[operations[name].path, name] as const]))
+)
 
 const decode = (segment: string | undefined): string | undefined => {
   if (segment?.includes("%") !== true) return segment
@@ -63,8 +69,11 @@ const decode = (segment: string | undefined): string | undefined => {
   }
 }
 
-/** Reads `/{endpointId}/{operation}` or `/{endpointId}/{operation}/{jobId}`, with or without `/v2` before it. */
-export const parseTarget = (target: string): Route => {
+/**
+ * Reads `/{endpointId}/{operation}` or `/{endpointId}/{operation}/{jobId}`, with or without `/v2` before it; the method tells
+ * operations of the batch API apart.
+ */
+export const parseTarget = (target: string, method: string): Route => {
   const mark = target.indexOf("?")
   const path = mark < 0 ? target : target.slice(0, mark)
   const query = mark < 0 ? "" : target.slice(mark + 1)
@@ -72,6 +81,10 @@ export const parseTarget = (target: string): Route => {
   segments.splice(0, segments[1] === "v2" ? 2 : 1)
   if (segments.at(-1) === "") segments.pop()
   const [endpointId, name, jobId, ...rest] = segments
+  if (name === "batch") {
+    const { operation, ...batch } = BatchRoutes.parse(segments.slice(1), method, decode) ?? { operation: undefined }
+    return { path, query, operation, endpointId: decode(endpointId), jobId: undefined, batch }
+  }
   const operation = name === undefined ? undefined : byPath.get(name)
   const isWhole =
     operation !== undefined && rest.length === 0 && operations[operation].job === (decode(jobId) !== undefined)
@@ -80,7 +93,8 @@ export const parseTarget = (target: string): Route => {
     query,
     operation: isWhole ? operation : undefined,
     endpointId: decode(endpointId),
-    jobId: isWhole ? decode(jobId) : undefined
+    jobId: isWhole ? decode(jobId) : undefined,
+    batch: {}
   }
 }
 
@@ -99,16 +113,26 @@ const reset: Outcome = { _tag: "Reset" }
 
 const halfOf = (answer: Answer): number => Math.floor(new TextEncoder().encode(answer.body).byteLength / 2)
 
-export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =>
+/** `deliver` is how webhooks are delivered when the options do not say it. */
+export const make = (options: Options, deliver: Deliver): Effect.Effect<Box, never, Scope.Scope> =>
   Effect.gen(function* () {
     const clock = yield* Effect.clock
     const timer = yield* Timer.make
     const seed = options.seed ?? 0
     const tally = new Tally()
-    const engine = yield* Engine.make(options, timer, tally, seed)
     const faults = Faults.make(options.faults ?? [], seed, tally)
+    const deliveries = yield* Deliveries.make(options.deliver ?? deliver, faults, tally)
+    const engine = yield* Engine.make(options, timer, tally, seed, deliveries.announce)
     const limits = Limits.make(options.limits ?? { operations: RateLimits.table })
     const apiKey = Redacted.isRedacted(options.apiKey) ? Redacted.value(options.apiKey) : options.apiKey
+
+    const batches = Batches.make(
+      engine,
+      seed,
+      () => clock.unsafeCurrentTimeMillis(),
+      (endpoint, order) => ({ ...order, operation: "run", ...faults.strikeJob("run", endpoint.id) })
+    )
+    const operateBatch = BatchRoutes.make(batches, engine)
 
     // --- the operations -------------------------------------------------------------------------------------------
 
@@ -169,7 +193,7 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
     }
 
     const operate = (
-      operation: Operation,
+      operation: Exclude<Operation, BatchOperation>,
       endpoint: Engine.Endpoint,
       incoming: Incoming,
       record: OpenRecord
@@ -228,7 +252,9 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
       }
       open.isInFlight = true
       tally.entered(operation)
-      return operate(operation, endpoint, incoming, open.record)
+      return isOfBatch(operation)
+        ? operateBatch(operation, endpoint, incoming, route.batch, route.query)
+        : operate(operation, endpoint, incoming, open.record)
     }
 
     const ageOf = (route: Route): number | undefined => {
@@ -323,7 +349,7 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
 
     const handle = (incoming: Incoming): Effect.Effect<Outcome> =>
       Effect.uninterruptibleMask((restore) => {
-        const route = parseTarget(incoming.target)
+        const route = parseTarget(incoming.target, incoming.method)
         const arrived = timer.now()
         const record: OpenRecord = {
           at: clock.unsafeCurrentTimeMillis(),
@@ -334,6 +360,7 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
         if (route.operation !== undefined) record.operation = route.operation
         if (route.endpointId !== undefined) record.endpointId = route.endpointId
         if (route.jobId !== undefined) record.jobId = route.jobId
+        if (route.batch.batchId !== undefined) record.batchId = route.batch.batchId
         const wait = waitOf(route.query)
         if (wait !== undefined) record.wait = wait
         const open: Open = { record, arrived, isInFlight: false }
@@ -375,6 +402,7 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
           Option.map(Option.fromNullable(engine.find(endpoint, jobId)), engine.snapshot)
         ),
       requests: Effect.sync(() => tally.requests()),
+      deliveries: Effect.sync(() => tally.deliveries()),
       counts: Effect.sync(() => tally.counts()),
       resetCounts: Effect.sync(() => tally.reset()),
       faults: Effect.sync(faults.get),
@@ -384,6 +412,14 @@ export const make = (options: Options): Effect.Effect<Box, never, Scope.Scope> =
         withEndpoint(endpointId, (endpoint) => {
           const job = engine.find(endpoint, jobId)
           return job !== undefined && engine.end(job, end)
+        }),
+      batches: (endpointId) =>
+        withEndpoint(endpointId, (endpoint) => batches.list(endpoint).toReversed().map(batches.snapshot)),
+      failBatch: (endpointId, batchId) =>
+        withEndpoint(endpointId, (endpoint) => {
+          const batch = batches.find(endpoint, batchId)
+          if (batch !== undefined) batches.fail(batch)
+          return batch !== undefined
         })
     }
 

@@ -13,6 +13,7 @@ import { isTerminal, type Terminal } from "../../schemas/JobStatus.js"
 import type { End, EndpointOptions, Handler, JobSnapshot, Options, Spread, Workers } from "../contract.js"
 import type { LateProgress } from "../Fault.js"
 import * as Dice from "./dice.js"
+import { largestBody } from "./submission.js"
 import type { Tally } from "./tally.js"
 import { type Outcome, perform, toText } from "./work.js"
 
@@ -62,7 +63,7 @@ export class Job {
   chunks: Array<string> = []
   run: Run | undefined
   ttlAlarm: Alarm | undefined
-  /** Its place in the queue: a heap of two levels, those of low priority after all others. */
+  /** Its place in the queue: a heap of three levels, those of low priority after others, those of batches after all. */
   readonly place: Entry
   readonly expiry: Entry = { at: 0, order: 0, index: -1, job: this }
   /** Held requests that wait for the end. */
@@ -99,6 +100,9 @@ export interface Endpoint {
   readonly settings: Settings
   maxWorkers: number
   minWorkers: number
+  /** Workers that take no jobs. */
+  throttled: number
+  unhealthy: number
   isDispatching: boolean
   inProgress: number
   completed: number
@@ -121,8 +125,17 @@ interface Range {
   readonly max: number
 }
 
-/** A job whose input is empty fails after this time, without ever reaching the handler. */
-const emptyInputFailsAfter = 90_000
+/** The level of batches in the queue. */
+const batchedPlace = 2
+
+/**
+ * A worker that was given an empty input never reports: after this time the job goes to another one, and after the same
+ * time there it fails, without ever reaching the handler.
+ */
+const emptyInputIsLostAfter = 45_000
+
+/** How long after its executionTimeout a job is found to have exceeded it, in milliseconds. */
+const lateness = { min: 1_000, max: 4_000 }
 
 const readSpread = (spread: Spread): Range => {
   if (typeof spread === "object" && "min" in spread) {
@@ -132,10 +145,9 @@ const readSpread = (spread: Spread): Range => {
   return { min: millis, max: millis }
 }
 
-const readWorkers = (workers: Workers): { readonly max: number; readonly min: number } =>
-  typeof workers === "number"
-    ? { max: workers, min: 0 }
-    : { max: workers.max, min: Math.min(workers.max, workers.min ?? 0) }
+/** How many workers can take jobs. */
+const usable = ({ maxWorkers, throttled, unhealthy }: Endpoint): number =>
+  Math.max(0, maxWorkers - throttled - unhealthy)
 
 const readSettings = (options: EndpointOptions): Settings => ({
   coldStart: readSpread(options.coldStart ?? 0),
@@ -149,6 +161,14 @@ const readSettings = (options: EndpointOptions): Settings => ({
     runSync: Duration.toMillis(options.retention?.runSync ?? "1 minute")
   }
 })
+
+/** A worker cannot upload a result that is larger than a submit may be; the job is COMPLETED without it. */
+const isTooLarge = (output: string | undefined, operation: Submission["operation"]): boolean => {
+  const { bytes } = largestBody[operation]
+  // A character is at most 3 bytes.
+  if (output === undefined || output.length * 3 <= bytes) return false
+  return output.length > bytes || new TextEncoder().encode(output).byteLength > bytes
+}
 
 const completed: Outcome = { status: "COMPLETED", output: undefined, error: undefined }
 
@@ -164,7 +184,8 @@ const failedWith = (message: string): Outcome => ({
  */
 export interface Engine {
   readonly endpoint: (id: string) => Endpoint | undefined
-  readonly submit: (endpoint: Endpoint, submission: Submission) => Job
+  /** `batchedId` is the id of a job that belongs to a batch: such jobs run when no others wait, and no purge removes them. */
+  readonly submit: (endpoint: Endpoint, submission: Submission, batchedId?: string) => Job
   /** The job, unless it has been forgotten. */
   readonly find: (endpoint: Endpoint, jobId: string) => Job | undefined
   readonly ageOf: (job: Job) => number
@@ -187,13 +208,16 @@ export interface Engine {
   /** Waits until there is a chunk to read, the job has ended or is gone, `millis` at most. */
   readonly awaitChunk: (job: Job, millis: number) => Effect.Effect<void>
   readonly snapshot: (job: Job) => JobSnapshot
+  /** From the milliseconds of jobs to those of the clock. */
+  readonly onClock: (millis: number) => number
 }
 
 export const make = (
   options: Options,
   timer: Timer,
   tally: Tally,
-  seed: number | string
+  seed: number | string,
+  onEnd: (job: Job) => void
 ): Effect.Effect<Engine, never, Scope.Scope> =>
   Effect.gen(function* () {
     const clock = yield* Effect.clock
@@ -202,8 +226,10 @@ export const make = (
     const ids = Dice.make(seed, "ids")
     const times = Dice.make(seed, "times")
     const workerIds = Dice.make(seed, "workers")
+    const delays = Dice.make(seed, "delays")
     /** From the timer's milliseconds to the clock's. */
     const epoch = clock.unsafeCurrentTimeMillis() - timer.now()
+    const at = (millis: number) => Math.round(epoch + millis)
     const toBeForgotten = new Heap<Entry>()
     const endpoints = new Map<string, Endpoint>()
 
@@ -288,7 +314,7 @@ export const make = (
 
     const freeWorker = (endpoint: Endpoint): Worker | undefined => {
       dismissIdle(endpoint)
-      if (endpoint.workers.size > endpoint.maxWorkers) return undefined
+      if (endpoint.workers.size > usable(endpoint)) return undefined
       const { coldStart, concurrency } = endpoint.settings
       let starting = 0
       for (const worker of endpoint.workers) {
@@ -296,7 +322,7 @@ export const make = (
         if (!worker.isReady) starting++
       }
       const missing = Math.ceil(endpoint.queue.size / concurrency) - starting
-      for (let i = 0; i < missing && endpoint.workers.size < endpoint.maxWorkers; i++) {
+      for (let i = 0; i < missing && endpoint.workers.size < usable(endpoint); i++) {
         tally.workerStarted()
         const millis = times.between(coldStart.min, coldStart.max)
         const worker = addWorker(endpoint, millis <= 0)
@@ -315,21 +341,23 @@ export const make = (
       worker.active--
       endpoint.inProgress--
       worker.idleSince = timer.now()
-      if (worker.active === 0 && endpoint.workers.size > endpoint.maxWorkers) endpoint.workers.delete(worker)
+      if (worker.active === 0 && endpoint.workers.size > usable(endpoint)) endpoint.workers.delete(worker)
       dispatch(endpoint)
     }
 
     const setWorkers = (endpoint: Endpoint, workers: Workers) => {
-      const { max, min } = readWorkers(workers)
+      const { max, min = 0, throttled = 0, unhealthy = 0 } = typeof workers === "number" ? { max: workers } : workers
       endpoint.maxWorkers = max
-      endpoint.minWorkers = min
+      endpoint.throttled = throttled
+      endpoint.unhealthy = unhealthy
+      endpoint.minWorkers = Math.min(usable(endpoint), min)
       for (const worker of endpoint.workers) {
-        if (endpoint.workers.size <= max) break
+        if (endpoint.workers.size <= usable(endpoint)) break
         if (worker.active > 0) continue
         if (worker.start !== undefined) timer.clear(worker.start)
         endpoint.workers.delete(worker)
       }
-      while (endpoint.workers.size < min) addWorker(endpoint, true)
+      while (endpoint.workers.size < endpoint.minWorkers) addWorker(endpoint, true)
       dispatch(endpoint)
     }
 
@@ -353,21 +381,20 @@ export const make = (
           stop(job)
         })
       }
-      const timedOut = () => failedWith("executionTimeout exceeded")
+      const { executionTimeout } = submission
+      const failWhenTimeIsUp = () =>
+        after(executionTimeout + delays.between(lateness.min, lateness.max), () =>
+          failedWith("executionTimeout exceeded")
+        )
 
       if (Object.keys(submission.input).length === 0) {
-        if (submission.executionTimeout <= emptyInputFailsAfter) after(submission.executionTimeout, timedOut)
-        else {
-          after(emptyInputFailsAfter, () => {
-            job.retries++
-            endpoint.retried++
-            return failedWith("job timed out after 1 retries")
-          })
-        }
+        if (executionTimeout < emptyInputIsLostAfter) failWhenTimeIsUp()
+        else if (job.retries > 0) after(emptyInputIsLostAfter, () => failedWith("job timed out after 1 retries"))
+        else run.alarm = timer.set(now + emptyInputIsLostAfter, () => redispatch(job))
       } else if (handler === undefined) {
         const millis = times.between(endpoint.settings.execution.min, endpoint.settings.execution.max)
         const echo = () => ({ ...completed, output: toText(submission.input) })
-        if (millis > submission.executionTimeout) after(submission.executionTimeout, timedOut)
+        if (millis > executionTimeout) failWhenTimeIsUp()
         else if (millis > 0) after(millis, echo)
         else {
           conclude(job, echo())
@@ -375,7 +402,7 @@ export const make = (
         }
       } else {
         job.starts++
-        after(submission.executionTimeout, timedOut)
+        failWhenTimeIsUp()
         const work = perform({
           handler,
           input: submission.input,
@@ -400,10 +427,23 @@ export const make = (
           run.fiber = undefined
           // A run that was stopped has already been reported; its worker is free only now.
           if (job.run !== run) return release(endpoint, worker)
+          // Too late, and soon found out.
+          if (timer.now() - now > executionTimeout) return
           conclude(job, Exit.isSuccess(exit) ? exit.value : failedWith("the worker exited"))
           stop(job)
         })
       }
+    }
+
+    /** Takes the job from a worker that does not report, and queues it again: it has waited since its submit. */
+    const redispatch = (job: Job) => {
+      stop(job)
+      job.retries++
+      job.endpoint.retried++
+      job.status = "IN_QUEUE"
+      job.startedAt = job.delayTime = job.workerId = undefined
+      job.endpoint.queue.add(job.place)
+      dispatch(job.endpoint)
     }
 
     /** Takes the job off its worker. A handler is interrupted, and its worker is free when it has ended. */
@@ -422,7 +462,8 @@ export const make = (
       const { lateProgress, outputMissing } = job.submission
       const progress = job.output
       const isCompleted = outcome.status === "COMPLETED"
-      settle(job, outcome.status, isCompleted && outputMissing ? undefined : outcome.output, outcome.error)
+      const isLost = isCompleted && (outputMissing || isTooLarge(outcome.output, job.submission.operation))
+      settle(job, outcome.status, isLost ? undefined : outcome.output, outcome.error)
       if (isCompleted && lateProgress !== undefined) {
         job.status = "IN_PROGRESS"
         job.output = lateProgress.value === undefined ? (progress ?? `"100%"`) : toText(lateProgress.value)
@@ -452,10 +493,11 @@ export const make = (
       sweep()
     }
 
-    /** Tells of a job's end: held requests now, and the place where its webhook is to be delivered from. */
+    /** Tells of a job's end. */
     const announce = (job: Job) => {
       wake(job.waiting)
       wake(job.reading)
+      onEnd(job)
     }
 
     const hasEnded = (job: Job) => isTerminal(job.status)
@@ -503,6 +545,8 @@ export const make = (
         settings: readSettings(endpointOptions),
         maxWorkers: 0,
         minWorkers: 0,
+        throttled: 0,
+        unhealthy: 0,
         isDispatching: false,
         inProgress: 0,
         completed: 0,
@@ -517,10 +561,12 @@ export const make = (
 
     return {
       endpoint: (id) => endpoints.get(id),
-      submit: (endpoint, submission) => {
+      submit: (endpoint, submission, batchedId) => {
         sweep()
         const prefix = submission.operation === "run" ? "" : "sync-"
-        const job = new Job(`${prefix}${Dice.uuid(ids)}-u1`, endpoint, submission, timer.now())
+        const id = batchedId ?? `${prefix}${Dice.uuid(ids)}-u1`
+        const job = new Job(id, endpoint, submission, timer.now())
+        if (batchedId !== undefined) job.place.at = batchedPlace
         endpoint.jobs.set(job.id, job)
         tally.jobSubmitted()
         enqueue(job)
@@ -554,8 +600,10 @@ export const make = (
         return true
       },
       purge: (endpoint) => {
-        const removed = endpoint.queue.size
+        let removed = 0
         for (let next = endpoint.queue.peek(); next !== undefined; next = endpoint.queue.peek()) {
+          if (next.at === batchedPlace) break
+          removed++
           endpoint.queue.remove(next)
           forget(next.job)
         }
@@ -579,8 +627,8 @@ export const make = (
       },
       awaitEnd: (job, millis) => (hasEnded(job) ? Effect.void : hold(job.waiting, millis)),
       awaitChunk: (job, millis) => untilChunk(job, timer.now() + millis),
+      onClock: at,
       snapshot: (job) => {
-        const at = (millis: number) => Math.round(epoch + millis)
         return {
           id: job.id,
           endpointId: job.endpoint.id,

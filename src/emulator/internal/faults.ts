@@ -1,6 +1,6 @@
 import * as Duration from "effect/Duration"
 import type { Operation } from "../../schemas/Operation.js"
-import type { Delay, Fault, JobFault, LateProgress, RequestFault } from "../Fault.js"
+import type { Delay, Fault, JobFault, LateProgress, RequestFault, WebhookFault } from "../Fault.js"
 import * as Dice from "./dice.js"
 import type { Tally } from "./tally.js"
 
@@ -31,6 +31,8 @@ export interface Faults {
   readonly set: (faults: ReadonlyArray<Fault>) => void
   readonly strikeRequest: (aim: Aim) => Strike
   readonly strikeJob: (operation: "run" | "runSync", endpointId: string) => JobStrike
+  /** What strikes a webhook at its job's end. */
+  readonly strikeWebhook: (operation: "run" | "runSync", endpointId: string) => ReadonlyArray<WebhookFault>
 }
 
 interface Armed<F extends Fault> {
@@ -51,6 +53,12 @@ const operationsOf = (fault: Fault): ReadonlyArray<Operation> | undefined => {
 
 const isOfJob = (fault: Fault): fault is JobFault => fault._tag === "OutputMissing" || fault._tag === "LateProgress"
 
+const isOfWebhook = (fault: Fault): fault is WebhookFault =>
+  fault._tag === "WebhookLost" ||
+  fault._tag === "WebhookDuplicated" ||
+  fault._tag === "WebhookLate" ||
+  fault._tag === "WebhookOutOfOrder"
+
 const nothing: Strike = { fault: undefined, delay: 0 }
 const noJobFault: JobStrike = { outputMissing: false, lateProgress: undefined }
 
@@ -58,14 +66,17 @@ export const make = (initial: ReadonlyArray<Fault>, seed: number | string, tally
   let faults: ReadonlyArray<Fault> = []
   let ofRequests: Array<Armed<RequestFault>> = []
   let ofJobs: Array<Armed<JobFault>> = []
+  let ofWebhooks: Array<Armed<WebhookFault>> = []
 
   const set = (next: ReadonlyArray<Fault>) => {
     faults = next
     ofRequests = []
     ofJobs = []
+    ofWebhooks = []
     next.forEach((fault, index) => {
       const dice = Dice.make(seed, `fault ${index}`)
       if (isOfJob(fault)) ofJobs.push({ fault, dice, seen: 0, struck: 0 })
+      else if (isOfWebhook(fault)) ofWebhooks.push({ fault, dice, seen: 0, struck: 0 })
       else ofRequests.push({ fault, dice, seen: 0, struck: 0 })
     })
   }
@@ -110,6 +121,8 @@ export const make = (initial: ReadonlyArray<Fault>, seed: number | string, tally
             : { ...strike, lateProgress: armed.fault }
       }
       return strike
-    }
+    },
+    strikeWebhook: (operation, endpointId) =>
+      ofWebhooks.flatMap((armed) => (strikes(armed, operation, endpointId) ? [armed.fault] : []))
   }
 }

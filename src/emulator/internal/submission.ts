@@ -18,7 +18,7 @@ export const largestBody = {
   runSync: { bytes: 20_000_000, says: "20MB" }
 }
 
-const parse = (text: string): Either.Either<unknown, string> =>
+export const parse = (text: string): Either.Either<unknown, string> =>
   Either.try({ try: (): unknown => JSON.parse(text), catch: () => "bad request: body: invalid json" })
 
 const readMillis = (name: keyof typeof policyFields, policy: JsonObject): Either.Either<number, string> => {
@@ -41,12 +41,14 @@ const readPolicy = (
     return { executionTimeout, ttl, lowPriority: fields["lowPriority"] === true }
   })
 
-/** Reads the body of a submit; `Left` is what RunPod says of a wrong one. */
-export const read = (
-  text: string
-): Either.Either<Omit<Submission, "operation" | "outputMissing" | "lateProgress">, string> =>
+type Read = Either.Either<Omit<Submission, "operation" | "outputMissing" | "lateProgress">, string>
+
+/** Reads the text of a submit; `Left` is what RunPod says of a wrong one. */
+export const read = (text: string): Read => Either.flatMap(parse(text), readBody)
+
+/** Reads the body of a submit, or a request of a batch. */
+export const readBody = (body: unknown): Read =>
   Either.gen(function* () {
-    const body = yield* parse(text)
     if (!isJsonObject(body)) return yield* Either.left("bad request: body: must be a json object")
     const { input, policy, s3Config, webhook } = body
     if (input === undefined || input === null) return yield* Either.left("bad request: input: is required")

@@ -1,6 +1,6 @@
 import type { Terminal } from "../../schemas/JobStatus.js"
 import { names, type Operation } from "../../schemas/Operation.js"
-import type { Counts, OperationCounts, RequestRecord } from "../contract.js"
+import type { Counts, DeliveryRecord, OperationCounts, RequestRecord } from "../contract.js"
 import type { Fault } from "../Fault.js"
 
 type Mutable<A> = { -readonly [K in keyof A]: A[K] }
@@ -8,7 +8,10 @@ type Mutable<A> = { -readonly [K in keyof A]: A[K] }
 /** A request while it is being worked on. */
 export type OpenRecord = Mutable<RequestRecord>
 
-/** How many requests are remembered. */
+/** A delivery while it is on its way. */
+export type OpenDelivery = Mutable<DeliveryRecord>
+
+/** How many requests are remembered, and how many deliveries. */
 const remembered = 10_000
 
 interface OperationTally extends Mutable<Omit<OperationCounts, "byStatus">> {
@@ -27,6 +30,7 @@ export class Tally {
   private ended: Record<Terminal, number> = noneEnded()
   private coldStarts = 0
   private records: Array<OpenRecord> = []
+  private sent: Array<OpenDelivery> = []
 
   reset(): void {
     const before = this.operations
@@ -38,6 +42,7 @@ export class Tally {
     this.faults = {}
     this.ended = noneEnded()
     this.records = []
+    this.sent = []
   }
 
   arrived(record: OpenRecord): void {
@@ -65,6 +70,11 @@ export class Tally {
     if (record.operation === undefined || record.status === undefined) return
     const { byStatus } = this.operations[record.operation]
     byStatus[record.status] = (byStatus[record.status] ?? 0) + 1
+  }
+
+  delivering(record: OpenDelivery): void {
+    this.sent.push(record)
+    if (this.sent.length >= 2 * remembered) this.sent = this.sent.slice(-remembered)
   }
 
   struck(tag: Fault["_tag"]): void {
@@ -111,6 +121,10 @@ export class Tally {
   requests(): ReadonlyArray<RequestRecord> {
     return this.records.slice(-remembered).map((record) => ({ ...record }))
   }
+
+  deliveries(): ReadonlyArray<DeliveryRecord> {
+    return this.sent.slice(-remembered).map((record) => ({ ...record }))
+  }
 }
 
 const byOperation = <A>(of: (name: Operation) => A): Record<Operation, A> => ({
@@ -123,7 +137,16 @@ const byOperation = <A>(of: (name: Operation) => A): Record<Operation, A> => ({
   retry: of("retry"),
   purgeQueue: of("purgeQueue"),
   health: of("health"),
-  requests: of("requests")
+  requests: of("requests"),
+  createBatch: of("createBatch"),
+  listBatches: of("listBatches"),
+  batchStatus: of("batchStatus"),
+  updateBatch: of("updateBatch"),
+  appendBatch: of("appendBatch"),
+  batchResults: of("batchResults"),
+  finalizeBatch: of("finalizeBatch"),
+  cancelBatch: of("cancelBatch"),
+  deleteBatchRequest: of("deleteBatchRequest")
 })
 
 const emptyOperations = () =>

@@ -1,0 +1,41 @@
+/** An emulated RunPod in a process of its own, which its parent drives over IPC. */
+import { NodeEmulator } from "effect-runpod/Node"
+import { Effect, Runtime } from "effect"
+
+export interface Summary {
+  readonly total: number
+  readonly rateLimited: number
+  readonly submitted: number
+  /** By job id. */
+  readonly jobs: Readonly<
+    Record<string, { readonly n: number; readonly executed: number; readonly finishedAt: number }>
+  >
+}
+
+const program = Effect.gen(function* () {
+  const options: NodeEmulator.ServeOptions = JSON.parse(process.argv[2] ?? "{}")
+  const server = yield* NodeEmulator.serve(options)
+  const run = Runtime.runPromise(yield* Effect.runtime())
+  const summary = Effect.gen(function* () {
+    const counts = yield* server.counts
+    const jobs = yield* server.jobs("ep")
+    const answer: Summary = {
+      total: counts.total - (counts.byOperation.health?.total ?? 0),
+      rateLimited: counts.rateLimited,
+      submitted: counts.submitted,
+      jobs: Object.fromEntries(
+        jobs.map((job) => [
+          job.id,
+          { n: Number(job.input["n"]), executed: job.executionTime ?? 0, finishedAt: job.finishedAt ?? 0 }
+        ])
+      )
+    }
+    return answer
+  })
+  process.on("message", () => void run(summary).then((answer) => process.send?.(answer)))
+  process.on("disconnect", () => process.exit(0))
+  process.send?.(server.url)
+  yield* Effect.never
+})
+
+Effect.runFork(Effect.scoped(program))

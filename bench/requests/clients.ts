@@ -1,0 +1,127 @@
+/**
+ * Who is compared. To add a client: one entry here, which makes a function for each kind of request.
+ */
+import { FetchHttpClient, HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
+import { NodeHttpClient } from "@effect/platform-node"
+import { RateLimits, RetryPolicy, RunPod } from "effect-runpod"
+import { NodeRunPod } from "effect-runpod/Node"
+import { type Context, Effect, Layer, ManagedRuntime, Schema } from "effect"
+import runpodSdk from "runpod-sdk"
+import { Agent, request } from "undici"
+import { input } from "./bodies.js"
+
+export interface Client {
+  readonly status: () => Promise<unknown>
+  readonly run: () => Promise<unknown>
+}
+
+const endpointId = "bench"
+const jobId = "3fc91c4e-7d3c-4d25-9f0a-5a6f3f2b8f10-u1"
+const apiKey = "rpa_BENCHMARK"
+const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" }
+
+const undici = (baseUrl: string): Client => {
+  const dispatcher = new Agent({ connections: null })
+  const send = async (url: string, options: { method?: "POST"; body?: string }) => {
+    const { body } = await request(url, { dispatcher, headers, ...options })
+    return body.json()
+  }
+  return {
+    status: () => send(`${baseUrl}/${endpointId}/status/${jobId}`, {}),
+    run: () => send(`${baseUrl}/${endpointId}/run`, { method: "POST", body: JSON.stringify({ input }) })
+  }
+}
+
+const globalFetch = (baseUrl: string): Client => {
+  const send = async (url: string, options: { method?: "POST"; body?: string }) => {
+    const response = await fetch(url, { headers, ...options })
+    return response.json()
+  }
+  return {
+    status: () => send(`${baseUrl}/${endpointId}/status/${jobId}`, {}),
+    run: () => send(`${baseUrl}/${endpointId}/run`, { method: "POST", body: JSON.stringify({ input }) })
+  }
+}
+
+const sdk = (baseUrl: string): Client => {
+  const endpoint = runpodSdk(apiKey, { baseUrl }).endpoint(endpointId)
+  if (endpoint === null) throw new Error("runpod-sdk made no endpoint")
+  return { status: () => endpoint.status(jobId), run: () => endpoint.run({ input }) }
+}
+
+const Job = Schema.Struct({
+  id: Schema.String,
+  status: Schema.String,
+  delayTime: Schema.optional(Schema.Number),
+  executionTime: Schema.optional(Schema.Number),
+  workerId: Schema.optional(Schema.String),
+  output: Schema.optional(Schema.Unknown)
+})
+
+const platform =
+  (layer: Layer.Layer<HttpClient.HttpClient>) =>
+  (baseUrl: string): Client => {
+    const runtime = ManagedRuntime.make(layer)
+    const client = runtime.runSync(HttpClient.HttpClient).pipe(
+      HttpClient.filterStatusOk,
+      HttpClient.mapRequest((request) =>
+        request.pipe(HttpClientRequest.prependUrl(`${baseUrl}/${endpointId}`), HttpClientRequest.bearerToken(apiKey))
+      )
+    )
+    const decode = <E>(response: Effect.Effect<HttpClientResponse.HttpClientResponse, E>) =>
+      Effect.flatMap(response, HttpClientResponse.schemaBodyJson(Job))
+    return {
+      status: () => runtime.runPromise(decode(client.get(`/status/${jobId}`))),
+      run: () =>
+        runtime.runPromise(
+          decode(Effect.flatMap(HttpClientRequest.bodyJson(HttpClientRequest.post("/run"), { input }), client.execute))
+        )
+    }
+  }
+
+/** Limits that are kept but never reached. */
+const wide = { limit: 1e9, window: "10 seconds", concurrency: 1e6 } as const
+const limits = RateLimits.make({ status: wide, run: wide })
+
+const ours =
+  (
+    options: Partial<RunPod.Options> = {},
+    around: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E> = (e) => e
+  ) =>
+  (baseUrl: string): Client => {
+    const runtime = ManagedRuntime.make(NodeRunPod.layer({ apiKey, baseUrl, limits, ...options }))
+    const service: Context.Tag.Service<RunPod.RunPod> = runtime.runSync(RunPod.RunPod)
+    return {
+      status: () => runtime.runPromise(around(service.status(endpointId, jobId))),
+      run: () => runtime.runPromise(around(service.run(endpointId, { input })))
+    }
+  }
+
+/** Stock transports under our pipeline, to see what the lean one saves. */
+const oursOver =
+  (layer: Layer.Layer<HttpClient.HttpClient>) =>
+  (baseUrl: string): Client => {
+    const runtime = ManagedRuntime.make(Layer.provide(RunPod.layer({ apiKey, baseUrl, limits }), layer))
+    const service = runtime.runSync(RunPod.RunPod)
+    return {
+      status: () => runtime.runPromise(service.status(endpointId, jobId)),
+      run: () => runtime.runPromise(service.run(endpointId, { input }))
+    }
+  }
+
+export const clients: { readonly [name: string]: (baseUrl: string) => Client } = {
+  undici,
+  fetch: globalFetch,
+  "runpod-sdk": sdk,
+  "@effect/platform (undici)": platform(NodeHttpClient.layerUndici),
+  "@effect/platform (fetch)": platform(FetchHttpClient.layer),
+  "effect-runpod": ours()
+}
+
+/** Ours with parts left out: what each part costs. */
+export const variants: { readonly [name: string]: (baseUrl: string) => Client } = {
+  "effect-runpod, no limits": ours({ limits: RateLimits.unlimited }),
+  "effect-runpod, no retry": ours({ retry: RetryPolicy.none }),
+  "effect-runpod, no spans": ours({}, Effect.withTracerEnabled(false)),
+  "effect-runpod over stock undici": oursOver(NodeHttpClient.layerUndici)
+}

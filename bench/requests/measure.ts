@@ -1,0 +1,72 @@
+/** Compares clients: each in its own process, rounds interleaved, medians. */
+import { type ChildProcess, fork } from "node:child_process"
+import { once } from "node:events"
+import { fileURLToPath } from "node:url"
+import type { Figures, Order } from "./worker.js"
+
+export interface Row extends Figures {
+  readonly name: string
+  readonly kind: Order["kind"]
+  /** CPU time relative to the first client's. */
+  readonly ratio: number
+}
+
+const start = async (file: string, args: ReadonlyArray<string>): Promise<[ChildProcess, unknown]> => {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), args, {
+    execArgv: ["--expose-gc", "--import", "tsx"],
+    env: { ...process.env, TSX_TSCONFIG_PATH: fileURLToPath(new URL("../tsconfig.json", import.meta.url)) }
+  })
+  const [message]: ReadonlyArray<unknown> = await once(child, "message")
+  return [child, message]
+}
+
+const median = (values: ReadonlyArray<number>): number => {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN
+}
+
+export const measure = async (options: {
+  readonly names: ReadonlyArray<string>
+  readonly kinds: ReadonlyArray<Order["kind"]>
+  readonly requests: number
+  readonly rounds: number
+  readonly concurrency: number
+}): Promise<ReadonlyArray<Row>> => {
+  const { concurrency, kinds, names, requests, rounds } = options
+  const [server, port] = await start("./server.ts", [])
+  const baseUrl = `http://127.0.0.1:${String(port)}/v2`
+  const workers: Array<readonly [string, ChildProcess]> = []
+  for (const name of names) workers.push([name, (await start("./worker.ts", [name, baseUrl]))[0]])
+  const ask = async (worker: ChildProcess, order: Order): Promise<Figures> => {
+    worker.send(order)
+    const [figures]: [Figures] = await Promise.race([
+      once(worker, "message") as Promise<[Figures]>,
+      once(worker, "exit").then(() => Promise.reject(new Error("a worker died")))
+    ])
+    return figures
+  }
+  const rows: Array<Row> = []
+  for (const kind of kinds) {
+    const results = new Map<string, Array<Figures>>(names.map((name) => [name, []]))
+    for (const [, worker] of workers) await ask(worker, { kind, requests, concurrency })
+    for (let round = 0; round < rounds; round++) {
+      for (const [name, worker] of workers) results.get(name)?.push(await ask(worker, { kind, requests, concurrency }))
+    }
+    let base: number | undefined
+    for (const [name, figures] of results) {
+      const cpu = median(figures.map((figure) => figure.cpu))
+      base ??= cpu
+      rows.push({
+        name,
+        kind,
+        cpu,
+        ratio: cpu / base,
+        perSecond: median(figures.map((figure) => figure.perSecond)),
+        peak: Math.max(...figures.map((figure) => figure.peak))
+      })
+    }
+  }
+  for (const [, worker] of workers) worker.disconnect()
+  server.disconnect()
+  return rows
+}

@@ -1,0 +1,159 @@
+// @ts-check
+/**
+ * Checks what documents say against the sources: every block of TypeScript compiles, in documents and in doc comments,
+ * and the README's tables name what there is, no more and no less.
+ */
+import { readFileSync } from "node:fs"
+import ts from "typescript"
+import { allBlocks, tablesBelow } from "./blocks.mjs"
+import { report, root } from "./layout.mjs"
+
+/** @type {Array<string>} */
+const problems = []
+const readme = readFileSync(`${root}README.md`, "utf8")
+
+/** Files that exist only here, by path. @type {Map<string, string>} */
+const files = new Map()
+/** Where the code in them comes from, and at which line of that it starts. @type {Map<string, { file: string, line: number }>} */
+const origins = new Map()
+
+/** @param {string} path @param {string} text @param {{ file: string, line: number }} origin */
+const add = (path, text, origin) => {
+  if (files.has(path)) problems.push(`${origin.file}:${origin.line} there are two blocks of this name`)
+  files.set(path, text)
+  origins.set(path, origin)
+}
+
+// --- blocks -------------------------------------------------------------------------------------------------------
+
+const folder = `${root}.blocks/`
+allBlocks().forEach(({ blocks, file }, index) => {
+  for (const { line, name, text } of blocks) add(`${folder}${index}/${name}`, text, { file, line })
+})
+const count = files.size
+
+// --- the table of those who come from Python ----------------------------------------------------------------------
+
+const migration = "Coming from a synchronous Python client"
+const prelude = `import { HttpClient } from "@effect/platform"
+import type { JobError } from "effect-runpod"
+import { Batch, Endpoint, type Job, type JobHandle, RateLimiter, RateLimits, RetryPolicy, Webhooks } from "effect-runpod"
+import { NodeRunPod } from "effect-runpod/Node"
+import { Effect, Logger, LogLevel, Schedule } from "effect"
+declare const endpoint: Endpoint.Endpoint<object, unknown>
+declare const job: JobHandle.JobHandle<unknown>
+declare const input: object
+declare const inputs: ReadonlyArray<object>
+declare const jobId: string
+declare const jobIds: ReadonlyArray<string>
+declare const url: string
+declare const show: (job: Job.Job) => Effect.Effect<void>
+declare const program: Effect.Effect<void, JobError.JobError>
+`
+const preludeLines = prelude.split("\n").length
+const migrationLine = readme.split("\n").findIndex((line) => line.endsWith(`# ${migration}`)) + 1
+tablesBelow(readme, migration).forEach(({ rows }) => {
+  rows.forEach(([, here = ""], index) => {
+    const codes = [...here.matchAll(/`([^`]*)`/g)].map(([, code = ""]) => code).filter((code) => /[.(]/.test(code))
+    if (codes.length === 0) return
+    add(
+      `${folder}migration-${index + 1}.ts`,
+      `${prelude}${codes.map((code, n) => `export const code${n + 1} = () => (${code})`).join("\n")}\n`,
+      // All lines of the file stand for the row.
+      { file: "README.md", line: migrationLine + 5 + index - preludeLines }
+    )
+  })
+})
+
+// --- the tables that name everything ------------------------------------------------------------------------------
+
+const backticked = (/** @type {string} */ cell) => [...cell.matchAll(/`([^`]*)`/g)].map(([, code = ""]) => code)
+const firstColumn = (/** @type {ReadonlyArray<ReadonlyArray<string>>} */ rows) =>
+  rows.flatMap(([cell = ""]) => backticked(cell))
+
+/** Tables by heading and by the text of their first cell, and the type whose members their rows are. */
+const complete = [
+  { heading: "When something goes wrong", head: "`RunPodError`", type: `RunPodError.RunPodError["_tag"]` },
+  { heading: "When something goes wrong", head: "`JobError`", type: `JobError.JobError["_tag"]` },
+  { heading: "Operations", head: "operation", type: "Extract<keyof RunPod.Service, string>" },
+  { heading: "Of a layer", head: "option", type: "keyof RunPod.Options" },
+  { heading: "Of a layer", head: "`RetryPolicy.make`", type: "keyof RetryPolicy.Options" },
+  { heading: "Of a submit", head: "option", type: "keyof Endpoint.RunOptions" },
+  { heading: "Of a wait", head: "option", type: "keyof WaitOptions.WaitOptions" },
+  {
+    heading: "Batches",
+    head: "option of a batch",
+    type: "Exclude<keyof Batch.Options<never>, keyof Endpoint.RunOptions>"
+  },
+  { heading: "RunPod's own batch API (beta)", head: "operation", type: "keyof BatchApi.Service" },
+  { heading: "Of the emulator", head: "option", type: "keyof Emulator.Options" }
+]
+const typesPath = `${folder}tables.ts`
+add(
+  typesPath,
+  `import type { Batch, BatchApi, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions } from "effect-runpod"
+import type * as Emulator from "effect-runpod/Emulator"
+${complete.map(({ type }, index) => `export type Table${index} = ${type}`).join("\n")}\n`,
+  { file: "scripts/check-code.mjs", line: 0 }
+)
+
+// --- the compiler -------------------------------------------------------------------------------------------------
+
+const config = ts.parseJsonConfigFileContent(
+  ts.readConfigFile(`${root}tsconfig.json`, (path) => ts.sys.readFile(path)).config,
+  ts.sys,
+  root
+)
+/** @type {ts.CompilerOptions} */
+const options = { ...config.options, allowJs: false, noUnusedLocals: false, noUnusedParameters: false }
+const host = ts.createCompilerHost(options)
+const { directoryExists, fileExists, getSourceFile, readFile } = host
+host.fileExists = (/** @type {string} */ path) => files.has(path) || fileExists(path)
+host.readFile = (/** @type {string} */ path) => files.get(path) ?? readFile(path)
+host.directoryExists = (/** @type {string} */ path) => `${path}/`.startsWith(folder) || directoryExists?.(path) === true
+/** @type {ts.CompilerHost["getSourceFile"]} */
+host.getSourceFile = (path, languageVersion, ...rest) => {
+  const text = files.get(path)
+  return text === undefined
+    ? getSourceFile(path, languageVersion, ...rest)
+    : ts.createSourceFile(path, text, languageVersion)
+}
+
+const program = ts.createProgram([...files.keys()], options, host)
+for (const path of files.keys()) {
+  const source = program.getSourceFile(path)
+  const origin = origins.get(path)
+  if (source === undefined || origin === undefined) continue
+  for (const { messageText, start = 0 } of [
+    ...program.getSyntacticDiagnostics(source),
+    ...program.getSemanticDiagnostics(source)
+  ]) {
+    const { line } = source.getLineAndCharacterOfPosition(start)
+    problems.push(`${origin.file}:${origin.line + line + 1} ${ts.flattenDiagnosticMessageText(messageText, "\n")}`)
+  }
+}
+
+const checker = program.getTypeChecker()
+const types = program.getSourceFile(typesPath)
+const exported = types === undefined ? undefined : checker.getSymbolAtLocation(types)
+const tables = exported === undefined ? [] : checker.getExportsOfModule(exported)
+complete.forEach(({ head, heading, type }, index) => {
+  const symbol = tables.find(({ name }) => name === `Table${index}`)
+  const declared = symbol === undefined ? undefined : checker.getDeclaredTypeOfSymbol(symbol)
+  const members = new Set(
+    (declared?.isUnion() === true ? declared.types : []).flatMap((member) =>
+      member.isStringLiteral() ? [member.value] : []
+    )
+  )
+  if (members.size === 0) problems.push(`${type} has no members`)
+  const table = tablesBelow(readme, heading).find(({ head: [first] }) => first === head)
+  const named = new Set(firstColumn(table?.rows ?? []).map((name) => name.replace(/[.(].*$/, "")))
+  for (const name of members) {
+    if (!named.has(name)) problems.push(`README.md, "${heading}": the table of ${head} lacks ${name}`)
+  }
+  for (const name of named) {
+    if (!members.has(name)) problems.push(`README.md, "${heading}": ${name} is not one of ${type}`)
+  }
+})
+
+report("code", problems, `${count} blocks of code compile, and ${complete.length} tables are complete`)

@@ -1,0 +1,112 @@
+/**
+ * What can go wrong with a batch as a whole. What goes wrong with one of its items is an outcome.
+ *
+ * @since 0.1.0
+ */
+import { hasProperty } from "effect/Predicate"
+import * as Schema from "effect/Schema"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: unique symbol = Symbol.for("effect-runpod/BatchError")
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/**
+ * The journal of a batch cannot be used, or does not fit the batch. No part of an input or of a secret is in it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BatchJournalError extends Schema.TaggedError<BatchJournalError>("effect-runpod/BatchJournalError")(
+  "BatchJournalError",
+  {
+    /**
+     * - `InputChanged`: an item has another input than the one the journal knows under its key
+     * - `DuplicateKey`: two items of one run have the same key
+     * - `WrongEndpoint`, `WrongId`: the journal belongs to another batch
+     * - `Locked`: another run has the journal, or nobody can tell
+     * - `Corrupt`: a line of the file cannot be read, and is not the torn end of a write
+     * - `Format`, `Version`: the file is something else, or was written by a version that this one does not know
+     * - `Io`: the file system, or whatever stores the journal, failed
+     */
+    reason: Schema.Literal(
+      "InputChanged",
+      "DuplicateKey",
+      "WrongEndpoint",
+      "WrongId",
+      "Locked",
+      "Corrupt",
+      "Format",
+      "Version",
+      "Io"
+    ),
+    /** What happened, and what to do. */
+    detail: Schema.String,
+    /** The journal's file; with `Locked`, the lock's. */
+    file: Schema.optional(Schema.String),
+    /** The item's key. */
+    key: Schema.optional(Schema.String),
+    /** Of the file, counting from 1. */
+    line: Schema.optional(Schema.Number),
+    /** Where the line begins, counting from 0. */
+    byte: Schema.optional(Schema.Number)
+  }
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    const file = this.file === undefined ? "" : ` ${this.file}`
+    const line = this.line === undefined ? "" : `, line ${this.line} (byte ${this.byte})`
+    const key = this.key === undefined ? "" : `, key "${this.key}"`
+    return `Batch journal${file}${line}${key}: ${this.detail}`
+  }
+}
+
+/**
+ * A batch ended before all of its inputs had an outcome, because its options said so. What was in flight has settled.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BatchStoppedError extends Schema.TaggedError<BatchStoppedError>("effect-runpod/BatchStoppedError")(
+  "BatchStoppedError",
+  {
+    endpointId: Schema.String,
+    /** `Deadline`: the batch's `deadline` passed. `Failures`: so many items failed as `maxFailures` says. */
+    reason: Schema.Literal("Deadline", "Failures"),
+    /** How many items had an outcome. */
+    settled: Schema.Number
+  }
+) {
+  get [TypeId](): TypeId {
+    return TypeId
+  }
+  override get message(): string {
+    const why = this.reason === "Deadline" ? "its deadline passed" : "as many items failed as `maxFailures` allows"
+    return `The batch on endpoint ${this.endpointId} stopped after ${this.settled} outcomes: ${why}. Run it again with the same journal to go on, or raise the option.`
+  }
+}
+
+/**
+ * Any error of a batch's own.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type BatchError = BatchJournalError | BatchStoppedError
+
+/**
+ * Whether a value is an error of a batch's own.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isBatchError = (value: unknown): value is BatchError => hasProperty(value, TypeId)

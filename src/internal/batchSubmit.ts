@@ -1,0 +1,125 @@
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { isThrottled, type RunPodError } from "../errors/RunPodError.js"
+import { JobId } from "../schemas/JobId.js"
+import type {
+  FatalError,
+  Inputs,
+  Submission,
+  SubmitOptions,
+  WaitOptions as BatchWaitOptions,
+  WaitOutcome
+} from "../services/Batch.js"
+import type { Endpoint } from "../services/Endpoint.js"
+import type { JobHandle } from "../services/JobHandle.js"
+import { concurrencyOf, isFatal, pauseAfter, pollOptions } from "./batch.js"
+import * as Source from "./batchSource.js"
+import { piecesOf } from "./endpoint.js"
+import * as jobHandle from "./jobHandle.js"
+import { defined } from "./json.js"
+import { monotonicMillis } from "./monotonic.js"
+import { waitDefaults } from "./waitDefaults.js"
+import * as waiting from "./waiting.js"
+
+export const submit = <I, O, P, C, E = never>(
+  endpoint: Endpoint<I, O, P, C>,
+  inputs: Inputs<I, E>,
+  options: SubmitOptions<I> = {}
+): Effect.Effect<ReadonlyArray<Submission<I, O, P, C>>, E> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { parts } = yield* piecesOf(endpoint)
+      const { concurrency, key: keyOf = (_: I, index: number) => String(index), ...runOptions } = options
+      const source = yield* Source.make(inputs)
+      const workers = yield* Effect.sync(() => concurrencyOf(parts, concurrency, source.size))
+      const submissions: Array<Submission<I, O, P, C>> = []
+      let fatal: FatalError | undefined
+
+      const send = (input: I, tries: number): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
+        Effect.suspend(() => {
+          if (fatal !== undefined) return Effect.fail(fatal)
+          return Effect.catchAll(endpoint.run(input, runOptions), (error) => {
+            if (isThrottled(error)) {
+              return Effect.flatMap(pauseAfter(error, tries), (pause) =>
+                Effect.zipRight(Effect.sleep(pause), send(input, tries + 1))
+              )
+            }
+            if (isFatal(error)) fatal ??= error
+            return Effect.fail(error)
+          })
+        })
+
+      const worker: Effect.Effect<void, E> = Effect.flatMap(
+        source.next,
+        Option.match({
+          onNone: () => Effect.void,
+          onSome: ({ index, input }) =>
+            Effect.uninterruptibleMask((restore) =>
+              Effect.exit(restore(send(input, 0))).pipe(
+                Effect.flatMap((result) => {
+                  if (Exit.isInterrupted(result)) return Effect.interrupt
+                  submissions.push({ index, key: keyOf(input, index), input, result })
+                  return Effect.void
+                })
+              )
+            ).pipe(Effect.zipRight(Effect.suspend(() => worker)))
+        })
+      )
+
+      const cancelAll = Effect.suspend(() =>
+        Effect.forEach(
+          submissions,
+          ({ result }) =>
+            Exit.isSuccess(result)
+              ? waiting.cancelJob(jobHandle.targetOf(parts, { jobId: result.value.id }), waitDefaults.cancelGrace)
+              : Effect.void,
+          { concurrency: "unbounded", discard: true }
+        )
+      )
+
+      // Nobody else knows the jobs that were submitted so far.
+      yield* Effect.onError(
+        Effect.forEach(Array.from({ length: workers }), () => worker, { concurrency: "unbounded", discard: true }),
+        () => cancelAll
+      )
+      return submissions.sort((a, b) => a.index - b.index)
+    })
+  )
+
+export const wait = <I, O, P, C>(
+  endpoint: Endpoint<I, O, P, C>,
+  jobs: Iterable<string | JobHandle<O, P, C>>,
+  options: BatchWaitOptions = {}
+): Effect.Effect<ReadonlyArray<WaitOutcome<O>>, FatalError> =>
+  Effect.gen(function* () {
+    const { parts } = yield* piecesOf(endpoint)
+    const clock = yield* Effect.clock
+    const since = monotonicMillis(clock)
+    const { cancelOnInterrupt = false, cancelOnTimeout = false, timeout } = options
+    const waitOptions = { ...pollOptions(options), ...defined({ timeout }) }
+    const rules = { onInterrupt: cancelOnInterrupt, onTimeout: cancelOnTimeout, onFailure: false }
+
+    const waitFor = (job: string | JobHandle<O, P, C>): Effect.Effect<WaitOutcome<O>, FatalError> => {
+      const jobId = typeof job === "string" ? JobId.make(job, { disableValidation: true }) : job.id
+      const target = jobHandle.targetOf(parts, { jobId })
+      return Effect.matchCauseEffect(waiting.settle(target, waitOptions, { rules, since }), {
+        onSuccess: (ended) =>
+          Effect.map(Effect.exit(jobHandle.outputOf(parts, ended)), (result) => ({
+            jobId,
+            result,
+            ...defined({ delayTime: ended.delayTime, executionTime: ended.executionTime })
+          })),
+        onFailure: (cause) =>
+          Either.match(Cause.failureOrCause(cause), {
+            onLeft: (error): Effect.Effect<WaitOutcome<O>, FatalError> =>
+              isFatal(error) ? Effect.fail(error) : Effect.succeed({ jobId, result: Exit.fail(error) }),
+            onRight: Effect.failCause
+          })
+      })
+    }
+
+    return yield* Effect.forEach(jobs, waitFor, { concurrency: "unbounded" })
+  })

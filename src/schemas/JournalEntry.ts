@@ -1,0 +1,109 @@
+/**
+ * What stands in the journal of a batch.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+const item = {
+  key: Schema.String,
+  /** The SHA-256 of the encoded input's JSON, in hex. */
+  hash: Schema.String,
+  /** When it was written, in milliseconds of the clock. */
+  at: Schema.Number
+}
+
+/**
+ * The item is about to be submitted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Intent = Schema.TaggedStruct("Intent", item)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Intent = typeof Intent.Type
+
+/**
+ * The item's job was started; `at` is when.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Submitted = Schema.TaggedStruct("Submitted", {
+  ...item,
+  jobId: Schema.String,
+  /** How often the job was started: its submits and its retries. */
+  attempts: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Submitted = typeof Submitted.Type
+
+/**
+ * The item's job has ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Settled = Schema.TaggedStruct("Settled", {
+  ...item,
+  jobId: Schema.String,
+  attempts: Schema.Number,
+  status: Schema.Literal("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"),
+  delayTime: Schema.optional(Schema.Number),
+  executionTime: Schema.optional(Schema.Number),
+  workerId: Schema.optional(Schema.String),
+  /** As it came, the request's secrets struck out. */
+  output: Schema.optional(Schema.Unknown),
+  /** As it came, the request's secrets struck out. */
+  error: Schema.optional(Schema.Unknown)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Settled = typeof Settled.Type
+
+/**
+ * No job runs for the item, and none has ended: it is to be submitted again.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Released = Schema.TaggedStruct("Released", item)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Released = typeof Released.Type
+
+/**
+ * One record of a journal. The newest one of a key says how its item stands.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Entry = Schema.Union(Intent, Submitted, Settled, Released)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Entry = typeof Entry.Type
+
+/**
+ * How an item stands: its newest entry, without what a settled one holds beyond its hash.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type State = Intent | Submitted | Released | Pick<Settled, "_tag" | "key" | "hash">

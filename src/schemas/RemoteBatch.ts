@@ -1,0 +1,265 @@
+/**
+ * A batch of RunPod's batch API (beta), and the requests in it: collected as a draft, then run on the endpoint's workers
+ * at RunPod's leisure. Not to be mistaken for `Batch`, which submits jobs one by one from here.
+ *
+ * @since 0.1.0
+ */
+import * as Either from "effect/Either"
+import type * as Schema from "effect/Schema"
+import { idProblem } from "../internal/identifier.js"
+import { defined, describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/json.js"
+import { replySchema } from "../internal/reply.js"
+import type { JobStatus } from "./JobStatus.js"
+
+/**
+ * The states of a batch. FINALIZED lasts while its requests run and stays when all have ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BatchStatus = "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED" | (string & {})
+
+/**
+ * A batch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RemoteBatch {
+  readonly id: string
+  readonly status: BatchStatus
+  readonly endpointId?: string
+  /** The name it is shown under in the console. */
+  readonly name?: string
+  /** How many requests are in it. */
+  readonly requestTotal?: number
+  /** How many of them are on a worker. */
+  readonly requestInProgress?: number
+  readonly requestCompleted?: number
+  readonly requestFailed?: number
+  /** Milliseconds since 1970. */
+  readonly createdAt?: number
+  /** The whole body as it came. */
+  readonly raw: JsonObject
+}
+
+/**
+ * A request of a batch, and what became of it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchRequest {
+  readonly id: string
+  readonly status: JobStatus
+  /** The result, when it is COMPLETED. */
+  readonly output?: unknown
+  /** What went wrong, as it came: any JSON, usually a string. */
+  readonly error?: unknown
+  /** Milliseconds since 1970. */
+  readonly startedAt?: number
+  /** Milliseconds since 1970. */
+  readonly completedAt?: number
+  /** The whole entry as it came. */
+  readonly raw: JsonObject
+}
+
+/**
+ * One page of a batch's requests.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchPage {
+  readonly requests: ReadonlyArray<BatchRequest>
+  /** How many entries the page had, those that are no requests included. */
+  readonly size: number
+  /** How many requests the batch has, when RunPod said so. */
+  readonly total?: number
+  readonly hasMore: boolean
+  /** The whole body as it came. */
+  readonly raw: JsonObject | ReadonlyArray<unknown>
+}
+
+/**
+ * An endpoint's batches.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchList {
+  /** The newest first. */
+  readonly batches: ReadonlyArray<RemoteBatch>
+  /** The whole body as it came. */
+  readonly raw: JsonObject | ReadonlyArray<unknown>
+}
+
+/**
+ * Whether nothing more will happen in the batch: it is FAILED or CANCELLED, or it is FINALIZED and as many of its requests
+ * as it has are completed or failed. Counts that are missing beside a total count as 0.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isFinished = (batch: RemoteBatch): boolean => {
+  if (batch.status === "FAILED" || batch.status === "CANCELLED") return true
+  const { requestCompleted = 0, requestFailed = 0, requestTotal } = batch
+  return batch.status === "FINALIZED" && requestTotal !== undefined && requestCompleted + requestFailed >= requestTotal
+}
+
+const idIn = (value: unknown): string | undefined =>
+  typeof value === "string" && idProblem(value) === undefined ? value : undefined
+
+/** Times come as milliseconds, and as ISO dates. */
+const timeOf = (value: unknown): number | undefined =>
+  typeof value === "string" ? numberOf(Date.parse(value)) : numberOf(value)
+
+const toBatch = (body: JsonObject, id: string, status: string): RemoteBatch => ({
+  id,
+  status,
+  ...defined({
+    endpointId: textOf(body["endpointId"]),
+    name: textOf(body["name"]),
+    requestTotal: numberOf(body["requestTotal"]),
+    requestInProgress: numberOf(body["requestInProgress"]),
+    requestCompleted: numberOf(body["requestCompleted"]),
+    requestFailed: numberOf(body["requestFailed"]),
+    createdAt: timeOf(body["createdAt"])
+  }),
+  raw: body
+})
+
+/**
+ * Reads a reply about a batch whose id is known, from the request's path. Only a string `status` is required. `Left` says
+ * what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromReply = (body: unknown, batchId: string): Either.Either<RemoteBatch, string> => {
+  if (!isJsonObject(body)) return Either.left(`expected a batch, got ${describeJson(body)}`)
+  const { status } = body
+  return typeof status === "string"
+    ? Either.right(toBatch(body, batchId, status))
+    : Either.left(`expected a batch with a string "status", got ${describeJson(status)} there`)
+}
+
+/**
+ * Reads the reply to a create. A string `id` makes it a batch; a status that is missing is taken as DRAFT. `Left` says
+ * what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromCreateReply = (body: unknown): Either.Either<RemoteBatch, string> => {
+  const id = isJsonObject(body) ? idIn(body["id"]) : undefined
+  if (!isJsonObject(body) || id === undefined) {
+    return Either.left(`expected a batch with a string "id", got ${describeJson(body)}`)
+  }
+  const status = textOf(body["status"])
+  if (status === undefined && body["error"] !== undefined && body["error"] !== null) {
+    return Either.left(`expected a batch, got an "error" beside the id "${id}" and no status`)
+  }
+  return Either.right(toBatch(body, id, status ?? "DRAFT"))
+}
+
+const listIn = (
+  body: unknown,
+  key: string
+): Either.Either<readonly [ReadonlyArray<unknown>, JsonObject | ReadonlyArray<unknown>], string> => {
+  if (Array.isArray(body)) return Either.right([body, body])
+  if (!isJsonObject(body)) return Either.left(`expected an object with "${key}", got ${describeJson(body)}`)
+  const list = body[key]
+  if (list === null) return Either.right([[], body])
+  return Array.isArray(list)
+    ? Either.right([list, body])
+    : Either.left(`expected an array or null in "${key}", got ${describeJson(list)} there`)
+}
+
+/**
+ * Reads a list of batches: in `batches`, where `null` stands for none, or a bare array. Entries that are no batches are
+ * left out. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const listFromReply = (body: unknown): Either.Either<BatchList, string> =>
+  Either.map(listIn(body, "batches"), ([list, raw]) => ({
+    batches: list.flatMap((entry) => {
+      if (!isJsonObject(entry)) return []
+      const id = idIn(entry["id"])
+      const status = entry["status"]
+      return id === undefined || typeof status !== "string" ? [] : [toBatch(entry, id, status)]
+    }),
+    raw
+  }))
+
+const toRequest = (entry: unknown): ReadonlyArray<BatchRequest> => {
+  if (!isJsonObject(entry)) return []
+  const id = idIn(entry["id"])
+  const status = entry["status"]
+  if (id === undefined || typeof status !== "string") return []
+  const { error, output } = entry
+  return [
+    {
+      id,
+      status,
+      ...(output === undefined ? {} : { output }),
+      ...(error === undefined || error === null ? {} : { error }),
+      ...defined({ startedAt: timeOf(entry["startedAt"]), completedAt: timeOf(entry["completedAt"]) }),
+      raw: entry
+    }
+  ]
+}
+
+/**
+ * Reads a page of a batch's requests. Entries without an id or a status are left out. Without `hasMore`, `offset` and
+ * `total` tell whether there is another page. `Left` says what was found instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const pageFromReply = (body: unknown): Either.Either<BatchPage, string> =>
+  Either.map(listIn(body, "requests"), ([list, raw]) => {
+    const fields = isJsonObject(body) ? body : {}
+    const total = numberOf(fields["total"])
+    const { hasMore } = fields
+    const isBeforeTotal = total !== undefined && (numberOf(fields["offset"]) ?? 0) + list.length < total
+    return {
+      requests: list.flatMap(toRequest),
+      size: list.length,
+      ...defined({ total }),
+      hasMore: typeof hasMore === "boolean" ? hasMore : isBeforeTotal,
+      raw
+    }
+  })
+
+/**
+ * The schema of a batch, from the body RunPod sends; forgiving as `fromCreateReply` is.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = replySchema({
+  identifier: "RemoteBatch",
+  is: (value): value is RemoteBatch =>
+    isJsonObject(value) &&
+    typeof value["id"] === "string" &&
+    typeof value["status"] === "string" &&
+    isJsonObject(value["raw"]),
+  read: fromCreateReply,
+  body: ({ raw, ...fields }) => ({ ...raw, ...fields })
+})
+
+/**
+ * The schema of a page of a batch's requests, as `pageFromReply` reads it.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const BatchPage: Schema.Schema<BatchPage, unknown> = replySchema({
+  identifier: "BatchPage",
+  is: (value): value is BatchPage => isJsonObject(value) && Array.isArray(value["requests"]) && "raw" in value,
+  read: pageFromReply,
+  body: (page) => page.raw
+})

@@ -1,0 +1,402 @@
+/**
+ * Many inputs on one endpoint: submitted at the pace RunPod allows, waited for, each with an outcome of its own.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type * as Stream from "effect/Stream"
+import type { BatchJournalError, BatchStoppedError } from "../errors/BatchError.js"
+import type { JobError } from "../errors/JobError.js"
+import type {
+  AuthenticationError,
+  EndpointNotFoundError,
+  EndpointPausedError,
+  PermissionDeniedError,
+  RequestTimeoutError,
+  RunPodError,
+  TransportError
+} from "../errors/RunPodError.js"
+import * as internal from "../internal/batch.js"
+import * as progressInternal from "../internal/batchProgress.js"
+import * as reportInternal from "../internal/batchReport.js"
+import * as submitInternal from "../internal/batchSubmit.js"
+import type { JsonObject } from "../internal/json.js"
+import type { JobId } from "../schemas/JobId.js"
+import type { BatchJournal } from "./BatchJournal.js"
+import type { Endpoint, RunOptions } from "./Endpoint.js"
+import type { JobHandle } from "./JobHandle.js"
+import type { PollPolicy } from "./WaitOptions.js"
+
+/**
+ * The inputs of a batch: anything that can be iterated over, or a stream. They are taken one by one as there is room, so
+ * there may be any number of them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Inputs<I, E = never> = Iterable<I> | Stream.Stream<I, E>
+
+/**
+ * What became of one input.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Outcome<out I, out O> {
+  /** The input's place, counting from 0. */
+  readonly index: number
+  readonly key: string
+  readonly input: I
+  /** Missing when no job is known. */
+  readonly jobId?: JobId
+  /** How often a job was started, or may have been: submits and retries. */
+  readonly attempts: number
+  /** Milliseconds in the queue. */
+  readonly delayTime?: number
+  /** Milliseconds on the worker. */
+  readonly executionTime?: number
+  /** Whether an earlier run had settled it, and the journal told how. */
+  readonly replayed: boolean
+  readonly result: Exit.Exit<O, RunPodError | JobError>
+}
+
+/**
+ * What would hit every item alike, and so ends the batch instead of being an outcome: the key or the endpoint is wrong, the
+ * endpoint is paused, or there is no way to RunPod (from the start, or for five minutes). `RequestTimeoutError` is the end of
+ * a `RunPod.withDeadline` around the batch.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type FatalError =
+  | AuthenticationError
+  | PermissionDeniedError
+  | EndpointNotFoundError
+  | EndpointPausedError
+  | TransportError
+  | RequestTimeoutError
+
+/**
+ * What a submit of a batch may be told.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface SubmitOptions<in I> extends RunOptions {
+  /**
+   * How many items are in flight at once, from submit to outcome. Default: as many as may be held at once on the endpoint,
+   * 400 by RunPod's table. More than the endpoint has workers, so that none is idle.
+   */
+  readonly concurrency?: number
+  /** Names an item, for the outcome and the journal. Default: its index. */
+  readonly key?: (input: I, index: number) => string
+}
+
+/**
+ * The options of a batch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<in I> extends SubmitOptions<I> {
+  /**
+   * Makes the batch outlive its process: a second run with the same journal and inputs goes on where the first ended, and each
+   * input is settled once. Keys must be unique. An array is checked against the journal as a whole before anything is sent.
+   */
+  readonly journal?: BatchJournal
+  /** How long each item may take, from its submit; then its outcome is a `WaitTimeoutError`. Default: its `ttl` or 24 hours. */
+  readonly timeout?: Duration.DurationInput
+  /**
+   * How long the batch may take. Then nothing more is submitted, what is in flight ends with `WaitTimeoutError`, and the
+   * batch has stopped. Default: no bound.
+   */
+  readonly deadline?: Duration.DurationInput
+  /** Stops the batch when so many items have failed in this run; what is in flight settles. Default: no bound. */
+  readonly maxFailures?: number
+  /** How often a job that ended FAILED or TIMED_OUT is put back in the queue (`/retry`). Default: 0. */
+  readonly retries?: number
+  /**
+   * What to do with an item of which the journal knows the intent to submit and no job: report a `SubmitAmbiguousError`, or
+   * submit it, perhaps for the second time. Default: report.
+   */
+  readonly onAmbiguous?: "report" | "resubmit"
+  /** What to do with a submitted item whose result RunPod no longer has. Default: report, a `JobNotFoundError`. */
+  readonly onExpired?: "report" | "resubmit"
+  /**
+   * Whether an interruption cancels the jobs in flight, at the pace of the cancel limit; it waits for that. With a journal
+   * it also notes that they are to be submitted again. Default: true without a journal, false with one.
+   */
+  readonly cancelOnInterrupt?: boolean
+  /** Whether a job is cancelled when its time is over. Default: true without a journal, false with one. */
+  readonly cancelOnTimeout?: boolean
+  /** How long a cancel may take, from when the rate limiter lets it go. Default: 10 seconds. */
+  readonly cancelGrace?: Duration.DurationInput
+  /** See `WaitOptions`. A job is read at least every 10 minutes, whatever the policy says. */
+  readonly poll?: PollPolicy
+  /** See `WaitOptions`. */
+  readonly hold?: Duration.DurationInput | false
+  /** Follows the batch; see `progress`. */
+  readonly tracker?: Tracker
+}
+
+/**
+ * The errors of a batch as a whole, beside those of its inputs.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type RunError<E = never> = FatalError | BatchJournalError | E
+
+/**
+ * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
+ *
+ * A `FatalError`, an error of the inputs or of the journal stops submission; what is in flight settles, then the stream fails
+ * with it. At `deadline` or `maxFailures` it fails with `BatchStoppedError`. Rate limits are waited out. Ending the stream
+ * early is an interruption.
+ *
+ * @example
+ * ```ts
+ * import { Batch, type Endpoint } from "effect-runpod"
+ * import { Console, Exit, Stream } from "effect"
+ *
+ * const captions = (caption: Endpoint.Endpoint<string, string>, images: Stream.Stream<string>) =>
+ *   Batch.run(caption, images, { concurrency: 50, timeout: "10 minutes" }).pipe(
+ *     Stream.runForEach(({ input, result }) =>
+ *       Exit.isSuccess(result) ? Console.log(`${input}: ${result.value}`) : Console.error(`${input}: ${result.cause}`)
+ *     )
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run: <I, O, P, C, E = never>(
+  endpoint: Endpoint<I, O, P, C>,
+  inputs: Inputs<I, E>,
+  options?: Options<I>
+) => Stream.Stream<Outcome<I, O>, RunError<E> | BatchStoppedError> = internal.run
+
+/**
+ * How a quantity is spread over the jobs that report it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Spread {
+  /** How many jobs report it. With none, the rest is 0. */
+  readonly count: number
+  readonly min: number
+  readonly mean: number
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly max: number
+}
+
+/**
+ * All outcomes of a batch, and what they come to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Report<out I, out O> {
+  readonly endpointId: string
+  /** In the order of the inputs. */
+  readonly results: ReadonlyArray<Outcome<I, O>>
+  /** How many outcomes there are of each kind: `Completed`, or the `_tag` of the error. */
+  readonly counts: Readonly<Record<string, number>>
+  readonly completed: number
+  readonly failed: number
+  /** How many came from the journal. */
+  readonly replayed: number
+  /** Why it ended before all inputs had an outcome, if it did. */
+  readonly stopped?: BatchStoppedError["reason"]
+  /** Time in the queue, in milliseconds. */
+  readonly queueTime: Spread
+  /** Time on a worker, in milliseconds. */
+  readonly executionTime: Spread
+  readonly wallTime: Duration.Duration
+  /** Requests sent, every attempt counted. */
+  readonly requests: number
+  /** Requests sent again. */
+  readonly retries: number
+  /** Answers 429. */
+  readonly throttles: number
+}
+
+/**
+ * Runs a batch and collects its outcomes. It fails as `run` does, but one that its `deadline` or `maxFailures` stopped is a
+ * report that says so.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const collect: <I, O, P, C, E = never>(
+  endpoint: Endpoint<I, O, P, C>,
+  inputs: Inputs<I, E>,
+  options?: Options<I>
+) => Effect.Effect<Report<I, O>, RunError<E>> = reportInternal.collect
+
+/**
+ * A report as a table for people.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const toText: (report: Report<unknown, unknown>) => string = reportInternal.toText
+
+/**
+ * A report as plain JSON. Inputs and outputs are in it as `JSON.stringify` writes them.
+ *
+ * @since 0.1.0
+ * @category rendering
+ */
+export const toJson: (report: Report<unknown, unknown>) => JsonObject = reportInternal.toJson
+
+/**
+ * One input that was submitted, or was not.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Submission<out I, O, P = unknown, C = unknown> {
+  readonly index: number
+  readonly key: string
+  readonly input: I
+  readonly result: Exit.Exit<JobHandle<O, P, C>, RunPodError>
+}
+
+/**
+ * Submits inputs without waiting for their jobs; the submissions are in the order of the inputs. It does not fail as a
+ * whole: after a `FatalError` the inputs that were not sent have that error. An interruption cancels what was submitted.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const submit: <I, O, P, C, E = never>(
+  endpoint: Endpoint<I, O, P, C>,
+  inputs: Inputs<I, E>,
+  options?: SubmitOptions<I>
+) => Effect.Effect<ReadonlyArray<Submission<I, O, P, C>>, E> = submitInternal.submit
+
+/**
+ * What became of one job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WaitOutcome<out O> {
+  readonly jobId: JobId
+  /** Milliseconds in the queue. */
+  readonly delayTime?: number
+  /** Milliseconds on the worker. */
+  readonly executionTime?: number
+  readonly result: Exit.Exit<O, RunPodError | JobError>
+}
+
+/**
+ * The options of `wait`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WaitOptions {
+  /** How long to wait in all; jobs that have not ended then have a `WaitTimeoutError`. Default: each job's own life, 24 hours. */
+  readonly timeout?: Duration.DurationInput
+  /** Whether an interruption cancels the jobs that have not ended. Default: false. */
+  readonly cancelOnInterrupt?: boolean
+  /** Whether jobs that have not ended in time are cancelled. Default: false. */
+  readonly cancelOnTimeout?: boolean
+  /** See `WaitOptions`. A job is read at least every 10 minutes, whatever the policy says. */
+  readonly poll?: PollPolicy
+  /** See `WaitOptions`. */
+  readonly hold?: Duration.DurationInput | false
+}
+
+/**
+ * Waits for jobs, all at once; the outcomes are in the order of the jobs. A `FatalError` ends the wait, and the jobs go on.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const wait: <I, O, P, C>(
+  endpoint: Endpoint<I, O, P, C>,
+  jobs: Iterable<string | JobHandle<O, P, C>>,
+  options?: WaitOptions
+) => Effect.Effect<ReadonlyArray<WaitOutcome<O>>, FatalError> = submitInternal.wait
+
+/**
+ * How far a batch is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Progress {
+  /** How many inputs there are; missing as long as that is not known. */
+  readonly total?: number
+  /** Items with an outcome, failed ones included. */
+  readonly done: number
+  /** Items whose outcome is a failure. */
+  readonly failed: number
+  /** Items that were submitted and have no outcome. */
+  readonly inFlight: number
+  /** Jobs that run on the endpoint, of this batch or another; missing when `/health` does not tell. */
+  readonly running?: number
+  /** Jobs in the endpoint's queue, of this batch or another; missing when `/health` does not tell. */
+  readonly queued?: number
+  /** Outcomes a second, of late; replayed ones do not count. */
+  readonly rate: number
+  /** How long until the end, at this rate; missing as long as that cannot be told. */
+  readonly eta?: Duration.Duration
+  readonly elapsed: Duration.Duration
+  /** Whether the batch has ended. */
+  readonly ended: boolean
+}
+
+/**
+ * What a batch tells of itself while it runs. One tracker follows one batch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Tracker {
+  readonly [progressInternal.BoardKey]: progressInternal.Board
+}
+
+/**
+ * A tracker, to be given to a batch as `tracker` and to `progress`.
+ *
+ * @since 0.1.0
+ * @category progress
+ */
+export const tracker: Effect.Effect<Tracker> = progressInternal.tracker
+
+/**
+ * The progress of a batch: once it has begun, then every `interval` (default: 1 second) and at its end, which ends the
+ * stream. While somebody reads it, `/health` is asked every 5 seconds.
+ *
+ * @example
+ * ```ts
+ * import { Batch, type Endpoint } from "effect-runpod"
+ * import { Console, Effect, Stream } from "effect"
+ *
+ * const withProgress = (endpoint: Endpoint.Endpoint<string, string>, inputs: ReadonlyArray<string>) =>
+ *   Effect.gen(function* () {
+ *     const tracker = yield* Batch.tracker
+ *     const show = Stream.runForEach(Batch.progress(tracker), ({ done, failed, total }) =>
+ *       Console.log(`${done} of ${total} done, ${failed} of them failed`)
+ *     )
+ *     const [report] = yield* Effect.all([Batch.collect(endpoint, inputs, { tracker }), show], { concurrency: 2 })
+ *     return report
+ *   })
+ * ```
+ *
+ * @since 0.1.0
+ * @category progress
+ */
+export const progress: (
+  tracker: Tracker,
+  options?: { readonly interval?: Duration.DurationInput }
+) => Stream.Stream<Progress> = progressInternal.progress

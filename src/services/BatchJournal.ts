@@ -1,0 +1,102 @@
+/**
+ * What a batch writes down so that it can be killed at any moment and go on later: for each item an intent before its
+ * submit, the job's id after it, and the outcome before it is given out.
+ *
+ * Inputs are not in it, only their SHA-256; neither are webhooks, S3 credentials or the API key. Outputs are.
+ *
+ * @since 0.1.0
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { BatchJournalError } from "../errors/BatchError.js"
+import type * as AppendLog from "../internal/appendLog.js"
+import * as internal from "../internal/batchJournal.js"
+import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.js"
+
+/**
+ * A journal. One run at a time uses it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchJournal {
+  /**
+   * Begins a run, until the scope closes. Fails with `WrongEndpoint` when the journal belongs to another endpoint, with
+   * `Locked` when another run has begun and not ended.
+   */
+  readonly begin: (endpointId: string) => Effect.Effect<void, BatchJournalError, Scope.Scope>
+  /** How an item stands. */
+  readonly find: (key: string) => Effect.Effect<Option.Option<State>, BatchJournalError>
+  /** The outcome of a settled item. */
+  readonly outcome: (key: string) => Effect.Effect<Option.Option<Settled>, BatchJournalError>
+  /** The items that were submitted and have not settled. */
+  readonly submitted: Effect.Effect<ReadonlyArray<Submitted>, BatchJournalError>
+  /** Adds an entry; when it has succeeded, the entry is safe. */
+  readonly append: (entry: Entry) => Effect.Effect<void, BatchJournalError>
+}
+
+/**
+ * A journal that is gone with its process: for tests, and to go on with a batch that failed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const memory: Effect.Effect<BatchJournal> = Effect.sync(internal.memory)
+
+/**
+ * When entries are forced to the disk. All of these survive the death of the process (`kill -9`); they differ in what a
+ * power failure or a crash of the machine can take, and after that an item may be submitted a second time.
+ *
+ * - `always`: nothing. Each of an item's three entries waits for an `fsync` that it shares with all entries that come
+ *   meanwhile, 0.1 to 10 milliseconds by the disk.
+ * - `{ every }`: what was written in that time. One `fsync` in that time; nothing waits for it.
+ * - `never`: what the system had not written by itself, usually the last 30 seconds. No cost.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Sync = AppendLog.Sync
+
+/**
+ * Options of a journal in a file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface FileOptions {
+  /** Names the batch. A file that was made under another name is refused. */
+  readonly id?: string
+  /** Default: `always`. */
+  readonly sync?: Sync
+  /** Opens the file although another process seems to have it. Default: false. */
+  readonly force?: boolean
+}
+
+/**
+ * A journal in an append-only file of JSON lines. It is held, with a lock beside it (the path with `.lock` behind it), until
+ * the scope closes; the lock of a process of this machine that has died is taken over. The torn last line of a
+ * write that was cut off is dropped; a line that cannot be read elsewhere is an error with its line and byte. A file in which
+ * more than half of the lines are history is rewritten without them when it is opened.
+ *
+ * @example
+ * ```ts
+ * import { Batch, BatchJournal, type Endpoint } from "effect-runpod"
+ * import { Effect } from "effect"
+ *
+ * // Run it again after a crash: what was settled is replayed, what was submitted is waited for.
+ * const upscaleAll = (upscale: Endpoint.Endpoint<string, URL>, images: ReadonlyArray<string>) =>
+ *   Effect.gen(function* () {
+ *     const journal = yield* BatchJournal.file("upscale.jsonl")
+ *     return yield* Batch.collect(upscale, images, { key: (image) => image, journal })
+ *   }).pipe(Effect.scoped)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const file = (
+  path: string,
+  options: FileOptions = {}
+): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> => internal.file(path, options)

@@ -1,0 +1,159 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Stream, TestClock } from "effect"
+import { hasProperty } from "effect/Predicate"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { blocksIn, tablesBelow } from "../../scripts/blocks.mjs"
+import * as Emulator from "../../src/emulator/Emulator.js"
+import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
+import * as BatchApi from "../../src/services/BatchApi.js"
+import type { RunPod } from "../../src/services/RunPod.js"
+import { build, makeFolder, root } from "./run.js"
+
+// The README's blocks as files, as a reader would save them. `npm run docs:check` compiles all of them; these run.
+const folder = makeFolder("readme")
+for (const { name, text } of blocksIn("README.md")) writeFileSync(`${folder}/${name}`, text)
+
+const programs = ["paint.ts", "main.ts", "captions.ts"]
+const run = await build(programs.map((name) => `${folder}/${name}`))
+
+for (const name of ["painter.test.ts", "emulator.test.ts"]) {
+  describe(`the README's ${name}`, () => import(`${folder}/${name}`))
+}
+
+describe.concurrent("a program of the README runs:", () => {
+  const server = NodeEmulator.serve({
+    apiKey: "the-key",
+    endpoints: {
+      abc123: {
+        workers: 20,
+        handler: ({ image, prompt }) =>
+          Effect.succeed(
+            prompt === undefined ? { text: `${image} is red` } : { image: `https://images.example.com/${prompt}.png` }
+          )
+      }
+    }
+  })
+  const variables = (url: string) => ({ RUNPOD_API_KEY: "the-key", RUNPOD_BASE_URL: url })
+
+  for (const name of ["paint.ts", "main.ts"]) {
+    it.scopedLive(name, () =>
+      Effect.gen(function* () {
+        const { counts, url } = yield* server
+        const { code, output } = yield* run(name, variables(url))
+        assert.strictEqual(code, 0, output)
+        assert.match(output, /https:\/\/images\.example\.com\/a(?: |%20)red(?: |%20)bicycle\.png/)
+        assert.strictEqual((yield* counts).submitted, 1)
+      })
+    )
+  }
+
+  it.scopedLive("captions.ts, and once more with its journal", () =>
+    Effect.gen(function* () {
+      const { counts, url } = yield* server
+      for (let round = 1; round <= 2; round++) {
+        const { code, output } = yield* run("captions.ts", variables(url), folder)
+        assert.strictEqual(code, 0, output)
+        console.log(output)
+        assert.include(output, "100")
+        assert.strictEqual((yield* counts).submitted, 100)
+      }
+    })
+  )
+})
+
+/** What a block of the README exports. */
+interface Blocks {
+  readonly train: Effect.Effect<void, unknown, RunPod>
+  readonly tokens: (prompt: string) => Stream.Stream<string, unknown, RunPod>
+  readonly paint: (prompt: string) => Effect.Effect<string, unknown, RunPod>
+  readonly overnight: (texts: ReadonlyArray<string>) => Effect.Effect<Iterable<unknown>, unknown, BatchApi.BatchApi>
+}
+
+const exportsOf = (name: string): Effect.Effect<Blocks> => Effect.promise(() => import(`${folder}/${name}`))
+
+const emulated = (abc123: Emulator.EndpointOptions) => Effect.provide(Emulator.layerRunPod({ endpoints: { abc123 } }))
+
+/** Runs an effect while the clock moves on. */
+const during = <A, E, R>(minutes: number, effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.fork(effect)
+    yield* TestClock.adjust(`${minutes} minutes`)
+    return yield* Fiber.join(fiber)
+  })
+
+describe("a part of the README does what it says:", () => {
+  it.effect("a wait with progress reports it and ends with the job", () =>
+    Effect.gen(function* () {
+      const { train } = yield* exportsOf("progress.ts")
+      yield* during(3, train)
+      const [job] = yield* (yield* Emulator.Emulator).jobs("abc123")
+      assert.strictEqual(job?.status, "COMPLETED")
+    }).pipe(
+      emulated({
+        handler: (_, { progress }) =>
+          Effect.forEach([25, 50, 75], (percent) =>
+            progress({ percent }).pipe(Effect.zipRight(Effect.sleep("30 seconds")))
+          ).pipe(Effect.as({ loss: 0.5 }))
+      })
+    )
+  )
+
+  it.effect("tokens come as a stream", () =>
+    Effect.gen(function* () {
+      const { tokens } = yield* exportsOf("tokens.ts")
+      const words = yield* during(1, Stream.runCollect(tokens("Why is the sky blue?")))
+      assert.deepStrictEqual([...words], ["Air ", "scatters ", "blue."])
+    }).pipe(
+      emulated({
+        handler: () =>
+          Stream.make("Air ", "scatters ", "blue.").pipe(
+            Stream.map((token) => ({ token })),
+            Stream.tap(() => Effect.sleep("1 second"))
+          )
+      })
+    )
+  )
+
+  it.effect("a batch of RunPod's is followed to its end", () =>
+    Effect.gen(function* () {
+      const { overnight } = yield* exportsOf("overnight.ts")
+      const requests = yield* during(30, overnight(["fox", "dog"]))
+      assert.sameDeepMembers(
+        Array.from(requests, (request) => (hasProperty(request, "output") ? request.output : undefined)),
+        ["0: fox", "1: dog"]
+      )
+    }).pipe(
+      Effect.provide(BatchApi.layer),
+      emulated({ handler: ({ key, text }) => Effect.succeed(`${key}: ${text}`).pipe(Effect.delay("5 minutes")) })
+    )
+  )
+
+  it.effect("failures are caught by their tags", () =>
+    Effect.gen(function* () {
+      const { paint } = yield* exportsOf("failures.ts")
+      const { setFaults } = yield* Emulator.Emulator
+      assert.strictEqual(yield* during(1, paint("a cat")), "https://images.example.com/a%20cat.png")
+      assert.match(yield* during(1, paint("nothing")), /^the handler raised .*: no such thing$/)
+      assert.strictEqual(yield* during(6, paint("every leaf of an oak")), "too slow, and cancelled")
+      yield* setFaults([Emulator.Fault.resetAfter({ operations: ["run"] })])
+      assert.strictEqual(yield* during(1, paint("a cat")), "look for the job on abc123 first")
+    }).pipe(
+      emulated({
+        handler: ({ prompt }) =>
+          prompt === "nothing"
+            ? Effect.fail(new Error("no such thing"))
+            : Effect.succeed({ image: `https://images.example.com/${prompt}.png` }).pipe(
+                Effect.delay(prompt === "a cat" ? 0 : "1 hour")
+              )
+      })
+    )
+  )
+})
+
+it("the README names every example", () => {
+  const [table] = tablesBelow(readFileSync(`${root}README.md`, "utf8"), "Examples")
+  const named = table?.rows.map(([cell]) => cell?.replace(/[`/]/g, ""))
+  const shared = ["demo", "support"]
+  const examples = readdirSync(`${root}examples`).filter((name) => !shared.includes(name))
+  assert.deepStrictEqual(named?.sort(), examples.sort())
+})
