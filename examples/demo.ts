@@ -1,28 +1,29 @@
 /**
- * A tour without an account: RunPod's stand-in behind a real server, a small fleet that starts cold, twelve jobs of which
- * one fails, and a network that misbehaves.
+ * A tour without an account: RunPod's stand-in behind a real server, a small fleet that starts cold and a network that
+ * misbehaves. First six jobs, each followed on its way; then a batch of sixty; then what it all came to.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Endpoint, JobError } from "effect-runpod"
+import { Batch, Endpoint, JobError } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { NodeEmulator, NodeRunPod } from "effect-runpod/Node"
 import { Array, Console, Effect, Layer, Schema } from "effect"
+import * as Bar from "./demo/bar.js"
 import * as Board from "./demo/board.js"
 import * as Summary from "./demo/summary.js"
 
-const Input = Schema.Struct({ image: Schema.String, size: Schema.Int })
+const Input = Schema.Struct({ image: Schema.String, millis: Schema.Int })
 const Output = Schema.Struct({ url: Schema.URL })
 const Progress = Schema.Struct({ percent: Schema.Number })
 
 /** The code on the workers. */
-const upscale: Emulator.Handler = ({ image, size }, { progress }) =>
+const upscale: Emulator.Handler = ({ image, millis }, { progress }) =>
   Effect.gen(function* () {
-    if (image === "job-8.png") return yield* Effect.fail(new Error("CUDA out of memory"))
+    if (image === "job-4.png" || image === "photo-13.png") return yield* Effect.fail(new Error("CUDA out of memory"))
     for (const percent of [25, 50, 75]) {
-      yield* Effect.sleep(Number(size) / 4)
+      yield* Effect.sleep(Number(millis) / 4)
       yield* progress({ percent })
     }
-    yield* Effect.sleep(Number(size) / 4)
+    yield* Effect.sleep(Number(millis) / 4)
     return { url: `https://images.example.com/${image}` }
   })
 
@@ -41,6 +42,7 @@ const server = NodeEmulator.layer({
       body: "html"
     }),
     Emulator.Fault.resetBefore({ operations: ["status", "statusSync"], after: 30, times: 3 }),
+    Emulator.Fault.truncated({ operations: ["statusSync"], after: 20, times: 2 }),
     Emulator.Fault.serverError({ operations: ["health"], times: 1, status: 503 })
   ]
 })
@@ -49,18 +51,18 @@ const client = Layer.unwrapEffect(
   Effect.map(NodeEmulator.NodeEmulator, ({ url }) => NodeRunPod.layer({ apiKey: "demo", baseUrl: url }))
 )
 
-/** Twelve jobs at once, each shown on its way. */
+/** Six jobs at once, each shown on its way. */
 const jobs = Effect.gen(function* () {
   const upscaler = yield* Endpoint.make("upscaler", { input: Input, output: Output, progress: Progress })
   const board = yield* Board.make(["submitting", "IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED"])
 
   return yield* Effect.forEach(
-    Array.range(1, 12),
+    Array.range(1, 6),
     (n) =>
       board.move(`job-${n}`, "submitting").pipe(
         Effect.zipRight(
           upscaler.call(
-            { image: `job-${n}.png`, size: 600 + ((n * 7) % 5) * 250 },
+            { image: `job-${n}.png`, millis: 600 + ((n * 7) % 5) * 250 },
             {
               onProgress: ({ progress, status }) =>
                 board.move(`job-${n}`, status, progress === undefined ? undefined : `${progress.percent} %`),
@@ -76,21 +78,37 @@ const jobs = Effect.gen(function* () {
   )
 }).pipe(Effect.scoped)
 
+/** Sixty jobs as a batch, with a bar. */
+const batch = Effect.gen(function* () {
+  const upscaler = yield* Endpoint.make("upscaler", { input: Input, output: Output })
+  const photos = Array.makeBy(60, (n) => ({ image: `photo-${n + 1}.png`, millis: 200 + ((n * 13) % 7) * 50 }))
+
+  const tracker = yield* Batch.tracker
+  const [report] = yield* Effect.all(
+    [
+      Batch.collect(upscaler, photos, { key: ({ image }) => image, timeout: "1 minute", tracker }),
+      Bar.show(Batch.progress(tracker, { interval: "500 millis" }))
+    ],
+    { concurrency: "unbounded" }
+  )
+  return report
+})
+
 const program = Effect.gen(function* () {
   const emulator = yield* NodeEmulator.NodeEmulator
-  yield* Console.log(
-    `An emulated RunPod listens at ${emulator.url}: three workers, all cold, and a network that misbehaves\n`
-  )
+  yield* Console.log(`An emulated RunPod listens at ${emulator.url}, on a network that misbehaves.`)
 
+  yield* Console.log("\nSix jobs on three workers, all cold:\n")
   const results = yield* jobs
   yield* Effect.forEach(results.filter(JobError.isJobError), (error) =>
     Console.log(`\n${error._tag}: ${error.message}`)
   )
 
-  const upscaler = yield* Endpoint.make("upscaler", { input: Input, output: Output })
-  const { workers } = yield* upscaler.health
-  yield* Console.log(`\nThe fleet afterwards: ${workers.idle} workers idle, ${workers.running} running`)
+  yield* Console.log("\nA batch of sixty, on ten workers:\n")
+  yield* emulator.setWorkers("upscaler", 10)
+  yield* Console.log(`\n${Batch.toText(yield* batch)}`)
 
+  yield* Console.log("\nAll together:")
   yield* Summary.print(emulator)
 })
 

@@ -35,10 +35,10 @@ const count = files.size
 // --- the table of those who come from Python ----------------------------------------------------------------------
 
 const migration = "Coming from a synchronous Python client"
-const prelude = `import { HttpClient } from "@effect/platform"
+const prelude = `import { HttpClient, HttpRouter } from "@effect/platform"
 import type { JobError } from "effect-runpod"
 import { Batch, Endpoint, type Job, type JobHandle, RateLimiter, RateLimits, RetryPolicy, Webhooks } from "effect-runpod"
-import { NodeRunPod } from "effect-runpod/Node"
+import { NodeRunPod, NodeWebhooks } from "effect-runpod/Node"
 import { Effect, Logger, LogLevel, Schedule } from "effect"
 declare const endpoint: Endpoint.Endpoint<object, unknown>
 declare const job: JobHandle.JobHandle<unknown>
@@ -86,12 +86,13 @@ const complete = [
     type: "Exclude<keyof Batch.Options<never>, keyof Endpoint.RunOptions>"
   },
   { heading: "RunPod's own batch API (beta)", head: "operation", type: "keyof BatchApi.Service" },
+  { heading: "Of webhooks", head: "option", type: `keyof Webhooks.BaseOptions | "secret" | "keys"` },
   { heading: "Of the emulator", head: "option", type: "keyof Emulator.Options" }
 ]
 const typesPath = `${folder}tables.ts`
 add(
   typesPath,
-  `import type { Batch, BatchApi, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions } from "effect-runpod"
+  `import type { Batch, BatchApi, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions, Webhooks } from "effect-runpod"
 import type * as Emulator from "effect-runpod/Emulator"
 ${complete.map(({ type }, index) => `export type Table${index} = ${type}`).join("\n")}\n`,
   { file: "scripts/check-code.mjs", line: 0 }

@@ -1,7 +1,7 @@
 /** Compares clients: each in its own process, rounds interleaved, medians. */
-import { type ChildProcess, fork } from "node:child_process"
+import type { ChildProcess } from "node:child_process"
 import { once } from "node:events"
-import { fileURLToPath } from "node:url"
+import { start } from "../processes.js"
 import type { Figures, Order } from "./worker.js"
 
 export interface Row extends Figures {
@@ -9,15 +9,6 @@ export interface Row extends Figures {
   readonly kind: Order["kind"]
   /** CPU time relative to the first client's. */
   readonly ratio: number
-}
-
-const start = async (file: string, args: ReadonlyArray<string>): Promise<[ChildProcess, unknown]> => {
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), args, {
-    execArgv: ["--expose-gc", "--import", "tsx"],
-    env: { ...process.env, TSX_TSCONFIG_PATH: fileURLToPath(new URL("../tsconfig.json", import.meta.url)) }
-  })
-  const [message]: ReadonlyArray<unknown> = await once(child, "message")
-  return [child, message]
 }
 
 const median = (values: ReadonlyArray<number>): number => {
@@ -33,10 +24,15 @@ export const measure = async (options: {
   readonly concurrency: number
 }): Promise<ReadonlyArray<Row>> => {
   const { concurrency, kinds, names, requests, rounds } = options
-  const [server, port] = await start("./server.ts", [])
+  const server = start(new URL("./server.ts", import.meta.url), [])
+  const [port]: ReadonlyArray<unknown> = await once(server, "message")
   const baseUrl = `http://127.0.0.1:${String(port)}/v2`
   const workers: Array<readonly [string, ChildProcess]> = []
-  for (const name of names) workers.push([name, (await start("./worker.ts", [name, baseUrl]))[0]])
+  for (const name of names) {
+    const worker = start(new URL("./worker.ts", import.meta.url), [name, baseUrl])
+    await once(worker, "message")
+    workers.push([name, worker])
+  }
   const ask = async (worker: ChildProcess, order: Order): Promise<Figures> => {
     worker.send(order)
     const [figures]: [Figures] = await Promise.race([

@@ -109,7 +109,9 @@ const deliver = (outcome: Box.Outcome, request: Http.IncomingMessage, response: 
   }
   const { answer } = outcome
   const body = Buffer.from(answer.body, "utf8")
-  response.writeHead(answer.status, headersOf(answer, body.byteLength))
+  // What is cut or stands still is never complete, not even an empty body.
+  const length = outcome._tag === "Whole" ? body.byteLength : Math.max(body.byteLength, outcome.bytes + 1)
+  response.writeHead(answer.status, headersOf(answer, length))
   if (outcome._tag === "Whole") {
     response.end(body)
     return

@@ -208,6 +208,11 @@ const driveFrom = <I, O, P, C, E>(
       })
     const haltWith = (error: RunError<E>) => halt({ _tag: "Error", error })
 
+    /** At its very moment, items that end by the deadline would make room for others before the fiber that halts had its turn. */
+    const checkDeadline = Effect.suspend(() =>
+      now() < deadline ? Effect.void : halt({ _tag: "Option", reason: "Deadline" })
+    )
+
     // --- the journal ----------------------------------------------------------------------------------------------
 
     /** Writes an entry down; without a journal there is nothing to do. False when it could not be, which halts. */
@@ -387,6 +392,7 @@ const driveFrom = <I, O, P, C, E>(
       Effect.gen(function* () {
         const { request } = prepared
         for (let tries = 0; ; tries++) {
+          yield* checkDeadline
           if (stop !== undefined) return open
           let accepted: Job.SyncJob | undefined
           let orphan: Exit.Exit<Job.SyncJob, RunPodError> | undefined
@@ -660,7 +666,10 @@ const driveFrom = <I, O, P, C, E>(
       })
 
     const worker: Effect.Effect<void> = Effect.flatMap(
-      Effect.catchAll(source.next, (error) => Effect.as(haltWith(error), Option.none<Source.Indexed<I>>())),
+      Effect.zipRight(
+        checkDeadline,
+        Effect.catchAll(source.next, (error) => Effect.as(haltWith(error), Option.none<Source.Indexed<I>>()))
+      ),
       Option.match({
         onNone: () => Effect.void,
         onSome: (indexed) => Effect.flatMap(see(indexed), () => worker)
@@ -677,7 +686,7 @@ const driveFrom = <I, O, P, C, E>(
       if (earlier.length > 0) yield* Effect.forkScoped(collectEarlier(earlier))
     }
     if (deadline !== Infinity) {
-      yield* Effect.forkScoped(Effect.zipRight(sleepUntil(deadline), halt({ _tag: "Option", reason: "Deadline" })))
+      yield* Effect.forkScoped(Effect.zipRight(sleepUntil(deadline), checkDeadline))
     }
     yield* Deferred.succeed(board.begun, undefined)
     yield* Effect.forEach(Array.from({ length: concurrency }), () => worker, {

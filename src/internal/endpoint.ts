@@ -167,6 +167,17 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     return { parts, request, submit, adopt, knownOf, abandon }
   }
 
+  const partsKnowing = (secrets: ReadonlyArray<string>): jobHandle.Parts<O, P, C> => {
+    const known = keeper.knowing(secrets)
+    const scrubSecrets = makeScrub(secrets)
+    return {
+      ...parts,
+      service: known,
+      keeper: keeperOf(known),
+      scrub: (text) => keeper.scrub(scrubSecrets(text))
+    }
+  }
+
   const prepare: Pieces<I, O, P, C>["prepare"] = (input, options) =>
     Effect.gen(function* () {
       const { policy, s3Config } = options
@@ -181,13 +192,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
       const webhook = issued?.url ?? (options.webhook === true ? undefined : options.webhook)
       const request: RunRequest.RunRequest = { input: encoded, ...defined({ policy, s3Config, webhook }) }
       const secrets = RunRequest.secretsOf(request)
-      const scrubSecrets = makeScrub(secrets)
-      return stepsOf(
-        secrets.length === 0 ? parts : { ...parts, scrub: (text) => keeper.scrub(scrubSecrets(text)) },
-        request,
-        options,
-        issued?.key
-      )
+      return stepsOf(secrets.length === 0 ? parts : partsKnowing(secrets), request, options, issued?.key)
     })
 
   const run: Endpoint<I, O, P, C>["run"] = (input, options = {}) =>

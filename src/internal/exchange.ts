@@ -2,6 +2,7 @@ import type * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,6 +11,7 @@ import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import { constVoid } from "effect/Function"
 import { globalValue } from "effect/GlobalValue"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import {
   BadRequestError,
@@ -21,7 +23,7 @@ import {
 import { concatBytes } from "./bytes.js"
 import type { Scrub } from "./scrub.js"
 import type { Alarm, Timer } from "./timer.js"
-import { safeCause, sentOf } from "./transportCause.js"
+import { safeCause, safeDefects, sentOf } from "./transportCause.js"
 import type { Wire, WireCall, WireRequest } from "./wire.js"
 
 /** An answer, its whole body read. */
@@ -276,10 +278,21 @@ export const startOnClient = (
     const attempt = new Attempt(terms)
     // A transport that is slow to give up keeps its permit until it has.
     const sending = Effect.ensuring(Effect.interruptible(send(client, request, attempt)), terms.release)
-    return Effect.map(Effect.forkDaemon(sending), (fiber) => {
+    // Effect logs the failure of a fiber as it is: with the request, and the key in it.
+    const silently = Effect.withUnhandledErrorLogLevel(Option.none())
+    return Effect.map(silently(Effect.forkDaemon(sending)), (fiber) => {
       attempt.giveUp = () => fiber.unsafeInterruptAsFork(FiberId.none)
       attempt.abort = Fiber.interrupt(fiber)
-      fiber.addObserver((exit) => attempt.finish(Exit.mapError(exit, (error) => fromTransport(attempt, error))))
+      fiber.addObserver((exit) =>
+        attempt.finish(
+          Exit.mapErrorCause(exit, (cause) =>
+            safeDefects(
+              Cause.map(cause, (error) => fromTransport(attempt, error)),
+              terms.scrub
+            )
+          )
+        )
+      )
       return attempt
     })
   })

@@ -45,14 +45,15 @@ class Samples {
     return sorted.length < fewest ? undefined : sorted[sorted.length >> 1]
   }
 
-  /** Where the next one is to be expected: between the extremes, less one of many, and a little beyond. */
+  /** Where the next one is to be expected: between the extremes, less some of many, and beyond them the more the fewer are known. */
   span(): Span | undefined {
     const sorted = this.inOrder()
     const trim = Math.floor(sorted.length / 16)
     const from = sorted[trim]
     const to = sorted[sorted.length - 1 - trim]
     if (sorted.length < fewest || from === undefined || to === undefined) return undefined
-    const beyond = ((to - from) * (trim + 1)) / (sorted.length - 1 - 2 * trim)
+    const gap = (to - from) / (sorted.length - 1 - 2 * trim)
+    const beyond = gap * (trim + 1) * (1 + 3 / sorted.length)
     return { from: Math.max(0, from - beyond), to: to + beyond + overhead }
   }
 }

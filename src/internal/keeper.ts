@@ -55,6 +55,8 @@ export interface Keeper {
   readonly fork: <A>(effect: Effect.Effect<A>) => Effect.Effect<Fiber.RuntimeFiber<A>>
   /** Strikes out the API key. */
   readonly scrub: Scrub
+  /** The same service with errors that hold nothing of these secrets either, which its jobs were submitted with. */
+  readonly knowing: (secrets: ReadonlyArray<string>) => Service
   /** What the jobs seen to end say of those to come. */
   readonly forecasts: Forecasts
   /** What the endpoints' workers are like. */
@@ -105,6 +107,7 @@ const plainKeeper = (service: Service): Keeper => ({
   cancel: (endpointId, jobId) => service.cancel(endpointId, jobId),
   fork: (effect) => Effect.forkDaemon(effect),
   scrub: (text) => text,
+  knowing: () => service,
   forecasts: new Forecasts(),
   queueHealth: QueueHealth.make(service.health, Effect.forkDaemon)
 })

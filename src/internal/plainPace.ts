@@ -26,10 +26,10 @@ export const plainPause = (age: number, isFirst: boolean, numbers: Numbers, end:
   const width = end.to - end.from
   const parts = width <= end.to / 4 ? 8 : 3
   const step = Math.min(ordinary, Math.max(shortestStep, width / parts))
-  const first = Math.min(end.from + step, end.to) - age
-  if (first > 0) {
+  if (age < end.from) {
+    const left = Math.min(end.from + step, end.to) - age
     const rest = Math.min(restAtMost, Math.max(restAtLeast, end.from / 8))
-    return first / Math.ceil(first / rest)
+    return left / Math.ceil(left / rest)
   }
   return age < end.to ? step : Math.min(ordinary, Math.max(step, age - end.to))
 }

@@ -69,22 +69,35 @@ const patternOfSecret = (secret: string): string => {
 }
 
 /**
- * A scrubber for these secrets as they stand, and as JSON, HTML or a URL would write them. A server can echo what it
- * was sent, so whatever comes from outside passes here before it enters an error, a log or a span.
+ * A field of JSON, or of JSON within JSON, in which RunPod echoes what the submit of a job carried: who reads a job may not
+ * know its secrets. A value that is cut off ends with the text.
+ */
+const echo =
+  /(?<!\\)(?<quote>(?<escape>\\*)")(?:webhook(?:V2)?|s3Config|accessId|accessSecret)\k<quote>\s*:\s*(?:\k<quote>(?<text>(?:(?!(?<!\\)\k<escape>")[^])*)|\{(?<object>[^}]*))/g
+
+/**
+ * A scrubber for these secrets as they stand, and as JSON, HTML or a URL would write them, and for fields that hold such.
+ * A server can echo what it was sent, so whatever comes from outside passes here before it enters an error, a log or a
+ * span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   // Most requests go well and need no scrubber.
   let patterns: ReadonlyArray<RegExp> | undefined
   return (text) => {
-    patterns ??= [...new Set(secrets)]
-      .filter((secret) => secret !== "")
-      .map((secret) => new RegExp(patternOfSecret(secret), "g"))
+    patterns ??= [
+      ...[...new Set(secrets)]
+        .filter((secret) => secret !== "")
+        .map((secret) => new RegExp(patternOfSecret(secret), "g")),
+      echo
+    ]
     // All of them are looked for in the text as it came: where two overlap, nothing may be left of either.
     const found: Array<{ readonly start: number; readonly end: number }> = []
     for (const pattern of patterns) {
       pattern.lastIndex = 0
       for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-        found.push({ start: match.index, end: match.index + match[0].length })
+        const end = match.index + match[0].length
+        const value = match.groups?.["text"] ?? match.groups?.["object"] ?? match[0]
+        if (value !== "") found.push({ start: end - value.length, end })
         pattern.lastIndex = match.index + 1
       }
     }

@@ -16,12 +16,15 @@ const rounds = Int32Array.from({ length: 312 }, (_, n) => n)
 const encoder = new TextEncoder()
 const words = new Int32Array(64)
 
+/** SHA-256 of a text's UTF-8, in hex. */
+export const sha256 = (text: string): string =>
+  Array.from(digest(encoder.encode(text)), (byte) => byte.toString(16).padStart(2, "0")).join("")
+
 /**
- * SHA-256 of a text's UTF-8, in hex. `crypto.subtle` would answer on a later turn, and a test's clock would not wait for
- * it. It tells one input from another; nothing secret hangs on it.
+ * SHA-256. `crypto.subtle` would answer on a later turn, and a test's clock would not wait for it. It is for short
+ * messages: a long one keeps the thread busy.
  */
-export const sha256 = (text: string): string => {
-  const message = encoder.encode(text)
+export const digest = (message: Uint8Array): Uint8Array => {
   const length = Math.ceil((message.length + 9) / 64) * 64
   const padded = new DataView(new ArrayBuffer(length))
   new Uint8Array(padded.buffer).set(message)
@@ -30,7 +33,9 @@ export const sha256 = (text: string): string => {
   padded.setUint32(length - 4, (message.length * 8) >>> 0)
   const state = Int32Array.from(initial)
   for (let offset = 0; offset < length; offset += 64) compress(state, padded, offset)
-  return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, "0")).join("")
+  const out = new DataView(new ArrayBuffer(32))
+  for (const [i, word] of state.entries()) out.setInt32(i * 4, word)
+  return new Uint8Array(out.buffer)
 }
 
 const at = (array: Int32Array, index: number): number => array[index] ?? 0

@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import type { Scrub } from "./scrub.js"
 
 // Codes of faults that happen before a request's first byte can leave: name lookup, connect, TLS.
@@ -60,3 +61,22 @@ export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
   copy.stack = `${copy.name}: ${copy.message}`
   return copy
 }
+
+const safeDefect = (defect: unknown, scrub: Scrub): unknown => {
+  if (typeof defect === "string") return scrub(defect)
+  const copy = safeCause(defect, scrub)
+  const stack = property(defect, "stack")
+  if (typeof stack === "string") copy.stack = scrub(stack)
+  return copy
+}
+
+/** The same cause with copies of its defects that are safe to print, for those of a transport's own. */
+export const safeDefects = <E>(cause: Cause.Cause<E>, scrub: Scrub): Cause.Cause<E> =>
+  Cause.match(cause, {
+    onEmpty: Cause.empty,
+    onFail: (error) => Cause.fail(error),
+    onDie: (defect) => Cause.die(safeDefect(defect, scrub)),
+    onInterrupt: (fiberId) => Cause.interrupt(fiberId),
+    onSequential: (left, right) => Cause.sequential(left, right),
+    onParallel: (left, right) => Cause.parallel(left, right)
+  })

@@ -232,7 +232,7 @@ const makeWait = (
       }
       return Effect.flatMap(delay, (planned) => {
         if (planned <= 0) return Effect.void
-        if (planned < left) return sleepUntil(now() + Math.round(planned))
+        if (planned < left) return sleepUntil(now() + Math.ceil(planned))
         // The deadline is nearer than the next poll: one last look shortly before it.
         const lastLook = tookLastLook || pace._tag === "AfterError" ? left : Math.max(left - 250, left / 2)
         tookLastLook = true

@@ -27,6 +27,7 @@ import type { Headers, Incoming, Options, Receipt, Received, Service } from "../
 import { excerpt } from "./excerpt.js"
 import * as Hmac from "./hmac.js"
 import { defined, isJsonObject, textOf } from "./json.js"
+import { sha256 } from "./sha256.js"
 import { makeScrub, type Scrub } from "./scrub.js"
 import * as StandardWebhooks from "./standardWebhooks.js"
 import * as Token from "./webhookToken.js"
@@ -70,15 +71,16 @@ const readKey = ({ id, secret }: { readonly id?: string; readonly secret: string
     if (id !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(id)) {
       return yield* refuse("the `id` of a key must be 1 to 64 letters, digits, - or _")
     }
-    const bytes = Hmac.utf8(text)
     // Known to anybody who sees a URL. It names the key and tells no more of it than a signature does.
-    const named = id ?? Hmac.toUrlSafe(yield* Hmac.digest(Hmac.utf8(`effect-runpod key id ${text}`))).slice(0, 8)
-    return { id: named, key: yield* Hmac.importKey(bytes) } satisfies Token.SigningKey
+    const named = id ?? sha256(`effect-runpod key id ${text}`).slice(0, 8)
+    return { id: named, key: Hmac.utf8(text) } satisfies Token.SigningKey
   })
 
 const readRelaySecret = (secret: string | Redacted.Redacted) => {
   const key = StandardWebhooks.readKey(reveal(secret))
-  return key === undefined ? refuse("a relay's secret is not base64 with `whsec_` before it") : Hmac.importKey(key)
+  return key === undefined
+    ? refuse("a relay's secret is not base64 with `whsec_` before it")
+    : StandardWebhooks.importKey(key)
 }
 
 // --- requests -----------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ export const make = (options: Options, store: WebhookStore.Service): Effect.Effe
         if (token === undefined) return yield* new WebhookTokenInvalidError()
         const key = keys.get(token.keyId)
         if (key === undefined) return yield* new WebhookKeyUnknownError()
-        if (!(yield* Token.isSignedWith(token, key))) return yield* new WebhookTokenInvalidError()
+        if (!Token.isSignedWith(token, key)) return yield* new WebhookTokenInvalidError()
         const { endpointId, expiresAt, key: name } = token.grant
         if (expiresAt <= (yield* Clock.currentTimeMillis)) {
           return yield* new WebhookTokenExpiredError({ endpointId, key: name, expiredAt: new Date(expiresAt) })
@@ -246,7 +248,7 @@ export const make = (options: Options, store: WebhookStore.Service): Effect.Effe
         )
         const receivedAt = yield* Clock.currentTimeMillis
         const delivery: WebhookStore.Delivery = {
-          token: token === undefined ? `relay ${event.job.id}` : yield* Token.fingerprint(token),
+          token: token === undefined ? `relay ${event.job.id}` : Token.fingerprint(token),
           expiresAt: grant?.expiresAt ?? receivedAt + relayMemory,
           ...defined({ endpointId: grant?.endpointId, key: grant?.key }),
           jobId: event.job.id,
@@ -309,7 +311,7 @@ export const make = (options: Options, store: WebhookStore.Service): Effect.Effe
         Effect.gen(function* () {
           const now = yield* Clock.currentTimeMillis
           const expiresAt = now + Duration.toMillis(expiresIn)
-          const token = yield* Token.issue(newest, { endpointId, key, expiresAt })
+          const token = Token.issue(newest, { endpointId, key, expiresAt })
           return Token.addTo(url === undefined ? base : new URL(url), token)
         }),
       verify: (incoming) => Effect.asVoid(admit(incoming)),

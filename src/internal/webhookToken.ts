@@ -1,7 +1,7 @@
-import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
 import * as Hmac from "./hmac.js"
+import { digest } from "./sha256.js"
 
 /** What a token permits: to tell of the end of one job, until a time. */
 export interface Grant {
@@ -14,7 +14,7 @@ export interface Grant {
 /** A key that tokens are signed with. */
 export interface SigningKey {
   readonly id: string
-  readonly key: CryptoKey
+  readonly key: Uint8Array
 }
 
 /** A token as it came, before anybody has checked it. */
@@ -42,18 +42,20 @@ const problemOf = (name: string, text: string): string | undefined => {
   return text.isWellFormed() ? undefined : `the ${name} of a webhook is not well-formed Unicode`
 }
 
-const signatureOf = (key: CryptoKey, signed: string): Effect.Effect<string> =>
-  Effect.map(Hmac.sign(key, Hmac.utf8(purpose + signed)), Hmac.toUrlSafe)
+const signatureOf = (key: Uint8Array, signed: string): string =>
+  Encoding.encodeBase64Url(Hmac.hmac(key, Hmac.utf8(purpose + signed)))
 
-/** A token: `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`, of letters that need no escape in a URL. */
-export const issue = ({ id, key }: SigningKey, grant: Grant): Effect.Effect<string> =>
-  Effect.suspend(() => {
-    const problem = problemOf("endpoint id", grant.endpointId) ?? problemOf("key", grant.key)
-    if (problem !== undefined) return Effect.die(new RangeError(problem))
-    const expiry = Math.min(Math.ceil(grant.expiresAt / 1000), latest).toString(36)
-    const signed = `v1.${id}.${expiry}.${Encoding.encodeBase64Url(grant.endpointId)}.${Encoding.encodeBase64Url(grant.key)}`
-    return Effect.map(signatureOf(key, signed), (signature) => `${signed}.${signature}`)
-  })
+/**
+ * A token: `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`, of letters that need no escape in a URL. It throws a
+ * `RangeError` for a grant that no token can hold.
+ */
+export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
+  const problem = problemOf("endpoint id", grant.endpointId) ?? problemOf("key", grant.key)
+  if (problem !== undefined) throw new RangeError(problem)
+  const expiry = Math.min(Math.ceil(grant.expiresAt / 1000), latest).toString(36)
+  const signed = `v1.${id}.${expiry}.${Encoding.encodeBase64Url(grant.endpointId)}.${Encoding.encodeBase64Url(grant.key)}`
+  return `${signed}.${signatureOf(key, signed)}`
+}
 
 /** The URL with the token in its query. */
 export const addTo = (base: URL, token: string): URL => {
@@ -96,9 +98,8 @@ export const parse = (text: string): Unchecked | undefined => {
 }
 
 /** Whether the token carries the signature of this key. */
-export const isSignedWith = (token: Unchecked, key: CryptoKey): Effect.Effect<boolean> =>
-  Effect.map(signatureOf(key, token.signed), (signature) => Hmac.isSame(signature, token.signature))
+export const isSignedWith = (token: Unchecked, key: Uint8Array): boolean =>
+  Hmac.isSame(signatureOf(key, token.signed), token.signature)
 
 /** Says which token it was, and is of no use as one. */
-export const fingerprint = (token: string): Effect.Effect<string> =>
-  Effect.map(Hmac.digest(Hmac.utf8(token)), Hmac.toUrlSafe)
+export const fingerprint = (token: string): string => Encoding.encodeBase64Url(digest(Hmac.utf8(token)))

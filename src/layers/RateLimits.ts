@@ -66,7 +66,8 @@ const check = <A extends { readonly limit: number; readonly window: Duration.Dur
 }
 
 /**
- * RunPod's documented limits as they stand, per 10 seconds. Source: RunPod's endpoint operation reference.
+ * RunPod's documented limits as they stand, per 10 seconds; none is documented for retry, health and the batch API. Source:
+ * RunPod's endpoint operation reference.
  *
  * @since 0.1.0
  * @category constants

@@ -6,8 +6,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { Line } from "../internal/line.js"
+import * as Option from "effect/Option"
+import { Line, type Until } from "../internal/line.js"
 import { monotonicMillis, sleepUntil } from "../internal/monotonic.js"
+import type { Restore } from "../internal/span.js"
 import * as SlidingWindow from "../internal/slidingWindow.js"
 import type { Operation } from "../schemas/Operation.js"
 import type { RateLimits } from "./RateLimits.js"
@@ -43,7 +45,9 @@ export interface Lane {
    * `acquire` for an uninterruptible region, with the `restore` of its `Effect.uninterruptibleMask`: only the waiting is
    * interruptible. With `restore(acquire)` an interruption just after its last step would lose the permit.
    */
-  readonly acquireWith: (restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>) => Effect.Effect<Permit>
+  readonly acquireWith: (restore: Restore) => Effect.Effect<Permit>
+  /** The same; `undefined` when the deadline comes first. */
+  readonly acquireBefore: (restore: Restore, until: Until) => Effect.Effect<Permit | undefined>
   /** Whether `acquire` would return at once. */
   readonly isFree: Effect.Effect<boolean>
   /** When the gate opens, on the monotonic clock in milliseconds; in the past when it is open. */
@@ -137,9 +141,9 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
     return permit()
   }
 
-  const acquireInLine = (restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>): Effect.Effect<Permit> => {
-    // For the head of the line, which alone takes places. The fiber must not yield, and so not be interrupted, between
-    // the taking and the end of the interruptible region.
+  // For the head of the line, which alone takes places. The fiber must not yield, and so not be interrupted, between the
+  // taking and the end of the interruptible region.
+  const acquireAtHead = (restore: Restore): Effect.Effect<Permit> => {
     const place = Effect.suspend(() =>
       inFlight < permits ? semaphore.take(1) : Effect.withMaxOpsBeforeYield(restore(semaphore.take(1)), Infinity)
     )
@@ -149,26 +153,50 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
       const at = nextAt(now)
       return at > now ? Effect.zipRight(restore(sleepUntil(at)), admit) : Effect.succeed(admitAt(now))
     })
-    const head = Effect.zipRight(
+    return Effect.zipRight(
       place,
       Effect.onInterrupt(admit, () => semaphore.release(1))
     )
-    return Effect.zipRight(
-      line.enter(restore),
-      Effect.ensuring(
-        head,
-        Effect.sync(() => line.leave())
-      )
-    )
   }
 
-  const acquireWith: Lane["acquireWith"] = (restore) =>
-    Effect.clockWith((clock) => {
-      const now = monotonicMillis(clock)
-      if (!isFreeAt(now)) return acquireInLine(restore)
-      // Giving back minus one takes a place that is free at once; `take` would suspend the fiber all the same.
-      return Effect.as(semaphore.release(-1), admitAt(now))
+  /** `acquireAtHead`, unless the deadline comes first. */
+  const acquireAtHeadBefore = (restore: Restore, { deadline, timer }: Until): Effect.Effect<Permit | undefined> =>
+    Effect.suspend(() => {
+      let permit: Permit | undefined
+      const acquire = Effect.uninterruptibleMask((restore) =>
+        Effect.map(acquireAtHead(restore), (acquired) => (permit = acquired))
+      )
+      // A permit that came together with the deadline or an interruption belongs to nobody.
+      const giveBack = Effect.suspend(() => permit?.release ?? Effect.void)
+      const timed = Effect.timeoutOption(acquire, Math.max(0, deadline - timer.now()))
+      return Effect.onInterrupt(restore(timed), () => giveBack).pipe(
+        Effect.tap((acquired) => (Option.isNone(acquired) ? giveBack : Effect.void)),
+        Effect.map(Option.getOrUndefined)
+      )
     })
+
+  const thenLeave = <A>(head: Effect.Effect<A>) =>
+    Effect.ensuring(
+      head,
+      Effect.sync(() => line.leave())
+    )
+
+  const atOnceOr = <A>(inLine: Effect.Effect<A>): Effect.Effect<A | Permit> =>
+    Effect.clockWith((clock): Effect.Effect<A | Permit> => {
+      const now = monotonicMillis(clock)
+      // Giving back minus one takes a place that is free at once; `take` would suspend the fiber all the same.
+      return isFreeAt(now) ? Effect.as(semaphore.release(-1), admitAt(now)) : inLine
+    })
+
+  const acquireWith: Lane["acquireWith"] = (restore) =>
+    atOnceOr(Effect.zipRight(line.enter(restore), thenLeave(acquireAtHead(restore))))
+
+  const acquireBefore: Lane["acquireBefore"] = (restore, until) =>
+    atOnceOr(
+      Effect.flatMap(line.enter(restore, until), (isHead) =>
+        isHead ? thenLeave(acquireAtHeadBefore(restore, until)) : Effect.succeed(undefined)
+      )
+    )
 
   return {
     acquire: Effect.suspend(() => {
@@ -179,6 +207,7 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
       )
     }),
     acquireWith,
+    acquireBefore,
     isFree: Effect.clockWith((clock) => Effect.succeed(isFreeAt(monotonicMillis(clock)))),
     opensAt: () => opensAt
   }

@@ -14,7 +14,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -383,36 +382,24 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       isHeld: call.wait !== undefined || defaultHold[call.operation] !== undefined
     })
 
-    /** A permit, unless the caller's deadline comes first. Run it inside a mask, so that no permit is lost. */
-    const permitWithin = (
+    /** A permit, unless the caller's deadline comes first. */
+    const acquire = (
       lane: RequestLimiter.Lane,
       where: Context,
-      left: number,
+      deadline: number,
       restore: Restore
     ): Effect.Effect<RequestLimiter.Permit, RunPodError> => {
-      const closedFor = lane.opensAt() - timer.now()
+      const now = timer.now()
+      const left = deadline - now
+      const closedFor = lane.opensAt() - now
       if (closedFor > 0 && closedFor >= left) {
         return Effect.fail(new RateLimitedError({ ...where, retryAfter: Duration.millis(closedFor) }))
       }
       if (left <= 0) return Effect.fail(tooLate(where, 0))
-      // A race of fibers costs more than the rest of a request: none when there is a permit at once. The fiber must not
-      // yield before it has that.
-      const atOnce = Effect.withMaxOpsBeforeYield(
-        Effect.flatMap(lane.isFree, (isFree) =>
-          isFree ? Effect.asSome(lane.acquireWith(restore)) : Effect.succeedNone
-        ),
-        Infinity
+      if (deadline === Infinity) return lane.acquireWith(restore)
+      return Effect.flatMap(lane.acquireBefore(restore, { timer, deadline }), (permit) =>
+        permit === undefined ? Effect.fail(tooLate(where, left)) : Effect.succeed(permit)
       )
-      const inLine = Effect.suspend(() => {
-        let permit: RequestLimiter.Permit | undefined
-        const acquire = Effect.uninterruptibleMask((restore) =>
-          Effect.map(lane.acquireWith(restore), (acquired) => (permit = acquired))
-        )
-        const timed = Effect.timeoutFail(acquire, { duration: left, onTimeout: () => tooLate(where, left) })
-        // A permit that came together with the deadline or an interruption belongs to nobody.
-        return Effect.onError(restore(timed), () => permit?.release ?? Effect.void)
-      })
-      return Effect.flatMap(atOnce, Option.match({ onSome: Effect.succeed, onNone: () => inLine }))
     }
 
     /** What an exchange came to. */
@@ -529,10 +516,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
     ): Effect.Effect<A, RunPodError> => {
       const where = { ...base, attempt: progress.attempt }
       const lane = limiter.lane(call.endpointId, call.operation)
-      const permit =
-        progress.deadline === Infinity
-          ? lane.acquireWith(restore)
-          : permitWithin(lane, where, progress.deadline - timer.now(), restore)
+      const permit = acquire(lane, where, progress.deadline, restore)
       return Effect.flatMap(permit, (permit) => exchange(call, where, permit, progress, scrub, span, restore))
     }
 

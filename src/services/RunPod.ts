@@ -210,7 +210,10 @@ const pauseAfter = (took: number, hadChunks: boolean, pause: number): number => 
 
 type Choices = Pick<RunPodHttpClient.Request, "wait" | "once" | "grace" | "onGap">
 
-const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
+const fromClient = (
+  client: RunPodHttpClient.RunPodHttpClient,
+  memory?: Pick<Keeper, "forecasts" | "queueHealth">
+): Service => {
   /** An operation on an endpoint, or on one of its jobs. */
   const call = <A>(
     operation: Operation,
@@ -285,6 +288,20 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
     )
   }
 
+  const { forecasts, queueHealth } = memory ?? {
+    forecasts: new Forecasts(),
+    queueHealth: QueueHealth.make(
+      (endpointId) => call("health", endpointId, undefined, Health.fromReply, { once: true }),
+      client.background.fork
+    )
+  }
+
+  const knowing = (secrets: ReadonlyArray<string>): Service => {
+    const execute: typeof client.execute = (call) =>
+      client.execute({ ...call, secrets: [...secrets, ...(call.secrets ?? [])] })
+    return fromClient({ ...client, execute }, { forecasts, queueHealth })
+  }
+
   return {
     run: (endpointId, request, options) => submit("run", endpointId, request, options, Job.fromSubmitReply),
     runSync: (endpointId, request, options) => submit("runSync", endpointId, request, options, Job.fromSyncReply),
@@ -326,11 +343,9 @@ const fromClient = (client: RunPodHttpClient.RunPodHttpClient): Service => {
       cancel: (endpointId, jobId, grace) => job("cancel", endpointId, jobId, { grace }),
       fork: client.background.fork,
       scrub: client.scrub,
-      forecasts: new Forecasts(),
-      queueHealth: QueueHealth.make(
-        (endpointId) => call("health", endpointId, undefined, Health.fromReply, { once: true }),
-        client.background.fork
-      ),
+      knowing,
+      forecasts,
+      queueHealth,
       pipeline: client
     }
   }

@@ -2,12 +2,14 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
@@ -30,53 +32,63 @@ const layerOf = (transport: ReturnType<typeof Scripted.make>, options: Partial<R
     ...options
   })
 
-const submits = ["run", "runSync"] as const
-const ofJob = ["status", "statusSync", "cancel", "retry"] as const
-const ofEndpoint = ["purgeQueue", "health", "requests"] as const
+type Program = Effect.Effect<unknown, unknown, RunPod.RunPod>
+
+const withService = (use: (service: RunPod.Service) => Effect.Effect<unknown, unknown>): Program =>
+  Effect.flatMap(RunPod.RunPod, use)
+
+const wait = { timeout: "1 second" } as const
 
 /** Everything that can be done with the service. */
-const plain: ReadonlyArray<Effect.Effect<unknown, unknown, RunPod.RunPod>> = [
-  ...submits.map((name) => Effect.flatMap(RunPod.RunPod, (_) => _[name]("ep", request))),
-  Effect.flatMap(RunPod.RunPod, (_) => _.run("ep", request, { resubmit: true })),
-  ...ofJob.map((name) => Effect.flatMap(RunPod.RunPod, (_) => _[name]("ep", "job-1"))),
-  ...ofEndpoint.map((name) => Effect.flatMap(RunPod.RunPod, (_) => _[name]("ep"))),
-  Effect.flatMap(RunPod.RunPod, (_) => Stream.runCollect(_.stream("ep", "job-1")))
+const plain: ReadonlyArray<Program> = [
+  withService((_) => _.run("ep", request)),
+  withService((_) => _.runSync("ep", request)),
+  withService((_) => _.run("ep", request, { resubmit: true })),
+  withService((_) => _.status("ep", "job-1")),
+  withService((_) => _.statusSync("ep", "job-1")),
+  withService((_) => _.cancel("ep", "job-1")),
+  withService((_) => _.retry("ep", "job-1")),
+  withService((_) => Stream.runCollect(_.stream("ep", "job-1"))),
+  withService((_) => _.purgeQueue("ep")),
+  withService((_) => _.health("ep")),
+  withService((_) => _.requests("ep")),
+  Jobs.result("ep", "job-1", wait)
 ]
 
-const endpoint = Endpoint.make("ep", {
+const makeEndpoint = Endpoint.make("ep", {
   input: Schema.Struct({ prompt: Schema.String }),
   output: Schema.Struct({ image: Schema.String }),
   chunk: Schema.Struct({ token: Schema.String })
 })
 
+type TheEndpoint = Effect.Effect.Success<typeof makeEndpoint>
+type Handle = Effect.Effect.Success<ReturnType<TheEndpoint["run"]>>
+
+const withEndpoint = (use: (endpoint: TheEndpoint) => Effect.Effect<unknown, unknown>): Program =>
+  Effect.flatMap(makeEndpoint, use)
+
 const input = { prompt: "a cat" }
 const choices = { s3Config, webhook } as const
-const wait = { timeout: "20 seconds" } as const
 
-/** Everything that can be done with an endpoint and its jobs, after a submit that goes well or not. */
-const typed: ReadonlyArray<Effect.Effect<unknown, unknown, RunPod.RunPod>> = [
-  Effect.flatMap(endpoint, (_) => _.run(input, choices)),
-  Effect.flatMap(endpoint, (_) => _.call(input, { ...choices, ...wait })),
-  Effect.flatMap(endpoint, (_) => _.call(input, { ...choices, ...wait, hold: false })),
-  Effect.flatMap(endpoint, (_) => _.runSync(input, { ...choices, ...wait })),
-  ...(["result", "settle"] as const).map((name) =>
-    Effect.flatMap(
-      Effect.flatMap(endpoint, (_) => _.run(input, choices)),
-      (handle) => handle[name](wait)
-    )
-  ),
-  Effect.flatMap(
-    Effect.flatMap(endpoint, (_) => _.run(input, choices)),
-    (handle) => Stream.runCollect(handle.stream(wait))
-  ),
-  Effect.flatMap(
-    Effect.flatMap(endpoint, (_) => _.run(input, choices)),
-    (handle) => Stream.runCollect(handle.watch(wait))
-  ),
-  Effect.flatMap(RunPod.RunPod, () => Jobs.result("ep", "job-1", wait)),
+const withHandle = (use: (handle: Handle) => Effect.Effect<unknown, unknown>): Program =>
+  withEndpoint((_) => Effect.flatMap(_.run(input, choices), use))
+
+/** Everything that can be done with an endpoint and the jobs it has submitted. */
+const typed: ReadonlyArray<Program> = [
+  withEndpoint((_) => _.run(input, choices)),
+  withEndpoint((_) => _.call(input, { ...choices, ...wait })),
+  withEndpoint((_) => _.call(input, { ...choices, ...wait, hold: false })),
+  withEndpoint((_) => _.runSync(input, { ...choices, ...wait })),
+  withHandle((_) => _.result(wait)),
+  withHandle((_) => _.settle(wait)),
+  withHandle((_) => _.status),
+  withHandle((_) => _.cancel),
+  withHandle((_) => _.retry),
+  withHandle((_) => Stream.runCollect(_.stream(wait))),
+  withHandle((_) => Stream.runCollect(_.watch(wait))),
   // Interrupted while the submit is under way: what becomes of it is logged.
-  Effect.flatMap(endpoint, (_) => Effect.timeout(_.call(input, choices), "10 millis")),
-  Effect.flatMap(endpoint, (_) => Effect.timeout(_.run(input, choices), "10 millis"))
+  withEndpoint((_) => Effect.timeout(_.call(input, choices), "10 millis")),
+  withEndpoint((_) => Effect.timeout(_.run(input, choices), "10 millis"))
 ]
 
 /** A submit is taken at first, so that there is a job to wait for. */
@@ -90,13 +102,13 @@ type Answering = (asked: Scripted.Asked) => Scripted.Answer
 /** Runs everything against answers of one kind, and looks for what was planted wherever it could have come out. */
 const search = (
   answers: Readonly<Record<string, Answering>>,
-  programs: ReadonlyArray<Effect.Effect<unknown, unknown, RunPod.RunPod>>,
+  programs: ReadonlyArray<Program>,
   options: Partial<RunPod.Options> = {}
 ) =>
   Effect.gen(function* () {
     const { lines, record, spans } = Secrets.makeRecorder()
     let failures = 0
-    const run = (name: string, answering: Answering, program: Effect.Effect<unknown, unknown, RunPod.RunPod>) =>
+    const run = (name: string, answering: Answering, program: Program) =>
       Effect.gen(function* () {
         const transport = Scripted.make(answering, "20 millis")
         const exit = yield* Effect.exit(Effect.provide(program, layerOf(transport, options)))
@@ -112,9 +124,9 @@ const search = (
     yield* finish(record(Effect.all(all, { concurrency: "unbounded", discard: true })), "2 hours")
     for (const line of lines) assert.isUndefined(Secrets.leakIn(line))
     for (const span of spans) {
-      const { attributes, events, exit, links, name, status } = span
-      assert.isUndefined(Secrets.leakOf({ name, attributes, events, exit, links, status }), `span ${name}`)
-      if (exit !== undefined) assert.isUndefined(Secrets.leakOf(exit), `exit of span ${name}`)
+      const { attributes, events, exit, links, name } = span
+      assert.isUndefined(Secrets.leakOf({ name, attributes, events, links }), `span ${name}`)
+      if (exit !== undefined && Exit.isFailure(exit)) assert.isUndefined(Secrets.leakOf(exit), `exit of span ${name}`)
     }
     const metrics = yield* Metric.snapshot
     assert.isUndefined(Secrets.leakOf(metrics.map(({ metricKey, metricState }) => ({ metricKey, metricState }))))
@@ -126,41 +138,48 @@ const search = (
 
 const statuses = [200, 201, 204, 302, 400, 401, 403, 404, 405, 408, 409, 413, 422, 429, 500, 502, 503, 524]
 
+type Write = (text: string) => string
+
 const echo =
-  (status: number, encode: (text: string) => string, shape: (text: string) => string): Answering =>
+  (status: number, dump: (asked: Scripted.Asked) => string, encode: Write, shape: Write): Answering =>
   (asked) =>
-    text(status, {}, shape(encode(Secrets.dump(asked))))
+    text(status, {}, shape(encode(dump(asked))))
+
+const encodings = Object.entries(Secrets.encodings)
+/** A few at a time, so that all of them stand within the part of a body that an error keeps. */
+const groups = Array.from({ length: Math.ceil(encodings.length / 3) }, (_, i) => encodings.slice(3 * i, 3 * i + 3))
+
+const ofJobs = Object.entries(Secrets.shapes).filter(([name]) => name.includes("job") || name === "problem")
 
 describe("nothing of a key, an S3 secret or a webhook's token is printed", () => {
-  for (const [encoding, encode] of Object.entries(Secrets.encodings)) {
-    const answers = Object.fromEntries(
-      Object.entries(Secrets.shapes).flatMap(([name, shape], i) =>
-        [200, statuses[i % statuses.length]!].map((status) => [
-          `${status} ${name}, ${encoding}`,
-          echo(status, encode, shape)
-        ])
-      )
-    )
-    it.effect(`of an answer that echoes the request, ${encoding}`, () => search(answers, plain))
+  for (const [i, group] of groups.entries()) {
+    const encode = (text: string) => group.map(([, encode]) => encode(text)).join(" ")
+    const title = group.map(([name]) => name).join("; ")
+    const echoes = (dump: (asked: Scripted.Asked) => string, shapes = Object.entries(Secrets.shapes)) =>
+      shapes.map(([name, shape], j): readonly [string, Answering] => {
+        const status = name.includes("job") ? 200 : statuses[(i + j) % statuses.length]!
+        return [`${status} ${name}, ${title}`, echo(status, dump, encode, shape)]
+      })
 
-    it.effect(`of a job that echoes its request, ${encoding}`, () =>
-      search(Object.fromEntries(Object.entries(answers).map(([name, answer]) => [name, takesJob(answer)])), typed)
+    it.effect(`of an answer that echoes its request: ${title}`, () =>
+      search(Object.fromEntries(echoes(Secrets.dump)), plain)
+    )
+
+    it.effect(`of answers about a job that echo its submit: ${title}`, () =>
+      search(
+        Object.fromEntries(echoes(() => Secrets.all, ofJobs).map(([name, answer]) => [name, takesJob(answer)])),
+        typed
+      )
     )
   }
 
-  it.effect("of an answer of any status", () =>
+  it.effect("of an answer of any status, and its headers", () =>
     search(
       Object.fromEntries(
-        statuses.map((status) => [
+        statuses.map((status): readonly [string, Answering] => [
           String(status),
-          ((asked) =>
-            text(
-              status,
-              { "retry-after": "1", "www-authenticate": key, location: webhook },
-              Object.values(Secrets.encodings)
-                .map((encode) => encode(Secrets.dump(asked)))
-                .join("\n")
-            )) satisfies Answering
+          (asked) =>
+            text(status, { "retry-after": "1", "www-authenticate": key, location: webhook }, Secrets.dump(asked))
         ])
       ),
       [...plain, ...typed]
@@ -176,7 +195,7 @@ describe("nothing of a key, an S3 secret or a webhook's token is printed", () =>
     () => ({ fail: make })
 
   const causeWith = (request: unknown) =>
-    Object.assign(new Error(`Bearer ${key} to ${webhook}`, { cause: { request, message: key, code: key } }), {
+    Object.assign(new Error(`Bearer ${key}`, { cause: { request, message: key, code: key } }), {
       request,
       headers: { authorization: `Bearer ${key}` },
       code: "ECONNRESET"
@@ -191,7 +210,7 @@ describe("nothing of a key, an S3 secret or a webhook's token is printed", () =>
       (request) => new HttpClientError.RequestError({ request, reason: "Transport", cause: causeWith(request) })
     ),
     "an error that is a text": withRequest(
-      (request) => new HttpClientError.RequestError({ request, reason: "Transport", cause: `sent ${key} ${webhook}` })
+      (request) => new HttpClientError.RequestError({ request, reason: "Transport", cause: `sent ${key}` })
     ),
     "an error of many addresses": withRequest(
       (request) =>
@@ -233,6 +252,102 @@ describe("nothing of a key, an S3 secret or a webhook's token is printed", () =>
           throw causeWith({ headers: key })
         }
       })
+    })
+  )
+
+  it.effect("of a request that is refused before it is sent", () =>
+    Effect.gen(function* () {
+      const circular: Record<string, unknown> = {}
+      circular["self"] = circular
+      const refused: ReadonlyArray<unknown> = [
+        { ...request, input: {} },
+        { ...request, input: circular },
+        { ...request, input: "text" },
+        {
+          ...request,
+          input: {
+            toJSON: () => {
+              throw new Error(`${webhook} ${s3Config.accessId} ${Redacted.value(s3Config.accessSecret)}`)
+            }
+          }
+        },
+        { ...request, webhook: `ftp${webhook}` },
+        { ...request, webhook: `${webhook} ` },
+        { ...request, webhook: { url: webhook } },
+        { ...request, policy: { ttl: 1 } },
+        { ...request, more: webhook },
+        { ...request, s3Config: { ...s3Config, bucketName: "" } },
+        { ...request, s3Config: { ...s3Config, endpointUrl: 7 } },
+        { ...request, s3Config: { ...s3Config, more: s3Config.accessId } },
+        { ...request, s3Config: { accessId: s3Config.accessId } },
+        { ...request, s3Config: s3Config.accessId },
+        { ...request, input: { big: "x".repeat(21_000_000) } }
+      ]
+      yield* search(
+        { job: () => job },
+        refused.flatMap((request) => [
+          withService((_) => _.run("ep", request as Parameters<typeof _.run>[1])),
+          withService((_) => _.runSync("ep", request as Parameters<typeof _.runSync>[1]))
+        ])
+      )
+      yield* search({ job: () => job }, [
+        withEndpoint((_) => _.call({ prompt: 7 } as never, choices)),
+        withEndpoint((_) => _.call(input, { ...choices, webhook: `ftp${webhook}` })),
+        withEndpoint((_) => _.run(input, { ...choices, policy: { ttl: 1 } })),
+        withService((_) => _.run("a/b", request))
+      ])
+      yield* search({ job: () => job }, plain, { apiKey: `${key}\u00e9` })
+      yield* search({ job: () => job }, plain, { baseUrl: `https://user:${encodeURIComponent(key)}@runpod.test` })
+      yield* search({ job: () => job }, plain, { baseUrl: `https://runpod.test?key=${encodeURIComponent(key)}` })
+      yield* search({ job: () => job }, plain, { baseUrl: key })
+    })
+  )
+
+  const echoing = JSON.stringify({
+    id: "job-1",
+    status: "COMPLETED",
+    output: { image: "a cat" },
+    webhook,
+    webhookV2: { url: webhook },
+    s3Config: { ...s3Config, accessSecret: Redacted.value(s3Config.accessSecret) }
+  })
+
+  it.effect("of services, endpoints, handles, layers and jobs that are looked at", () =>
+    Effect.gen(function* () {
+      const options = { apiKey: key, baseUrl: "https://runpod.test" }
+      for (const [name, value] of Object.entries({
+        layer: RunPod.layer(options),
+        layerConfig: RunPod.layerConfig(options),
+        "layerConfig of a Config": RunPod.layerConfig({ apiKey: Config.succeed(Redacted.make(key)) }),
+        make: RunPod.make(options),
+        "Node's layer": NodeRunPod.layer(options),
+        "Node's layerConfig": NodeRunPod.layerConfig(options)
+      })) {
+        assert.isUndefined(Secrets.leakOf(value), name)
+      }
+      const transport = Scripted.make([text(200, {}, echoing)])
+      const look = Effect.gen(function* () {
+        const service = yield* RunPod.RunPod
+        const endpoint = yield* makeEndpoint
+        const handle = yield* endpoint.run(input, choices)
+        const run = yield* service.run("ep", request)
+        const status = yield* service.status("ep", "job-1")
+        const sync = yield* service.runSync("ep", request)
+        const settled = yield* handle.settle()
+        const context = yield* Effect.context<RunPod.RunPod>()
+        const runtime = yield* Effect.runtime<RunPod.RunPod>()
+        return { service, endpoint, handle, run, status, sync, settled, context, runtime }
+      })
+      const seen = yield* finish(Effect.provide(look, layerOf(transport, options)))
+      for (const [name, value] of Object.entries(seen)) assert.isUndefined(Secrets.leakOf(value), name)
+      // What was echoed is still there for who asks for it.
+      const { raw } = seen.status
+      assert.deepStrictEqual(
+        [raw["webhook"], raw["s3Config"]].map((echo) => Redacted.isRedacted(echo) && Redacted.value(echo)),
+        [webhook, { ...s3Config, accessSecret: Redacted.value(s3Config.accessSecret) }]
+      )
+      assert.isTrue(transport.asked.every(({ authorization }) => authorization === `Bearer ${key}`))
+      assert.include(transport.asked[0]?.body ?? "", JSON.stringify(Redacted.value(s3Config.accessSecret)))
     })
   )
 })

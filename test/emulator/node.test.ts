@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope, Stream, TestClock } from "effect"
+import { Effect, Exit, Option, Scope, Stream, TestClock } from "effect"
 import { Readable } from "node:stream"
 import { Agent } from "undici"
 import * as Emulator from "../../src/emulator/Emulator.js"
@@ -198,6 +198,22 @@ describe("faults on the wire", () => {
       )
       yield* TestClock.adjust("1 hour")
       assert.isNull(more.unsafePoll())
+    })
+  )
+
+  it.scopedLive("Stall is never complete, not when all of the body is sent, and not when there is none", () =>
+    Effect.gen(function* () {
+      const limits = RateLimits.make({ purgeQueue: { limit: 1 } })
+      const server = yield* NodeEmulator.serve({ endpoints, limits })
+      const send = yield* clientOf(server)
+      const isAnswered = (sent: Sent) => Effect.map(Effect.timeoutOption(send(sent), "300 millis"), Option.isSome)
+      const purge: Sent = { path: "/echo/purge-queue", body: "" }
+      assert.isTrue(yield* isAnswered(purge))
+      yield* server.setFaults([Fault.stall({ afterBytes: 1_000_000 })])
+      assert.isFalse(yield* isAnswered(submit))
+      yield* server.setFaults([Fault.stall()])
+      assert.isFalse(yield* isAnswered(purge))
+      assert.strictEqual((yield* server.counts).rateLimited, 1)
     })
   )
 

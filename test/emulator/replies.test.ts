@@ -77,6 +77,12 @@ describe("what RunPod refuses", () => {
       `{"status":400,"title":"Bad Request","detail":"bad request: policy.ttl: must be between 10000 and 604800000"}`
     ],
     [
+      "a policy that is no whole number",
+      post("/v2/echo/run", { input: { n: 1 }, policy: { executionTimeout: 6000.5 } }),
+      400,
+      `{"status":400,"title":"Bad Request","detail":"bad request: policy.executionTimeout: must be an integer"}`
+    ],
+    [
       "more than 10 MiB",
       post("/v2/echo/run", { input: { text: "x".repeat(10 * 1024 * 1024) } }),
       400,

@@ -17,14 +17,18 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   ],
   "cancel.ts": ["is CANCELLED", "was cancelled"],
   "demo.ts": [
-    "12 jobs: 11 completed, 1 failed, 0 cancelled, 0 timed out",
+    /IN_PROGRESS \(\d\d %\)/,
     "JobFailedError: Job",
     "CUDA out of memory",
+    /█+ +60 of 60 done, 1 failed/,
+    /Completed +59\n +JobFailedError +1\n/,
+    "66 jobs: 64 completed, 2 failed, 0 cancelled, 0 timed out",
     /in the queue( +\d+\.\d\d s){3}/,
     /on a worker( +\d+\.\d\d s){3}/,
-    "1 RateLimited, 5 ServerError, 3 ResetBefore",
-    /run +13 +13 +12 +1 +0 +0 +1\n/,
-    /IN_PROGRESS \(\d\d %\)/
+    "1 RateLimited",
+    "3 ResetBefore",
+    "2 Truncated",
+    /run +67 +67 +66 +1 +0 +0 +1\n/
   ],
   "health.ts": ["jobs: 3 queued", "3 completed"],
   "progress.ts": ["IN_QUEUE", "IN_PROGRESS: 25 %", "IN_PROGRESS: 50 %", "IN_PROGRESS: 75 %", "COMPLETED", "output: {"],

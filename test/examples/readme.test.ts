@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream, TestClock } from "effect"
 import { hasProperty } from "effect/Predicate"
+import { createServer } from "node:net"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { blocksIn, tablesBelow } from "../../scripts/blocks.mjs"
 import * as Emulator from "../../src/emulator/Emulator.js"
@@ -13,7 +14,7 @@ import { build, makeFolder, root } from "./run.js"
 const folder = makeFolder("readme")
 for (const { name, text } of blocksIn("README.md")) writeFileSync(`${folder}/${name}`, text)
 
-const programs = ["paint.ts", "main.ts", "captions.ts"]
+const programs = ["paint.ts", "main.ts", "captions.ts", "webhooks.ts"]
 const run = await build(programs.map((name) => `${folder}/${name}`))
 
 for (const name of ["painter.test.ts", "emulator.test.ts"]) {
@@ -47,14 +48,30 @@ describe.concurrent("a program of the README runs:", () => {
     )
   }
 
+  it.scopedLive("webhooks.ts, which needs two requests", () =>
+    Effect.gen(function* () {
+      const { counts, url } = yield* server
+      const port = yield* freePort
+      const { code, output } = yield* run("webhooks.ts", {
+        ...variables(url),
+        PORT: `${port}`,
+        RUNPOD_WEBHOOK_SECRET: "not to be guessed",
+        RUNPOD_WEBHOOK_URL: `http://127.0.0.1:${port}/hooks/runpod`
+      })
+      assert.strictEqual(code, 0, output)
+      assert.include(output, "a red bicycle")
+      assert.strictEqual((yield* counts).total, 2)
+    })
+  )
+
   it.scopedLive("captions.ts, and once more with its journal", () =>
     Effect.gen(function* () {
       const { counts, url } = yield* server
       for (let round = 1; round <= 2; round++) {
         const { code, output } = yield* run("captions.ts", variables(url), folder)
         assert.strictEqual(code, 0, output)
-        console.log(output)
-        assert.include(output, "100")
+        assert.match(output, /Completed +100/)
+        if (round === 2) assert.include(output, "of them from the journal: 100")
         assert.strictEqual((yield* counts).submitted, 100)
       }
     })
@@ -71,6 +88,15 @@ interface Blocks {
 
 const exportsOf = (name: string): Effect.Effect<Blocks> => Effect.promise(() => import(`${folder}/${name}`))
 
+/** A port that nobody listens on. */
+const freePort: Effect.Effect<number> = Effect.async((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    const port = typeof address === "object" && address !== null ? address.port : 0
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
 const emulated = (abc123: Emulator.EndpointOptions) => Effect.provide(Emulator.layerRunPod({ endpoints: { abc123 } }))
 
 /** Runs an effect while the clock moves on. */
@@ -85,9 +111,16 @@ describe("a part of the README does what it says:", () => {
   it.effect("a wait with progress reports it and ends with the job", () =>
     Effect.gen(function* () {
       const { train } = yield* exportsOf("progress.ts")
-      yield* during(3, train)
-      const [job] = yield* (yield* Emulator.Emulator).jobs("abc123")
-      assert.strictEqual(job?.status, "COMPLETED")
+      const lines: Array<unknown> = []
+      const log = (line: unknown) => Effect.sync(() => void lines.push(line))
+      yield* during(3, train).pipe(Effect.withConsole({ ...(yield* Effect.console), log }))
+      assert.deepStrictEqual(lines.slice(1), [
+        "IN_PROGRESS: 25 %",
+        "IN_PROGRESS: 50 %",
+        "IN_PROGRESS: 75 %",
+        "COMPLETED",
+        "loss: 0.5"
+      ])
     }).pipe(
       emulated({
         handler: (_, { progress }) =>

@@ -47,7 +47,7 @@ const check = (
     }
     const envelope = StandardWebhooks.readHeaders((name) => all[name], now)
     if (typeof envelope === "string") return envelope
-    const imported = yield* Effect.forEach(keys, (key) => Hmac.importKey(keyOf(key)))
+    const imported = yield* Effect.forEach(keys, (key) => StandardWebhooks.importKey(keyOf(key)))
     return yield* StandardWebhooks.verify(envelope, Hmac.utf8(vector.body), imported)
   })
 

@@ -194,6 +194,15 @@ describe("what goes wrong with one item is its outcome:", () => {
 })
 
 describe("`retries`", () => {
+  const tries = new Map<string, number>()
+  /** The n-th job succeeds at its n-th retry. */
+  const succeedingLater: Emulator.Handler = ({ n }, { id }) =>
+    Effect.suspend(() => {
+      const retried = tries.get(id) ?? 0
+      tries.set(id, retried + 1)
+      return retried < Number(n) ? Effect.fail("not yet") : Effect.succeed({ n })
+    })
+
   it.effect("puts a FAILED or TIMED_OUT job back so often, under its id", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
@@ -205,25 +214,7 @@ describe("`retries`", () => {
       )
       assert.strictEqual((yield* counts).submitted, 4)
       assert.strictEqual((yield* counts).byOperation.retry.total, 5)
-    }).pipe(
-      Effect.provide(
-        Effect.sync(() => {
-          const tries = new Map<string, number>()
-          return emulated({
-            // The n-th job succeeds at its n-th retry.
-            handler: ({ n }, { id }) =>
-              Effect.suspend(() => {
-                const retried = tries.get(id) ?? 0
-                tries.set(id, retried + 1)
-                return retried < Number(n) ? Effect.fail("not yet") : Effect.succeed({ n })
-              })
-          })
-        }).pipe(
-          Effect.map((layer) => layer),
-          Effect.runSync
-        )
-      )
-    )
+    }).pipe(Effect.provide(emulated({ handler: succeedingLater })))
   )
 
   it.effect("are not for jobs that were cancelled", () =>

@@ -402,7 +402,7 @@ describe("events", () => {
         40
       )
       const all = yield* ids(eventsSince(0), 41)
-      yield* Effect.yieldNow()
+      yield* TestClock.adjust(1)
       yield* Effect.forEach(
         Array.from({ length: 40 }, (_, n) => n + 2),
         deliver,

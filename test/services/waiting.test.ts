@@ -19,6 +19,7 @@ import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { finish } from "../support/finish.js"
+import * as Recorder from "../support/recorder.js"
 import * as Scripted from "../support/scripted.js"
 
 const { json } = Scripted
@@ -364,6 +365,37 @@ describe("waiting", () => {
       })
     )
 
+    it.effect("plain polls grow apart with the job's age up to the cap, and no two waits keep the same pace", () =>
+      Effect.gen(function* () {
+        const t = server(({ at }) => (at >= 1_200_000 ? completed : running))
+        const waits = Effect.forEach(["a", "b"], (id) => Jobs.settle("ep", id, { hold: false }), { concurrency: 2 })
+        yield* finish(Effect.provide(waits, t.layer()), "1 hour")
+        const [a = [], b = []] = ["/a", "/b"].map((id) =>
+          t.asked.filter(({ url }) => url.endsWith(id)).map(({ at }) => at)
+        )
+        assert.notDeepEqual(a, b)
+        for (const [index, at] of a.slice(1).entries()) {
+          const age = a[index]!
+          const longest = Math.min(60_000, Math.max(6_000, age / 10))
+          assert.isTrue(at - age <= longest + 1 && at - age >= longest * 0.97 - 1, `after ${age}: ${at - age}`)
+        }
+      })
+    )
+
+    it.effect("a watch never holds longer than the progress interval, since a hold hides progress", () =>
+      Effect.gen(function* () {
+        const t = server(
+          ({ at }) => (at >= 30_000 ? completed : running),
+          ({ url }) => Number(url.split("wait=")[1] ?? 0)
+        )
+        yield* finish(Effect.provide(Stream.runDrain(Jobs.watch("ep", "job-1")), t.layer()))
+        assert.deepStrictEqual(
+          t.asked.slice(0, 3).map(({ url }) => url.split("?")[1]),
+          ["wait=2000", "wait=6000", "wait=6000"]
+        )
+      })
+    )
+
     it.effect("a wait looks once more shortly before its deadline", () =>
       Effect.gen(function* () {
         const t = server(({ at }) => (at >= 1_000 ? completed : running))
@@ -663,6 +695,55 @@ describe("waiting", () => {
         yield* TestClock.adjust("2 seconds")
         yield* Fiber.join(closing)
         assert.strictEqual(t.asked.filter((asked) => operationOf(asked) === "cancel").length, 1)
+      })
+    )
+
+    it.effect("closing the layer logs the ids of the jobs that could not be cancelled", () =>
+      Effect.gen(function* () {
+        const { entries, layer } = Recorder.makeLogger()
+        const t = Scripted.make((asked) => (operationOf(asked) === "run" ? queued : "hang"))
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(t.layer(), scope)
+        const calls = Effect.exit(Effect.provide(call({ timeout: "3 seconds" }), context))
+        const fiber = yield* Effect.fork(Effect.provide(calls, layer))
+        yield* TestClock.adjust("3 seconds")
+        yield* Fiber.join(fiber)
+        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+        yield* TestClock.adjust("9 seconds")
+        assert.isNull(closing.unsafePoll())
+        assert.strictEqual(entries.length, 0)
+        yield* TestClock.adjust("2 seconds")
+        yield* Fiber.join(closing)
+        assert.strictEqual(entries.length, 1)
+        assert.include(String(entries[0]?.message), "job-1")
+      })
+    )
+
+    for (const [name, options] of Object.entries({ hold: {}, "plain poll": { hold: false } } as const)) {
+      it.effect(`a ${name} in flight is aborted`, () =>
+        Effect.gen(function* () {
+          const t = server(() => "hang")
+          const fiber = yield* Effect.fork(Effect.provide(call(options), t.layer()))
+          yield* TestClock.adjust("5 seconds")
+          assert.strictEqual(t.polls().length, 1)
+          yield* Fiber.interrupt(fiber)
+          assert.strictEqual(t.aborted(), 1)
+        })
+      )
+    }
+
+    it.effect("a submit in flight goes on until its attempt's deadline, and so does the interruption", () =>
+      Effect.gen(function* () {
+        const t = Scripted.make(() => "hang")
+        const fiber = yield* Effect.fork(Effect.provide(call(), t.layer({ requestTimeout: "20 seconds" })))
+        yield* TestClock.adjust("1 second")
+        const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
+        yield* TestClock.adjust("18 seconds")
+        assert.isNull(interrupting.unsafePoll())
+        assert.strictEqual(t.aborted(), 0)
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(interrupting)
+        assert.deepStrictEqual(t.asked.map(operationOf), ["run"])
       })
     )
 

@@ -57,14 +57,14 @@ export const encodings: Readonly<Record<string, (text: string) => string>> = {
   "HTML within JSON": (text) => inJson(html(text))
 }
 
-/** Everything a server knows of a request. */
-export const dump = ({ authorization, body = "", headers, method, url }: Scripted.Asked): string =>
-  [`${method} ${url}`, `authorization: ${authorization}`, JSON.stringify(headers), body, secretValues].join(" ")
+/** All that was planted. */
+export const all = [key, s3Config.accessId, Redacted.value(s3Config.accessSecret), webhook].join(" ")
 
-/** As a server might have them from elsewhere: decoded from the body it got. */
-const secretValues = [key, s3Config.accessId, Redacted.value(s3Config.accessSecret), webhook].join(" ")
+/** What a server knows of a request. */
+export const dump = ({ authorization, body = "", url }: Scripted.Asked): string =>
+  [authorization, key, /\/run(?:sync)?\b/.test(url) ? `${body} ${all}` : ""].join(" ")
 
-/** Bodies that hold a text somewhere: as they stand, or as JSON. */
+/** Bodies that hold a text somewhere: as they stand, or as JSON; and the fields of a job that echo its submit. */
 export const shapes: Readonly<Record<string, (text: string) => string>> = {
   text: (text) => text,
   html: (text) => `<html><body>${text}</body></html>`,
@@ -74,7 +74,9 @@ export const shapes: Readonly<Record<string, (text: string) => string>> = {
   key: (text) => JSON.stringify({ [text]: text, error: [text] }),
   array: (text) => JSON.stringify([text]),
   string: (text) => JSON.stringify(text),
-  "bad job": (text) => JSON.stringify({ id: text, status: 1, workerId: text }),
+  "bad job": (text) =>
+    JSON.stringify({ id: text, status: 1, workerId: text, webhook: all, s3Config: { accessId: all } }),
+  "bad job within JSON": (text) => JSON.stringify({ error: JSON.stringify({ text, webhook, accessSecret: all }) }),
   "failed job": (text) =>
     JSON.stringify({
       id: "job-1",
@@ -82,9 +84,9 @@ export const shapes: Readonly<Record<string, (text: string) => string>> = {
       workerId: text,
       error: { error_message: text, error_type: text, error_traceback: text, hostname: text, [text]: text },
       output: [text, { [text]: text }],
-      webhook: text,
-      webhookV2: { url: text },
-      s3Config: { accessId: text, accessSecret: text }
+      webhook: all,
+      webhookV2: { url: all },
+      s3Config: { accessId: all, accessSecret: all }
     }),
   "failed job, as text": (text) =>
     JSON.stringify({
@@ -154,7 +156,7 @@ export const makeRecorder = () => {
     kept(Logger.logfmtLogger),
     kept(Logger.jsonLogger),
     kept(Logger.structuredLogger),
-    Logger.add(Logger.prettyLogger({ colors: "no" })),
+    Logger.add(Logger.prettyLogger({ colors: false })),
     Logger.minimumLogLevel(LogLevel.All)
   )
   const { spans, tracer } = Recorder.makeTracer()

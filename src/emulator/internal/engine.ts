@@ -137,11 +137,12 @@ const emptyInputIsLostAfter = 45_000
 /** How long after its executionTimeout a job is found to have exceeded it, in milliseconds. */
 const lateness = { min: 1_000, max: 4_000 }
 
+const wholeMillis = (duration: Duration.DurationInput): number => Math.round(Duration.toMillis(duration))
+
 const readSpread = (spread: Spread): Range => {
-  if (typeof spread === "object" && "min" in spread) {
-    return { min: Duration.toMillis(spread.min), max: Duration.toMillis(spread.max) }
-  }
-  const millis = Duration.toMillis(spread)
+  if (typeof spread === "object" && "min" in spread)
+    return { min: wholeMillis(spread.min), max: wholeMillis(spread.max) }
+  const millis = wholeMillis(spread)
   return { min: millis, max: millis }
 }
 
@@ -152,13 +153,13 @@ const usable = ({ maxWorkers, throttled, unhealthy }: Endpoint): number =>
 const readSettings = (options: EndpointOptions): Settings => ({
   coldStart: readSpread(options.coldStart ?? 0),
   execution: readSpread(options.execution ?? 0),
-  idleTimeout: Duration.toMillis(options.idleTimeout ?? "5 seconds"),
+  idleTimeout: wholeMillis(options.idleTimeout ?? "5 seconds"),
   concurrency: options.concurrency ?? 1,
   handler: options.handler,
   aggregate: options.aggregateStream ?? true,
   retention: {
-    run: Duration.toMillis(options.retention?.run ?? "30 minutes"),
-    runSync: Duration.toMillis(options.retention?.runSync ?? "1 minute")
+    run: wholeMillis(options.retention?.run ?? "30 minutes"),
+    runSync: wholeMillis(options.retention?.runSync ?? "1 minute")
   }
 })
 

@@ -25,6 +25,7 @@ const readMillis = (name: keyof typeof policyFields, policy: JsonObject): Either
   const { initial, max, min } = policyFields[name]
   const value = policy[name]
   if (value === undefined || value === null) return Either.right(initial)
+  if (!Number.isInteger(value)) return Either.left(`bad request: policy.${name}: must be an integer`)
   return typeof value === "number" && value >= min && value <= max
     ? Either.right(value)
     : Either.left(`bad request: policy.${name}: must be between ${min} and ${max}`)

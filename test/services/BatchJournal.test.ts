@@ -1,0 +1,423 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import * as Emulator from "../../src/emulator/Emulator.js"
+import { BatchJournalError } from "../../src/errors/BatchError.js"
+import { sha256 } from "../../src/internal/sha256.js"
+import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
+import type * as JournalEntry from "../../src/schemas/JournalEntry.js"
+import * as Batch from "../../src/services/Batch.js"
+import * as BatchJournal from "../../src/services/BatchJournal.js"
+import * as Endpoint from "../../src/services/Endpoint.js"
+import { counts, emulated, endpoint, inputs, jobsPerInput, kindOf, type Numbered } from "../support/batches.js"
+import { finish } from "../support/finish.js"
+
+const { Fault } = Emulator
+
+const hashOf = (input: Numbered) => sha256(JSON.stringify(input))
+
+/** A journal that shows what is appended to it. */
+const observed = Effect.map(BatchJournal.memory, (journal) => {
+  const entries: Array<JournalEntry.Entry> = []
+  return {
+    entries,
+    tags: (key: string) => entries.filter((entry) => entry.key === key).map(({ _tag }) => _tag),
+    journal: {
+      ...journal,
+      append: (entry: JournalEntry.Entry) =>
+        Effect.tap(journal.append(entry), () => Effect.sync(() => void entries.push(entry)))
+    }
+  }
+})
+
+const run = (options: Batch.Options<Numbered>, items: Batch.Inputs<Numbered> = inputs(10)) =>
+  Effect.flatMap(endpoint, (ep) => finish(Batch.collect(ep, items, options), "1 hour"))
+
+/** Leaves the first run in the middle, as a kill would: with its jobs submitted, some of them settled. */
+const begin = (options: Batch.Options<Numbered>, lasting: Duration.DurationInput, items = inputs(10)) =>
+  Effect.gen(function* () {
+    const ep = yield* endpoint
+    const fiber = yield* Effect.fork(Batch.collect(ep, items, options))
+    yield* TestClock.adjust(lasting)
+    yield* Fiber.interrupt(fiber)
+  })
+
+const everyInputOnce = Effect.map(jobsPerInput, (jobs) => [...jobs.values()].every((count) => count === 1))
+
+describe("a batch with a journal", () => {
+  it.effect("writes an intent before each submit, the job's id after it, and the outcome before it is given out", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const { entries, journal, tags } = yield* observed
+      const seen: Array<ReadonlyArray<string>> = []
+      const submitted: Array<number> = []
+      const emulator = yield* Emulator.Emulator
+      const watching = {
+        ...journal,
+        append: (entry: JournalEntry.Entry) =>
+          Effect.zipLeft(
+            journal.append(entry),
+            Effect.map(emulator.counts, (counts) => submitted.push(counts.submitted))
+          )
+      }
+      yield* finish(
+        Stream.runForEach(Batch.run(ep, inputs(1), { journal: watching }), ({ key }) =>
+          Effect.sync(() => seen.push(tags(key)))
+        )
+      )
+      assert.deepStrictEqual(seen, [["Intent", "Submitted", "Settled"]])
+      assert.deepStrictEqual(submitted, [0, 1, 1])
+      const [intent, , settled] = entries
+      assert.deepInclude(intent, { key: "0", hash: hashOf({ n: 0 }) })
+      assert.deepInclude(settled, { status: "COMPLETED", output: { n: 0 }, attempts: 1, executionTime: 1000 })
+    }).pipe(Effect.provide(emulated({ execution: "1 second" })))
+  )
+
+  it.effect("replays what was settled, and sends nothing", () =>
+    Effect.gen(function* () {
+      const emulator = yield* Emulator.Emulator
+      const journal = yield* BatchJournal.memory
+      const first = yield* run({ journal })
+      yield* emulator.resetCounts
+      const second = yield* run({ journal })
+      assert.deepStrictEqual(second.counts, { Completed: 9, JobFailedError: 1 })
+      assert.strictEqual(second.replayed, 10)
+      assert.strictEqual((yield* counts).total, 0)
+      assert.deepStrictEqual(
+        second.results.map((outcome) => ({ ...outcome, replayed: false })),
+        [...first.results]
+      )
+    }).pipe(
+      Effect.provide(
+        emulated({ handler: ({ n }) => (n === 3 ? Effect.fail("CUDA out of memory") : Effect.succeed({ n })) })
+      )
+    )
+  )
+
+  it.effect("goes on where an interruption left it: the jobs run on, and are collected", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* begin({ concurrency: 4, journal }, "25 seconds")
+      assert.strictEqual((yield* counts).byOperation.cancel.total, 0)
+      const report = yield* run({ concurrency: 4, journal })
+      assert.deepStrictEqual(report.counts, { Completed: 10 })
+      assert.strictEqual(report.replayed, 2)
+      assert.isTrue(yield* everyInputOnce)
+    }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
+  )
+
+  it.effect("with `cancelOnInterrupt` cancels them, and submits those again", () =>
+    Effect.gen(function* () {
+      const { journal, tags } = yield* observed
+      yield* begin({ cancelOnInterrupt: true, concurrency: 4, journal }, "15 seconds")
+      assert.strictEqual((yield* counts).ended.CANCELLED, 4)
+      assert.deepStrictEqual(tags("0"), ["Intent", "Submitted", "Settled"])
+      assert.deepStrictEqual(tags("2"), ["Intent", "Submitted", "Released"])
+      const report = yield* run({ concurrency: 4, journal })
+      assert.deepStrictEqual(report.counts, { Completed: 10 })
+      assert.strictEqual((yield* counts).submitted, 14)
+    }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
+  )
+
+  it.effect("interrupted during a submit notes the job that was started", () =>
+    Effect.gen(function* () {
+      const { journal, tags } = yield* observed
+      const ep = yield* endpoint
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal }))
+      yield* TestClock.adjust("1 second")
+      const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(tags("0"), ["Intent", "Submitted"])
+      assert.deepStrictEqual((yield* run({ journal }, inputs(1))).counts, { Completed: 1 })
+      assert.strictEqual((yield* counts).submitted, 1)
+    }).pipe(Effect.provide(emulated({}, { faults: [Fault.delay({ operations: ["run"], by: "5 seconds", times: 1 })] })))
+  )
+
+  it.effect("interrupted while a submit waits for its permit leaves the item as it was", () =>
+    Effect.gen(function* () {
+      const { entries, journal } = yield* observed
+      const ep = yield* endpoint
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal }))
+      yield* TestClock.adjust("30 seconds")
+      yield* Fiber.interrupt(fiber)
+      // Refused, so released; and nothing was written for the attempts that were still to come.
+      assert.deepStrictEqual(
+        entries.map(({ _tag }) => _tag),
+        ["Intent", "Released"]
+      )
+    }).pipe(
+      Effect.provide(emulated({}, { faults: [Fault.rateLimited({ operations: ["run"], retryAfter: "1 hour" })] }))
+    )
+  )
+
+  it.effect("releases an item whose submit was refused, so that a kill while it waits leaves no doubt", () =>
+    Effect.gen(function* () {
+      const { journal, tags } = yield* observed
+      const report = yield* run({ journal }, inputs(1))
+      assert.deepStrictEqual(report.counts, { Completed: 1 })
+      assert.deepStrictEqual(tags("0"), ["Intent", "Released", "Intent", "Released", "Intent", "Submitted", "Settled"])
+    }).pipe(
+      Effect.provide(
+        emulated(
+          {},
+          { faults: [Fault.rateLimited({ operations: ["run"], times: 2 })], client: { retry: RetryPolicy.none } }
+        )
+      )
+    )
+  )
+
+  it.effect("reports an intent without a job as ambiguous, and keeps it open", () =>
+    Effect.gen(function* () {
+      const { journal, tags } = yield* observed
+      yield* journal.append({ _tag: "Intent", key: "1", hash: hashOf({ n: 1 }), at: 0 })
+      for (let times = 0; times < 2; times++) {
+        const report = yield* run({ journal }, inputs(3))
+        assert.deepStrictEqual(report.results.map(kindOf), ["Completed", "SubmitAmbiguousError", "Completed"])
+      }
+      assert.strictEqual((yield* counts).submitted, 2)
+      assert.deepStrictEqual((yield* run({ journal, onAmbiguous: "resubmit" }, inputs(3))).counts, { Completed: 3 })
+      assert.strictEqual((yield* counts).submitted, 3)
+      assert.deepStrictEqual(tags("1"), ["Intent", "Intent", "Submitted", "Settled"])
+    }).pipe(Effect.provide(emulated({})))
+  )
+
+  it.effect("keeps a submit whose answer was lost open, too", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      assert.deepStrictEqual((yield* run({ journal }, inputs(3))).counts, { Completed: 2, SubmitAmbiguousError: 1 })
+      assert.deepStrictEqual((yield* run({ journal }, inputs(3))).counts, { Completed: 2, SubmitAmbiguousError: 1 })
+      assert.isTrue(yield* everyInputOnce)
+    }).pipe(Effect.provide(emulated({}, { faults: [Fault.resetAfter({ operations: ["run"], times: 1 })] })))
+  )
+
+  it.effect("reports a job whose result RunPod no longer has as expired, and keeps it open", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* begin({ journal }, "5 seconds", inputs(2))
+      yield* TestClock.adjust("45 minutes")
+      const report = yield* run({ journal }, inputs(2))
+      assert.deepStrictEqual(report.counts, { JobNotFoundError: 2 })
+      const [first] = report.results
+      const error = first !== undefined && Exit.isFailure(first.result) ? first.result.cause : undefined
+      assert.isTrue(
+        error?._tag === "Fail" && error.error._tag === "JobNotFoundError" && error.error.reason === "Expired"
+      )
+      const again = yield* run({ journal, onExpired: "resubmit" }, inputs(2))
+      assert.deepStrictEqual(again.counts, { Completed: 2 })
+      assert.strictEqual((yield* counts).submitted, 4)
+    }).pipe(Effect.provide(emulated({ execution: "10 seconds" })))
+  )
+
+  it.effect("a job that was lost sooner than results expire is expired, too: it was there", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* begin({ journal }, "5 seconds", inputs(1))
+      yield* TestClock.adjust("5 minutes")
+      const report = yield* run({ journal }, inputs(1))
+      const [first] = report.results
+      const error = first !== undefined && Exit.isFailure(first.result) ? first.result.cause : undefined
+      assert.isTrue(
+        error?._tag === "Fail" && error.error._tag === "JobNotFoundError" && error.error.reason === "Expired"
+      )
+    }).pipe(Effect.provide(emulated({ execution: "10 seconds", retention: { run: "1 minute" } })))
+  )
+
+  it.effect(
+    "reads all jobs of an earlier run at once, however few items are in flight and however late inputs come",
+    () =>
+      Effect.gen(function* () {
+        const journal = yield* BatchJournal.memory
+        const ep = yield* endpoint
+        yield* begin({ concurrency: 100, journal }, "5 seconds", inputs(100))
+        yield* TestClock.adjust("25 minutes")
+        // By the time the last input comes, RunPod has forgotten all of them.
+        const slowly = Stream.schedule(Stream.fromIterable(inputs(100)), Schedule.spaced("1 minute"))
+        const report = yield* finish(Batch.collect(ep, slowly, { concurrency: 1, journal }), "3 hours")
+        assert.deepStrictEqual(report.counts, { Completed: 100 })
+        assert.isTrue(yield* everyInputOnce)
+      }).pipe(Effect.provide(emulated({ workers: 100, execution: "10 seconds" })))
+  )
+
+  it.effect("decodes a replayed output anew, so that a mended schema mends the outcome", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const strict = yield* endpoint
+      const first = yield* finish(Batch.collect(strict, inputs(1), { journal }))
+      assert.deepStrictEqual(first.counts, { OutputDecodeError: 1 })
+      const mended = yield* Endpoint.make("ep", {
+        input: Schema.Struct({ n: Schema.Number }),
+        output: Schema.Struct({ text: Schema.String })
+      })
+      const second = yield* finish(Batch.collect(mended, inputs(1), { journal }))
+      assert.deepStrictEqual(second.results[0]?.result, Exit.succeed({ text: "zero" }))
+    }).pipe(Effect.provide(emulated({ handler: () => Effect.succeed({ text: "zero" }) })))
+  )
+
+  it.effect("remembers how often a job was retried", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* begin({ journal, retries: 2 }, "15 seconds", inputs(1))
+      const report = yield* run({ journal, retries: 2 }, inputs(1))
+      assert.deepStrictEqual(report.counts, { JobFailedError: 1 })
+      assert.strictEqual(report.results[0]?.attempts, 3)
+      assert.strictEqual((yield* counts).byOperation.retry.total, 2)
+    }).pipe(Effect.provide(emulated({ handler: () => Effect.delay(Effect.fail("again"), "10 seconds") })))
+  )
+
+  it.effect("holds no secret", () =>
+    Effect.gen(function* () {
+      const { entries, journal } = yield* observed
+      const report = yield* run(
+        {
+          journal,
+          webhook: "https://hooks.test/v1?token=webhook-token-123",
+          s3Config: {
+            accessId: "access-id-12345",
+            accessSecret: Redacted.make("s3-secret-12345"),
+            bucketName: "bucket",
+            endpointUrl: "https://s3.test"
+          }
+        },
+        inputs(2)
+      )
+      assert.deepStrictEqual(report.counts, { OutputDecodeError: 1, JobFailedError: 1 })
+      const text = JSON.stringify(entries)
+      for (const secret of ["webhook-token-123", "s3-secret-12345", "access-id-12345", "the-api-key"]) {
+        assert.notInclude(text, secret)
+      }
+    }).pipe(
+      Effect.provide(
+        emulated(
+          {
+            handler: ({ n }) =>
+              n === 0
+                ? Effect.succeed({ log: "uploading with s3-secret-12345 as the-api-key" })
+                : Effect.fail("POST https://hooks.test/v1?token=webhook-token-123 with access-id-12345")
+          },
+          { apiKey: "the-api-key" }
+        )
+      )
+    )
+  )
+})
+
+describe("a journal that does not fit", () => {
+  const failure = (options: Batch.Options<Numbered>, items: Batch.Inputs<Numbered>) =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const error = yield* finish(Effect.flip(Batch.collect(ep, items, options)), "1 hour")
+      return error instanceof BatchJournalError ? error : yield* Effect.die(error)
+    })
+
+  it.effect("another input under a key is refused before anything is sent", () =>
+    Effect.gen(function* () {
+      const emulator = yield* Emulator.Emulator
+      const journal = yield* BatchJournal.memory
+      yield* run({ journal }, inputs(5))
+      yield* emulator.resetCounts
+      const error = yield* failure({ journal }, [...inputs(9).slice(5), ...inputs(4), { n: 99 }])
+      assert.deepInclude({ ...error }, { reason: "InputChanged", key: "0" })
+      assert.strictEqual((yield* counts).total, 0)
+    }).pipe(Effect.provide(emulated({})))
+  )
+
+  it.effect("in a stream, before that item is sent", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* run({ journal }, inputs(5))
+      const changed = Stream.fromIterable([...inputs(4), { n: 99 }])
+      const error = yield* failure({ journal }, changed)
+      assert.deepInclude({ ...error }, { reason: "InputChanged", key: "4" })
+      assert.strictEqual((yield* counts).submitted, 5)
+    }).pipe(Effect.provide(emulated({})))
+  )
+
+  for (const kind of ["an array", "a stream"] as const) {
+    it.effect(`a key that comes twice is refused, in ${kind}`, () =>
+      Effect.gen(function* () {
+        const journal = yield* BatchJournal.memory
+        const items = kind === "an array" ? inputs(5) : Stream.fromIterable(inputs(5))
+        const error = yield* failure({ journal, key: ({ n }) => String(n % 3) }, items)
+        assert.deepInclude({ ...error }, { reason: "DuplicateKey", key: "0" })
+        assert.isAtMost((yield* counts).submitted, kind === "an array" ? 0 : 3)
+      }).pipe(Effect.provide(emulated({})))
+    )
+  }
+
+  it.effect("one of another endpoint is refused", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* run({ journal }, inputs(1))
+      const other = yield* Endpoint.make("other", {
+        input: Schema.Struct({ n: Schema.Number }),
+        output: Schema.Unknown
+      })
+      const error = yield* Effect.flip(Batch.collect(other, inputs(1), { journal }))
+      assert.isTrue(error instanceof BatchJournalError && error.reason === "WrongEndpoint")
+    }).pipe(Effect.provide(emulated({})))
+  )
+
+  it.effect("one that another run is using is refused, and free again after it", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const ep = yield* endpoint
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(2), { journal }))
+      yield* TestClock.adjust("1 second")
+      const error = yield* Effect.flip(Batch.collect(ep, inputs(2), { journal }))
+      assert.isTrue(error instanceof BatchJournalError && error.reason === "Locked")
+      yield* TestClock.adjust("1 hour")
+      yield* Fiber.join(fiber)
+      assert.strictEqual((yield* run({ journal }, inputs(2))).replayed, 2)
+    }).pipe(Effect.provide(emulated({ execution: "10 seconds" })))
+  )
+
+  const full = new BatchJournalError({ reason: "Io", detail: "no space left on device" })
+
+  it.effect("one that cannot be written stops the batch: nothing is sent that could not be noted", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      let appends = 0
+      const error = yield* failure(
+        {
+          concurrency: 1,
+          journal: { ...journal, append: (entry) => (++appends > 9 ? Effect.fail(full) : journal.append(entry)) }
+        },
+        inputs(10)
+      )
+      assert.strictEqual(error, full)
+      assert.strictEqual((yield* counts).submitted, 3)
+      assert.strictEqual((yield* run({ journal })).replayed, 3)
+      assert.isTrue(yield* everyInputOnce)
+    }).pipe(Effect.provide(emulated({})))
+  )
+
+  it.effect("an outcome that could not be noted is not given out", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const journal = yield* BatchJournal.memory
+      const settled: Array<number> = []
+      const batch = Batch.run(ep, inputs(10), {
+        concurrency: 5,
+        journal: {
+          ...journal,
+          append: (entry) => (entry._tag === "Settled" ? Effect.fail(full) : journal.append(entry))
+        }
+      })
+      const error = yield* finish(
+        Effect.flip(Stream.runForEach(batch, ({ index }) => Effect.sync(() => settled.push(index))))
+      )
+      assert.strictEqual(error, full)
+      assert.deepStrictEqual(settled, [])
+      assert.deepStrictEqual((yield* run({ journal })).counts, { Completed: 10 })
+      assert.isTrue(yield* everyInputOnce)
+    }).pipe(Effect.provide(emulated({ execution: "1 second" })))
+  )
+})

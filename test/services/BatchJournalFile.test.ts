@@ -1,0 +1,226 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { FileSystem } from "@effect/platform/FileSystem"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Emulator from "../../src/emulator/Emulator.js"
+import type { BatchJournalError } from "../../src/errors/BatchError.js"
+import * as RateLimits from "../../src/layers/RateLimits.js"
+import type * as JournalEntry from "../../src/schemas/JournalEntry.js"
+import * as Batch from "../../src/services/Batch.js"
+import * as BatchJournal from "../../src/services/BatchJournal.js"
+import type * as RunPod from "../../src/services/RunPod.js"
+import { emulated, endpoint, inputs, jobsPerInput, kindOf, type Numbered } from "../support/batches.js"
+
+type Needs = RunPod.RunPod | Emulator.Emulator | FileSystem | Scope.Scope
+
+/** Runs with a file that goes with the test, and an emulator whose jobs end at once. */
+const withFile = <A, E>(use: (file: string, fs: FileSystem) => Effect.Effect<A, E, Needs>) =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem
+    const folder = yield* fs.makeTempDirectoryScoped()
+    return yield* use(`${folder}/journal.jsonl`, fs)
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(NodeFileSystem.layer),
+    Effect.provide(
+      emulated({ workers: 20 }, { limits: RateLimits.unlimited, client: { limits: RateLimits.unlimited } })
+    )
+  )
+
+/** Opens the journal, runs a batch, and closes it. */
+const run = (
+  file: string,
+  options: Batch.Options<Numbered> & BatchJournal.FileOptions = {},
+  items: Batch.Inputs<Numbered> = inputs(4)
+) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const journal = yield* BatchJournal.file(file, options)
+      return yield* Batch.collect(ep, items, { ...options, journal })
+    })
+  )
+
+/** Opens the journal, and gives what is wrong with it. */
+const problem = (file: string, options: BatchJournal.FileOptions = {}) =>
+  Effect.map(
+    Effect.scoped(Effect.flip(BatchJournal.file(file, options))),
+    ({ byte, file, line, message, reason }: BatchJournalError) => ({ byte, file, line, message, reason })
+  )
+
+describe("a journal in a file", () => {
+  for (const sync of ["always", "never", { every: "1 second" }] as const) {
+    it.live(`is read again by the next run (sync ${JSON.stringify(sync)})`, () =>
+      withFile((file) =>
+        Effect.gen(function* () {
+          const first = yield* run(file, { sync })
+          const second = yield* run(file, { sync })
+          assert.strictEqual(second.replayed, 4)
+          assert.deepStrictEqual(
+            second.results.map((outcome) => ({ ...outcome, replayed: false })),
+            [...first.results]
+          )
+        })
+      )
+    )
+  }
+
+  it.live("is JSON lines: a header with its version and the caller's id, the endpoint, three entries an item", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* run(file, { id: "bicycles" }, inputs(1))
+        const lines: ReadonlyArray<Record<string, unknown>> = (yield* fs.readFileString(file))
+          .trimEnd()
+          .split("\n")
+          .map((line) => JSON.parse(line))
+        assert.deepStrictEqual(lines.slice(0, 2), [
+          { format: "effect-runpod/batch", version: 1, id: "bicycles" },
+          { endpointId: "ep" }
+        ])
+        assert.deepStrictEqual(
+          lines.slice(2).map(({ _tag, key }) => [_tag, key]),
+          [
+            ["Intent", "0"],
+            ["Submitted", "0"],
+            ["Settled", "0"]
+          ]
+        )
+      })
+    )
+  )
+
+  it.live("cut at any byte, as a kill would cut it, the next run settles every input once", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* run(file, { sync: "never" })
+        const whole = yield* fs.readFile(file)
+        const ends = Array.from(whole.entries()).flatMap(([at, byte]) => (byte === 10 ? [at + 1] : []))
+        // Around each end of a line, and every few bytes between.
+        const cuts = new Set(ends.flatMap((end) => [end - 1, end, end + 1]))
+        for (let at = 0; at < whole.length; at += 17) cuts.add(at)
+        for (const length of cuts) {
+          yield* fs.writeFile(file, whole.subarray(0, length))
+          const before = yield* jobsPerInput
+          const entries = new TextDecoder()
+            .decode(whole.subarray(0, ends.findLast((end) => end <= length) ?? 0))
+            .split("\n")
+            .slice(2)
+            .flatMap((line): ReadonlyArray<JournalEntry.Entry> => (line === "" ? [] : [JSON.parse(line)]))
+          const { results } = yield* run(file, { sync: "never" })
+          assert.deepStrictEqual(
+            results.map(({ key }) => key),
+            ["0", "1", "2", "3"]
+          )
+          const after = yield* jobsPerInput
+          for (const outcome of results) {
+            const last = entries.findLast(({ key }) => key === outcome.key)?._tag
+            assert.strictEqual(kindOf(outcome), last === "Intent" ? "SubmitAmbiguousError" : "Completed")
+            // A new job for an item that the journal does not know, and for no other.
+            const { n } = outcome.input
+            assert.strictEqual((after.get(n) ?? 0) - (before.get(n) ?? 0), last === undefined ? 1 : 0)
+          }
+        }
+        assert.isAbove(cuts.size, 80)
+      })
+    )
+  )
+
+  it.live("a line that is no JSON is reported with its line and byte", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* run(file)
+        const lines = (yield* fs.readFileString(file)).split("\n")
+        const byte = lines.slice(0, 4).join("\n").length + 1
+        lines[4] = lines[4]?.slice(0, -9) ?? ""
+        yield* fs.writeFileString(file, lines.join("\n"))
+        assert.deepInclude(yield* problem(file), { reason: "Corrupt", file, line: 5, byte })
+      })
+    )
+  )
+
+  it.live("a line that is no entry is reported in the same way", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* run(file)
+        const lines = (yield* fs.readFileString(file)).split("\n")
+        const byte = lines.slice(0, 3).join("\n").length + 1
+        lines[3] = `{"_tag":"Submitted","key":"0"}`
+        yield* fs.writeFileString(file, lines.join("\n"))
+        assert.deepInclude(yield* problem(file), { reason: "Corrupt", file, line: 4, byte })
+      })
+    )
+  )
+
+  it.live("of another batch is refused, by its id and by its endpoint", () =>
+    withFile((file) =>
+      Effect.gen(function* () {
+        yield* run(file, { id: "bicycles" })
+        assert.strictEqual((yield* problem(file, { id: "cars" })).reason, "WrongId")
+        const journal = yield* BatchJournal.file(file)
+        const error = yield* Effect.flip(Effect.scoped(journal.begin("other")))
+        assert.strictEqual(error.reason, "WrongEndpoint")
+        assert.include(error.message, file)
+      })
+    )
+  )
+
+  it.live("of another kind or a newer version is refused and left alone", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* fs.writeFileString(file, "name,age\nAda,36\n")
+        assert.strictEqual((yield* problem(file)).reason, "Corrupt")
+        yield* fs.writeFileString(file, `{"format":"something else","version":1}\n`)
+        assert.strictEqual((yield* problem(file)).reason, "Format")
+        const newer = `{"format":"effect-runpod/batch","version":2}\n`
+        yield* fs.writeFileString(file, newer)
+        assert.strictEqual((yield* problem(file)).reason, "Version")
+        assert.strictEqual(yield* fs.readFileString(file), newer)
+      })
+    )
+  )
+
+  it.live("that is open is locked, and the error names the lock; `force` opens it all the same", () =>
+    withFile((file) =>
+      Effect.gen(function* () {
+        yield* BatchJournal.file(file)
+        assert.deepInclude(yield* problem(file), { reason: "Locked", file: `${file}.lock` })
+        yield* Effect.scoped(BatchJournal.file(file, { force: true }))
+      })
+    )
+  )
+
+  it.live("is rewritten without its history when that is more than half of it", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        const items = inputs(1200)
+        const first = yield* run(file, { sync: "never" }, items)
+        const before = (yield* fs.readFileString(file)).split("\n").length
+        const second = yield* run(file, { sync: "never" }, items)
+        const after = (yield* fs.readFileString(file)).split("\n").length
+        assert.deepStrictEqual([before, after], [2 + 3 * 1200 + 1, 2 + 1200 + 1])
+        assert.deepStrictEqual(
+          second.results.map(({ result }) => result),
+          first.results.map(({ result }) => result)
+        )
+        assert.strictEqual((yield* run(file, { sync: "never" }, items)).replayed, 1200)
+      })
+    )
+  )
+
+  it.live("gives an outcome that was noted in this run, too", () =>
+    withFile((file) =>
+      Effect.gen(function* () {
+        const journal = yield* BatchJournal.file(file)
+        const settled = { _tag: "Settled", hash: "h", at: 1, jobId: "j", attempts: 1, status: "COMPLETED" } as const
+        yield* Effect.forEach(["a", "b", "c"], (key) => journal.append({ ...settled, key, output: key.repeat(5) }), {
+          concurrency: "unbounded"
+        })
+        const outputs = yield* Effect.forEach(["a", "b", "c"], (key) =>
+          Effect.map(Effect.flatten(journal.outcome(key)), ({ output }) => output)
+        )
+        assert.deepStrictEqual(outputs, ["aaaaa", "bbbbb", "ccccc"])
+      })
+    )
+  )
+})

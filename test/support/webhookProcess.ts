@@ -1,0 +1,60 @@
+import { Effect } from "effect"
+import { spawn } from "node:child_process"
+import { createInterface } from "node:readline"
+import { createServer } from "node:net"
+import { fileURLToPath } from "node:url"
+
+const script = fileURLToPath(new URL("webhookServer.ts", import.meta.url))
+
+/** A delivery as the receiver printed it. */
+export interface Printed {
+  readonly sequence: number
+  readonly jobId: string
+  readonly key: string
+}
+
+/** A receiver in a process of its own; see `webhookServer.ts`. It waits for `begin`, and is killed with the scope. */
+export const spawnReceiver = (options: { readonly file: string; readonly port?: number; readonly killAt?: number }) =>
+  Effect.gen(function* () {
+    const { file, killAt = 0, port = 0 } = options
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        spawn(process.execPath, ["--import", "tsx", script, file, String(port), String(killAt)], {
+          stdio: ["pipe", "pipe", "inherit"]
+        })
+      ),
+      (child) => Effect.sync(() => child.kill("SIGKILL"))
+    )
+    const events: Array<Printed> = []
+    const memory: Array<number> = []
+    const ended = new Promise<string | number | null>((resolve) => {
+      child.on("exit", (code, signal) => resolve(code ?? signal))
+    })
+    const lines = createInterface(child.stdout)
+    /** Begins, with the deliveries after this one, and gives its URL. */
+    const begin = (after: number) =>
+      Effect.async<string>((resume) => {
+        lines.on("line", (line) => {
+          const said = JSON.parse(line) as Partial<Printed> & { readonly url?: string; readonly rss?: number }
+          if (said.url !== undefined) resume(Effect.succeed(said.url))
+          else if (said.rss !== undefined) memory.push(said.rss)
+          else events.push(said as Printed)
+        })
+        child.stdin.write(`${after}\n`)
+      })
+    return {
+      begin,
+      events,
+      memory,
+      ended: Effect.promise(() => ended),
+      isRunning: () => child.exitCode === null && child.signalCode === null
+    }
+  })
+
+/** A port that was free just now. */
+export const freePort = Effect.async<number>((resume) => {
+  const server = createServer().listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    server.close(() => resume(Effect.succeed(typeof address === "object" ? (address?.port ?? 0) : 0)))
+  })
+})
