@@ -1,11 +1,11 @@
 // @ts-check
 /**
  * Checks what documents say against the sources: every block of TypeScript compiles, in documents and in doc comments,
- * and the README's tables name what there is, no more and no less.
+ * links lead somewhere, and the README's tables name what there is, no more and no less.
  */
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import ts from "typescript"
-import { allBlocks, tablesBelow } from "./blocks.mjs"
+import { allBlocks, documents, tablesBelow } from "./blocks.mjs"
 import { report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
@@ -68,15 +68,19 @@ tablesBelow(readme, migration).forEach(({ rows }) => {
 // --- the tables that name everything ------------------------------------------------------------------------------
 
 const backticked = (/** @type {string} */ cell) => [...cell.matchAll(/`([^`]*)`/g)].map(([, code = ""]) => code)
-const firstColumn = (/** @type {ReadonlyArray<ReadonlyArray<string>>} */ rows) =>
-  rows.flatMap(([cell = ""]) => backticked(cell))
+/** What a column names, in code. @param {ReadonlyArray<ReadonlyArray<string>>} rows @param {number} column */
+const namesIn = (rows, column) => rows.flatMap((cells) => backticked(cells[column] ?? ""))
 
-/** Tables by heading and by the text of their first cell, and the type whose members their rows are. */
+/**
+ * Tables by heading and by the text of their first cell, and the type whose members a column names, the first if no other.
+ *
+ * @type {ReadonlyArray<{ heading: string, head: string, type: string, column?: number }>}
+ */
 const complete = [
   { heading: "When something goes wrong", head: "`RunPodError`", type: `RunPodError.RunPodError["_tag"]` },
   { heading: "When something goes wrong", head: "`JobError`", type: `JobError.JobError["_tag"]` },
   { heading: "Operations", head: "operation", type: "Extract<keyof RunPod.Service, string>" },
-  { heading: "Of a layer", head: "option", type: "keyof RunPod.Options" },
+  { heading: "Of a layer", head: "option", type: "keyof NodeRunPod.Options" },
   { heading: "Of a layer", head: "`RetryPolicy.make`", type: "keyof RetryPolicy.Options" },
   { heading: "Of a submit", head: "option", type: "keyof Endpoint.RunOptions" },
   { heading: "Of a wait", head: "option", type: "keyof WaitOptions.WaitOptions" },
@@ -86,17 +90,40 @@ const complete = [
     type: "Exclude<keyof Batch.Options<never>, keyof Endpoint.RunOptions>"
   },
   { heading: "RunPod's own batch API (beta)", head: "operation", type: "keyof BatchApi.Service" },
+  { heading: "Webhooks", head: "what an attacker can try", type: `WebhookError.WebhookError["_tag"]`, column: 2 },
   { heading: "Of webhooks", head: "option", type: `keyof Webhooks.BaseOptions | "secret" | "keys"` },
   { heading: "Of the emulator", head: "option", type: "keyof Emulator.Options" }
 ]
 const typesPath = `${folder}tables.ts`
 add(
   typesPath,
-  `import type { Batch, BatchApi, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions, Webhooks } from "effect-runpod"
+  `import type { Batch, BatchApi, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions, WebhookError, Webhooks } from "effect-runpod"
 import type * as Emulator from "effect-runpod/Emulator"
+import type { NodeRunPod } from "effect-runpod/Node"
 ${complete.map(({ type }, index) => `export type Table${index} = ${type}`).join("\n")}\n`,
   { file: "scripts/check-code.mjs", line: 0 }
 )
+
+// --- links --------------------------------------------------------------------------------------------------------
+
+/** The anchor of a heading, as GitHub makes it. @param {string} heading */
+const anchorOf = (heading) =>
+  heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, "")
+    .replaceAll(" ", "-")
+
+for (const file of documents()) {
+  const text = readFileSync(`${root}${file}`, "utf8")
+  const anchors = new Set([...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => anchorOf(heading)))
+  for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+    if (/^https?:/.test(target)) continue
+    const exists = target.startsWith("#")
+      ? anchors.has(target.slice(1))
+      : existsSync(new URL(target, new URL(file, `file://${root}`)))
+    if (!exists) problems.push(`${file} links to ${target}, which is not there`)
+  }
+}
 
 // --- the compiler -------------------------------------------------------------------------------------------------
 
@@ -138,7 +165,7 @@ const checker = program.getTypeChecker()
 const types = program.getSourceFile(typesPath)
 const exported = types === undefined ? undefined : checker.getSymbolAtLocation(types)
 const tables = exported === undefined ? [] : checker.getExportsOfModule(exported)
-complete.forEach(({ head, heading, type }, index) => {
+complete.forEach(({ column = 0, head, heading, type }, index) => {
   const symbol = tables.find(({ name }) => name === `Table${index}`)
   const declared = symbol === undefined ? undefined : checker.getDeclaredTypeOfSymbol(symbol)
   const members = new Set(
@@ -148,7 +175,7 @@ complete.forEach(({ head, heading, type }, index) => {
   )
   if (members.size === 0) problems.push(`${type} has no members`)
   const table = tablesBelow(readme, heading).find(({ head: [first] }) => first === head)
-  const named = new Set(firstColumn(table?.rows ?? []).map((name) => name.replace(/[.(].*$/, "")))
+  const named = new Set(namesIn(table?.rows ?? [], column).map((name) => name.replace(/[.(].*$/, "")))
   for (const name of members) {
     if (!named.has(name)) problems.push(`README.md, "${heading}": the table of ${head} lacks ${name}`)
   }

@@ -7,7 +7,14 @@ import { fileURLToPath } from "node:url"
 export const root = fileURLToPath(new URL("../", import.meta.url))
 
 /** Modules that may use Node's own modules, as paths in `src` without an extension. */
-export const nodeOnly = ["Node", "internal/undiciWire", "layers/NodeRunPod", "layers/NodeWebhooks", "emulator/NodeEmulator"]
+export const nodeOnly = [
+  "Node",
+  "internal/undiciWire",
+  "layers/NodeRunPod",
+  "layers/NodeWebhooks",
+  "services/NodeProgress",
+  "emulator/NodeEmulator"
+]
 
 /** Folders whose modules are public when their name starts with an upper-case letter. */
 export const publicFolders = ["schemas", "errors", "layers", "services", "emulator"]

@@ -4,5 +4,6 @@
  * @since 0.1.0
  */
 export * as NodeEmulator from "./emulator/NodeEmulator.js"
+export * as NodeProgress from "./services/NodeProgress.js"
 export * as NodeRunPod from "./layers/NodeRunPod.js"
 export * as NodeWebhooks from "./layers/NodeWebhooks.js"

@@ -16,6 +16,7 @@ export const start = (options: NodeEmulator.ServeOptions): Effect.Effect<Server,
       Effect.sync(() =>
         fork(fileURLToPath(new URL("server.ts", import.meta.url)), [JSON.stringify(options)], {
           execArgv: ["--import", "tsx"],
+          env: { ...process.env, TSX_TSCONFIG_PATH: fileURLToPath(new URL("../tsconfig.json", import.meta.url)) },
           serialization: "advanced"
         })
       ),

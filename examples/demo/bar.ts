@@ -15,10 +15,10 @@ const lineOf = ({ done, eta, failed, rate, total = 0 }: Batch.Progress): string 
 
 /** Draws until the batch has ended. */
 export const show = (progress: Stream.Stream<Batch.Progress>, output = process.stdout): Effect.Effect<void> =>
-  progress.pipe(
-    Stream.runForEach((now) =>
-      Effect.sync(() =>
-        output.write(output.isTTY ? `\u001b[2K\r${lineOf(now)}${now.ended ? "\n" : ""}` : `${lineOf(now)}\n`)
-      )
-    )
+  Stream.runForEach(progress, (now) =>
+    Effect.sync(() => {
+      // A line that is wrapped could not be drawn over.
+      const line = output.isTTY ? `\u001b[2K\r${lineOf(now).slice(0, (output.columns || 80) - 1)}` : lineOf(now)
+      output.write(now.ended || !output.isTTY ? `${line}\n` : line)
+    })
   )

@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { excerpt } from "../internal/excerpt.js"
 import { defined } from "../internal/json.js"
 import { type Scrub, scrubValue } from "../internal/scrub.js"
 import type * as Job from "../schemas/Job.js"
@@ -72,7 +73,7 @@ export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-r
   }
   override get message(): string {
     const type = this.errorType === undefined ? "" : `${this.errorType}: `
-    const what = `${subject(this)} failed: ${type}${this.detail ?? "it came without an error text"}.`
+    const what = `${subject(this)} failed: ${type}${this.detail === undefined ? "it came without an error text" : excerpt(this.detail)}.`
     switch (this.reason) {
       case "ExecutionTimeout":
         return `${what} It ran longer than its executionTimeout; raise \`policy.executionTimeout\` or make it shorter.`
@@ -283,6 +284,6 @@ export const fromJob = (
 export const fromUndecodable = (endpointId: string, job: Job.Ended, issue: string, scrub: Scrub): OutputDecodeError =>
   new OutputDecodeError({
     ...factsOf(endpointId, job, scrub),
-    issue: scrub(issue),
+    issue: excerpt(scrub(issue)),
     output: scrubValue(job.output, scrub)
   })

@@ -38,6 +38,7 @@ import { scrubValue } from "./scrub.js"
 import { sha256 } from "./sha256.js"
 import { waitDefaults } from "./waitDefaults.js"
 import * as waiting from "./waiting.js"
+import { wordOf } from "./webhookWord.js"
 
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -53,6 +54,8 @@ const firstPause = 1_000
 const longestPause = 30_000
 /** A job of an earlier run is looked at for so long even if its time is over. */
 const lastLook = 60_000
+/** How long it takes at most to find a webhook that has come already. */
+const lookForWebhook = 1_000
 
 /** What would hit every item alike. */
 export const isFatal = (error: RunPodError | JobError): error is FatalError => {
@@ -343,7 +346,7 @@ const driveFrom = <I, O, P, C, E>(
         for (;;) {
           const exit = yield* Effect.exit(
             waiting.settle(
-              jobHandle.targetOf(parts, known),
+              jobHandle.targetOf(parts, known, options),
               { ...wait, cancelGrace, timeout: Math.max(0, end - born) },
               {
                 rules: {
@@ -361,6 +364,7 @@ const driveFrom = <I, O, P, C, E>(
             answeredAt = now()
             const mayRetry = job.status === "FAILED" || job.status === "TIMED_OUT"
             if (mayRetry && attempts <= retries && stop === undefined && now() < end) {
+              if (known.word !== undefined) yield* known.word.forget
               const retried = yield* Effect.either(restore(service.retry(endpointId, jobId)))
               if (retried._tag === "Right" || !provesNoEffect(retried.left)) {
                 attempts++
@@ -404,7 +408,7 @@ const driveFrom = <I, O, P, C, E>(
           const onPermit = Effect.suspend(() => {
             if (isWithdrawn || stop !== undefined) return Effect.succeed(false)
             return Effect.flatMap(
-              note((at) => ({ _tag: "Intent", ...item, at })),
+              note((at) => ({ _tag: "Intent", ...item, at, ...defined({ webhook: prepared.webhookKey }) })),
               (isNoted) => {
                 if (!isNoted) return Effect.succeed(false)
                 if (isWithdrawn || stop !== undefined) {
@@ -489,7 +493,7 @@ const driveFrom = <I, O, P, C, E>(
         }
       })
 
-    const ambiguous = (attempts: number): Fate => {
+    const ambiguous = (attempts: number): Sent => {
       const { method } = operations.run
       const path = pathOf("run", endpointId)
       return {
@@ -499,18 +503,50 @@ const driveFrom = <I, O, P, C, E>(
       }
     }
 
+    /** Settles an ambiguous submit by its webhook, if one comes in time. Runs inside a mask. */
+    const adopt = (
+      prepared: Prepared<O, P, C>,
+      item: Item,
+      sent: Sent,
+      webhookKey: string | undefined,
+      left: number,
+      restore: Restore
+    ): Effect.Effect<Sent> => {
+      if (sent._tag !== "Failed" || sent.error._tag !== "SubmitAmbiguousError") return Effect.succeed(sent)
+      const { attempts, error } = sent
+      return restore(prepared.adopt(webhookKey, error, left)).pipe(
+        Effect.flatMap(prepared.knownOf),
+        Effect.flatMap((known) =>
+          Effect.map(noteSubmitted(item, known, attempts), (isNoted): Sent =>
+            isNoted ? { _tag: "Started", known, attempts } : open
+          )
+        ),
+        Effect.catchTag("SubmitAmbiguousError", () => Effect.succeed(sent))
+      )
+    }
+
+    const longestAdoption = () =>
+      Math.min(deadline - now(), options.timeout === undefined ? Infinity : Duration.toMillis(options.timeout))
+
+    const seeThrough = (prepared: Prepared<O, P, C>, item: Item, sent: Sent, restore: Restore): Effect.Effect<Fate> =>
+      sent._tag === "Started"
+        ? follow(prepared.parts, sent.known, item, sent.attempts, restore, false)
+        : Effect.succeed(sent)
+
     const fresh = (prepared: Prepared<O, P, C>, item: Item): Effect.Effect<Fate> =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(submit(prepared, item, restore), (sent) =>
-          sent._tag === "Started"
-            ? follow(prepared.parts, sent.known, item, sent.attempts, restore, false)
-            : Effect.succeed(sent)
+        submit(prepared, item, restore).pipe(
+          Effect.flatMap((sent) => adopt(prepared, item, sent, prepared.webhookKey, longestAdoption(), restore)),
+          Effect.flatMap((sent) => seeThrough(prepared, item, sent, restore))
         )
       )
 
     // --- what an earlier run left ---------------------------------------------------------------------------------
 
     const collected = new Map<string, Deferred.Deferred<Fate>>()
+
+    const wordFor = (jobId: string) =>
+      parts.webhooks === undefined || webhook === undefined ? undefined : wordOf(parts.webhooks, endpointId, jobId)
 
     /** Follows the jobs of an earlier run, all at once, whether their inputs have come already or not. */
     const collectEarlier = (jobs: ReadonlyArray<JournalEntry.Submitted>): Effect.Effect<void> =>
@@ -522,7 +558,7 @@ const driveFrom = <I, O, P, C, E>(
           const known: jobHandle.Known = {
             jobId: JobId.make(jobId, { disableValidation: true }),
             submittedAt: now() - Math.max(0, clock.unsafeCurrentTimeMillis() - at),
-            ...defined({ ttl })
+            ...defined({ ttl, word: wordFor(jobId) })
           }
           return Effect.uninterruptibleMask((restore) =>
             follow(parts, known, { key, hash }, attempts, restore, true)
@@ -551,9 +587,21 @@ const driveFrom = <I, O, P, C, E>(
         })
       })
 
-    /** Only the intent to submit the item is known: a job may run for it. */
-    const resumeIntent = (prepared: Prepared<O, P, C>, item: Item): Effect.Effect<Fate> =>
-      onAmbiguous === "resubmit" ? fresh(prepared, item) : Effect.succeed(ambiguous(1))
+    /** Only the intent to submit the item is known: a job may run for it, and its webhook may tell. */
+    const resumeIntent = (
+      { webhook: webhookKey }: JournalEntry.Intent,
+      prepared: Prepared<O, P, C>,
+      item: Item
+    ): Effect.Effect<Fate> =>
+      Effect.uninterruptibleMask((restore) => {
+        // Who would submit it again waits for nothing but what has come already.
+        const left = onAmbiguous === "resubmit" ? lookForWebhook : longestAdoption()
+        return Effect.flatMap(adopt(prepared, item, ambiguous(1), webhookKey, left, restore), (sent) =>
+          sent._tag === "Failed" && onAmbiguous === "resubmit"
+            ? restore(fresh(prepared, item))
+            : seeThrough(prepared, item, sent, restore)
+        )
+      })
 
     const resume = (
       journal: BatchJournal,
@@ -567,7 +615,7 @@ const driveFrom = <I, O, P, C, E>(
         case "Settled":
           return replay(journal, item.key)
         case "Intent":
-          return resumeIntent(prepared, item)
+          return resumeIntent(state, prepared, item)
         case "Submitted": {
           const fate = collected.get(item.key)
           if (fate === undefined) return Effect.dieMessage(`the journal has lost the job of "${item.key}"`)

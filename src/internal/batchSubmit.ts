@@ -23,6 +23,7 @@ import { defined } from "./json.js"
 import { monotonicMillis } from "./monotonic.js"
 import { waitDefaults } from "./waitDefaults.js"
 import * as waiting from "./waiting.js"
+import { listen, wordOf } from "./webhookWord.js"
 
 export const submit = <I, O, P, C, E = never>(
   endpoint: Endpoint<I, O, P, C>,
@@ -104,8 +105,12 @@ export const wait = <I, O, P, C>(
 
     const waitFor = (job: string | JobHandle<O, P, C>): Effect.Effect<WaitOutcome<O>, FatalError> => {
       const jobId = typeof job === "string" ? JobId.make(job, { disableValidation: true }) : job.id
-      const target = jobHandle.targetOf(parts, { jobId })
-      return Effect.matchCauseEffect(waiting.settle(target, waitOptions, { rules, since }), {
+      const word = parts.webhooks === undefined ? undefined : wordOf(parts.webhooks, parts.endpointId, jobId)
+      const listening = options.webhook === undefined ? Effect.succeed(undefined) : listen(word, options)
+      const settled = Effect.flatMap(listening, (ended) =>
+        waiting.settle({ ...jobHandle.targetOf(parts, { jobId }), ended }, waitOptions, { rules, since })
+      )
+      return Effect.matchCauseEffect(settled, {
         onSuccess: (ended) =>
           Effect.map(Effect.exit(jobHandle.outputOf(parts, ended)), (result) => ({
             jobId,

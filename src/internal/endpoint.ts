@@ -3,7 +3,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { type JobError, WaitTimeoutError } from "../errors/JobError.js"
 import { BadRequestError, type RunPodError, type SubmitAmbiguousError } from "../errors/RunPodError.js"
@@ -16,6 +15,7 @@ import type { Endpoint, RunOptions, Schemas } from "../services/Endpoint.js"
 import type { Service } from "../services/RunPod.js"
 import type { Service as Webhooks } from "../services/Webhooks.js"
 import * as jobHandle from "./jobHandle.js"
+import { issueOf } from "./issueOf.js"
 import { defined } from "./json.js"
 import { keeperOf } from "./keeper.js"
 import { monotonicMillis } from "./monotonic.js"
@@ -42,11 +42,17 @@ export interface Prepared<O, P, C> {
     onAbandoned: (job: Job.SyncJob) => Effect.Effect<void>,
     restore: Restore
   ) => Effect.Effect<Job.SyncJob, RunPodError>
+  /** The name its webhook's URL was issued under. */
+  readonly webhookKey: string | undefined
   /**
-   * Settles a submit whose reply was lost: waits for its webhook, for the time that `adoptWithin` says and `left`
-   * milliseconds at most. Without one it fails as the submit did.
+   * Settles a submit whose reply was lost: waits for the webhook of this name, for the time that `adoptWithin` says and
+   * `left` milliseconds at most. Without one it fails as the submit did.
    */
-  readonly adopt: (error: SubmitAmbiguousError, left?: number) => Effect.Effect<Job.Job, SubmitAmbiguousError>
+  readonly adopt: (
+    webhookKey: string | undefined,
+    error: SubmitAmbiguousError,
+    left?: number
+  ) => Effect.Effect<Job.Job, SubmitAmbiguousError>
   /** What is known of a job that was submitted just now. */
   readonly knownOf: (job: Job.Job) => Effect.Effect<jobHandle.Known>
   /** Cancels a job whose caller is gone, or says that it goes on. */
@@ -109,18 +115,20 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     parts: jobHandle.Parts<O, P, C>,
     request: RunRequest.RunRequest,
     { adoptWithin, resubmit }: RunOptions,
-    key: string | undefined
+    webhookKey: string | undefined
   ): Prepared<O, P, C> => {
     const ttl = ttlOf(request.policy)
 
     const knownOf: Prepared<O, P, C>["knownOf"] = (job) =>
       Effect.clockWith((clock) => {
         const word =
-          webhooks === undefined || key === undefined ? undefined : webhookWord.wordOf(webhooks, endpointId, job.id)
+          webhooks === undefined || webhookKey === undefined
+            ? undefined
+            : webhookWord.wordOf(webhooks, endpointId, job.id)
         return Effect.succeed({ jobId: job.id, submittedAt: monotonicMillis(clock), ...defined({ ttl, word }) })
       })
 
-    const adopt: Prepared<O, P, C>["adopt"] = (error, left = Infinity) => {
+    const adopt: Prepared<O, P, C>["adopt"] = (key, error, left = Infinity) => {
       if (webhooks === undefined || key === undefined) return Effect.fail(error)
       const within = Math.min(Duration.toMillis(adoptWithin ?? webhookWord.adoptWithin), left)
       return webhookWord.adopt(webhooks, endpointId, key, error, Duration.millis(within))
@@ -164,7 +172,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         )
       })
 
-    return { parts, request, submit, adopt, knownOf, abandon }
+    return { parts, request, submit, webhookKey, adopt, knownOf, abandon }
   }
 
   const partsKnowing = (secrets: ReadonlyArray<string>): jobHandle.Parts<O, P, C> => {
@@ -183,7 +191,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
       const { policy, s3Config } = options
       if (options.webhook === true && webhooks === undefined) return yield* Effect.fail(webhookWord.missing("run"))
       const encoded: unknown = yield* Effect.mapError(encode(input), (error) =>
-        refuse(`the input is not what its schema says: ${ParseResult.TreeFormatter.formatErrorSync(error)}`)
+        refuse(`the input is not what its schema says: ${issueOf(error)}`)
       )
       if (typeof encoded !== "object" || encoded === null) {
         return yield* Effect.fail(refuse("the input must encode to a JSON object"))
@@ -201,7 +209,9 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         Effect.flatMap(
           prepared
             .submit(undefined, (job) => prepared.abandon(job, true), restore)
-            .pipe(Effect.catchTag("SubmitAmbiguousError", (error) => restore(prepared.adopt(error)))),
+            .pipe(
+              Effect.catchTag("SubmitAmbiguousError", (error) => restore(prepared.adopt(prepared.webhookKey, error)))
+            ),
           (job) =>
             Job.hasId(job)
               ? Effect.map(prepared.knownOf(job), (known) => jobHandle.make(prepared.parts, known))
@@ -260,7 +270,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
           (timeout === undefined ? prepared.submit(hold, onAbandoned, restore) : submitBefore(timeout, restore)).pipe(
             Effect.catchTag("SubmitAmbiguousError", (error) => {
               const left = timeout && Duration.toMillis(timeout) - (monotonicMillis(clock) - since)
-              return restore(prepared.adopt(error, left))
+              return restore(prepared.adopt(prepared.webhookKey, error, left))
             })
           )
 

@@ -12,6 +12,8 @@ import type { JobHandle, ProgressJob, StreamOptions } from "../services/JobHandl
 import type { Service } from "../services/RunPod.js"
 import type { WaitOptions, WatchedJob } from "../services/WaitOptions.js"
 import type { Service as Webhooks } from "../services/Webhooks.js"
+import { excerpt } from "./excerpt.js"
+import { issueOf } from "./issueOf.js"
 import { defined } from "./json.js"
 import type { Keeper } from "./keeper.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
@@ -51,7 +53,7 @@ export const outputOf = <O, P, C>(parts: Parts<O, P, C>, job: Job.Ended): Effect
   const error = fromJob(parts.endpointId, job, parts.scrub)
   return error === undefined
     ? Effect.mapError(parts.readers.output(job.output), (issue) =>
-        fromUndecodable(parts.endpointId, job, issue.message, parts.scrub)
+        fromUndecodable(parts.endpointId, job, issueOf(issue), parts.scrub)
       )
     : Effect.fail(error)
 }
@@ -112,7 +114,7 @@ const streamOf = <O, P, C>(
         new OutputDecodeError({
           endpointId,
           jobId,
-          issue: scrub(issue.message),
+          issue: excerpt(scrub(issueOf(issue))),
           output: scrubValue(chunk.output, scrub)
         })
     )

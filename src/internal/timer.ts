@@ -29,8 +29,10 @@ export const make: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(functio
   let sleeper: Fiber.RuntimeFiber<void> | undefined
   let wakesAt = Infinity
   let closed = false
+  let changes = 0
 
   const wake = () => {
+    changes++
     wakesAt = Infinity
     sleeper = undefined
     const now = monotonicMillis(clock)
@@ -47,7 +49,10 @@ export const make: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(functio
     if (closed || next === undefined || next.at >= wakesAt) return
     sleeper?.unsafeInterruptAsFork(sleeper.id())
     wakesAt = next.at
-    sleeper = fork(Effect.zipRight(sleepUntil(next.at), Effect.sync(wake)))
+    const change = ++changes
+    const fiber = fork(Effect.zipRight(sleepUntil(next.at), Effect.sync(wake)))
+    // For an alarm that is due already, it has woken up meanwhile: the sleeper is then the one that was armed after that.
+    if (changes === change) sleeper = fiber
   }
 
   yield* Effect.addFinalizer(() =>

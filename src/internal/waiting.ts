@@ -17,7 +17,7 @@ import * as Job from "../schemas/Job.js"
 import * as QueueDiagnosis from "../schemas/QueueDiagnosis.js"
 import type { WaitOptions, WatchedJob } from "../services/WaitOptions.js"
 import type { Keeper } from "./keeper.js"
-import { defined } from "./json.js"
+import { defined, jsonOf } from "./json.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
 import { plainPause } from "./plainPace.js"
 import type { Condition } from "./queueHealth.js"
@@ -333,7 +333,7 @@ const makeWait = (
 const stateOf = (job: WatchedJob): string =>
   Job.isTerminal(job)
     ? job.status
-    : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : JSON.stringify(job.output)].join(" ")
+    : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : jsonOf(job.output)].join(" ")
 
 /** Cancels the job; what cannot be cancelled is logged with its id. */
 export const cancelJob = (target: Target, grace: Duration.DurationInput | undefined): Effect.Effect<void> =>

@@ -1,7 +1,7 @@
 import type * as HttpClient from "@effect/platform/HttpClient"
 import { hasProperty } from "effect/Predicate"
 
-export type WireBody = string | Uint8Array | FormData | AsyncIterable<Uint8Array> | null
+export type WireBody = string | Uint8Array | AsyncIterable<Uint8Array> | null
 
 /** A request as it goes out. */
 export interface WireRequest {

@@ -161,28 +161,41 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
   }
 }
 
-const bodyOf = (body: HttpBody.HttpBody): Effect.Effect<WireBody, unknown> => {
+interface Sendable {
+  readonly body: WireBody
+  /** What the body itself says it is. */
+  readonly type?: string | null
+}
+
+const sendableOf = (body: HttpBody.HttpBody): Effect.Effect<Sendable, unknown> => {
   switch (body._tag) {
     case "Empty":
-      return Effect.succeed(null)
+      return Effect.succeed({ body: null })
     case "Uint8Array":
-      return Effect.succeed(body.body)
+      return Effect.succeed({ body: body.body })
     case "FormData":
-      return Effect.succeed(body.formData)
+      return Effect.tryPromise(async () => {
+        const form = new globalThis.Response(body.formData)
+        return { body: new Uint8Array(await form.arrayBuffer()), type: form.headers.get("content-type") }
+      })
     case "Stream":
-      return Effect.map(Effect.runtime(), (runtime) => Stream.toAsyncIterableRuntime(body.stream, runtime))
+      return Effect.map(Effect.runtime(), (runtime) => ({
+        body: Stream.toAsyncIterableRuntime(body.stream, runtime)
+      }))
     case "Raw":
       return typeof body.body === "string"
-        ? Effect.succeed(body.body)
+        ? Effect.succeed({ body: body.body })
         : Effect.fail(new TypeError("a raw body must be a string"))
   }
 }
 
-const toWire = (request: HttpClientRequest.HttpClientRequest, url: URL, body: WireBody): WireRequest => ({
+const toWire = (request: HttpClientRequest.HttpClientRequest, url: URL, { body, type }: Sendable): WireRequest => ({
   method: request.method,
   origin: url.origin,
   path: url.pathname + url.search,
-  headers: Object.entries(request.headers).flat(),
+  headers: Object.entries(
+    typeof type === "string" ? { ...request.headers, "content-type": type } : request.headers
+  ).flat(),
   body,
   isHeld: url.searchParams.has("wait")
 })
@@ -199,12 +212,12 @@ const execute = (
     const attempt: Attempt | undefined = fiber.getFiberRef(currentAttempt)
     if (attempt !== undefined) attempt.sent = "No"
     return Effect.flatMap(
-      Effect.mapError(bodyOf(request.body), (cause) => failure("Encode", cause)),
-      (body) =>
+      Effect.mapError(sendableOf(request.body), (cause) => failure("Encode", cause)),
+      (sendable) =>
         Effect.async<HttpClientResponse.HttpClientResponse, HttpClientError.RequestError>((resume) => {
           const inbox = new Inbox()
           let hasHead = false
-          const call = wire.send(toWire(request, url.right, body), {
+          const call = wire.send(toWire(request, url.right, sendable), {
             onConnected: () => {
               if (attempt !== undefined) attempt.sent = "Maybe"
             },

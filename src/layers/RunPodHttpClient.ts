@@ -171,7 +171,8 @@ const interpret = <A>(
   const isRefusal =
     isJsonObject(json) && json["error"] !== undefined && json["error"] !== null && typeof json["status"] !== "string"
   if (isRefusal && jobId === where.jobId) {
-    return Either.left(new BadRequestError({ ...at, detail: ErrorBody.fromText(scrub(reply.text)).detail }))
+    const { detail } = ErrorBody.fromText(scrub(reply.text))
+    return Either.left(new BadRequestError({ ...at, detail: detail === undefined ? undefined : excerpt(detail, 512) }))
   }
   return Either.left(new DecodeError({ ...at, issue: scrub(read.left) }))
 }
@@ -500,10 +501,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       )
       return onPermit === undefined
         ? begin
-        : Effect.zipRight(
-            Effect.onError(restore(onPermit), () => permit.release),
-            begin
-          )
+        : Effect.flatMap(onPermit, (isWanted) => (isWanted ? begin : Effect.zipRight(permit.release, Effect.interrupt)))
     }
 
     const attempt = <A>(

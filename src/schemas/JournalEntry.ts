@@ -19,7 +19,11 @@ const item = {
  * @since 0.1.0
  * @category models
  */
-export const Intent = Schema.TaggedStruct("Intent", item)
+export const Intent = Schema.TaggedStruct("Intent", {
+  ...item,
+  /** The name its webhook's URL was issued under: it tells one webhook from another, and is of no use as a token. */
+  webhook: Schema.optional(Schema.String)
+})
 
 /**
  * @since 0.1.0

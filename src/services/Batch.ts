@@ -137,6 +137,8 @@ export interface Options<in I> extends SubmitOptions<I> {
   readonly poll?: PollPolicy
   /** See `WaitOptions`. */
   readonly hold?: Duration.DurationInput | false
+  /** See `WaitOptions`. */
+  readonly trustWebhook?: boolean
   /** Follows the batch; see `progress`. */
   readonly tracker?: Tracker
 }
@@ -313,6 +315,10 @@ export interface WaitOptions {
   readonly poll?: PollPolicy
   /** See `WaitOptions`. */
   readonly hold?: Duration.DurationInput | false
+  /** See `WaitOptions`. Without the `Webhooks` service, `true` gives every job a `BadRequestError`. */
+  readonly webhook?: string | URL | true
+  /** See `WaitOptions`. */
+  readonly trustWebhook?: boolean
 }
 
 /**

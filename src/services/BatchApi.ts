@@ -176,7 +176,8 @@ export interface Service {
   /**
    * Adds requests to a draft, in calls of at most 10 MiB, one after the other; more than 5,000 in all are refused before any
    * is sent. A call whose answer is lost is not sent again, unless `resubmit` says so: RunPod would add its requests a second
-   * time. RunPod keeps no order and no inputs: put a key of your own into each input and let the handler return it.
+   * time; an interruption leaves the fate of the call under way open, too. RunPod keeps no order and no inputs: put a key of
+   * your own into each input and let the handler return it.
    */
   readonly append: (
     endpointId: string,

@@ -111,7 +111,7 @@ const search = (
     const run = (name: string, answering: Answering, program: Program) =>
       Effect.gen(function* () {
         const transport = Scripted.make(answering, "20 millis")
-        const exit = yield* Effect.exit(Effect.provide(program, layerOf(transport, options)))
+        const exit = yield* Effect.exit(Effect.withSpan(Effect.provide(program, layerOf(transport, options)), "caller"))
         if (Exit.isSuccess(exit)) return
         failures++
         assert.isUndefined(Secrets.leakOf(exit), name)

@@ -5,6 +5,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
+import * as Box from "../../src/emulator/internal/box.js"
 import { unlimited } from "../../src/layers/RateLimits.js"
 import { get, post } from "./support.js"
 
@@ -132,7 +133,78 @@ describe("whatever is done to an endpoint", () => {
           yield* TestClock.adjust("31 minutes")
           assert.deepStrictEqual(yield* emulator.jobs(endpointId), [])
         }).pipe(Effect.provide(Emulator.layer({ endpoints, limits: unlimited }))),
-      { fastCheck: { numRuns: 20 } }
+      { fastCheck: { numRuns: 12 } }
     )
   }
+})
+
+describe("whatever is sent", () => {
+  const segment = FastCheck.oneof(
+    FastCheck.constantFrom(
+      "v2",
+      "model",
+      "handler",
+      "run",
+      "runsync",
+      "status",
+      "stream",
+      "batch",
+      "requests",
+      "cancel"
+    ),
+    FastCheck.constantFrom("finalize", "health", "retry", "purge-queue", "", ".", "..", "%", "%2", "%00", "a%2Fb"),
+    FastCheck.webSegment()
+  )
+  const endpointId = FastCheck.constantFrom("model", "handler")
+  const target = FastCheck.oneof(
+    FastCheck.array(segment, { maxLength: 6 }),
+    FastCheck.tuple(endpointId, FastCheck.constantFrom("run", "runsync", "batch", "requests", "health", "purge-queue")),
+    FastCheck.tuple(endpointId, FastCheck.constantFrom("status", "status-sync", "stream", "cancel", "retry"), segment),
+    FastCheck.tuple(endpointId, FastCheck.constant("batch"), segment, FastCheck.constantFrom("requests", "finalize"))
+  )
+  const query = FastCheck.oneof(
+    FastCheck.constantFrom("wait=1000", "wait=0", "wait=", "offset=1&limit=1", "limit=99999999999", "offset=-1", "%%%"),
+    FastCheck.webQueryParameters()
+  )
+  const value = FastCheck.jsonValue({ depthSize: "small" })
+  const body = FastCheck.oneof(
+    FastCheck.string(),
+    value.map((json) => JSON.stringify(json)),
+    FastCheck.record(
+      { input: value, policy: value, webhook: value, s3Config: value, requests: FastCheck.array(value), name: value },
+      { requiredKeys: [] }
+    ).map((json) => JSON.stringify(json)),
+    FastCheck.array(FastCheck.record({ input: FastCheck.dictionary(FastCheck.string(), value), policy: value })).map(
+      (json) => JSON.stringify(json)
+    )
+  )
+
+  it.scoped.prop(
+    "is answered, in JSON or with an empty body, with a status that RunPod has",
+    {
+      method: FastCheck.constantFrom("GET", "POST", "PUT", "DELETE", "PATCH"),
+      segments: target,
+      query,
+      body
+    },
+    ({ body, method, query, segments }) =>
+      Effect.gen(function* () {
+        const box = yield* Box.make({ endpoints, limits: unlimited }, () => Effect.succeed(200))
+        const answering = yield* Effect.fork(
+          box.handle({
+            method,
+            target: `/${segments.join("/")}?${query}`,
+            authorization: "Bearer key",
+            readBody: () => Effect.succeed(body)
+          })
+        )
+        yield* TestClock.adjust("5 minutes")
+        const outcome = yield* answering
+        assert(outcome._tag === "Whole")
+        const { answer } = outcome
+        assert.include([200, 204, 400, 404, 405], answer.status)
+        if (answer.body !== "") assert.isObject(JSON.parse(answer.body))
+      }),
+    { fastCheck: { numRuns: 150 } }
+  )
 })

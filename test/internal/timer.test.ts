@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import type * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -151,6 +153,32 @@ describe("Timer", () => {
       set(20)
       yield* TestClock.adjust(100)
       assert.deepStrictEqual(rung, [])
+    })
+  )
+
+  it.effect("leaves nothing asleep behind, alarms that were due when they were set included", () =>
+    Effect.gen(function* () {
+      let asleep = 0
+      const clock = yield* Effect.clock
+      const sleep = (duration: Duration.Duration) =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => asleep++),
+          () => clock.sleep(duration),
+          () => Effect.sync(() => asleep--)
+        )
+      const counting: Clock.Clock = Object.create(clock, { sleep: { value: sleep } })
+      const scope = yield* Scope.make()
+      const { rung, set } = yield* Effect.withClock(Scope.extend(make, scope), counting)
+      yield* TestClock.adjust(50)
+      for (let i = 0; i < 3; i++) {
+        set(86_400_000 - i, "far")
+        set(50 - i, "due")
+        yield* TestClock.adjust(0)
+      }
+      assert.deepStrictEqual(rung, ["due@50", "due@50", "due@50"])
+      assert.strictEqual(asleep, 1)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(asleep, 0)
     })
   )
 

@@ -9,7 +9,7 @@ import * as Emulator from "../../src/emulator/Emulator.js"
 import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
 
 const { Fault } = Emulator
-const count = 60
+const count = 40
 
 /** Runs the batch in a process that is killed so long after it has begun, unless it has ended by then. Gives its output. */
 const runUntil = (url: string, file: string, signal: NodeJS.Signals, after: number) =>
@@ -28,7 +28,7 @@ const runUntil = (url: string, file: string, signal: NodeJS.Signals, after: numb
     return Effect.sync(() => void child.kill("SIGKILL"))
   })
 
-describe("a batch that is killed at random moments, again and again", () => {
+describe.concurrent("a batch that is killed at random moments, again and again", () => {
   for (const signal of ["SIGKILL", "SIGTERM"] as const) {
     it.scopedLive(
       `settles every input once and submits none twice (${signal})`,
@@ -45,7 +45,7 @@ describe("a batch that is killed at random moments, again and again", () => {
           let output = ""
           // Long enough to get somewhere, short enough to be killed often.
           while (!output.includes("[") && kills++ < 60) {
-            const after = yield* Random.nextIntBetween(20, 400)
+            const after = yield* Random.nextIntBetween(20, 500)
             output = yield* runUntil(server.url, `${folder}/journal.jsonl`, signal, after)
           }
           assert.isAbove(kills, 2)

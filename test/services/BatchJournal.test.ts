@@ -141,6 +141,24 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.delay({ operations: ["run"], by: "5 seconds", times: 1 })] })))
   )
 
+  it.effect("interrupted while it writes the intent releases the item, and sends nothing", () =>
+    Effect.gen(function* () {
+      const { journal, tags } = yield* observed
+      const ep = yield* endpoint
+      const slow = {
+        ...journal,
+        append: (entry: JournalEntry.Entry) => Effect.delay(journal.append(entry), "1 second")
+      }
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal: slow }))
+      yield* TestClock.adjust("500 millis")
+      const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(tags("0"), ["Intent", "Released"])
+      assert.strictEqual((yield* counts).total, 0)
+    }).pipe(Effect.provide(emulated({})))
+  )
+
   it.effect("interrupted while a submit waits for its permit leaves the item as it was", () =>
     Effect.gen(function* () {
       const { entries, journal } = yield* observed

@@ -1,5 +1,6 @@
 /** A process that runs a batch with a journal, says when it has begun, and at its end how each item came out. */
-import { NodeContext, NodeRuntime } from "@effect/platform-node"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Effect from "effect/Effect"
 import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
 import * as Batch from "../../src/services/Batch.js"
@@ -19,6 +20,6 @@ const program = Effect.gen(function* () {
 program.pipe(
   Effect.scoped,
   Effect.provide(NodeRunPod.layer({ apiKey: "key", baseUrl })),
-  Effect.provide(NodeContext.layer),
+  Effect.provide(NodeFileSystem.layer),
   NodeRuntime.runMain
 )

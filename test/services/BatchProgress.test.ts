@@ -1,0 +1,154 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import { PassThrough } from "node:stream"
+import * as Emulator from "../../src/emulator/Emulator.js"
+import * as Batch from "../../src/services/Batch.js"
+import * as BatchJournal from "../../src/services/BatchJournal.js"
+import * as NodeProgress from "../../src/services/NodeProgress.js"
+import { counts, emulated, endpoint, inputs, type Numbered } from "../support/batches.js"
+import { finish } from "../support/finish.js"
+
+const { Fault } = Emulator
+
+/** Runs a batch to its end and gives all of its progress. */
+const follow = (items: Batch.Inputs<Numbered>, options: Batch.Options<Numbered> = {}, interval = "1 second" as const) =>
+  Effect.gen(function* () {
+    const ep = yield* endpoint
+    const tracker = yield* Batch.tracker
+    const all = Stream.runCollect(Batch.progress(tracker, { interval }))
+    const [progress] = yield* finish(
+      Effect.all([all, Effect.exit(Batch.collect(ep, items, { ...options, tracker }))], { concurrency: 2 }),
+      "1 hour"
+    )
+    return Array.from(progress)
+  })
+
+describe("Batch.progress", () => {
+  it.effect("tells what is done, failed, running and queued, how fast it goes and how long it will take", () =>
+    Effect.gen(function* () {
+      const progress = yield* follow(inputs(40))
+      assert.deepInclude(progress[0], { total: 40, done: 0, failed: 0, rate: 0, ended: false })
+      assert.isUndefined(progress[0]?.eta)
+      const middle = progress.find(({ elapsed }) => Duration.toMillis(elapsed) === 11_000)
+      assert.deepInclude(middle, { total: 40, done: 20, failed: 10, inFlight: 20, running: 2, ended: false })
+      assert.closeTo(middle?.rate ?? 0, 2, 0.2)
+      assert.closeTo(Duration.toSeconds(middle?.eta ?? 0), 10, 1)
+      assert.isAbove(middle?.queued ?? 0, 15)
+      const last = progress[progress.length - 1]
+      assert.deepInclude(last, { total: 40, done: 40, failed: 20, inFlight: 0, ended: true })
+      assert.strictEqual(Duration.toMillis(last?.eta ?? 1), 0)
+      assert.strictEqual(progress.filter(({ ended }) => ended).length, 1)
+    }).pipe(
+      Effect.provide(
+        emulated({
+          workers: 2,
+          handler: ({ n }) =>
+            Effect.delay(Number(n) % 2 === 0 ? Effect.fail("even") : Effect.succeed({ n }), "1 second")
+        })
+      )
+    )
+  )
+
+  it.effect("asks /health every 5 seconds, and does without it when it fails", () =>
+    Effect.gen(function* () {
+      const progress = yield* follow(inputs(20))
+      assert.isTrue(progress.slice(0, 5).every(({ running }) => running === undefined))
+      assert.isTrue(progress.some(({ running }) => running === 1))
+      const { byOperation } = yield* counts
+      assert.isAtMost(byOperation.health.byStatus[200] ?? 0, 5)
+    }).pipe(
+      Effect.provide(
+        emulated(
+          { workers: 1, execution: "1 second" },
+          { faults: [Fault.serverError({ operations: ["health"], times: 5 })] }
+        )
+      )
+    )
+  )
+
+  it.effect("knows no total and no end of a stream", () =>
+    Effect.gen(function* () {
+      const progress = yield* follow(Stream.fromIterable(inputs(5)))
+      assert.isTrue(progress.every(({ eta, total }) => total === undefined && eta === undefined))
+      assert.strictEqual(progress[progress.length - 1]?.done, 5)
+    }).pipe(Effect.provide(emulated({ workers: 1, execution: "1 second" })))
+  )
+
+  it.effect("does not count what was replayed into its rate", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const journal = yield* BatchJournal.memory
+      yield* finish(Batch.collect(ep, inputs(30), { journal }), "1 hour")
+      const progress = yield* follow(inputs(40), { journal })
+      const second = progress.find(({ elapsed }) => Duration.toMillis(elapsed) === 2_000)
+      assert.deepInclude(second, { done: 32 })
+      assert.isAtMost(second?.rate ?? 0, 1.5)
+    }).pipe(Effect.provide(emulated({ workers: 1, execution: "1 second" })))
+  )
+
+  it.effect("ends with a batch that failed, even one that never began", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* Effect.scoped(journal.begin("another endpoint"))
+      const progress = yield* follow(inputs(40), { journal })
+      assert.deepStrictEqual(
+        progress.map(({ done, ended }) => [done, ended]),
+        [[0, true]]
+      )
+    }).pipe(Effect.provide(emulated({})))
+  )
+})
+
+describe("NodeProgress.show", () => {
+  const makeOutput = (isTTY: boolean) => {
+    const stream = new PassThrough()
+    let text = ""
+    stream.on("data", (data: Buffer) => (text += data.toString()))
+    // What cli-progress asks of a terminal.
+    const output = Object.assign(stream, { isTTY, columns: 100, rows: 24, cursorTo: () => true, clearLine: () => true })
+    return { output: output as unknown as NodeJS.WriteStream, text: () => text }
+  }
+
+  it.effect("prints a line now and then where there is no terminal, and one at the end", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const tracker = yield* Batch.tracker
+      const { output, text } = makeOutput(false)
+      yield* finish(
+        Batch.collect(ep, inputs(30), { tracker }).pipe(NodeProgress.show(tracker, { label: "captions", output }))
+      )
+      const lines = text().trimEnd().split("\n")
+      assert.strictEqual(lines[0], "captions 0 of 30 done, 0 running, 0 queued, after 0:00")
+      assert.match(lines[1] ?? "", /^captions 9|10 of 30 done, 1 running, \d+ queued, 1\.0\/s, 0:\d\d left$/)
+      assert.strictEqual(lines[lines.length - 1], "captions 30 of 30 done, after 0:30")
+      assert.isAtMost(lines.length, 5)
+    }).pipe(Effect.provide(emulated({ workers: 1, execution: "1 second" })))
+  )
+
+  it.live("draws a bar on a terminal, and gives the cursor back", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const tracker = yield* Batch.tracker
+      const { output, text } = makeOutput(true)
+      const report = yield* Batch.collect(ep, inputs(3), { tracker }).pipe(NodeProgress.show(tracker, { output }))
+      assert.strictEqual(report.completed, 3)
+      assert.include(text(), "100 % | 3 of 3 done, after 0:00")
+      assert.include(text(), "█")
+      assert.isTrue(text().lastIndexOf("\u001b[?25h") > text().lastIndexOf("\u001b[?25l"))
+    }).pipe(Effect.provide(emulated({ workers: 3, execution: "300 millis" })))
+  )
+
+  it.effect("ends with its effect, whether a batch was run in it or not", () =>
+    Effect.gen(function* () {
+      const tracker = yield* Batch.tracker
+      const { output, text } = makeOutput(false)
+      assert.strictEqual(yield* finish(NodeProgress.show(Effect.succeed(1), tracker, { output })), 1)
+      const fiber = yield* Effect.fork(NodeProgress.show(Effect.never, tracker, { output }))
+      yield* finish(Effect.zipRight(Effect.sleep("1 second"), Fiber.interrupt(fiber)))
+      assert.strictEqual(text(), "")
+    })
+  )
+})

@@ -1,0 +1,217 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
+import * as Emulator from "../../src/emulator/Emulator.js"
+import * as RateLimits from "../../src/layers/RateLimits.js"
+import * as Batch from "../../src/services/Batch.js"
+import { counts, emulated, endpoint, inputs, statuses } from "../support/batches.js"
+import { finish } from "../support/finish.js"
+import * as VirtualTime from "../support/virtualTime.js"
+
+const { Fault } = Emulator
+
+const tagOf = <A>(result: Exit.Exit<A, { readonly _tag: string }>): string =>
+  Exit.match(result, {
+    onSuccess: () => "Success",
+    onFailure: (cause) => (cause._tag === "Fail" ? cause.error._tag : "Defect")
+  })
+
+describe("Batch.submit", () => {
+  it.effect("gives handles in the order of the inputs, without waiting for the jobs", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const submissions = yield* finish(Batch.submit(ep, inputs(5), { key: ({ n }) => `n${n}` }), "1 second")
+      assert.deepStrictEqual(
+        submissions.map(({ index, input, key, result }) => [index, input.n, key, tagOf(result)]),
+        inputs(5).map(({ n }) => [n, n, `n${n}`, "Success"])
+      )
+      const { result } = submissions[3] ?? { result: Exit.interrupt(yield* Effect.fiberId) }
+      const handle = yield* result
+      assert.deepStrictEqual(yield* finish(handle.result()), { n: 3 })
+      assert.strictEqual((yield* counts).submitted, 5)
+    }).pipe(Effect.provide(emulated({ execution: "1 minute" })))
+  )
+
+  it.effect("what goes wrong with one submit is its result", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const wrong = [{ n: 0 }, JSON.parse(`{ "n": "one" }`), { n: 2 }, { n: 3 }]
+      const submissions = yield* finish(Batch.submit(ep, wrong, { concurrency: 1 }))
+      assert.deepStrictEqual(
+        submissions.map(({ result }) => tagOf(result)),
+        ["Success", "BadRequestError", "SubmitAmbiguousError", "Success"]
+      )
+    }).pipe(Effect.provide(emulated({}, { faults: [Fault.resetAfter({ operations: ["run"], after: 1, times: 1 })] })))
+  )
+
+  it.effect("what would hit all alike is the result of all that were not sent", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const submissions = yield* finish(Batch.submit(ep, inputs(1000), { concurrency: 2 }))
+      const tags = submissions.map(({ result }) => tagOf(result))
+      assert.deepStrictEqual(tags.slice(0, 3), ["Success", "Success", "Success"])
+      assert.isTrue(tags.slice(3).every((tag) => tag === "EndpointPausedError"))
+      assert.strictEqual(tags.length, 1000)
+      assert.isAtMost((yield* counts).byOperation.run.total, 5)
+    }).pipe(Effect.provide(emulated({}, { faults: [Fault.paused({ after: 3 })] })))
+  )
+
+  it.effect("waits out rate limits", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const submissions = yield* finish(Batch.submit(ep, inputs(3)), "1 hour")
+      assert.isTrue(submissions.every(({ result }) => Exit.isSuccess(result)))
+      assert.strictEqual((yield* counts).submitted, 3)
+    }).pipe(Effect.provide(emulated({}, { faults: [Fault.rateLimited({ operations: ["run"], times: 40 })] })))
+  )
+
+  it.effect("fails with the error of a stream, and cancels what was submitted, also when it is interrupted", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const broken = Stream.concat(
+        Stream.fromIterable(inputs(3)),
+        Stream.fromEffect(Effect.delay(Effect.fail("broken" as const), "1 minute"))
+      )
+      assert.strictEqual(yield* finish(Effect.flip(Batch.submit(ep, broken))), "broken")
+      const endless = Stream.concat(Stream.fromIterable(inputs(2)), Stream.never)
+      const fiber = yield* Effect.fork(Batch.submit(ep, endless))
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(yield* statuses, { CANCELLED: 5 })
+    }).pipe(Effect.provide(emulated({ execution: "1 hour" })))
+  )
+})
+
+describe("Batch.wait", () => {
+  it.effect("gives outcomes in the order of the jobs, from ids and from handles", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const submissions = yield* finish(Batch.submit(ep, inputs(3)), "1 second")
+      const handles = yield* Effect.forEach(submissions, ({ result }) => result)
+      const [a, b, c] = handles
+      if (a === undefined || b === undefined || c === undefined) return assert.fail()
+      const outcomes = yield* finish(Batch.wait(ep, [c, a.id, "unknown", b]))
+      assert.deepStrictEqual(
+        outcomes.map(({ jobId, result }) => [jobId as string, tagOf(result)]),
+        [
+          [c.id, "Success"],
+          [a.id, "Success"],
+          ["unknown", "JobNotFoundError"],
+          [b.id, "JobFailedError"]
+        ]
+      )
+      assert.strictEqual(outcomes[0]?.executionTime, 1000)
+    }).pipe(
+      Effect.provide(
+        emulated({ handler: ({ n }) => Effect.delay(n === 1 ? Effect.fail("no") : Effect.succeed({ n }), "1 second") })
+      )
+    )
+  )
+
+  it.effect("its timeout bounds the whole wait, and leaves the jobs unless told otherwise", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const submissions = yield* finish(Batch.submit(ep, inputs(4)), "1 second")
+      const handles = yield* Effect.forEach(submissions, ({ result }) => result)
+      const outcomes = yield* finish(Batch.wait(ep, handles, { timeout: "25 seconds" }), "26 seconds")
+      const tags = outcomes.map(({ result }) => tagOf(result))
+      assert.strictEqual(tags.filter((tag) => tag === "Success").length, 2)
+      assert.strictEqual(tags.filter((tag) => tag === "WaitTimeoutError").length, 2)
+      assert.strictEqual((yield* counts).byOperation.cancel.total, 0)
+      yield* finish(Batch.wait(ep, handles, { timeout: "1 second", cancelOnTimeout: true }))
+      assert.deepStrictEqual(yield* statuses, { COMPLETED: 2, CANCELLED: 2 })
+    }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
+  )
+
+  it.effect("what would hit all alike fails it", () =>
+    Effect.gen(function* () {
+      const other = yield* endpoint
+      const error = yield* finish(Effect.flip(Batch.wait(other, ["a", "b"])))
+      assert.strictEqual(error._tag, "EndpointNotFoundError")
+    }).pipe(Effect.provide(Emulator.layerRunPod({ endpoints: {} })))
+  )
+})
+
+describe("retention", () => {
+  const tenth = RateLimits.make({
+    run: { limit: 100, concurrency: 20 },
+    status: { limit: 200, concurrency: 40 },
+    statusSync: { limit: 200, concurrency: 40 }
+  })
+
+  /** How long each job waited, since its end, to be read. */
+  const readWithin = Effect.gen(function* () {
+    const emulator = yield* Emulator.Emulator
+    const jobs = new Map((yield* emulator.jobs("ep")).map((job) => [job.id, job]))
+    const reads = new Map<string, number>()
+    for (const { at, jobId, operation, took = 0 } of yield* emulator.requests) {
+      const isRead = operation === "status" || operation === "statusSync"
+      const ended = jobId === undefined ? undefined : jobs.get(jobId)?.finishedAt
+      if (isRead && jobId !== undefined && ended !== undefined && at + took >= ended) {
+        reads.set(jobId, Math.min(reads.get(jobId) ?? Infinity, at + took - ended))
+      }
+    }
+    return reads
+  })
+
+  it.live(
+    "with 2,000 jobs that finish behind slow ones and limits of a tenth, none is read too late",
+    () => {
+      // As many slow jobs as there are places to hold, and more; the rest is done in seconds, long before them.
+      const isSlow = (n: unknown) => Number(n) % 40 === 0
+      const program = Effect.gen(function* () {
+        const ep = yield* endpoint
+        const report = yield* Batch.collect(ep, inputs(2000), {
+          concurrency: 2000,
+          policy: { executionTimeout: "1 hour" }
+        })
+        assert.deepStrictEqual(report.counts, { Completed: 2000 })
+        assert.strictEqual((yield* counts).rateLimited, 0)
+        assert.isAtLeast(Duration.toMinutes(report.wallTime), 40)
+        const slow = report.results.filter(({ input }) => isSlow(input.n)).map(({ jobId }) => String(jobId))
+        const reads = yield* readWithin
+        assert.isAtLeast(reads.size, 50)
+        // The slow ones are still there to be asked; all others were read or they would not have completed.
+        assert.isBelow(Math.max(...slow.map((id) => reads.get(id) ?? 0)), 10 * 60_000)
+      })
+      return VirtualTime.run(
+        Effect.provide(
+          program,
+          emulated(
+            {
+              workers: 2000,
+              handler: ({ n }) => Effect.delay(Effect.succeed({ n }), isSlow(n) ? "40 minutes" : "5 seconds")
+            },
+            { limits: tenth, client: { limits: tenth } }
+          )
+        )
+      )
+    },
+    60_000
+  )
+
+  it.live(
+    "2,000 results that are 25 minutes old are all read in time",
+    () => {
+      const program = Effect.gen(function* () {
+        const ep = yield* endpoint
+        const submissions = yield* Batch.submit(ep, inputs(2000))
+        yield* Effect.sleep("20 minutes")
+        const handles = yield* Effect.forEach(submissions, ({ result }) => result)
+        const outcomes = yield* Batch.wait(ep, handles)
+        assert.isTrue(outcomes.every(({ result }) => Exit.isSuccess(result)))
+        const reads = yield* readWithin
+        assert.strictEqual(reads.size, 2000)
+        assert.isBelow(Math.max(...reads.values()), 30 * 60_000)
+      })
+      return VirtualTime.run(
+        Effect.provide(program, emulated({ workers: 2000 }, { limits: tenth, client: { limits: tenth } }))
+      )
+    },
+    60_000
+  )
+})
