@@ -5,9 +5,8 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Batch, Endpoint, JobError } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
-import { NodeEmulator, NodeRunPod } from "effect-runpod/Node"
+import { NodeEmulator, NodeProgress, NodeRunPod } from "effect-runpod/Node"
 import { Array, Console, Effect, Layer, Schema } from "effect"
-import * as Bar from "./demo/bar.js"
 import * as Board from "./demo/board.js"
 import * as Summary from "./demo/summary.js"
 
@@ -84,14 +83,10 @@ const batch = Effect.gen(function* () {
   const photos = Array.makeBy(60, (n) => ({ image: `photo-${n + 1}.png`, millis: 200 + ((n * 13) % 7) * 50 }))
 
   const tracker = yield* Batch.tracker
-  const [report] = yield* Effect.all(
-    [
-      Batch.collect(upscaler, photos, { key: ({ image }) => image, timeout: "1 minute", tracker }),
-      Bar.show(Batch.progress(tracker, { interval: "500 millis" }))
-    ],
-    { concurrency: "unbounded" }
+  const options = { key: ({ image }: typeof Input.Type) => image, timeout: "1 minute", tracker } as const
+  return yield* Batch.collect(upscaler, photos, options).pipe(
+    NodeProgress.show(tracker, { label: "photos", output: process.stdout, lineInterval: "500 millis" })
   )
-  return report
 })
 
 const program = Effect.gen(function* () {

@@ -24,6 +24,7 @@ export const runPodOrEmulator = (
   options: {
     readonly client?: Omit<RunPod.Options, "apiKey">
     readonly faults?: ReadonlyArray<Emulator.Fault.Fault>
+    readonly deliver?: Emulator.Deliver
   } = {}
 ): Layer.Layer<RunPod.RunPod, ConfigError.ConfigError> =>
   Layer.unwrapEffect(

@@ -56,6 +56,10 @@ const firstProgressHold = 2_000
 /** A hold that was cut earlier than this says nothing about how long one may be. */
 const tellingCut = 5_000
 const firstErrorDelay = 250
+/** A poll that takes longer stood in line. */
+const longLine = 2_000
+/** However long the line, a job is looked at so often. */
+const longestRest = 5 * 60_000
 /** What counts as the usual time in the queue where that is not known. */
 const unknownDelay = 10_000
 /** How far polls are apart that only make up for lost word of the end. */
@@ -149,6 +153,8 @@ const makeWait = (
     /** The age at which it was last seen in the queue. */
     let queuedAt = 0
     let lastError: RunPodError | undefined
+    /** How long the last plain poll took, in line for its permit and all. */
+    let plainTook = 0
 
     const usualDelay = () => keeper.forecasts.usualDelay(endpointId)
     /** The age from which on a job that is in the queue is diagnosed. */
@@ -192,6 +198,8 @@ const makeWait = (
 
     const delay = Effect.map(Random.next, (random) => {
       const age = now() - bornAt
+      // More waits than the limits let poll as often as they would: better they sleep than stand in line.
+      const afterLine = plainTook < longLine ? 0 : Math.min(3 * plainTook, longestRest)
       switch (pace._tag) {
         case "AtOnce":
           return 0
@@ -199,16 +207,19 @@ const makeWait = (
           if (listens && options.poll === undefined) {
             // The first anywhere in the interval, so that waits that begin together do not poll together.
             const share = polls === 0 ? 1 - random : 1 - 0.06 * random
-            return Math.min(fallbackInterval * share, progressInterval)
+            return Math.max(Math.min(fallbackInterval * share, progressInterval), afterLine)
           }
-          return Math.min(
-            plainPause(
-              age,
-              polls === 0,
-              { ...numbers, interval: numbers.interval * (1 - 0.03 * random) },
-              expectedEnd()
+          return Math.max(
+            Math.min(
+              plainPause(
+                age,
+                polls === 0,
+                { ...numbers, interval: numbers.interval * (1 - 0.03 * random) },
+                expectedEnd()
+              ),
+              progressInterval
             ),
-            progressInterval
+            afterLine
           )
         case "AfterError": {
           const longest = Math.min(firstErrorDelay * 2 ** (errors - 1), Math.min(30_000, Math.max(1_000, age / 10)))
@@ -261,6 +272,7 @@ const makeWait = (
       errors = 0
       lastError = undefined
       last = job
+      plainTook = held === undefined ? took : 0
       if (job.status === "IN_QUEUE") queuedAt = now() - bornAt
       if (Job.isTerminal(job)) keeper.forecasts.learn(endpointId, job)
       // Held, but not for long: this server does not hold, and asking at once again would be a tight loop.

@@ -57,8 +57,7 @@ export interface ServeOptions {
  */
 export type Options = ServeOptions &
   Omit<Webhooks.BaseOptions, "url"> &
-  Partial<Pick<Webhooks.BaseOptions, "url">> &
-  Webhooks.Secrets
+  Webhooks.Secrets & { readonly url?: Webhooks.BaseOptions["url"] | undefined }
 
 /** How long a connection may take to send a request's headers, in milliseconds. */
 const headersTimeout = 10_000

@@ -19,6 +19,7 @@ import { finish } from "../support/finish.js"
 import { job, text } from "../support/pipeline.js"
 import * as Scripted from "../support/scripted.js"
 import * as Secrets from "../support/secrets.js"
+import * as VirtualTime from "../support/virtualTime.js"
 
 const { key, s3Config, webhook } = Secrets
 
@@ -121,7 +122,7 @@ const search = (
     const all = Object.entries(answers).flatMap(([name, answering]) =>
       programs.map((program) => run(name, answering, program))
     )
-    yield* finish(record(Effect.all(all, { concurrency: "unbounded", discard: true })), "2 hours")
+    yield* VirtualTime.run(record(Effect.all(all, { concurrency: "unbounded", discard: true })))
     for (const line of lines) assert.isUndefined(Secrets.leakIn(line))
     for (const span of spans) {
       const { attributes, events, exit, links, name } = span

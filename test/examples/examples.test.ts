@@ -20,7 +20,7 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     /IN_PROGRESS \(\d\d %\)/,
     "JobFailedError: Job",
     "CUDA out of memory",
-    /█+ +60 of 60 done, 1 failed/,
+    /photos .*\b60 of 60 done, 1 failed/,
     /Completed +59\n +JobFailedError +1\n/,
     "66 jobs: 64 completed, 2 failed, 0 cancelled, 0 timed out",
     /in the queue( +\d+\.\d\d s){3}/,
@@ -43,6 +43,17 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     "images.example.com has /1.png, drawn in 1s 234ms",
     "BadRequestError: the input is not what its schema says",
     "OutputDecodeError: { image_url: 'https://images.example.com/1.png' }"
+  ],
+  "webhook-fetch.ts": [
+    "POST /hooks is answered with 200",
+    "output: { text: 'drew a red bicycle' }",
+    "a forged one is answered with 401"
+  ],
+  "webhook-router.ts": [/ordered [\w-]+/, "picture: { text: 'drew a red bicycle' }"],
+  "webhook-server.ts": [
+    /(webhook: job [\w-]+ is COMPLETED\n[^]*){3}/,
+    "{ text: 'drew a green bicycle' }",
+    "delivered: COMPLETED, for the input { prompt: 'a last bicycle' }"
   ]
 }
 

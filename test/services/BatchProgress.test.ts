@@ -5,6 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { PassThrough } from "node:stream"
 import * as Emulator from "../../src/emulator/Emulator.js"
+import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as NodeProgress from "../../src/services/NodeProgress.js"
@@ -63,7 +64,10 @@ describe("Batch.progress", () => {
       Effect.provide(
         emulated(
           { workers: 1, execution: "1 second" },
-          { faults: [Fault.serverError({ operations: ["health"], times: 5 })] }
+          {
+            faults: [Fault.serverError({ operations: ["health"], times: 1 })],
+            client: { retry: RetryPolicy.none }
+          }
         )
       )
     )
