@@ -83,8 +83,7 @@ const batch = Effect.gen(function* () {
   const photos = Array.makeBy(60, (n) => ({ image: `photo-${n + 1}.png`, millis: 200 + ((n * 13) % 7) * 50 }))
 
   const tracker = yield* Batch.tracker
-  const options = { key: ({ image }: typeof Input.Type) => image, timeout: "1 minute", tracker } as const
-  return yield* Batch.collect(upscaler, photos, options).pipe(
+  return yield* Batch.collect(upscaler, photos, { key: ({ image }) => image, timeout: "1 minute", tracker }).pipe(
     NodeProgress.show(tracker, { label: "photos", output: process.stdout, lineInterval: "500 millis" })
   )
 })

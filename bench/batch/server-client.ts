@@ -1,8 +1,7 @@
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import type { NodeEmulator } from "effect-runpod/Node"
 import { Effect, type Scope } from "effect"
-import type { Summary } from "./server.js"
+import type { ServerOptions, Summary } from "./server.js"
 
 export interface Server {
   readonly url: string
@@ -10,7 +9,7 @@ export interface Server {
 }
 
 /** Starts an emulator in another process, until the scope closes. */
-export const start = (options: NodeEmulator.ServeOptions): Effect.Effect<Server, never, Scope.Scope> =>
+export const start = (options: ServerOptions): Effect.Effect<Server, never, Scope.Scope> =>
   Effect.gen(function* () {
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>

@@ -1,6 +1,12 @@
 /** An emulated RunPod in a process of its own, which its parent drives over IPC. */
+import { RateLimits } from "effect-runpod"
 import { NodeEmulator } from "effect-runpod/Node"
 import { Effect, Runtime } from "effect"
+
+/** The options that can be written as JSON. */
+export interface ServerOptions extends Omit<NodeEmulator.ServeOptions, "limits"> {
+  readonly limits?: "off"
+}
 
 export interface Summary {
   readonly total: number
@@ -13,8 +19,11 @@ export interface Summary {
 }
 
 const program = Effect.gen(function* () {
-  const options: NodeEmulator.ServeOptions = JSON.parse(process.argv[2] ?? "{}")
-  const server = yield* NodeEmulator.serve(options)
+  const { limits, ...options }: ServerOptions = JSON.parse(process.argv[2] ?? "{}")
+  const server = yield* NodeEmulator.serve({
+    ...options,
+    ...(limits === "off" ? { limits: RateLimits.unlimited } : {})
+  })
   const run = Runtime.runPromise(yield* Effect.runtime())
   const summary = Effect.gen(function* () {
     const counts = yield* server.counts

@@ -112,6 +112,11 @@ export const pauseAfter = (error: RunPodError, tries: number): Effect.Effect<num
     return Math.round(Math.max(asked === undefined ? 0 : Duration.toMillis(asked), longest * (0.5 + random / 2)))
   })
 
+export const inSpan =
+  (name: string, endpointId: string) =>
+  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.withSpan(effect, name, { captureStackTrace: false, attributes: { "runpod.endpoint_id": endpointId } })
+
 /** An item while it is worked on; `hash` is there with a journal. */
 interface Item {
   readonly key: string
@@ -163,7 +168,7 @@ export const drive = <I, O, P, C, E>(
       run,
       Effect.zipRight(Deferred.succeed(board.begun, undefined), Deferred.succeed(board.ended, undefined))
     )
-  })
+  }).pipe(inSpan("Batch.run", endpoint.id))
 
 const driveFrom = <I, O, P, C, E>(
   endpoint: Endpoint<I, O, P, C>,
@@ -694,9 +699,10 @@ const driveFrom = <I, O, P, C, E>(
         if (replayed) board.replayed++
         if (Exit.isFailure(result)) {
           board.failed++
-          if (!replayed) failures++
+          if (!replayed && ++failures >= (options.maxFailures ?? Infinity)) {
+            yield* halt({ _tag: "Option", reason: "Failures" })
+          }
         }
-        if (failures >= (options.maxFailures ?? Infinity)) yield* halt({ _tag: "Option", reason: "Failures" })
         yield* emit(outcome)
       })
 

@@ -15,7 +15,7 @@ import type {
 } from "../services/Batch.js"
 import type { Endpoint } from "../services/Endpoint.js"
 import type { JobHandle } from "../services/JobHandle.js"
-import { concurrencyOf, isFatal, pauseAfter, pollOptions } from "./batch.js"
+import { concurrencyOf, inSpan, isFatal, pauseAfter, pollOptions } from "./batch.js"
 import * as Source from "./batchSource.js"
 import { piecesOf } from "./endpoint.js"
 import * as jobHandle from "./jobHandle.js"
@@ -88,7 +88,7 @@ export const submit = <I, O, P, C, E = never>(
       )
       return submissions.sort((a, b) => a.index - b.index)
     })
-  )
+  ).pipe(inSpan("Batch.submit", endpoint.id))
 
 export const wait = <I, O, P, C>(
   endpoint: Endpoint<I, O, P, C>,
@@ -127,4 +127,4 @@ export const wait = <I, O, P, C>(
     }
 
     return yield* Effect.forEach(jobs, waitFor, { concurrency: "unbounded" })
-  })
+  }).pipe(inSpan("Batch.wait", endpoint.id))

@@ -68,6 +68,16 @@ const patternOfSecret = (secret: string): string => {
   return pattern + backslashes(false)
 }
 
+/** A pattern for what may be in a text. */
+type Search = (text: string) => RegExp | undefined
+
+/** A pattern is dear to make. Letters and digits stand in it as they are: a text without the longest run of them needs none. */
+const searchFor = (secret: string): Search => {
+  const run = (secret.match(/[A-Za-z0-9]+/g) ?? []).reduce((a, b) => (b.length > a.length ? b : a), "")
+  let pattern: RegExp | undefined
+  return (text) => (text.includes(run) ? (pattern ??= new RegExp(patternOfSecret(secret), "g")) : undefined)
+}
+
 /**
  * A field of JSON, or of JSON within JSON, in which RunPod echoes what the submit of a job carried: who reads a job may not
  * know its secrets. A value that is cut off ends with the text.
@@ -81,15 +91,11 @@ const echo =
  * span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
-  // Most requests go well and need no scrubber.
-  let patterns: ReadonlyArray<RegExp> | undefined
+  // Most requests go well and need no scrubber, most texts no pattern.
+  let searches: ReadonlyArray<Search> | undefined
   return (text) => {
-    patterns ??= [
-      ...[...new Set(secrets)]
-        .filter((secret) => secret !== "")
-        .map((secret) => new RegExp(patternOfSecret(secret), "g")),
-      echo
-    ]
+    searches ??= [...new Set(secrets)].filter((secret) => secret !== "").map(searchFor)
+    const patterns = [...searches.flatMap((search) => search(text) ?? []), echo]
     // All of them are looked for in the text as it came: where two overlap, nothing may be left of either.
     const found: Array<{ readonly start: number; readonly end: number }> = []
     for (const pattern of patterns) {

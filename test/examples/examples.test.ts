@@ -15,6 +15,19 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     "119 completed, 1 failed",
     "read all results, 1 of them failures"
   ],
+  "batch-file.ts": ["100 lines, the first of them", /"line":\d+,"seed":\d+,"output":\{"image"/],
+  "batch-report.ts": [
+    "60 of 60 done, 1 failed",
+    /Completed +59/,
+    /JobFailedError +1/,
+    "failed: bicycle-7 (2 attempts)"
+  ],
+  "batch-resume.ts": [
+    /killed after \d+ of 40 outcomes/,
+    "40 outcomes in",
+    /replayed from the journal: \d+/,
+    /jobs submitted by both runs: (40|3\d)/
+  ],
   "cancel.ts": ["is CANCELLED", "was cancelled"],
   "demo.ts": [
     /IN_PROGRESS \(\d\d %\)/,

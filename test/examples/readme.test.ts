@@ -21,7 +21,7 @@ for (const name of ["painter.test.ts", "emulator.test.ts"]) {
   describe(`the README's ${name}`, () => import(`${folder}/${name}`))
 }
 
-describe.concurrent("a program of the README runs:", () => {
+describe.concurrent("a program of the README runs:", { timeout: 90_000 }, () => {
   const server = NodeEmulator.serve({
     apiKey: "the-key",
     endpoints: {

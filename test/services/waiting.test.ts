@@ -14,6 +14,8 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import type { JobError } from "../../src/errors/JobError.js"
 import type { RunPodError } from "../../src/errors/RunPodError.js"
+import { type Keeper, keeperOf } from "../../src/internal/keeper.js"
+import * as waiting from "../../src/internal/waiting.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
@@ -21,6 +23,7 @@ import * as RunPod from "../../src/services/RunPod.js"
 import { finish } from "../support/finish.js"
 import * as Recorder from "../support/recorder.js"
 import * as Scripted from "../support/scripted.js"
+import * as VirtualTime from "../support/virtualTime.js"
 
 const { json } = Scripted
 type Answer = Scripted.Answer
@@ -379,6 +382,47 @@ describe("waiting", () => {
           const longest = Math.min(60_000, Math.max(6_000, age / 10))
           assert.isTrue(at - age <= longest + 1 && at - age >= longest * 0.97 - 1, `after ${age}: ${at - age}`)
         }
+      })
+    )
+
+    it.live("more waits than the limits serve sleep instead of standing in line, and lose no turn by it", () =>
+      Effect.gen(function* () {
+        const limits = RateLimits.make({ status: { limit: 20, window: "10 seconds" } })
+        const t = server(({ at }) => (at >= 600_000 ? completed : running))
+        let inLine = 0
+        const counts: Array<number> = []
+        const waits = Effect.gen(function* () {
+          const keeper = keeperOf(yield* RunPod.RunPod)
+          const counted: Keeper = {
+            ...keeper,
+            poll: (...asked) =>
+              Effect.ensuring(
+                Effect.suspend(() => {
+                  inLine++
+                  return keeper.poll(...asked)
+                }),
+                Effect.sync(() => inLine--)
+              )
+          }
+          yield* Effect.fork(
+            Effect.forever(
+              Effect.zipRight(
+                Effect.sleep("1 second"),
+                Effect.sync(() => counts.push(inLine))
+              )
+            )
+          )
+          yield* Effect.forEach(
+            Array.from({ length: 200 }, (_, n) => `job-${n}`),
+            (jobId) => waiting.settle({ keeper: counted, endpointId: "ep", jobId }, { hold: false }),
+            { concurrency: "unbounded", discard: true }
+          )
+        })
+        yield* VirtualTime.run(Effect.provide(waits, t.layer({ limits })))
+        const later = counts.slice(200, 600)
+        assert.isAtMost(later.reduce((sum, count) => sum + count, 0) / later.length, 80)
+        const sent = t.asked.filter(({ at }) => at >= 200_000 && at < 600_000).length
+        assert.isAtLeast(sent, 0.85 * 20 * 40)
       })
     )
 
