@@ -147,7 +147,7 @@ const listen = (
     const close = Effect.suspend(() => {
       isClosing = true
       server.close()
-      return Effect.whileLoop({ while: () => running.size > 0, body: () => Fiber.awaitAll(running), step: () => {} })
+      return Effect.whileLoop({ while: () => false, body: () => Fiber.awaitAll(running), step: () => {} })
     }).pipe(
       Effect.interruptible,
       Effect.timeoutOption(Duration.sum(readTimeout, "5 seconds")),
