@@ -61,6 +61,8 @@ export type Options = ServeOptions &
 
 /** How long a connection may take to send a request's headers, in milliseconds. */
 const headersTimeout = 10_000
+/** A body that is not read costs its connection when it is longer, in bytes: a new one costs more than to read it. */
+const smallRest = 64 * 1024
 /** How often Node looks for connections that are too slow, in milliseconds. */
 const checkInterval = 2_000
 
@@ -128,8 +130,9 @@ const listen = (
       Effect.async<void>((resume) => {
         if (response.destroyed) return resume(Effect.void)
         response.once("close", () => resume(Effect.void))
-        // Nobody waits for the rest of what was refused.
-        const isOver = isClosing || !request.complete
+        // Nobody waits for the rest of what was refused, unless it is small; Node reads that, within its own timeout.
+        const rest = request.complete ? 0 : (http.readLength(request.headers["content-length"]) ?? Infinity)
+        const isOver = isClosing || rest > smallRest
         response.writeHead(status, { "content-length": 0, ...(isOver ? { connection: "close" } : {}) })
         response.end(() => resume(Effect.void))
       })
@@ -147,7 +150,7 @@ const listen = (
     const close = Effect.suspend(() => {
       isClosing = true
       server.close()
-      return Effect.whileLoop({ while: () => false, body: () => Fiber.awaitAll(running), step: () => {} })
+      return Effect.whileLoop({ while: () => running.size > 0, body: () => Fiber.awaitAll(running), step: () => {} })
     }).pipe(
       Effect.interruptible,
       Effect.timeoutOption(Duration.sum(readTimeout, "5 seconds")),

@@ -64,11 +64,10 @@ export const make = (options: Options): Effect.Effect<Service> =>
     const windows = limit === Infinity ? [] : [SlidingWindow.make(limit, Duration.toMillis(window))]
     const lane = makeLane(concurrency, windows)
     return {
+      // Not `acquireUseRelease`, which would make the waiting uninterruptible.
       withPermit: (effect) =>
-        Effect.acquireUseRelease(
-          lane.acquire,
-          () => effect,
-          (permit) => permit.release
+        Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(lane.acquireWith(restore), (permit) => Effect.ensuring(restore(effect), permit.release))
         )
     }
   })

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Clock, Duration, Effect, Exit, Fiber, Layer, Schema, Stream, TestClock } from "effect"
 import * as Emulator from "../../src/emulator/Emulator.js"
+import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
@@ -14,6 +15,8 @@ const webhooks = Webhooks.layer({ secret: "a-secret-of-32-characters-for-tests",
 const options: Emulator.RunPodOptions = {
   endpoints: { ep: { workers: 1000, execution: "60 seconds" }, quick: { workers: 1000 } }
 }
+
+const twentieth = RateLimits.make({ status: { limit: 100, window: "10 seconds", concurrency: 20 } })
 
 const provide = (more: Partial<Emulator.RunPodOptions> = {}) =>
   Effect.provide(Layer.provideMerge(Emulator.layerRunPod({ ...options, ...more }), webhooks))
@@ -271,6 +274,38 @@ describe("many jobs of different lengths", () => {
       ])
       assert.isAtMost(lag, 35_000)
     })
+  )
+})
+
+describe("the most that wait at once", () => {
+  it.effect("5,000 by the documented limits: 250 by a twentieth of them, all webhooks lost, are seen within 35 s", () =>
+    Effect.gen(function* () {
+      const endpoint = yield* make()
+      const count = 250
+      const results = yield* finish(
+        Effect.forEach(
+          Array.from({ length: count }, (_, n) => n),
+          (n) => timed(endpoint.call({ n }, { webhook: true })),
+          { concurrency: "unbounded" }
+        ),
+        "5 minutes"
+      )
+      assert.deepStrictEqual(
+        results.map(({ value }) => value.n),
+        Array.from({ length: count }, (_, n) => n)
+      )
+      // All jobs take 45 s.
+      assert.isAtMost(Math.max(...results.map(({ took }) => took)), 80_000)
+      const { counts } = yield* Emulator.Emulator
+      assert.strictEqual((yield* counts).rateLimited, 0)
+    }).pipe(
+      provide({
+        faults: [Fault.webhookLost()],
+        endpoints: { ep: { workers: 1000, execution: "45 seconds" } },
+        limits: twentieth,
+        client: { limits: twentieth }
+      })
+    )
   )
 })
 
