@@ -1,6 +1,6 @@
 /**
  * What a batch without a journal keeps in memory: the heap after a collection of garbage, at several points of one long batch
- * over HTTP, the emulator in a process of its own and the limits off. Stop at any point; 100,000 inputs take some minutes.
+ * over HTTP, the emulator in a process of its own and the limits off. 100,000 inputs take some minutes. On the built package:
  *
  *     node --expose-gc --import tsx bench/batch-heap.ts [inputs]
  */

@@ -5,7 +5,8 @@ import { Effect, Runtime } from "effect"
 
 /** The options that can be written as JSON. */
 export interface ServerOptions extends Omit<NodeEmulator.ServeOptions, "limits"> {
-  readonly limits?: "off"
+  /** Documented unless said otherwise; `reads`: only those of reads. */
+  readonly limits?: "off" | "reads"
 }
 
 export interface Summary {
@@ -16,6 +17,14 @@ export interface Summary {
   readonly jobs: Readonly<
     Record<string, { readonly n: number; readonly executed: number; readonly finishedAt: number }>
   >
+}
+
+/** As the emulator enforces them. */
+export const limitsOf = (limits: ServerOptions["limits"]): RateLimits.RateLimits => {
+  if (limits === "off") return RateLimits.unlimited
+  const table: RateLimits.RateLimits = { ...RateLimits.documented, operations: RateLimits.table }
+  if (limits === undefined) return table
+  return { ...table, operations: { ...table.operations, run: RateLimits.unlimited.operations.run } }
 }
 
 const program = Effect.gen(function* () {

@@ -205,17 +205,19 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
 
   const run: Endpoint<I, O, P, C>["run"] = (input, options = {}) =>
     Effect.flatMap(prepare(input, options), (prepared) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(
-          prepared
-            .submit(undefined, (job) => prepared.abandon(job, true), restore)
-            .pipe(
-              Effect.catchTag("SubmitAmbiguousError", (error) => restore(prepared.adopt(prepared.webhookKey, error)))
-            ),
-          (job) =>
-            Job.hasId(job)
-              ? Effect.map(prepared.knownOf(job), (known) => jobHandle.make(prepared.parts, known))
-              : Effect.die("a submit with /run came back without an id")
+      keeper.whileOpen(
+        Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(
+            prepared
+              .submit(undefined, (job) => prepared.abandon(job, true), restore)
+              .pipe(
+                Effect.catchTag("SubmitAmbiguousError", (error) => restore(prepared.adopt(prepared.webhookKey, error)))
+              ),
+            (job) =>
+              Job.hasId(job)
+                ? Effect.map(prepared.knownOf(job), (known) => jobHandle.make(prepared.parts, known))
+                : Effect.die("a submit with /run came back without an id")
+          )
         )
       )
     )
@@ -274,7 +276,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
             })
           )
 
-        return Effect.uninterruptibleMask((restore) =>
+        const call = Effect.uninterruptibleMask((restore) =>
           Effect.flatMap(submitted(restore), (job): Effect.Effect<O, RunPodError | JobError> => {
             if (Job.isTerminal(job)) {
               keeper.forecasts.learn(endpointId, job)
@@ -294,6 +296,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
             )
           })
         )
+        return rules.onInterrupt ? keeper.whileOpen(call) : call
       })
 
   return {

@@ -2,6 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import type { RunPodError } from "../errors/RunPodError.js"
 import { provesNoEffect, RequestTimeoutError } from "../errors/RunPodError.js"
 import type { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
@@ -53,6 +54,8 @@ export interface Keeper {
   readonly cancel: (endpointId: string, jobId: string, grace: number) => Effect.Effect<Job.Job, RunPodError>
   /** Starts work that outlives its caller; closing the layer waits for it. */
   readonly fork: <A>(effect: Effect.Effect<A>) => Effect.Effect<Fiber.RuntimeFiber<A>>
+  /** Runs what cleans up when it is interrupted; closing the layer interrupts it. */
+  readonly whileOpen: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Strikes out the API key. */
   readonly scrub: Scrub
   /** The same service with errors that hold nothing of these secrets either, which its jobs were submitted with. */
@@ -106,6 +109,7 @@ const plainKeeper = (service: Service): Keeper => ({
   hasRoomToHold: () => Effect.succeed(true),
   cancel: (endpointId, jobId) => service.cancel(endpointId, jobId),
   fork: (effect) => Effect.forkDaemon(effect),
+  whileOpen: identity,
   scrub: (text) => text,
   knowing: () => service,
   forecasts: new Forecasts(),

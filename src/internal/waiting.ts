@@ -85,7 +85,18 @@ export interface Circumstances {
 export const settle = (
   target: Target,
   options: WaitOptions,
-  { restore = identity, rules, since }: Circumstances = { rules: rulesOf(options) }
+  circumstances?: Circumstances
+): Effect.Effect<Job.TerminalJob, WaitError> => {
+  if (circumstances !== undefined) return settleIn(target, options, circumstances)
+  const rules = rulesOf(options)
+  const settled = settleIn(target, options, { rules })
+  return rules.onInterrupt ? target.keeper.whileOpen(settled) : settled
+}
+
+const settleIn = (
+  target: Target,
+  options: WaitOptions,
+  { restore = identity, rules, since }: Circumstances
 ): Effect.Effect<Job.TerminalJob, WaitError> =>
   Effect.suspend(() => {
     const { onProgress } = options

@@ -119,7 +119,8 @@ export interface Options<in I> extends SubmitOptions<I> {
   readonly retries?: number
   /**
    * What to do with an item of which the journal knows the intent to submit and no job: report a `SubmitAmbiguousError`, or
-   * submit it, perhaps for the second time. Default: report.
+   * submit it, perhaps for the second time. Where it was to be submitted with a webhook, that is looked for first; who
+   * reports waits for it, `adoptWithin` at most. Default: report.
    */
   readonly onAmbiguous?: "report" | "resubmit"
   /** What to do with a submitted item whose result RunPod no longer has. Default: report, a `JobNotFoundError`. */

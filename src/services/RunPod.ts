@@ -342,6 +342,7 @@ const fromClient = (
       hasRoomToHold: (endpointId) => client.hasRoom(endpointId, "statusSync"),
       cancel: (endpointId, jobId, grace) => job("cancel", endpointId, jobId, { grace }),
       fork: client.background.fork,
+      whileOpen: client.background.whileOpen,
       scrub: client.scrub,
       knowing,
       forecasts,

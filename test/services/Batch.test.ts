@@ -6,7 +6,10 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
+import { KeeperKey } from "../../src/internal/keeper.js"
 import * as Batch from "../../src/services/Batch.js"
+import * as BatchJournal from "../../src/services/BatchJournal.js"
+import * as RunPod from "../../src/services/RunPod.js"
 import {
   counts,
   emulated,
@@ -134,6 +137,38 @@ describe("Batch.run", () => {
       const exit = yield* Effect.exit(Batch.collect(ep, inputs(1), { concurrency: 0 }))
       assert.isTrue(Exit.isFailure(exit) && exit.cause._tag === "Die")
     }).pipe(Effect.provide(emulated({})))
+  )
+})
+
+describe("with a RunPod service of one's own, on its plain operations", () => {
+  const own = Effect.map(RunPod.RunPod, ({ [KeeperKey]: _, ...operations }): RunPod.Service => operations)
+
+  it.effect("a batch runs, and counts what was refused as open", () =>
+    Effect.gen(function* () {
+      const ep = yield* Effect.provideServiceEffect(endpoint, RunPod.RunPod, own)
+      const journal = yield* BatchJournal.memory
+      const report = yield* finish(Batch.collect(ep, inputs(50), { concurrency: 5, journal }), "1 hour")
+      assert.deepStrictEqual(report.counts, { Completed: 50 })
+      assert.strictEqual((yield* counts).submitted, 50)
+    }).pipe(
+      Effect.provide(
+        emulated(
+          { workers: 5, execution: "1 second" },
+          { faults: [Fault.rateLimited({ operations: ["run"], after: 10, times: 20 })] }
+        )
+      )
+    )
+  )
+
+  it.effect("interrupting it cancels what is in flight", () =>
+    Effect.gen(function* () {
+      const ep = yield* Effect.provideServiceEffect(endpoint, RunPod.RunPod, own)
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(50), { concurrency: 5 }))
+      yield* TestClock.adjust("5 seconds")
+      yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(yield* statuses, { CANCELLED: 5 })
+    }).pipe(Effect.provide(emulated({ execution: "1 hour" })))
   )
 })
 

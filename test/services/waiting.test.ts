@@ -742,6 +742,44 @@ describe("waiting", () => {
       })
     )
 
+    const waits: Readonly<Record<string, Effect.Effect<unknown, unknown, RunPod.RunPod>>> = {
+      "a call": call(),
+      "a call whose submit is in flight": Effect.zipRight(Effect.sleep("9500 millis"), call()),
+      "a result with cancelOnInterrupt": Jobs.result("ep", "job-1", { cancelOnInterrupt: true })
+    }
+    for (const [name, wait] of Object.entries(waits)) {
+      it.effect(`closing the layer under ${name} interrupts it, and its job is cancelled`, () =>
+        Effect.gen(function* () {
+          const t = Scripted.make(
+            (asked) => (operationOf(asked) === "run" ? queued : operationOf(asked) === "cancel" ? cancelled : running),
+            "2 seconds"
+          )
+          const scope = yield* Scope.make()
+          const context = yield* Layer.buildWithScope(t.layer(), scope)
+          const fiber = yield* Effect.fork(Effect.provide(wait, context))
+          yield* TestClock.adjust("10 seconds")
+          const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+          yield* TestClock.adjust("5 seconds")
+          yield* Fiber.join(closing)
+          assert.strictEqual(t.asked.filter((asked) => operationOf(asked) === "cancel").length, 1)
+          assert.isTrue(Exit.isInterrupted(yield* Fiber.await(fiber)))
+        })
+      )
+    }
+
+    it.effect("closing the layer under a wait that leaves its job running does not touch it", () =>
+      Effect.gen(function* () {
+        const t = Scripted.make(() => running)
+        const scope = yield* Scope.make()
+        const context = yield* Layer.buildWithScope(t.layer(), scope)
+        const fiber = yield* Effect.fork(Effect.provide(Jobs.result("ep", "job-1"), context))
+        yield* TestClock.adjust("10 seconds")
+        yield* Scope.close(scope, Exit.void)
+        assert.isNull(fiber.unsafePoll())
+        assert.isTrue(t.asked.every((asked) => operationOf(asked).startsWith("status")))
+      })
+    )
+
     it.effect("closing the layer logs the ids of the jobs that could not be cancelled", () =>
       Effect.gen(function* () {
         const { entries, layer } = Recorder.makeLogger()
