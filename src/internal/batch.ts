@@ -316,7 +316,7 @@ const driveFrom = <I, O, P, C, E>(
     // --- the life of a job ----------------------------------------------------------------------------------------
 
     /** Cancels a job whose owner is gone; with a journal, one that was cancelled is to be submitted again. */
-    const cancel = (item: Item, jobId: JobId): Effect.Effect<void> =>
+    const cancel = ({ keeper }: jobHandle.Parts<O, P, C>, item: Item, jobId: JobId): Effect.Effect<void> =>
       keeper.cancel(endpointId, jobId, cancelGrace).pipe(
         Effect.flatMap((job) => (job.status === "CANCELLED" ? noteReleased(item) : Effect.void)),
         Effect.catchTag("JobNotFoundError", () => Effect.void),
@@ -370,7 +370,7 @@ const driveFrom = <I, O, P, C, E>(
             const mayRetry = job.status === "FAILED" || job.status === "TIMED_OUT"
             if (mayRetry && attempts <= retries && stop === undefined && now() < end) {
               if (known.word !== undefined) yield* known.word.forget
-              const retried = yield* Effect.either(restore(service.retry(endpointId, jobId)))
+              const retried = yield* Effect.either(restore(parts.service.retry(endpointId, jobId)))
               if (retried._tag === "Right" || !provesNoEffect(retried.left)) {
                 attempts++
                 yield* noteSubmitted(item, known, attempts)
@@ -381,7 +381,7 @@ const driveFrom = <I, O, P, C, E>(
             return isNoted ? { _tag: "Ended", job, attempts, replayed: false } : open
           }
           if (Exit.isInterrupted(exit)) {
-            if (cancelOnInterrupt && !hasFinished) yield* cancel(item, jobId)
+            if (cancelOnInterrupt && !hasFinished) yield* cancel(parts, item, jobId)
             return yield* Effect.interrupt
           }
           const failure = Cause.failureOrCause(exit.cause)
@@ -435,7 +435,7 @@ const driveFrom = <I, O, P, C, E>(
             })
           const fiber = yield* Effect.forkDaemon(
             Effect.interruptible(
-              keeper.submit(endpointId, {
+              prepared.parts.keeper.submit(endpointId, {
                 request,
                 resubmit,
                 onAccepted: (job) => {
@@ -464,7 +464,7 @@ const driveFrom = <I, O, P, C, E>(
               if (known === undefined) return Effect.void
               return Effect.flatMap(known, (known) =>
                 cancelOnInterrupt
-                  ? Effect.zipRight(noteSubmitted(item, known, attempts), cancel(item, known.jobId))
+                  ? Effect.zipRight(noteSubmitted(item, known, attempts), cancel(prepared.parts, item, known.jobId))
                   : noteSubmitted(item, known, attempts)
               )
             })
@@ -645,7 +645,7 @@ const driveFrom = <I, O, P, C, E>(
         onSuccess: (prepared) => {
           const fate =
             journal === undefined ? fresh(prepared, { key, hash: "" }) : withJournal(journal, input, prepared, key)
-          return Effect.map(fate, (fate) => ({ fate, parts: prepared.parts }))
+          return Effect.isEffect(fate) ? fate : fate
         }
       })
 
