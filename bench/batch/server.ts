@@ -20,7 +20,7 @@ export interface Summary {
 }
 
 /** As the emulator enforces them. */
-export const limitsOf = (limits: ServerOptions["limits"]): RateLimits.RateLimits => {
+const limitsOf = (limits: ServerOptions["limits"]): RateLimits.RateLimits => {
   if (limits === "off") return RateLimits.unlimited
   const table: RateLimits.RateLimits = { ...RateLimits.documented, operations: RateLimits.table }
   if (limits === undefined) return table
@@ -29,10 +29,7 @@ export const limitsOf = (limits: ServerOptions["limits"]): RateLimits.RateLimits
 
 const program = Effect.gen(function* () {
   const { limits, ...options }: ServerOptions = JSON.parse(process.argv[2] ?? "{}")
-  const server = yield* NodeEmulator.serve({
-    ...options,
-    ...(limits === "off" ? { limits: RateLimits.unlimited } : {})
-  })
+  const server = yield* NodeEmulator.serve({ ...options, limits: limitsOf(limits) })
   const run = Runtime.runPromise(yield* Effect.runtime())
   const summary = Effect.gen(function* () {
     const counts = yield* server.counts

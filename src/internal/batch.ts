@@ -165,7 +165,7 @@ export const drive = <I, O, P, C, E>(
     )
     // Whoever follows a batch that never began hears of its end, too.
     return yield* Effect.ensuring(
-      run,
+      pieces.parts.keeper.whileOpen(run),
       Effect.zipRight(Deferred.succeed(board.begun, undefined), Deferred.succeed(board.ended, undefined))
     )
   }).pipe(inSpan("Batch.run", endpoint.id))
@@ -180,10 +180,10 @@ const driveFrom = <I, O, P, C, E>(
   emit: (outcome: Outcome<I, O>) => Effect.Effect<unknown>
 ): Effect.Effect<void, RunError<E> | BatchStoppedError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { endpointId, keeper, service } = parts
+    const { endpointId } = parts
     const { journal, onAmbiguous = "report", onExpired = "report", retries = 0 } = options
-    const { policy, resubmit, s3Config, webhook } = options
-    const submitOptions = defined({ policy, resubmit, s3Config, webhook })
+    const { adoptWithin, policy, resubmit, s3Config, webhook } = options
+    const submitOptions = defined({ adoptWithin, policy, resubmit, s3Config, webhook })
     const keyOf = options.key ?? ((_: I, index: number) => String(index))
     const cancelOnInterrupt = options.cancelOnInterrupt ?? journal === undefined
     const cancelOnTimeout = options.cancelOnTimeout ?? journal === undefined
@@ -635,18 +635,20 @@ const driveFrom = <I, O, P, C, E>(
 
     // --- the workers ----------------------------------------------------------------------------------------------
 
-    const fateOf = (
-      input: I,
-      key: string
-    ): Effect.Effect<{ readonly fate: Fate; readonly parts: jobHandle.Parts<O, P, C> }> =>
+    /** How an item came out, and how its job is read. */
+    interface Fated {
+      readonly fate: Fate
+      readonly parts: jobHandle.Parts<O, P, C>
+    }
+
+    const fateOf = (input: I, key: string): Effect.Effect<Fated> =>
       Effect.matchEffect(journal === undefined ? prepare(input, submitOptions) : prepareToHash(input), {
-        onFailure: (error): Effect.Effect<{ readonly fate: Fate; readonly parts: jobHandle.Parts<O, P, C> }> =>
+        onFailure: (error): Effect.Effect<Fated> =>
           Effect.succeed({ fate: { _tag: "Failed", error, attempts: 0 }, parts }),
-        onSuccess: (prepared) => {
-          const fate =
-            journal === undefined ? fresh(prepared, { key, hash: "" }) : withJournal(journal, input, prepared, key)
-          return Effect.isEffect(fate) ? fate : fate
-        }
+        onSuccess: (prepared) =>
+          journal === undefined
+            ? Effect.map(fresh(prepared, { key, hash: "" }), (fate) => ({ fate, parts: prepared.parts }))
+            : withJournal(journal, input, prepared, key)
       })
 
     const withJournal = (
@@ -654,20 +656,23 @@ const driveFrom = <I, O, P, C, E>(
       input: I,
       prepared: Prepared<O, P, C>,
       key: string
-    ): Effect.Effect<Fate> =>
+    ): Effect.Effect<Fated> =>
       Effect.gen(function* () {
-        if (seen.has(key)) return yield* Effect.as(haltWith(duplicateKey(key)), open)
+        const { parts } = prepared
+        const haltedWith = (error: BatchJournalError) => Effect.as(haltWith(error), { fate: open, parts })
+        if (seen.has(key)) return yield* haltedWith(duplicateKey(key))
         seen.add(key)
         const item: Item = { key, hash: hashOf(prepared) }
         const found = yield* Effect.either(journal.find(key))
-        if (found._tag === "Left") return yield* Effect.as(haltWith(found.left), open)
+        if (found._tag === "Left") return yield* haltedWith(found.left)
         const state = Option.getOrUndefined(found.right)
-        if (state !== undefined && state.hash !== item.hash) return yield* Effect.as(haltWith(inputChanged(key)), open)
-        if (state?._tag === "Settled") return yield* replay(journal, key)
+        if (state !== undefined && state.hash !== item.hash) return yield* haltedWith(inputChanged(key))
+        if (state?._tag === "Settled") return { fate: yield* replay(journal, key), parts }
         const again = webhook === true ? yield* Effect.either(prepare(input, submitOptions)) : undefined
-        if (again?._tag === "Left") return { _tag: "Failed", error: again.left, attempts: 0 }
+        if (again?._tag === "Left") return { fate: { _tag: "Failed" as const, error: again.left, attempts: 0 }, parts }
         const ready = again === undefined ? prepared : again.right
-        return yield* state === undefined ? fresh(ready, item) : resume(journal, state, ready, item)
+        const fate = yield* state === undefined ? fresh(ready, item) : resume(journal, state, ready, item)
+        return { fate, parts: ready.parts }
       })
 
     const deliver = (

@@ -82,9 +82,11 @@ export const submit = <I, O, P, C, E = never>(
       )
 
       // Nobody else knows the jobs that were submitted so far.
-      yield* Effect.onError(
-        Effect.forEach(Array.from({ length: workers }), () => worker, { concurrency: "unbounded", discard: true }),
-        () => cancelAll
+      yield* parts.keeper.whileOpen(
+        Effect.onError(
+          Effect.forEach(Array.from({ length: workers }), () => worker, { concurrency: "unbounded", discard: true }),
+          () => cancelAll
+        )
       )
       return submissions.sort((a, b) => a.index - b.index)
     })
@@ -126,5 +128,5 @@ export const wait = <I, O, P, C>(
       })
     }
 
-    return yield* Effect.forEach(jobs, waitFor, { concurrency: "unbounded" })
+    return yield* parts.keeper.whileOpen(Effect.forEach(jobs, waitFor, { concurrency: "unbounded" }))
   }).pipe(inSpan("Batch.wait", endpoint.id))
