@@ -26,7 +26,6 @@ const round = async ({ concurrency, kind, requests }: Order): Promise<Figures> =
   const lane = async () => {
     while (left-- > 0) await send()
   }
-  globalThis.gc?.()
   const began = process.hrtime.bigint()
   const cpu = process.cpuUsage()
   await Promise.all(Array.from({ length: concurrency }, lane))

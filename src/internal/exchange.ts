@@ -113,7 +113,8 @@ export class Attempt implements Exchange {
   private since: number
   private alarm: Alarm | undefined
   private exit: Exit.Exit<Reply, RunPodError> | undefined
-  private readonly readers = new Set<(exit: Effect.Effect<Exit.Exit<Reply, RunPodError>>) => void>()
+  /** One fiber at a time waits for the end. */
+  private reader: ((exit: Effect.Effect<Exit.Exit<Reply, RunPodError>>) => void) | undefined
 
   constructor(readonly terms: Terms) {
     this.since = terms.timer.now()
@@ -125,8 +126,10 @@ export class Attempt implements Exchange {
       resume(Effect.succeed(this.exit))
       return
     }
-    this.readers.add(resume)
-    return Effect.sync(() => this.readers.delete(resume))
+    this.reader = resume
+    return Effect.sync(() => {
+      this.reader = undefined
+    })
   })
 
   onBytes(): void {
@@ -140,9 +143,7 @@ export class Attempt implements Exchange {
     if (this.exit !== undefined) return
     this.exit = exit
     this.unwatch()
-    const resumed = Effect.succeed(exit)
-    for (const resume of this.readers) resume(resumed)
-    this.readers.clear()
+    this.reader?.(Effect.succeed(exit))
   }
 
   fail(cause: unknown): void {

@@ -43,3 +43,6 @@ export const describeJson = (value: unknown): string => {
   if (Array.isArray(value)) return "an array"
   return typeof value === "object" ? "an object" : `a ${typeof value}`
 }
+
+/** For an object that is still being made. */
+export type Mutable<A> = { -readonly [K in keyof A]: A[K] }

@@ -181,18 +181,18 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
       Effect.sync(() => line.leave())
     )
 
-  const atOnceOr = <A>(inLine: Effect.Effect<A>): Effect.Effect<A | Permit> =>
+  const atOnceOr = <A>(inLine: () => Effect.Effect<A>): Effect.Effect<A | Permit> =>
     Effect.clockWith((clock): Effect.Effect<A | Permit> => {
       const now = monotonicMillis(clock)
       // Giving back minus one takes a place that is free at once; `take` would suspend the fiber all the same.
-      return isFreeAt(now) ? Effect.as(semaphore.release(-1), admitAt(now)) : inLine
+      return isFreeAt(now) ? Effect.as(semaphore.release(-1), admitAt(now)) : inLine()
     })
 
   const acquireWith: Lane["acquireWith"] = (restore) =>
-    atOnceOr(Effect.zipRight(line.enter(restore), thenLeave(acquireAtHead(restore))))
+    atOnceOr(() => Effect.zipRight(line.enter(restore), thenLeave(acquireAtHead(restore))))
 
   const acquireBefore: Lane["acquireBefore"] = (restore, until) =>
-    atOnceOr(
+    atOnceOr(() =>
       Effect.flatMap(line.enter(restore, until), (isHead) =>
         isHead ? thenLeave(acquireAtHeadBefore(restore, until)) : Effect.succeed(undefined)
       )

@@ -36,7 +36,7 @@ import * as Background from "../internal/background.js"
 import { currentDeadline } from "../internal/deadline.js"
 import { excerpt } from "../internal/excerpt.js"
 import { type Exchange, largestAnswer, type Reply, startOnClient, startOnWire } from "../internal/exchange.js"
-import { isJsonObject } from "../internal/json.js"
+import { isJsonObject, type Mutable } from "../internal/json.js"
 import { maxTimerMillis, monotonicMillis } from "../internal/monotonic.js"
 import type { Reader } from "../internal/reply.js"
 import { makeScrub, type Scrub } from "../internal/scrub.js"
@@ -390,6 +390,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       deadline: number,
       restore: Restore
     ): Effect.Effect<RequestLimiter.Permit, RunPodError> => {
+      if (deadline === Infinity) return lane.acquireWith(restore)
       const now = timer.now()
       const left = deadline - now
       const closedFor = lane.opensAt() - now
@@ -397,7 +398,6 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
         return Effect.fail(new RateLimitedError({ ...where, retryAfter: Duration.millis(closedFor) }))
       }
       if (left <= 0) return Effect.fail(tooLate(where, 0))
-      if (deadline === Infinity) return lane.acquireWith(restore)
       return Effect.flatMap(lane.acquireBefore(restore, { timer, deadline }), (permit) =>
         permit === undefined ? Effect.fail(tooLate(where, left)) : Effect.succeed(permit)
       )
@@ -413,7 +413,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       reply: Reply
     ): Effect.Effect<A, RunPodError> => {
       span.attribute("http.response.status_code", reply.status)
-      const read = (asked: Duration.Duration | undefined): Effect.Effect<A, RunPodError> => {
+      const read = (asked: Duration.Duration | undefined): Either.Either<A, RunPodError> => {
         const value = interpret(call, where, reply, asked, parseJson, scrub)
         if (Either.isRight(value) && call.jobId === undefined && !isOfBatch(call.operation)) {
           const jobId = Job.idOf(value.right)
@@ -433,7 +433,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       return Effect.zipRight(
         permit.accepted,
         reply.retryAfter === undefined
-          ? Effect.suspend(() => read(undefined))
+          ? read(undefined)
           : Effect.clockWith((clock) => read(retryAfterOf(reply.retryAfter, clock.unsafeCurrentTimeMillis())))
       )
     }
@@ -449,7 +449,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       restore: Restore
     ): Effect.Effect<A, RunPodError> => {
       const { onOrphan, onPermit, onRefused } = call
-      if (progress.deadline <= timer.now()) {
+      if (progress.deadline !== Infinity && progress.deadline <= timer.now()) {
         return Effect.zipRight(permit.release, Effect.fail(tooLate(where, 0)))
       }
       if (call.grace !== undefined && progress.attempt === 1) {
@@ -512,7 +512,7 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       span: Tracer.Span,
       restore: Restore
     ): Effect.Effect<A, RunPodError> => {
-      const where = { ...base, attempt: progress.attempt }
+      const where = progress.attempt === 1 ? base : { ...base, attempt: progress.attempt }
       const lane = limiter.lane(call.endpointId, call.operation)
       const permit = acquire(lane, where, progress.deadline, restore)
       return Effect.flatMap(permit, (permit) => exchange(call, where, permit, progress, scrub, span, restore))
@@ -520,26 +520,24 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
 
     const execute = <A>(call: Call<A>): Effect.Effect<A, RunPodError> =>
       Effect.withFiberRuntime((fiber) => {
-        const where: Context = {
-          operation: call.operation,
-          method: operations[call.operation].method,
-          path: isOfBatch(call.operation)
-            ? batchPathOf(call.operation, call.endpointId, call)
-            : pathOf(call.operation, call.endpointId, call.jobId),
-          endpointId: call.endpointId,
-          ...(call.jobId === undefined ? {} : { jobId: call.jobId }),
-          ...(call.batchId === undefined ? {} : { batchId: call.batchId })
+        const { batchId, endpointId, jobId, operation } = call
+        const where: Mutable<Context> = {
+          operation,
+          method: operations[operation].method,
+          path: isOfBatch(operation) ? batchPathOf(operation, endpointId, call) : pathOf(operation, endpointId, jobId),
+          endpointId
         }
+        const attributes: Record<string, string> = { "runpod.endpoint_id": endpointId }
+        if (jobId !== undefined) attributes["runpod.job_id"] = where.jobId = jobId
+        if (batchId !== undefined) attributes["runpod.batch_id"] = where.batchId = batchId
         const refusal = refuse(where)
         if (refusal !== undefined) return Effect.fail(refusal)
+        where.attempt = 1
         const secrets = call.secrets ?? []
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([apiKey, ...secrets])
         const progress: Progress = { attempt: 1, deadline: fiber.getFiberRef(currentDeadline) }
-        const attributes: Record<string, string> = { "runpod.endpoint_id": call.endpointId }
-        if (call.jobId !== undefined) attributes["runpod.job_id"] = call.jobId
-        if (call.batchId !== undefined) attributes["runpod.batch_id"] = call.batchId
         return useSpanInMask(
-          `RunPod.${call.operation}`,
+          `RunPod.${operation}`,
           { kind: "client", captureStackTrace: false, attributes },
           (span, restore) =>
             withRetry(call, policy, budget, progress, restore, () =>

@@ -7,7 +7,7 @@ import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import { idProblem } from "../internal/identifier.js"
-import { describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/json.js"
+import { describeJson, isJsonObject, type JsonObject, type Mutable, numberOf, textOf } from "../internal/json.js"
 import { replySchema } from "../internal/reply.js"
 import { isTerminal as isTerminalStatus, type JobStatus, type Terminal } from "./JobStatus.js"
 import { JobId } from "./JobId.js"
@@ -104,8 +104,6 @@ const redactEchoes = (body: JsonObject): JsonObject => {
   }
   return copy
 }
-
-type Mutable<A> = { -readonly [K in keyof A]: A[K] }
 
 const make = (body: JsonObject, status: string): Mutable<SyncJob> => {
   const job: Mutable<SyncJob> = { status, raw: redactEchoes(body) }
