@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Checks what documents say against the sources: every block of TypeScript compiles, in documents and in doc comments,
- * links lead somewhere, and the README's tables name what there is, no more and no less.
+ * links lead somewhere, and the tables of options, errors and operations name what there is, no more and no less.
  */
 import { existsSync, readFileSync } from "node:fs"
 import ts from "typescript"
@@ -73,8 +73,9 @@ const namesIn = (rows, column) => rows.flatMap((cells) => backticked(cells[colum
 
 /**
  * Tables by heading and by the text of their first cell, and the type whose members a column names, the first if no other.
+ * They are in the README unless a file is named.
  *
- * @type {ReadonlyArray<{ heading: string, head: string, type: string, column?: number }>}
+ * @type {ReadonlyArray<{ file?: string, heading: string, head: string, type: string, column?: number }>}
  */
 const complete = [
   { heading: "When something goes wrong", head: "`RunPodError`", type: `RunPodError.RunPodError["_tag"]` },
@@ -89,10 +90,11 @@ const complete = [
     head: "option of a batch",
     type: "Exclude<keyof Batch.Options<never>, keyof Endpoint.RunOptions>"
   },
-  { heading: "RunPod's own batch API (beta)", head: "operation", type: "keyof BatchApi.Service" },
+  { file: "docs/batch-api.md", heading: "Operations", head: "operation", type: "keyof BatchApi.Service" },
   { heading: "Webhooks", head: "what an attacker can try", type: `WebhookError.WebhookError["_tag"]`, column: 2 },
   { heading: "Of webhooks", head: "option", type: `keyof Webhooks.BaseOptions | "secret" | "keys"` },
-  { heading: "Of the emulator", head: "option", type: "keyof Emulator.Options" }
+  { heading: "Of the emulator", head: "option", type: "keyof Emulator.Options" },
+  { file: "docs/emulator.md", heading: "Faults", head: "fault", type: "keyof typeof Emulator.Fault" }
 ]
 const typesPath = `${folder}tables.ts`
 add(
@@ -165,7 +167,7 @@ const checker = program.getTypeChecker()
 const types = program.getSourceFile(typesPath)
 const exported = types === undefined ? undefined : checker.getSymbolAtLocation(types)
 const tables = exported === undefined ? [] : checker.getExportsOfModule(exported)
-complete.forEach(({ column = 0, head, heading, type }, index) => {
+complete.forEach(({ column = 0, file = "README.md", head, heading, type }, index) => {
   const symbol = tables.find(({ name }) => name === `Table${index}`)
   const declared = symbol === undefined ? undefined : checker.getDeclaredTypeOfSymbol(symbol)
   const members = new Set(
@@ -174,13 +176,14 @@ complete.forEach(({ column = 0, head, heading, type }, index) => {
     )
   )
   if (members.size === 0) problems.push(`${type} has no members`)
-  const table = tablesBelow(readme, heading).find(({ head: [first] }) => first === head)
+  const text = readFileSync(`${root}${file}`, "utf8")
+  const table = tablesBelow(text, heading).find(({ head: [first] }) => first === head)
   const named = new Set(namesIn(table?.rows ?? [], column).map((name) => name.replace(/[.(].*$/, "")))
   for (const name of members) {
-    if (!named.has(name)) problems.push(`README.md, "${heading}": the table of ${head} lacks ${name}`)
+    if (!named.has(name)) problems.push(`${file}, "${heading}": the table of ${head} lacks ${name}`)
   }
   for (const name of named) {
-    if (!members.has(name)) problems.push(`README.md, "${heading}": ${name} is not one of ${type}`)
+    if (!members.has(name)) problems.push(`${file}, "${heading}": ${name} is not one of ${type}`)
   }
 })
 

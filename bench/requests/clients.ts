@@ -9,6 +9,7 @@ import { type Context, Effect, Layer, ManagedRuntime, Schema } from "effect"
 import runpodSdk from "runpod-sdk"
 import { Agent, request } from "undici"
 import { input } from "./bodies.js"
+import type { BaseUrls } from "./server.js"
 
 export interface Client {
   readonly status: () => Promise<unknown>
@@ -20,7 +21,7 @@ const jobId = "3fc91c4e-7d3c-4d25-9f0a-5a6f3f2b8f10-u1"
 const apiKey = "rpa_BENCHMARK"
 const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" }
 
-const undici = (baseUrl: string): Client => {
+const undici = ({ plain: baseUrl }: BaseUrls): Client => {
   const dispatcher = new Agent({ connections: null })
   const send = async (url: string, options: { method?: "POST"; body?: string }) => {
     const { body } = await request(url, { dispatcher, headers, ...options })
@@ -32,7 +33,7 @@ const undici = (baseUrl: string): Client => {
   }
 }
 
-const globalFetch = (baseUrl: string): Client => {
+const globalFetch = ({ plain: baseUrl }: BaseUrls): Client => {
   const send = async (url: string, options: { method?: "POST"; body?: string }) => {
     const response = await fetch(url, { headers, ...options })
     return response.json()
@@ -43,7 +44,7 @@ const globalFetch = (baseUrl: string): Client => {
   }
 }
 
-const sdk = (baseUrl: string): Client => {
+const sdk = ({ plain: baseUrl }: BaseUrls): Client => {
   const endpoint = runpodSdk(apiKey, { baseUrl }).endpoint(endpointId)
   if (endpoint === null) throw new Error("runpod-sdk made no endpoint")
   return { status: () => endpoint.status(jobId), run: () => endpoint.run({ input }) }
@@ -60,7 +61,7 @@ const Job = Schema.Struct({
 
 const platform =
   (layer: Layer.Layer<HttpClient.HttpClient>) =>
-  (baseUrl: string): Client => {
+  ({ plain: baseUrl }: BaseUrls): Client => {
     const runtime = ManagedRuntime.make(layer)
     const client = runtime.runSync(HttpClient.HttpClient).pipe(
       HttpClient.filterStatusOk,
@@ -85,10 +86,10 @@ const limits = RateLimits.make({ status: wide, run: wide })
 
 const ours =
   (
-    options: Partial<RunPod.Options> = {},
+    options: Partial<NodeRunPod.Options> = {},
     around: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E> = (e) => e
   ) =>
-  (baseUrl: string): Client => {
+  ({ plain: baseUrl }: BaseUrls): Client => {
     const runtime = ManagedRuntime.make(NodeRunPod.layer({ apiKey, baseUrl, limits, ...options }))
     const service: Context.Tag.Service<RunPod.RunPod> = runtime.runSync(RunPod.RunPod)
     return {
@@ -100,7 +101,7 @@ const ours =
 /** Stock transports under our pipeline, to see what the lean one saves. */
 const oursOver =
   (layer: Layer.Layer<HttpClient.HttpClient>) =>
-  (baseUrl: string): Client => {
+  ({ plain: baseUrl }: BaseUrls): Client => {
     const runtime = ManagedRuntime.make(Layer.provide(RunPod.layer({ apiKey, baseUrl, limits }), layer))
     const service = runtime.runSync(RunPod.RunPod)
     return {
@@ -109,7 +110,7 @@ const oursOver =
     }
   }
 
-export const clients: { readonly [name: string]: (baseUrl: string) => Client } = {
+export const clients: { readonly [name: string]: (urls: BaseUrls) => Client } = {
   undici,
   fetch: globalFetch,
   "runpod-sdk": sdk,
@@ -119,9 +120,12 @@ export const clients: { readonly [name: string]: (baseUrl: string) => Client } =
 }
 
 /** Ours with parts left out: what each part costs. */
-export const variants: { readonly [name: string]: (baseUrl: string) => Client } = {
+export const variants: { readonly [name: string]: (urls: BaseUrls) => Client } = {
   "effect-runpod, no limits": ours({ limits: RateLimits.unlimited }),
   "effect-runpod, no retry": ours({ retry: RetryPolicy.none }),
   "effect-runpod, no spans": ours({}, Effect.withTracerEnabled(false)),
+  "effect-runpod, transformClient": ours({ transformClient: HttpClient.tapRequest(() => Effect.void) }),
+  "effect-runpod over TLS": (urls) => ours()({ ...urls, plain: urls.tls }),
+  "effect-runpod over TLS, HTTP/2": (urls) => ours({ http2: true })({ ...urls, plain: urls.tls }),
   "effect-runpod over stock undici": oursOver(NodeHttpClient.layerUndici)
 }

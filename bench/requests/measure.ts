@@ -1,7 +1,7 @@
 /** Compares clients: each in its own process, rounds interleaved, medians. */
 import type { ChildProcess } from "node:child_process"
-import { once } from "node:events"
-import { start } from "../processes.js"
+import { nextMessage, start } from "../processes.js"
+import type { BaseUrls } from "./server.js"
 import type { Figures, Order } from "./worker.js"
 
 export interface Row extends Figures {
@@ -25,21 +25,16 @@ export const measure = async (options: {
 }): Promise<ReadonlyArray<Row>> => {
   const { concurrency, kinds, names, requests, rounds } = options
   const server = start(new URL("./server.ts", import.meta.url), [])
-  const [port]: ReadonlyArray<unknown> = await once(server, "message")
-  const baseUrl = `http://127.0.0.1:${String(port)}/v2`
+  const urls = await nextMessage<BaseUrls>(server)
   const workers: Array<readonly [string, ChildProcess]> = []
   for (const name of names) {
-    const worker = start(new URL("./worker.ts", import.meta.url), [name, baseUrl])
-    await once(worker, "message")
+    const worker = start(new URL("./worker.ts", import.meta.url), [name, urls.plain, urls.tls])
+    await nextMessage(worker)
     workers.push([name, worker])
   }
-  const ask = async (worker: ChildProcess, order: Order): Promise<Figures> => {
+  const ask = (worker: ChildProcess, order: Order): Promise<Figures> => {
     worker.send(order)
-    const [figures]: [Figures] = await Promise.race([
-      once(worker, "message") as Promise<[Figures]>,
-      once(worker, "exit").then(() => Promise.reject(new Error("a worker died")))
-    ])
-    return figures
+    return nextMessage(worker)
   }
   const rows: Array<Row> = []
   for (const kind of kinds) {

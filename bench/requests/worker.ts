@@ -15,10 +15,10 @@ export interface Figures {
   readonly peak: number
 }
 
-const [, , name = "", baseUrl = ""] = process.argv
+const [, , name = "", plain = "", tls = ""] = process.argv
 const make = { ...clients, ...variants }[name]
 if (make === undefined) throw new Error(`There is no client "${name}"`)
-const client = make(baseUrl)
+const client = make({ plain, tls })
 
 const round = async ({ concurrency, kind, requests }: Order): Promise<Figures> => {
   const send = client[kind]

@@ -3,10 +3,9 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { excerpt } from "../internal/excerpt.js"
+import { excerpt, inWords, sentence } from "../internal/excerpt.js"
 import { defined } from "../internal/json.js"
 import { type Scrub, scrubValue } from "../internal/scrub.js"
 import type * as Job from "../schemas/Job.js"
@@ -73,7 +72,7 @@ export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-r
   }
   override get message(): string {
     const type = this.errorType === undefined ? "" : `${this.errorType}: `
-    const what = `${subject(this)} failed: ${type}${this.detail === undefined ? "it came without an error text" : excerpt(this.detail)}.`
+    const what = `${subject(this)} failed: ${type}${sentence(this.detail === undefined ? "it came without an error text" : excerpt(this.detail))}`
     switch (this.reason) {
       case "ExecutionTimeout":
         return `${what} It ran longer than its executionTimeout; raise \`policy.executionTimeout\` or make it shorter.`
@@ -207,7 +206,7 @@ export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effe
         : this.cancel === "Pending"
           ? "The job is being cancelled."
           : "The job was cancelled."
-    return `${subject(this)} ${status} after ${Duration.format(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
+    return `${subject(this)} ${status} after ${inWords(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
   }
 }
 

@@ -9,7 +9,7 @@
 import * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { excerpt } from "../internal/excerpt.js"
+import { excerpt, inWords, sentence } from "../internal/excerpt.js"
 import { defined } from "../internal/json.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
 
@@ -63,8 +63,6 @@ const fields = {
   detail: Schema.optional(Schema.String),
   body: Schema.optional(Schema.String)
 }
-
-const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`)
 
 const render = (error: Context, what: string, advice: string): string => {
   const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
@@ -286,7 +284,7 @@ export class RateLimitedError extends Schema.TaggedError<RateLimitedError>("effe
     return throttled
   }
   override get message(): string {
-    const wait = this.retryAfter === undefined ? "a while" : Duration.format(this.retryAfter)
+    const wait = this.retryAfter === undefined ? "a while" : inWords(this.retryAfter)
     return render(
       this,
       "over RunPod's rate limit",
@@ -364,7 +362,7 @@ export class RequestTimeoutError extends Schema.TaggedError<RequestTimeoutError>
   }
   override get message(): string {
     const what = this.phase === "Headers" ? "no answer" : "the answer stood still"
-    return render(this, `${what} for ${Duration.format(this.timeout)}`, "RunPod may have acted on the request.")
+    return render(this, `${what} for ${inWords(this.timeout)}`, "RunPod may have acted on the request.")
   }
 }
 

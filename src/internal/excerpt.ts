@@ -1,3 +1,5 @@
+import * as Duration from "effect/Duration"
+
 const encoder = new TextEncoder()
 
 /** The beginning of a text: at most `bytes` bytes of UTF-8, whole characters only. */
@@ -6,3 +8,10 @@ export const excerpt = (text: string, bytes = 2048): string => {
   const { read } = encoder.encodeInto(text, new Uint8Array(bytes))
   return read === text.length ? text : text.slice(0, read)
 }
+
+/** A text as a sentence of a message, with an end. */
+export const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`)
+
+/** A duration for a message, in whole milliseconds. */
+export const inWords = (duration: Duration.Duration): string =>
+  Duration.format(Duration.millis(Math.round(Duration.toMillis(duration))))

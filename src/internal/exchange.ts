@@ -24,7 +24,7 @@ import { concatBytes } from "./bytes.js"
 import type { Scrub } from "./scrub.js"
 import type { Alarm, Timer } from "./timer.js"
 import { safeCause, safeDefects, sentOf } from "./transportCause.js"
-import type { Wire, WireCall, WireRequest } from "./wire.js"
+import { BodyKey, isWired, type Wire, type WireCall, type WireRequest } from "./wire.js"
 
 /** An answer, its whole body read. */
 export interface Reply {
@@ -225,13 +225,20 @@ const readReply = (
 ): Effect.Effect<Reply, HttpClientError.HttpClientError> => {
   attempt.onBytes()
   const body = new Gathering(response.status, response.headers["retry-after"])
+  const add = (chunk: Uint8Array): boolean => {
+    attempt.onBytes()
+    return body.add(chunk)
+  }
+  if (isWired(response)) {
+    const { close, pull } = response[BodyKey]
+    const read: Effect.Effect<Reply, HttpClientError.HttpClientError> = Effect.flatMap(pull, (chunks) => {
+      if (chunks?.every(add) === true) return read
+      return Effect.map(chunks === undefined ? Effect.void : close, () => body.toReply())
+    })
+    return read
+  }
   return response.stream.pipe(
-    Stream.runForEachWhile((chunk) =>
-      Effect.sync(() => {
-        attempt.onBytes()
-        return body.add(chunk)
-      })
-    ),
+    Stream.runForEachWhile((chunk) => Effect.sync(() => add(chunk))),
     Effect.catchIf(
       (error) => error.reason === "EmptyBody",
       () => Effect.void

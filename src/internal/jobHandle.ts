@@ -19,6 +19,7 @@ import type { Keeper } from "./keeper.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
 import { type Scrub, scrubValue } from "./scrub.js"
 import { listen, type Word, wordOf } from "./webhookWord.js"
+import { waitDefaults } from "./waitDefaults.js"
 import { warnOfGap } from "./warnOfGap.js"
 import * as waiting from "./waiting.js"
 
@@ -125,12 +126,18 @@ const streamOf = <O, P, C>(
     return error === undefined ? Effect.void : Effect.fail(error)
   })
   const whole = Stream.concat(chunks, Stream.drain(Stream.fromEffect(end)))
-  const { timeout } = options
-  if (timeout === undefined) return whole
-  const late = Effect.zipRight(
-    Effect.clockWith((clock) => sleepUntil(monotonicMillis(clock) + Duration.toMillis(timeout))),
-    Effect.fail(new WaitTimeoutError({ endpointId, jobId, elapsed: Duration.decode(timeout), cancel: "No" }))
-  )
+  const late = Effect.clockWith((clock) => {
+    const now = monotonicMillis(clock)
+    const deadline =
+      options.timeout === undefined
+        ? (target.submittedAt ?? now) + (target.ttl ?? Duration.toMillis(waitDefaults.timeout))
+        : now + Duration.toMillis(options.timeout)
+    const elapsed = Duration.millis(Math.max(0, Math.round(deadline - now)))
+    return Effect.zipRight(
+      sleepUntil(deadline),
+      Effect.fail(new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" }))
+    )
+  })
   return Stream.interruptWhen(whole, late)
 }
 

@@ -1,4 +1,6 @@
 import type * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 
 export type WireBody = string | Uint8Array | AsyncIterable<Uint8Array> | null
@@ -52,3 +54,19 @@ export interface WiredClient extends HttpClient.HttpClient {
 /** The wire of a client that has one. Whoever transforms such a client gets another, without. */
 export const wireOf = (client: HttpClient.HttpClient): Wire | undefined =>
   hasProperty(client, WireKey) ? (client as WiredClient)[WireKey] : undefined
+
+/** Under this a response of such a client gives its body without a `Stream`. */
+export const BodyKey: unique symbol = Symbol.for("effect-runpod/Body")
+
+export interface Body {
+  /** What has come since the last time; `undefined` at the end. */
+  readonly pull: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, HttpClientError.ResponseError>
+  /** Lets go of a body that is not read to its end. */
+  readonly close: Effect.Effect<void>
+}
+
+export interface WiredResponse {
+  readonly [BodyKey]: Body
+}
+
+export const isWired = (response: object): response is WiredResponse => hasProperty(response, BodyKey)

@@ -16,7 +16,17 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { concatBytes } from "./bytes.js"
 import { type Attempt, currentAttempt } from "./exchange.js"
-import { type Wire, type WireBody, type WireCall, WireKey, type WiredClient, type WireRequest } from "./wire.js"
+import {
+  type Body,
+  BodyKey,
+  type WiredResponse,
+  type Wire,
+  type WireBody,
+  type WireCall,
+  WireKey,
+  type WiredClient,
+  type WireRequest
+} from "./wire.js"
 
 /** A body is taken off the wire as it comes until so much of it lies unread. */
 const mostUnread = 256 * 1024
@@ -78,12 +88,11 @@ class Inbox {
 /** Nobody will read the bodies of answers that are gone. */
 const unread = new FinalizationRegistry<WireCall>((call) => call.abort())
 
-class Response extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
+class Response extends Inspectable.Class implements HttpClientResponse.HttpClientResponse, WiredResponse {
   readonly [HttpClientResponse.TypeId]: HttpClientResponse.TypeId = HttpClientResponse.TypeId
   readonly [HttpIncomingMessage.TypeId]: HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
   readonly remoteAddress = Option.none<string>()
-  readonly stream: Stream.Stream<Uint8Array, HttpClientError.ResponseError>
-  readonly arrayBuffer: Effect.Effect<ArrayBuffer, HttpClientError.ResponseError>
+  readonly [BodyKey]: Body
 
   constructor(
     readonly request: HttpClientRequest.HttpClientRequest,
@@ -93,15 +102,28 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
   ) {
     super()
     if (inbox.isOpen && inbox.call !== undefined) unread.register(this, inbox.call)
-    const pull = Effect.mapError(inbox.pull, ({ cause }) => this.decodeError(cause))
-    this.stream = Stream.repeatEffectChunkOption(
-      Effect.matchEffect(pull, {
+    this[BodyKey] = {
+      pull: Effect.mapError(inbox.pull, ({ cause }) => this.decodeError(cause)),
+      close: Effect.sync(() => {
+        if (inbox.isOpen) inbox.call?.abort()
+      })
+    }
+  }
+
+  get stream(): Stream.Stream<Uint8Array, HttpClientError.ResponseError> {
+    return Stream.repeatEffectChunkOption(
+      Effect.matchEffect(this[BodyKey].pull, {
         onFailure: (error) => Effect.fail(Option.some(error)),
         onSuccess: (chunks) =>
           chunks === undefined ? Effect.fail(Option.none()) : Effect.succeed(Chunk.unsafeFromArray([...chunks]))
       })
-    ).pipe(Stream.ensuring(Effect.sync(() => (inbox.isOpen ? inbox.call?.abort() : undefined))))
-    this.arrayBuffer = Effect.runSync(
+    ).pipe(Stream.ensuring(this[BodyKey].close))
+  }
+
+  private whole: Effect.Effect<ArrayBuffer, HttpClientError.ResponseError> | undefined
+
+  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError.ResponseError> {
+    return (this.whole ??= Effect.runSync(
       Effect.cached(
         Effect.map(Stream.runCollect(this.stream), (chunks) => {
           const bytes = concatBytes(Chunk.toReadonlyArray(chunks))
@@ -110,7 +132,7 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
           return copy
         })
       )
-    )
+    ))
   }
 
   private decodeError(cause: unknown) {

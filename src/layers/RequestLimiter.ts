@@ -97,6 +97,8 @@ export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.Sl
   const accepted = (closing: number) =>
     Effect.suspend(() => {
       if (!reopening || closing < closings) return Effect.void
+      // Refusals between answers that are taken, rather than in a row, do not add up.
+      cooldown = Math.max(firstCooldown, cooldown / 2)
       const next = permits < fullyOpen ? Math.min(permits * 2, concurrency) : concurrency
       if (next === concurrency) {
         reopening = false

@@ -79,7 +79,7 @@ export interface Request {
   readonly onGap?: ((error: RunPodError) => Effect.Effect<void>) | undefined
   /** One attempt only: the caller has a way of its own to go on. */
   readonly once?: boolean | undefined
-  /** How long the operation may take in all, in milliseconds, counted from its first permit. */
+  /** How long the operation may take in all, in milliseconds, counted from its first permit. Waiting for another does not count. */
   readonly grace?: number | undefined
   /** Runs before each attempt is handed to the transport, when it has its permit: false withdraws it, and interrupts. */
   readonly onPermit?: Effect.Effect<boolean> | undefined
@@ -225,6 +225,8 @@ interface Progress {
   /** The number of the current attempt. */
   attempt: number
   /** When its caller gives up on it, on the monotonic clock. */
+  readonly limit: number
+  /** When it is given up: by its caller, or at the end of its grace. */
   deadline: number
 }
 
@@ -341,7 +343,13 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
     const client = (options.transformClient ?? ((client) => client))(
       HttpClient.withTracerDisabledWhen(transport, () => true)
     )
-    const headers = { accept: "application/json", authorization: `Bearer ${apiKey}`, "user-agent": userAgent }
+    const headers = {
+      accept: "application/json",
+      // Without it a server may compress as it likes, and not every transport can undo that.
+      "accept-encoding": "identity",
+      authorization: `Bearer ${apiKey}`,
+      "user-agent": userAgent
+    }
     const wireHeaders = Object.entries(headers).flat()
     const wireHeadersOfBody = [...wireHeaders, "content-type", "application/json"]
     const { origin, pathname } = new URL(Either.getOrElse(baseUrl, () => defaults.baseUrl))
@@ -383,11 +391,11 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
       isHeld: call.wait !== undefined || defaultHold[call.operation] !== undefined
     })
 
-    /** A permit, unless the caller's deadline comes first. */
+    /** A permit, unless the caller gives up first, or the gate opens only after the deadline. */
     const acquire = (
       lane: RequestLimiter.Lane,
       where: Context,
-      deadline: number,
+      { deadline, limit }: Progress,
       restore: Restore
     ): Effect.Effect<RequestLimiter.Permit, RunPodError> => {
       if (deadline === Infinity) return lane.acquireWith(restore)
@@ -398,8 +406,9 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
         return Effect.fail(new RateLimitedError({ ...where, retryAfter: Duration.millis(closedFor) }))
       }
       if (left <= 0) return Effect.fail(tooLate(where, 0))
-      return Effect.flatMap(lane.acquireBefore(restore, { timer, deadline }), (permit) =>
-        permit === undefined ? Effect.fail(tooLate(where, left)) : Effect.succeed(permit)
+      if (limit === Infinity) return lane.acquireWith(restore)
+      return Effect.flatMap(lane.acquireBefore(restore, { timer, deadline: limit }), (permit) =>
+        permit === undefined ? Effect.fail(tooLate(where, limit - now)) : Effect.succeed(permit)
       )
     }
 
@@ -514,8 +523,11 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
     ): Effect.Effect<A, RunPodError> => {
       const where = progress.attempt === 1 ? base : { ...base, attempt: progress.attempt }
       const lane = limiter.lane(call.endpointId, call.operation)
-      const permit = acquire(lane, where, progress.deadline, restore)
-      return Effect.flatMap(permit, (permit) => exchange(call, where, permit, progress, scrub, span, restore))
+      const since = call.grace === undefined || progress.attempt === 1 ? undefined : timer.now()
+      return Effect.flatMap(acquire(lane, where, progress, restore), (permit) => {
+        if (since !== undefined) progress.deadline = Math.min(progress.limit, progress.deadline + timer.now() - since)
+        return exchange(call, where, permit, progress, scrub, span, restore)
+      })
     }
 
     const execute = <A>(call: Call<A>): Effect.Effect<A, RunPodError> =>
@@ -535,7 +547,8 @@ export const make = (options: Options): Effect.Effect<RunPodHttpClient, never, H
         where.attempt = 1
         const secrets = call.secrets ?? []
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([apiKey, ...secrets])
-        const progress: Progress = { attempt: 1, deadline: fiber.getFiberRef(currentDeadline) }
+        const limit = fiber.getFiberRef(currentDeadline)
+        const progress: Progress = { attempt: 1, limit, deadline: limit }
         return useSpanInMask(
           `RunPod.${operation}`,
           { kind: "client", captureStackTrace: false, attributes },

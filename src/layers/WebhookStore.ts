@@ -106,7 +106,8 @@ export interface Service {
 export class WebhookStore extends Context.Tag("effect-runpod/WebhookStore")<WebhookStore, Service>() {}
 
 /**
- * How much a store keeps. The oldest goes first. What a token was used for is remembered until it expires.
+ * How much a store keeps. The oldest goes first. What a token was used for is remembered until it expires, for ten times
+ * `maxCount` tokens at most.
  *
  * @since 0.1.0
  * @category models
@@ -141,10 +142,11 @@ export interface Bounds {
 export interface FileOptions extends Options {
   /**
    * When deliveries are forced to the disk: `always`, before each is acknowledged, so that a power failure takes none
-   * of them; `never` leaves it to the system, and only survives the end of the process. Default: `always`.
+   * of them; `{ every }`, now and then, so that it takes what came in that time; `never` leaves it to the system. The end of
+   * the process takes nothing, whichever it is. Default: `always`.
    */
   readonly sync?: AppendLog.Sync
-  /** Opens the file although another process seems to have it open. Default: false. */
+  /** Opens the file although another process seems to have it open. If that lives, both write to it. Default: false. */
   readonly force?: boolean
 }
 
@@ -173,8 +175,9 @@ export const memory = (options: Options = {}): Effect.Effect<Service> =>
   })
 
 /**
- * A store in an append-only file of JSON lines. One process at a time has it open. What is no longer kept is cut out of
- * the file now and then.
+ * A store in an append-only file of JSON lines. What is no longer kept is cut out of the file now and then. One process at
+ * a time has it open, with a lock beside it (the path with `.lock` behind it); for another, and for a file that cannot be
+ * read, it fails with `WebhookStoreError` of the operation `open`.
  *
  * @since 0.1.0
  * @category constructors

@@ -113,7 +113,10 @@ export interface Options<in I> extends SubmitOptions<I> {
    * batch has stopped. Default: no bound.
    */
   readonly deadline?: Duration.DurationInput
-  /** Stops the batch when so many items have failed in this run; what is in flight settles. Default: no bound. */
+  /**
+   * Stops the batch when so many items have failed in this run, replayed ones not counted; what is in flight settles.
+   * Default: no bound.
+   */
   readonly maxFailures?: number
   /** How often a job that ended FAILED or TIMED_OUT is put back in the queue (`/retry`). Default: 0. */
   readonly retries?: number

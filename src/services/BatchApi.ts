@@ -1,6 +1,6 @@
 /**
  * RunPod's batch API (beta): requests are collected in a draft, which is finalized and then run at RunPod's leisure, apart
- * from the endpoint's ordinary jobs. At most 5,000 requests in a batch and 10 active batches on an endpoint.
+ * from the endpoint's ordinary jobs. RunPod documents at most 5,000 requests in a batch and 10 active batches on an endpoint.
  *
  * For jobs that are submitted one by one from here, paced and followed, see `Batch`.
  *
@@ -158,7 +158,8 @@ export interface SettleOptions {
 
 /**
  * The operations of the batch API. They go through the pipeline of the `RunPod` layer: its limits, retries, errors, spans
- * and metrics. What is wrong with an argument fails with `BadRequestError` before anything is sent.
+ * and metrics. What is wrong with an argument fails with `BadRequestError` before anything is sent; what RunPod does not
+ * know, with `EndpointNotFoundError` or `BatchNotFoundError`.
  *
  * @since 0.1.0
  * @category models
@@ -230,7 +231,7 @@ export interface Service {
 export class BatchApi extends Context.Tag("effect-runpod/BatchApi")<BatchApi, Service>() {}
 
 /**
- * RunPod's limits of the batch API. Source: RunPod's page on batch jobs.
+ * RunPod's limits of the batch API. Source: RunPod's page on batch jobs (beta).
  *
  * @since 0.1.0
  * @category constants

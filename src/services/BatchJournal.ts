@@ -70,7 +70,7 @@ export interface FileOptions {
   readonly id?: string
   /** Default: `always`. */
   readonly sync?: Sync
-  /** Opens the file although another process seems to have it. Default: false. */
+  /** Opens the file although another process seems to have it. If that lives, both submit the same items. Default: false. */
   readonly force?: boolean
 }
 
@@ -78,7 +78,8 @@ export interface FileOptions {
  * A journal in an append-only file of JSON lines. It is held, with a lock beside it (the path with `.lock` behind it), until
  * the scope closes; the lock of a process of this machine that has died is taken over. The torn last line of a
  * write that was cut off is dropped; a line that cannot be read elsewhere is an error with its line and byte. A file in which
- * more than half of the lines are history is rewritten without them when it is opened.
+ * more than half of the lines are history is rewritten without them when it is opened. `BatchJournalError` says in `reason`
+ * why a file cannot be opened.
  *
  * @example
  * ```ts

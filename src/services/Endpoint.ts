@@ -29,7 +29,7 @@ export interface RunOptions {
   /**
    * Where RunPod posts the job when it ends. `true` has the `Webhooks` service issue a URL, and the job's waits listen for
    * the delivery. A URL, where that service is provided, is the base it issues from, such as a relay's; without the service
-   * it is posted to as it stands.
+   * it is posted to as it stands, and `true` fails with `BadRequestError` before anything is sent. Default: nowhere.
    */
   readonly webhook?: string | URL | true
   /**
@@ -37,7 +37,7 @@ export interface RunOptions {
    * Then, or at the caller's `timeout`, it fails with `SubmitAmbiguousError`. Needs the `Webhooks` service. Default: 15 minutes.
    */
   readonly adoptWithin?: Duration.DurationInput
-  /** How long the job may run and exist. RunPod's defaults: 10 minutes and 24 hours. */
+  /** How long the job may run and exist. RunPod's documented defaults: 10 minutes and 24 hours. */
   readonly policy?: ExecutionPolicy
   /** Where the worker stores large results. Default: nowhere. */
   readonly s3Config?: S3Config
@@ -94,7 +94,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
   readonly call: (input: I, options?: CallOptions<P>) => Effect.Effect<O, RunPodError | JobError>
   /**
    * The same through `/runsync`, which answers short jobs with a single request; it is held at most 10 seconds, so that
-   * the id is known early. RunPod keeps these results for a minute only: prefer `call`.
+   * the id is known early. RunPod documents that it keeps these results for one minute only: prefer `call`.
    */
   readonly runSync: (input: I, options?: CallOptions<P>) => Effect.Effect<O, RunPodError | JobError>
   /** A handle on a job that was submitted elsewhere, or earlier. Nothing is sent. */
@@ -110,7 +110,8 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
 }
 
 /**
- * An endpoint over the `RunPod` service, and over `Webhooks` where that is provided. An id that cannot be one fails the first operation with `BadRequestError`.
+ * An endpoint over the `RunPod` service, and over `Webhooks` where that is provided. An id that cannot be one fails the first
+ * operation with `BadRequestError`.
  *
  * @example
  * ```ts

@@ -30,7 +30,7 @@ export interface ProgressJob<P> extends WatchedJob {
  * @category models
  */
 export interface StreamOptions {
-  /** How long to read in all; then `WaitTimeoutError`. Default: as long as the job lives. */
+  /** How long to read in all; then `WaitTimeoutError`. Default: as long as the job lives, its `ttl` or 24 hours. */
   readonly timeout?: Duration.DurationInput
   /** How long RunPod may hold each read until there is a chunk, 1 second to 5 minutes. RunPod's default: about 10 seconds. */
   readonly wait?: Duration.DurationInput

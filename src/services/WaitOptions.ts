@@ -46,7 +46,7 @@ export interface WatchedJob extends Job.Job {
  * @category models
  */
 export interface WaitOptions<in J extends Job.Job = WatchedJob> {
-  /** How long to wait in all. Default: as long as RunPod keeps the job, its `ttl` or 24 hours. */
+  /** How long to wait in all, then `WaitTimeoutError`. Default: as long as RunPod keeps the job, its `ttl` or 24 hours. */
   readonly timeout?: Duration.DurationInput
   /**
    * When to ask for the job. A `Schedule`: at once, then after each of its delays; its end is a `WaitTimeoutError`. A
@@ -55,8 +55,8 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
    */
   readonly poll?: Schedule.Schedule<unknown> | PollPolicy
   /**
-   * How long RunPod may hold a request until the job has ended, or `false` for plain polls. Between 1 second and 4
-   * minutes; it is shortened when a gateway cuts it. Default: 90 seconds.
+   * How long RunPod may hold a request until the job has ended, or `false` for plain polls. Between 1 second, the least that
+   * RunPod takes, and 4 minutes (RunPod takes 5); it is shortened when a gateway cuts it. Default: 90 seconds, RunPod's own.
    */
   readonly hold?: Duration.DurationInput | false
   /** The longest hold while progress is wanted, since a hold hides it. Default: 6 seconds, the first 2. */
@@ -71,6 +71,7 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
   /**
    * Listen for the job's webhook, too: it was submitted, by whichever process, with a URL of the `Webhooks` service. Polls
    * only make up for a lost one then, 30 seconds apart. A job that was submitted with `webhook` is waited for so anyway.
+   * Without the service, `true` fails with `BadRequestError`, and a URL changes nothing. Default: none.
    */
   readonly webhook?: string | URL | true
   /**
@@ -78,9 +79,12 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
    * seen the URL can tell any story. Default: false.
    */
   readonly trustWebhook?: boolean
-  /** Whether interrupting the wait cancels the job; the interruption waits for it. */
+  /**
+   * Whether interrupting the wait cancels the job; the interruption waits for it. Default: true for `call` and `runSync`,
+   * else false.
+   */
   readonly cancelOnInterrupt?: boolean
-  /** Whether the end of `timeout` cancels the job, in the background. */
+  /** Whether the end of `timeout` cancels the job, in the background. Default: true for `call` and `runSync`, else false. */
   readonly cancelOnTimeout?: boolean
   /** How long a cancel may take, from when the rate limiter lets it go. Default: 10 seconds. */
   readonly cancelGrace?: Duration.DurationInput

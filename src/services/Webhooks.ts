@@ -63,7 +63,10 @@ export { Webhooks }
  * @category models
  */
 export interface Key {
-  /** Stands in every URL signed with it, so that the key is found again: 1 to 64 letters, digits, `-` or `_`. Default: drawn from the secret. */
+  /**
+   * Stands in every URL signed with it, so that the key is found again: 1 to 64 letters, digits, `-` or `_`. Default: drawn
+   * from the secret.
+   */
   readonly id?: string
   /** At least 16 characters that cannot be guessed, such as 32 random bytes in base64. */
   readonly secret: string | Redacted.Redacted
@@ -78,7 +81,10 @@ export interface Key {
 export interface BaseOptions {
   /** Where the receiver can be reached from outside, as RunPod is to call it. */
   readonly url: string | URL
-  /** The signing secrets of relays that pass deliveries on, as standard webhooks have them (`whsec_…`). Default: none. */
+  /**
+   * The signing secrets of relays that pass deliveries on, as standard webhooks have them (`whsec_…`). Their times may be 5
+   * minutes from now. Default: none.
+   */
   readonly relaySecrets?: ReadonlyArray<string | Redacted.Redacted>
   /** The largest body, in bytes. RunPod's can be larger than 10 MiB. Default: 32 MiB. */
   readonly bodyLimit?: number
@@ -181,9 +187,12 @@ export interface Received extends Omit<Receipt, "duplicate"> {
  */
 export interface Issue {
   readonly endpointId: string
-  /** What the application calls the job before it has an id. Anybody who sees the URL can read it. At most 512 characters. */
+  /**
+   * What the application calls the job before it has an id. Anybody who sees the URL can read it. More than 512 characters
+   * are a defect.
+   */
   readonly key: string
-  /** Default: 25 hours, an hour more than RunPod keeps a job unless its `ttl` says otherwise. */
+  /** How long the URL is good for. Default: 25 hours, an hour more than RunPod keeps a job unless its `ttl` says otherwise. */
   readonly expiresIn?: Duration.DurationInput
   /** Another base than that of the layer, such as a relay's. */
   readonly url?: string | URL
@@ -216,8 +225,9 @@ export interface Service {
   readonly latest: Effect.Effect<number, WebhookStoreError>
   /** The newest delivery that fits, or else the first to come. */
   readonly next: (match: WebhookStore.Match) => Effect.Effect<Received, WebhookStoreError>
-  /** In bytes. */
+  /** The largest body, in bytes. */
   readonly bodyLimit: number
+  /** How long a server waits for a whole body. */
   readonly readTimeout: Duration.Duration
 }
 

@@ -10,16 +10,20 @@ import * as BatchApi from "../../src/services/BatchApi.js"
 import type { RunPod } from "../../src/services/RunPod.js"
 import { build, makeFolder, root } from "./run.js"
 
-// The README's blocks as files, as a reader would save them. `npm run docs:check` compiles all of them; these run.
+// The documents' blocks as files, as a reader would save them. `npm run docs:check` compiles all of them; these run.
 const folder = makeFolder("readme")
-for (const { name, text } of blocksIn("README.md")) writeFileSync(`${folder}/${name}`, text)
+const documents = ["README.md", "docs/batch-api.md", "docs/emulator.md"]
+for (const { name, text } of documents.flatMap(blocksIn)) writeFileSync(`${folder}/${name}`, text)
+const webhooksFolder = makeFolder("webhooks")
+for (const { name, text } of blocksIn("docs/webhooks.md")) writeFileSync(`${webhooksFolder}/${name}`, text)
 
 const programs = ["paint.ts", "main.ts", "captions.ts", "webhooks.ts"]
 const run = await build(programs.map((name) => `${folder}/${name}`))
 
 for (const name of ["painter.test.ts", "emulator.test.ts"]) {
-  describe(`the README's ${name}`, () => import(`${folder}/${name}`))
+  describe(`${name} of the documents`, () => import(`${folder}/${name}`))
 }
+describe("the webhooks.test.ts of docs/webhooks.md", () => import(`${webhooksFolder}/webhooks.test.ts`))
 
 describe.concurrent("a program of the README runs:", { timeout: 90_000 }, () => {
   const server = NodeEmulator.serve({

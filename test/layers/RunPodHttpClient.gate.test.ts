@@ -48,6 +48,16 @@ describe("RunPodHttpClient: the gate of a 429", () => {
     })
   )
 
+  it.effect("does not stay closed longer for refusals with good answers between them", () =>
+    Effect.gen(function* () {
+      let count = 0
+      const transport = Scripted.make(() => (count++ % 2 === 0 ? text(429) : job))
+      const retry = RetryPolicy.make({ jitter: "none", throttleBase: 1, cap: 1 })
+      yield* program(transport, Effect.forEach([1, 2, 3, 4], () => status()), { retry })
+      assert.deepStrictEqual(transport.times(), [0, 1_000, 1_000, 2_000, 2_000, 3_000, 3_000, 4_000])
+    })
+  )
+
   it.effect("delays only its own endpoint and operation", () =>
     Effect.gen(function* () {
       let refusals = 0

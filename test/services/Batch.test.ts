@@ -285,6 +285,30 @@ describe("interrupting a batch without a journal", () => {
     }).pipe(Effect.provide(emulated({ workers: 10, execution: "1 hour" })))
   )
 
+  it.effect("cancels those too whose first cancel fails while a hundred others stand in line", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1000), { concurrency: 250 }))
+      yield* TestClock.adjust("30 seconds")
+      const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(yield* statuses, { CANCELLED: 250 })
+    }).pipe(
+      Effect.provide(
+        emulated(
+          { workers: 10, execution: "1 hour" },
+          {
+            faults: [
+              Fault.serverError({ operations: ["cancel"], times: 5 }),
+              Fault.rateLimited({ operations: ["cancel"], after: 50, times: 5 })
+            ]
+          }
+        )
+      )
+    )
+  )
+
   it.effect("ending the stream early is one", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint

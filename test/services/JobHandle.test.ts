@@ -337,6 +337,15 @@ describe("JobHandle", () => {
       })
     )
 
+    it.effect("ends after 24 hours, however little was heard of the job", () =>
+      Effect.gen(function* () {
+        const t = server({ stream: [json({ error: "slow down" }, 429, { "retry-after": "7200" })] })
+        const [took, { error }] = yield* finish(Effect.timed(read(t)), "25 hours")
+        assert.strictEqual(error?._tag, "WaitTimeoutError")
+        assert.strictEqual(Duration.toHours(took), 24)
+      })
+    )
+
     it.effect("asks RunPod to hold each read for as long as it is told", () =>
       Effect.gen(function* () {
         const t = server({ stream: [chunks("COMPLETED")], status: [completed] })
