@@ -316,13 +316,12 @@ const driveFrom = <I, O, P, C, E>(
     // --- the life of a job ----------------------------------------------------------------------------------------
 
     /** Cancels a job whose owner is gone; with a journal, one that was cancelled is to be submitted again. */
-    const cancel = ({ keeper }: jobHandle.Parts<O, P, C>, item: Item, jobId: JobId): Effect.Effect<void> =>
-      keeper.cancel(endpointId, jobId, cancelGrace).pipe(
-        Effect.flatMap((job) => (job.status === "CANCELLED" ? noteReleased(item) : Effect.void)),
-        Effect.catchTag("JobNotFoundError", () => Effect.void),
+    const cancel = (parts: jobHandle.Parts<O, P, C>, item: Item, known: jobHandle.Known): Effect.Effect<void> =>
+      waiting.cancelSeen(jobHandle.targetOf(parts, known), cancelGrace).pipe(
+        Effect.flatMap((job) => (job?.status === "CANCELLED" ? noteReleased(item) : Effect.void)),
         Effect.catchAll((error) =>
           Effect.logWarning(
-            `Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`
+            `Job ${known.jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`
           )
         ),
         Effect.asVoid
@@ -351,7 +350,8 @@ const driveFrom = <I, O, P, C, E>(
         for (;;) {
           const exit = yield* Effect.exit(
             waiting.settle(
-              jobHandle.targetOf(parts, known, options),
+              // The webhook of a job that was retried, in this run or an earlier one, may tell of the end before that.
+              jobHandle.targetOf(parts, known, attempts > 1 ? {} : options),
               { ...wait, cancelGrace, timeout: Math.max(0, end - born) },
               {
                 rules: {
@@ -381,7 +381,7 @@ const driveFrom = <I, O, P, C, E>(
             return isNoted ? { _tag: "Ended", job, attempts, replayed: false } : open
           }
           if (Exit.isInterrupted(exit)) {
-            if (cancelOnInterrupt && !hasFinished) yield* cancel(parts, item, jobId)
+            if (cancelOnInterrupt && !hasFinished) yield* cancel(parts, item, known)
             return yield* Effect.interrupt
           }
           const failure = Cause.failureOrCause(exit.cause)
@@ -464,7 +464,7 @@ const driveFrom = <I, O, P, C, E>(
               if (known === undefined) return Effect.void
               return Effect.flatMap(known, (known) =>
                 cancelOnInterrupt
-                  ? Effect.zipRight(noteSubmitted(item, known, attempts), cancel(prepared.parts, item, known.jobId))
+                  ? Effect.zipRight(noteSubmitted(item, known, attempts), cancel(prepared.parts, item, known))
                   : noteSubmitted(item, known, attempts)
               )
             })

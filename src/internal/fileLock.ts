@@ -35,6 +35,8 @@ const parse = (text: string): Holder | undefined => {
     if (!isJsonObject(value)) return undefined
     const { host, id, pid } = value
     if (typeof host !== "string" || typeof pid !== "number" || typeof id !== "string") return undefined
+    // It becomes part of a file's name.
+    if (!/^[\w-]{1,100}$/.test(id)) return undefined
     return { host, id, pid, ...defined({ start: textOf(value["start"]) }) }
   } catch {
     return undefined

@@ -5,10 +5,12 @@ import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import type { RunPodError } from "../errors/RunPodError.js"
 import * as Metrics from "../layers/RunPodMetrics.js"
 import * as Job from "../schemas/Job.js"
 import type { WaitOptions, WatchedJob } from "../services/WaitOptions.js"
 import { jsonOf } from "./json.js"
+import { monotonicMillis } from "./monotonic.js"
 import {
   isDefinite,
   isNotVisibleYet,
@@ -30,10 +32,27 @@ const stateOf = (job: WatchedJob): string =>
     ? job.status
     : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : jsonOf(job.output)].join(" ")
 
+/** How long a cancel waits for a job that is not visible yet, before it looks again. */
+const betweenCancels = 1_000
+
+/** Cancels the job, also one that is so new that RunPod does not know it yet. Gives nothing when there is no such job. */
+export const cancelSeen = (
+  target: Target,
+  grace: number,
+  waited = 0
+): Effect.Effect<Job.Job | undefined, RunPodError> =>
+  Effect.catchTag(target.keeper.cancel(target.endpointId, target.jobId, grace), "JobNotFoundError", (error) =>
+    Effect.clockWith((clock): Effect.Effect<Job.Job | undefined, RunPodError> => {
+      if (!isNotVisibleYet(target, error, monotonicMillis(clock))) return Effect.succeed(undefined)
+      return waited >= grace
+        ? Effect.fail(error)
+        : Effect.zipRight(Effect.sleep(betweenCancels), cancelSeen(target, grace, waited + betweenCancels))
+    })
+  )
+
 /** Cancels the job; what cannot be cancelled is logged with its id. */
 export const cancelJob = (target: Target, grace: Duration.DurationInput | undefined): Effect.Effect<void> =>
-  target.keeper.cancel(target.endpointId, target.jobId, Duration.toMillis(grace ?? defaults.cancelGrace)).pipe(
-    Effect.catchTag("JobNotFoundError", () => Effect.void),
+  cancelSeen(target, Duration.toMillis(grace ?? defaults.cancelGrace)).pipe(
     Effect.catchAll((error) =>
       Effect.logWarning(
         `Job ${target.jobId} on endpoint ${target.endpointId} was not cancelled and may go on running: ${error.message}`

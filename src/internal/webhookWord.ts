@@ -19,17 +19,21 @@ const grace = 3_600_000
 export interface Word {
   /** For one wait. */
   readonly ended: (options: Pick<WaitOptions, "trustWebhook">) => Ended
-  /** What has come so far is of an earlier run of the job. */
+  /** The job is about to run again: what has come so far is of its earlier run, and what comes is no longer trusted. */
   readonly forget: Effect.Effect<void>
 }
 
 /** Listens for the webhook of a job. */
 export const wordOf = (webhooks: Service, endpointId: string, jobId: string): Word => {
   let after = 0
+  let isRetried = false
   return {
     ended: ({ trustWebhook }) =>
       Effect.suspend(() => webhooks.next({ endpointId, jobId, after })).pipe(
-        Effect.map(({ job }) => (trustWebhook === true && Job.isTerminal(job) ? job : undefined)),
+        Effect.map(({ job }) =>
+          // After a retry it may still be the end before that, come late.
+          trustWebhook === true && !isRetried && Job.isTerminal(job) ? job : undefined
+        ),
         Effect.catchAll((error) =>
           Effect.zipRight(
             Effect.logWarning(`The webhook of job ${jobId} is not waited for, polls have to do: ${error.message}`),
@@ -38,8 +42,11 @@ export const wordOf = (webhooks: Service, endpointId: string, jobId: string): Wo
         )
       ),
     forget: Effect.match(webhooks.latest, {
-      onFailure: () => {},
+      onFailure: () => {
+        isRetried = true
+      },
       onSuccess: (latest) => {
+        isRetried = true
         after = latest
       }
     })

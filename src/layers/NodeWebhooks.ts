@@ -120,7 +120,9 @@ const listen = (
 
     const answer = (request: Http.IncomingMessage): Effect.Effect<number> => {
       const { headers, method = "", url = "" } = request
-      if (url.split("?", 1)[0] !== path) return Effect.succeed(404)
+      // A proxy may ask with the whole URL.
+      const target = url.replace(/^https?:\/\/[^/?#]*/i, "")
+      if (target.split("?", 1)[0] !== path) return Effect.succeed(404)
       if (service === undefined) return Effect.succeed(503)
       const length = http.readLength(headers["content-length"])
       return http.answer(service, { method, url, headers, length, readBody: readBody(request) })

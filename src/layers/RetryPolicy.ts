@@ -114,7 +114,7 @@ export const make = (options: Options = {}): RetryPolicy => {
 }
 
 /**
- * Nothing is sent again; waits and batches still go on after a failed poll.
+ * Nothing is sent again; waits and batches still go on after a failed poll, and with the cancel of a job they give up.
  *
  * @since 0.1.0
  * @category constructors

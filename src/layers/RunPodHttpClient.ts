@@ -230,6 +230,11 @@ interface Progress {
   deadline: number
 }
 
+/** Goes on until the operation's own deadline. */
+const untilDeadline = Schedule.identity<RunPodError>().pipe(
+  Schedule.modifyDelay((error) => Duration.max("1 second", retryAfter(error) ?? Duration.zero))
+)
+
 /** Runs inside a mask: only the delays and what the caller gave are interruptible. */
 const withRetry = <A>(
   call: Call<A>,
@@ -246,7 +251,8 @@ const withRetry = <A>(
   const retrying = (first: RunPodError): Effect.Effect<A, RunPodError> => {
     let spent = 0
     let doubt: RunPodError | undefined
-    return Effect.zip(Schedule.driver(policy.schedule), Schedule.driver(policy.whilePaused ?? Schedule.stop)).pipe(
+    const schedule = call.grace === undefined ? policy.schedule : Schedule.andThen(policy.schedule, untilDeadline)
+    return Effect.zip(Schedule.driver(schedule), Schedule.driver(policy.whilePaused ?? Schedule.stop)).pipe(
       Effect.flatMap(([ordinary, paused]) => {
         const next = (error: RunPodError): Effect.Effect<A, RunPodError> =>
           Effect.clockWith((clock) => {

@@ -101,6 +101,26 @@ describe("a batch with webhook: true", () => {
     })
   )
 
+  it.effect("nor does it when it comes late, while the second run is on", () =>
+    Effect.gen(function* () {
+      const failed = new Set<unknown>()
+      const flaky: Emulator.Handler = ({ n }) =>
+        Effect.suspend(() => {
+          if (failed.has(n)) return Effect.delay(Effect.succeed({ n }), "1 minute")
+          failed.add(n)
+          return Effect.fail("first")
+        })
+      // A poll sees the end before its webhook does, which comes behind the retry.
+      const report = yield* collect(5, { retries: 1, trustWebhook: true }).pipe(
+        provide({
+          endpoints: { ep: { workers: 10, handler: flaky } },
+          faults: [Fault.webhookLate({ by: "40 seconds" })]
+        })
+      )
+      assert.deepStrictEqual(outputsOf(report), inputs(5))
+    })
+  )
+
   it.effect("without the service every item is refused before anything is sent", () =>
     Effect.gen(function* () {
       const report = yield* collect(3)

@@ -235,6 +235,7 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     ],
     [new RunPodError.EndpointPausedError(at), refused, /maximum of workers above 0/],
     [new RunPodError.RateLimitedError({ ...at, retryAfter: Duration.seconds(90) }), throttled, /Wait 1m 30s before/],
+    [new RunPodError.RateLimitedError({ ...at, retryAfter: Duration.millis(624.6) }), throttled, /Wait 625ms before/],
     [new RunPodError.RateLimitedError(at), throttled, /Wait a while before/],
     [new RunPodError.ServerError(at), unclear, /gateway failed.*status page/],
     [new RunPodError.ServerError({ ...at, status: 200 }), unclear, /the answer is not JSON/],

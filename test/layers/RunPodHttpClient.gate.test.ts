@@ -53,7 +53,11 @@ describe("RunPodHttpClient: the gate of a 429", () => {
       let count = 0
       const transport = Scripted.make(() => (count++ % 2 === 0 ? text(429) : job))
       const retry = RetryPolicy.make({ jitter: "none", throttleBase: 1, cap: 1 })
-      yield* program(transport, Effect.forEach([1, 2, 3, 4], () => status()), { retry })
+      yield* program(
+        transport,
+        Effect.forEach([1, 2, 3, 4], () => status()),
+        { retry }
+      )
       assert.deepStrictEqual(transport.times(), [0, 1_000, 1_000, 2_000, 2_000, 3_000, 3_000, 4_000])
     })
   )

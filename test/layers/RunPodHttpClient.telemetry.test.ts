@@ -59,6 +59,13 @@ describe("RunPodHttpClient: spans", () => {
     )
   }
 
+  it.effect("asks for answers that are not compressed: not every transport can read those", () =>
+    Effect.gen(function* () {
+      const { transport } = yield* traced("status", [good.status])
+      assert.strictEqual(transport.asked[0]?.headers["accept-encoding"], "identity")
+    })
+  )
+
   it.effect("it belongs to the span of its caller", () =>
     Effect.gen(function* () {
       const { spans } = yield* traced("status", [job])

@@ -309,6 +309,20 @@ describe("interrupting a batch without a journal", () => {
     )
   )
 
+  it.effect("cancels those too that RunPod does not know yet", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(5)))
+      yield* TestClock.adjust("500 millis")
+      const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(yield* statuses, { CANCELLED: 5 })
+    }).pipe(
+      Effect.provide(emulated({ execution: "1 minute" }, { faults: [Fault.notVisibleYet({ for: "3 seconds" })] }))
+    )
+  )
+
   it.effect("ending the stream early is one", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint

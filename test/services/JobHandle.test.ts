@@ -115,6 +115,16 @@ describe("JobHandle", () => {
     })
   )
 
+  it.effect("a job's error text ends its sentence once", () =>
+    Effect.gen(function* () {
+      for (const error of ["The prompt is empty.", "The prompt is empty"]) {
+        const t = server({ "status-sync": [json({ status: "FAILED", error })] })
+        const failure = yield* finish(Effect.flip(attached(t, (job) => job.result())))
+        assert.include(failure.message, "failed: The prompt is empty. Read ")
+      }
+    })
+  )
+
   describe("cancelling, which it does only when told to", () => {
     const answers = { run: [queued], status: [running], cancel: [json({ status: "CANCELLED" })] }
     const makes: Record<string, Effect.Effect<Handle, RunPodError, RunPod.RunPod>> = {

@@ -406,20 +406,25 @@ describe("a server of its own", () => {
       })
   )
 
-  it.scopedLive("a connection that sends no HTTP, or only half a header, is closed", () =>
-    Effect.gen(function* () {
-      const { url } = yield* NodeWebhooks.serve({ host: "127.0.0.1", path: "/hooks" })
-      const say = (text: string) =>
-        Effect.async<string>((resume) => {
-          let heard = ""
-          const socket = connect(Number(new URL(url).port), "127.0.0.1", () => socket.write(text))
-          socket.on("data", (chunk: Buffer) => (heard += chunk.toString("latin1")))
-          socket.on("close", () => resume(Effect.succeed(heard)))
-          socket.on("error", () => {})
-        })
-      assert.match(yield* say("\u0016\u0003\u0001hello"), /^HTTP\/1\.1 400 /)
-      assert.match(yield* say("POST /hooks HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n"), /^HTTP\/1\.1 400 /)
-      assert.match(yield* say(`GET /${"x".repeat(20_000)} HTTP/1.1\r\n\r\n`), /^HTTP\/1\.1 4/)
-    }).pipe(Effect.provide(Webhooks.layer(settings)))
+  it.scopedLive(
+    "a connection that sends no HTTP, or only half a header, is closed; one with a whole URL is not lost",
+    () =>
+      Effect.gen(function* () {
+        const { url } = yield* NodeWebhooks.serve({ host: "127.0.0.1", path: "/hooks" })
+        const say = (text: string) =>
+          Effect.async<string>((resume) => {
+            let heard = ""
+            const socket = connect(Number(new URL(url).port), "127.0.0.1", () => socket.write(text))
+            socket.on("data", (chunk: Buffer) => (heard += chunk.toString("latin1")))
+            socket.on("close", () => resume(Effect.succeed(heard)))
+            socket.on("error", () => {})
+          })
+        assert.match(yield* say("\u0016\u0003\u0001hello"), /^HTTP\/1\.1 400 /)
+        assert.match(yield* say("POST /hooks HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n"), /^HTTP\/1\.1 400 /)
+        assert.match(yield* say(`GET /${"x".repeat(20_000)} HTTP/1.1\r\n\r\n`), /^HTTP\/1\.1 4/)
+        const whole =
+          "POST http://app.example/hooks HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        assert.match(yield* say(whole), /^HTTP\/1\.1 401 /)
+      }).pipe(Effect.provide(Webhooks.layer(settings)))
   )
 })

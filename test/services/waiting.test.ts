@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -582,6 +583,30 @@ describe("waiting", () => {
         yield* TestClock.adjust("5 seconds")
         yield* Fiber.join(interrupting)
         assert.strictEqual(cancels, 2)
+      })
+    )
+
+    it.effect("a cancel goes on through an outage for its cancelGrace", () =>
+      Effect.gen(function* () {
+        for (const outage of [8, 60]) {
+          let end = Infinity
+          const answers: Array<Scripted.Answer> = []
+          const t = Scripted.make((asked) => {
+            if (operationOf(asked) !== "cancel") return operationOf(asked) === "run" ? queued : "hang"
+            if (end === Infinity) end = asked.at + outage * 1_000
+            const answer = asked.at < end ? json({}, 503) : cancelled
+            answers.push(answer)
+            return answer
+          })
+          const quiet = Logger.withMinimumLogLevel(LogLevel.None)
+          const fiber = yield* Effect.fork(quiet(Effect.provide(call(), t.layer())))
+          yield* TestClock.adjust("1 second")
+          const [took] = yield* finish(Effect.timed(Fiber.interrupt(fiber)))
+          // The last pause between two attempts is not cut short.
+          assert.isAtMost(Duration.toMillis(took), 11_000)
+          assert.isAtLeast(Duration.toMillis(took), 8_000)
+          assert.strictEqual(answers.at(-1) === cancelled, outage === 8)
+        }
       })
     )
 
