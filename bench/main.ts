@@ -35,7 +35,7 @@ if (chosen.includes("requests")) {
   results.requests = await measure({
     names: [...Object.keys(clients), ...Object.keys(variants)],
     kinds: ["status", "run"],
-    ...(args.has("--quick") ? { requests: 1_000, rounds: 3 } : { requests: 10_000, rounds: 5 }),
+    ...(args.has("--quick") ? { requests: 1_000, rounds: 3 } : { requests: 8_000, rounds: 3 }),
     concurrency: 50
   })
   for (const kind of ["status", "run"]) {
