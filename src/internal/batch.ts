@@ -738,6 +738,7 @@ const driveFrom = <I, O, P, C, E>(
     board.total = source.size
     board.startedAt = startedAt
     board.health = endpoint.health
+    board.usualExecution = () => parts.keeper.forecasts.remaining(endpointId, { age: 0, queuedAt: 0, delayTime: 0 })
     if (journal !== undefined) {
       yield* journal.begin(endpointId)
       if (Array.isArray(inputs)) yield* checkAll(journal, inputs)

@@ -21,6 +21,8 @@ export interface Board {
   /** On the monotonic clock. */
   startedAt: number
   health: Effect.Effect<Health, RunPodError> | undefined
+  /** How many milliseconds a job of the endpoint usually runs, where earlier ones tell. */
+  usualExecution: () => number | undefined
   readonly begun: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<void>
 }
@@ -36,6 +38,7 @@ export const makeBoard: Effect.Effect<Board> = Effect.zipWith(
     inFlight: 0,
     startedAt: 0,
     health: undefined,
+    usualExecution: () => undefined,
     begun,
     ended
   })
@@ -74,6 +77,12 @@ export const progress = (
         )
       })
 
+      /** Before the first outcome, what the endpoint's earlier jobs say. */
+      const estimated = (left: number): number | undefined => {
+        const execution = board.usualExecution()
+        return execution === undefined ? undefined : (left * execution) / Math.max(1, gauges.running ?? board.inFlight)
+      }
+
       const look = (ended: boolean): Progress => {
         const now = monotonicMillis(clock)
         if (samples.length === 0) samples.push({ at: board.startedAt, fresh: 0 })
@@ -83,7 +92,7 @@ export const progress = (
         const seconds = (now - first.at) / 1000
         const rate = seconds > 0 ? (board.done - board.replayed - first.fresh) / seconds : 0
         const left = board.total === undefined ? undefined : board.total - board.done
-        const eta = left === undefined || (rate === 0 && left > 0) ? undefined : left === 0 ? 0 : (left / rate) * 1000
+        const eta = left === undefined || left === 0 ? left : rate > 0 ? (left / rate) * 1000 : estimated(left)
         return {
           done: board.done,
           failed: board.failed,

@@ -358,7 +358,10 @@ export interface Progress {
   readonly queued?: number
   /** Outcomes a second, of late; replayed ones do not count. */
   readonly rate: number
-  /** How long until the end, at this rate; missing as long as that cannot be told. */
+  /**
+   * How long until the end, at this rate; before the first outcome, as long as the endpoint's earlier jobs took. Missing as
+   * long as that cannot be told.
+   */
   readonly eta?: Duration.Duration
   readonly elapsed: Duration.Duration
   /** Whether the batch has ended. */

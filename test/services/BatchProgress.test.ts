@@ -53,6 +53,19 @@ describe("Batch.progress", () => {
     )
   )
 
+  it.effect("before the first outcome, earlier jobs of the endpoint say how long it will take", () =>
+    Effect.gen(function* () {
+      yield* follow(inputs(6))
+      const progress = yield* follow(inputs(20))
+      const early = progress.find(({ elapsed }) => Duration.toMillis(elapsed) === 5_000)
+      assert.deepInclude(early, { total: 20, done: 0, running: 2 })
+      // Twenty jobs of ten seconds on two workers.
+      assert.closeTo(Duration.toSeconds(early?.eta ?? 0), 100, 5)
+    }).pipe(
+      Effect.provide(emulated({ workers: 2, handler: ({ n }) => Effect.delay(Effect.succeed({ n }), "10 seconds") }))
+    )
+  )
+
   it.effect("asks /health every 5 seconds, and does without it when it fails", () =>
     Effect.gen(function* () {
       const progress = yield* follow(inputs(20))
