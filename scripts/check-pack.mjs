@@ -119,7 +119,7 @@ try {
     assert(paths.includes(path), `${path} is missing from the package`)
   }
   const stray = paths.filter(
-    (path) => !/^(?:dist|src)\/|^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path)
+    (path) => !/^(?:dist|docs|src)\/|^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path)
   )
   assert(stray.length === 0, `these files do not belong into the package: ${stray.join(", ")}`)
   say(`${filename}: ${paths.length} files, ${Math.ceil(size / 1024)} KiB`)
