@@ -1,6 +1,5 @@
-import { fork } from "node:child_process"
-import { fileURLToPath } from "node:url"
 import { Effect, type Scope } from "effect"
+import * as Processes from "../processes.js"
 import type { ServerOptions, Summary } from "./server.js"
 
 export interface Server {
@@ -12,25 +11,15 @@ export interface Server {
 export const start = (options: ServerOptions): Effect.Effect<Server, never, Scope.Scope> =>
   Effect.gen(function* () {
     const child = yield* Effect.acquireRelease(
-      Effect.sync(() =>
-        fork(fileURLToPath(new URL("server.ts", import.meta.url)), [JSON.stringify(options)], {
-          execArgv: ["--import", "tsx"],
-          env: { ...process.env, TSX_TSCONFIG_PATH: fileURLToPath(new URL("../tsconfig.json", import.meta.url)) },
-          serialization: "advanced"
-        })
-      ),
+      Effect.sync(() => Processes.start(new URL("server.ts", import.meta.url), [JSON.stringify(options)])),
       (child) => Effect.sync(() => void child.kill())
     )
-    const answer = <A>() =>
-      Effect.async<A>((resume) => {
-        child.once("message", (message) => resume(Effect.succeed(message as A)))
-      })
-    const url = yield* answer<string>()
+    const url = yield* Effect.promise(() => Processes.nextMessage<string>(child))
     return {
       url,
-      summary: Effect.suspend(() => {
+      summary: Effect.promise(() => {
         child.send("summary")
-        return answer<Summary>()
+        return Processes.nextMessage<Summary>(child)
       })
     }
   })

@@ -7,6 +7,7 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -461,3 +462,10 @@ export const open = <E = never>(
 
     return { file, append, records, read, compact }
   })
+
+/** Whether a log holds so much more than what is needed of it that rewriting pays. */
+export const isWorthCompacting = (records: number, needed: number): boolean => records > 2 * needed + 1_000
+
+/** Which field of a record does not fit; what it held is left out. */
+export const wrongFieldOf = (error: ParseResult.ParseError): string =>
+  ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.path.join(".") ?? ""

@@ -21,13 +21,14 @@ import {
 } from "../errors/RunPodError.js"
 import { retryAfter } from "../layers/RetryPolicy.js"
 import * as Job from "../schemas/Job.js"
-import { JobId } from "../schemas/JobId.js"
+import type { JobId } from "../schemas/JobId.js"
 import type * as JournalEntry from "../schemas/JournalEntry.js"
 import { operations, pathOf } from "../schemas/Operation.js"
 import type { FatalError, Inputs, Options, Outcome, RunError } from "../services/Batch.js"
 import type { BatchJournal } from "../services/BatchJournal.js"
 import type { Endpoint } from "../services/Endpoint.js"
 import type { WaitOptions } from "../services/WaitOptions.js"
+import { asJobId } from "./asJobId.js"
 import { type Board, BoardKey, makeBoard } from "./batchProgress.js"
 import * as Source from "./batchSource.js"
 import { type Pieces, piecesOf, type Prepared } from "./endpoint.js"
@@ -35,12 +36,11 @@ import * as jobHandle from "./jobHandle.js"
 import { defined, jsonOf } from "./json.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
 import { scrubValue } from "./scrub.js"
+import type { Restore } from "./span.js"
 import { sha256 } from "./sha256.js"
 import { waitDefaults } from "./waitDefaults.js"
 import * as waiting from "./waiting.js"
 import { wordOf } from "./webhookWord.js"
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** How many are in flight at once where the limits do not say. */
 const usualConcurrency = 400
@@ -111,6 +111,9 @@ export const pauseAfter = (error: RunPodError, tries: number): Effect.Effect<num
     const longest = Math.min(firstPause * 2 ** tries, longestPause)
     return Math.round(Math.max(asked === undefined ? 0 : Duration.toMillis(asked), longest * (0.5 + random / 2)))
   })
+
+/** The name of an item that has none. */
+export const indexAsKey = (_: unknown, index: number): string => String(index)
 
 export const inSpan =
   (name: string, endpointId: string) =>
@@ -184,7 +187,7 @@ const driveFrom = <I, O, P, C, E>(
     const { journal, onAmbiguous = "report", onExpired = "report", retries = 0 } = options
     const { adoptWithin, policy, resubmit, s3Config, webhook } = options
     const submitOptions = defined({ adoptWithin, policy, resubmit, s3Config, webhook })
-    const keyOf = options.key ?? ((_: I, index: number) => String(index))
+    const keyOf = options.key ?? indexAsKey
     const cancelOnInterrupt = options.cancelOnInterrupt ?? journal === undefined
     const cancelOnTimeout = options.cancelOnTimeout ?? journal === undefined
     const cancelGrace = Duration.toMillis(options.cancelGrace ?? waitDefaults.cancelGrace)
@@ -319,11 +322,7 @@ const driveFrom = <I, O, P, C, E>(
     const cancel = (parts: jobHandle.Parts<O, P, C>, item: Item, known: jobHandle.Known): Effect.Effect<void> =>
       waiting.cancelSeen(jobHandle.targetOf(parts, known), cancelGrace).pipe(
         Effect.flatMap((job) => (job?.status === "CANCELLED" ? noteReleased(item) : Effect.void)),
-        Effect.catchAll((error) =>
-          Effect.logWarning(
-            `Job ${known.jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`
-          )
-        ),
+        Effect.catchAll((error) => waiting.warnNotCancelled(endpointId, known.jobId, error)),
         Effect.asVoid
       )
 
@@ -561,7 +560,7 @@ const driveFrom = <I, O, P, C, E>(
           const fate = Deferred.unsafeMake<Fate>(FiberId.none)
           collected.set(key, fate)
           const known: jobHandle.Known = {
-            jobId: JobId.make(jobId, { disableValidation: true }),
+            jobId: asJobId(jobId),
             submittedAt: now() - Math.max(0, clock.unsafeCurrentTimeMillis() - at),
             ...defined({ ttl, word: wordFor(jobId) })
           }
@@ -583,7 +582,7 @@ const driveFrom = <I, O, P, C, E>(
               attempts,
               replayed: true,
               job: {
-                id: JobId.make(jobId, { disableValidation: true }),
+                id: asJobId(jobId),
                 status,
                 raw: {},
                 ...defined({ delayTime, error, executionTime, output, workerId })

@@ -2,7 +2,6 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -77,9 +76,6 @@ type Kept =
 
 const decode = Schema.decodeUnknownEither(JournalEntry.Entry)
 
-/** A file is rewritten when it holds this many records more than twice what is needed. */
-const slack = 1_000
-
 const fromLog = ({ detail, file, line, offset, reason }: AppendLog.AppendLogError) =>
   new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset }) })
 
@@ -107,8 +103,7 @@ export const file = (
       return Either.match(decode(record), {
         onRight: (entry) => Effect.sync(() => keep(entry, { length, offset })),
         onLeft: (error) => {
-          const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.path.join(".") ?? ""
-          const detail = `this is no entry of a journal (${issue}). Restore the file from a copy, or remove the line if you know what it held.`
+          const detail = `this is no entry of a journal (${AppendLog.wrongFieldOf(error)}). Restore the file from a copy, or remove the line if you know what it held.`
           return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: path, line, byte: offset, detail }))
         }
       })
@@ -140,7 +135,7 @@ export const file = (
       return kept._tag === "Settled" ? kept.offset === entry.offset : kept._tag !== "Released" && kept.at === at
     }
 
-    if (records > 2 * items.size + slack) {
+    if (AppendLog.isWorthCompacting(records, items.size)) {
       const places = new Map<string, AppendLog.Place>()
       const newest = log.records.pipe(
         Stream.filter(isNewest),

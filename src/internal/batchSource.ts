@@ -28,12 +28,7 @@ export interface Source<out I, out E> {
 const isStream = <I, E>(inputs: Inputs<I, E>): inputs is Stream.Stream<I, E> => hasProperty(inputs, Stream.StreamTypeId)
 
 export const make = <I, E>(inputs: Inputs<I, E>): Effect.Effect<Source<I, E>, never, Scope.Scope> =>
-  isStream(inputs)
-    ? fromStream(inputs)
-    : Effect.map(
-        Effect.sync(() => fromIterable(inputs)),
-        (source) => source
-      )
+  isStream(inputs) ? fromStream(inputs) : Effect.sync(() => fromIterable(inputs))
 
 const sizeOf = (inputs: object): number | undefined => {
   if (Array.isArray(inputs)) return inputs.length

@@ -4,7 +4,6 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { isThrottled, type RunPodError } from "../errors/RunPodError.js"
-import { JobId } from "../schemas/JobId.js"
 import type {
   FatalError,
   Inputs,
@@ -15,7 +14,8 @@ import type {
 } from "../services/Batch.js"
 import type { Endpoint } from "../services/Endpoint.js"
 import type { JobHandle } from "../services/JobHandle.js"
-import { concurrencyOf, inSpan, isFatal, pauseAfter, pollOptions } from "./batch.js"
+import { asJobId } from "./asJobId.js"
+import { concurrencyOf, indexAsKey, inSpan, isFatal, pauseAfter, pollOptions } from "./batch.js"
 import * as Source from "./batchSource.js"
 import { piecesOf } from "./endpoint.js"
 import * as jobHandle from "./jobHandle.js"
@@ -33,7 +33,7 @@ export const submit = <I, O, P, C, E = never>(
   Effect.scoped(
     Effect.gen(function* () {
       const { parts } = yield* piecesOf(endpoint)
-      const { concurrency, key: keyOf = (_: I, index: number) => String(index), ...runOptions } = options
+      const { concurrency, key: keyOf = indexAsKey, ...runOptions } = options
       const source = yield* Source.make(inputs)
       const workers = yield* Effect.sync(() => concurrencyOf(parts, concurrency, source.size))
       const submissions: Array<Submission<I, O, P, C>> = []
@@ -106,7 +106,7 @@ export const wait = <I, O, P, C>(
     const rules = { onInterrupt: cancelOnInterrupt, onTimeout: cancelOnTimeout, onFailure: false }
 
     const waitFor = (job: string | JobHandle<O, P, C>): Effect.Effect<WaitOutcome<O>, FatalError> => {
-      const jobId = typeof job === "string" ? JobId.make(job, { disableValidation: true }) : job.id
+      const jobId = typeof job === "string" ? asJobId(job) : job.id
       const word = parts.webhooks === undefined ? undefined : wordOf(parts.webhooks, parts.endpointId, jobId)
       const listening = options.webhook === undefined ? Effect.succeed(undefined) : listen(word, options)
       const settled = Effect.flatMap(listening, (ended) =>

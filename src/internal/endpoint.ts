@@ -8,25 +8,24 @@ import { type JobError, WaitTimeoutError } from "../errors/JobError.js"
 import { BadRequestError, type RunPodError, type SubmitAmbiguousError } from "../errors/RunPodError.js"
 import * as Metrics from "../layers/RunPodMetrics.js"
 import * as Job from "../schemas/Job.js"
-import { JobId } from "../schemas/JobId.js"
 import { operations } from "../schemas/Operation.js"
 import * as RunRequest from "../schemas/RunRequest.js"
 import type { Endpoint, RunOptions, Schemas } from "../services/Endpoint.js"
 import type { Service } from "../services/RunPod.js"
 import type { Service as Webhooks } from "../services/Webhooks.js"
+import { asJobId } from "./asJobId.js"
 import * as jobHandle from "./jobHandle.js"
 import { issueOf } from "./issueOf.js"
 import { defined } from "./json.js"
 import { keeperOf } from "./keeper.js"
 import { monotonicMillis } from "./monotonic.js"
 import { makeScrub } from "./scrub.js"
+import type { Restore } from "./span.js"
 import * as waiting from "./waiting.js"
 import * as webhookWord from "./webhookWord.js"
 
 /** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
 const runSyncHold = 10_000
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** A submit that has been checked and encoded, and the steps that come after it. */
 export interface Prepared<O, P, C> {
@@ -304,7 +303,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     run,
     call: callWith(undefined),
     runSync: callWith(runSyncHold),
-    attach: (jobId) => jobHandle.make(parts, { jobId: JobId.make(jobId, { disableValidation: true }) }),
+    attach: (jobId) => jobHandle.make(parts, { jobId: asJobId(jobId) }),
     health: service.health(endpointId),
     purgeQueue: service.purgeQueue(endpointId),
     requests: service.requests(endpointId),

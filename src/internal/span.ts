@@ -3,7 +3,8 @@ import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import type * as Tracer from "effect/Tracer"
 
-export type Restore = <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+/** What `Effect.uninterruptibleMask` gives. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** `Effect.useSpan` and `Effect.uninterruptibleMask` in one, for half the steps. */
 export const useSpanInMask = <A, E>(

@@ -10,6 +10,7 @@ import * as Metrics from "../layers/RunPodMetrics.js"
 import * as Job from "../schemas/Job.js"
 import type { WaitOptions, WatchedJob } from "../services/WaitOptions.js"
 import { jsonOf } from "./json.js"
+import type { Restore } from "./span.js"
 import { monotonicMillis } from "./monotonic.js"
 import {
   isDefinite,
@@ -50,14 +51,13 @@ export const cancelSeen = (
     })
   )
 
+export const warnNotCancelled = (endpointId: string, jobId: string, error: RunPodError): Effect.Effect<void> =>
+  Effect.logWarning(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`)
+
 /** Cancels the job; what cannot be cancelled is logged with its id. */
 export const cancelJob = (target: Target, grace: Duration.DurationInput | undefined): Effect.Effect<void> =>
   cancelSeen(target, Duration.toMillis(grace ?? defaults.cancelGrace)).pipe(
-    Effect.catchAll((error) =>
-      Effect.logWarning(
-        `Job ${target.jobId} on endpoint ${target.endpointId} was not cancelled and may go on running: ${error.message}`
-      )
-    ),
+    Effect.catchAll((error) => warnNotCancelled(target.endpointId, target.jobId, error)),
     Effect.asVoid
   )
 
@@ -97,7 +97,7 @@ export interface Circumstances {
   /** When the caller began, on the monotonic clock. */
   readonly since?: number
   /** Of the mask the caller is inside, so that no interruption comes between its part and the wait. */
-  readonly restore?: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly restore?: Restore
 }
 
 /** Waits until the job has ended, as a plain loop. */

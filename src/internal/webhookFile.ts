@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
-import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -46,9 +45,6 @@ const isStored = (record: object): record is Stored => "sequence" in record
 const storeError = (operation: WebhookStoreError["operation"]) => (error: AppendLog.AppendLogError) =>
   new WebhookStoreError({ operation, detail: error.message })
 
-/** A file is compacted when it holds this many records more than twice what is kept. */
-const slack = 1_000
-
 /** The store in a file: a shelf in memory, filled from the log and written to it first. */
 export const open = (
   path: string,
@@ -67,8 +63,7 @@ export const open = (
     const restore = ({ line, record }: AppendLog.Entry): Effect.Effect<void, WebhookStoreError> =>
       Either.match(decode(record), {
         onLeft: (error) => {
-          const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.path.join(".") ?? ""
-          const detail = `${path}, line ${line}: this is no delivery (${issue}). Restore the file, or move it away to start a new one.`
+          const detail = `${path}, line ${line}: this is no delivery (${AppendLog.wrongFieldOf(error)}). Restore the file, or move it away to start a new one.`
           return Effect.fail(new WebhookStoreError({ operation: "open", detail }))
         },
         onRight: (read) => {
@@ -100,7 +95,7 @@ export const open = (
 
     /** Cuts out what is no longer kept. A file that cannot be compacted goes on growing, and it is tried again. */
     const compact = Effect.suspend(() => {
-      if (isCompacting || records <= 2 * (shelf.count + shelf.useCount) + slack) return Effect.void
+      if (isCompacting || !AppendLog.isWorthCompacting(records, shelf.count + shelf.useCount)) return Effect.void
       isCompacting = true
       // Read when nothing else can be written.
       const stream = Stream.suspend(() => {

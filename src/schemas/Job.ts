@@ -7,10 +7,11 @@ import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
 import { idProblem } from "../internal/identifier.js"
+import { asJobId } from "../internal/asJobId.js"
 import { describeJson, isJsonObject, type JsonObject, type Mutable, numberOf, textOf } from "../internal/json.js"
 import { replySchema } from "../internal/reply.js"
 import { isTerminal as isTerminalStatus, type JobStatus, type Terminal } from "./JobStatus.js"
-import { JobId } from "./JobId.js"
+import type { JobId } from "./JobId.js"
 
 /**
  * A job whose id may be unknown: `/runsync` sometimes answers without one.
@@ -120,8 +121,7 @@ const make = (body: JsonObject, status: string): Mutable<SyncJob> => {
   return job
 }
 
-const withId = (job: Mutable<SyncJob>, id: string): Job =>
-  Object.assign(job, { id: JobId.make(id, { disableValidation: true }) })
+const withId = (job: Mutable<SyncJob>, id: string): Job => Object.assign(job, { id: asJobId(id) })
 
 /**
  * The id a reply carries, when it is one that can be followed.
