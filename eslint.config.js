@@ -3,32 +3,10 @@ import { builtinModules } from "node:module"
 import { dirname, relative, resolve } from "node:path"
 import js from "@eslint/js"
 import tseslint from "typescript-eslint"
-import { nodeOnly, root } from "./scripts/layout.mjs"
-
-const nodeOnlyFiles = [...nodeOnly.map((module) => `src/${module}.ts`), "src/cli/**/*.ts"]
+import { barrelMay, roomOf, rooms, root } from "./scripts/layout.mjs"
 
 /**
- * What the modules of a folder of `src` may import: anything, or only types, from which folders. The files that lie in
- * `src` itself are the folder "".
- *
- * @type {Readonly<Record<string, { readonly may: ReadonlyArray<string>, readonly types?: ReadonlyArray<string> }>>}
- */
-const directions = {
-  internal: { may: ["internal", "schemas", "errors", "layers"], types: ["services"] },
-  schemas: { may: ["internal", "schemas"] },
-  errors: { may: ["internal", "schemas", "errors"] },
-  layers: { may: ["internal", "schemas", "errors", "layers"] },
-  "layers/NodeWebhooks": { may: ["internal", "schemas", "errors", "layers", "services"] },
-  "layers/NodeRunPod": { may: ["internal", "schemas", "errors", "layers", "services"] },
-  services: { may: ["internal", "schemas", "errors", "layers", "services"] },
-  emulator: { may: ["internal", "schemas", "errors", "layers", "services", "emulator"] },
-  index: { may: ["schemas", "errors", "layers", "services"] },
-  Node: { may: ["schemas", "errors", "layers", "services", "emulator"] },
-  cli: { may: ["", "internal", "schemas", "errors", "layers", "services", "emulator", "cli"] }
-}
-
-/**
- * The direction of imports: schemas ← errors ← layers ← services ← emulator, and Node only behind its own entry points.
+ * The direction of imports, as `scripts/layout.mjs` has it, and Node only in `src/node`.
  *
  * @type {import("eslint").Rule.RuleModule}
  */
@@ -37,18 +15,18 @@ const importDirection = {
     type: "problem",
     schema: [],
     messages: {
-      direction: "src/{{ from }} may not import {{ to }}: imports go schemas ← errors ← layers ← services ← emulator.",
+      direction: "src/{{ from }} may not import {{ to }}: see the order of the rooms in scripts/layout.mjs.",
       typesOnly: "src/{{ from }} may import only types from {{ to }}.",
-      node: "{{ to }} is Node-only: import it in {{ files }} only.",
-      outside: "{{ to }} lies outside of src."
+      node: "{{ to }} is Node's: import it in src/node only.",
+      outside: "{{ to }} lies outside of src.",
+      stranger: "src/{{ from }} lies in no room of scripts/layout.mjs."
     }
   },
   create(context) {
     const src = resolve(root, "src")
     const from = relative(src, context.filename).replaceAll("\\", "/").replace(/\.ts$/, "")
-    const folder = from.includes("/") ? from.slice(0, from.indexOf("/")) : from
-    const direction = directions[from] ?? directions[folder]
-    const mayUseNode = nodeOnly.includes(from) || folder === "cli"
+    const room = roomOf(from)
+    const direction = room === "" ? { may: barrelMay, types: [] } : rooms[room]
 
     /**
      * @param {import("estree").Node} node
@@ -62,9 +40,7 @@ const importDirection = {
           specifier.startsWith("node:") ||
           builtinModules.includes(specifier) ||
           /^(?:undici|@effect\/platform-node(?:-shared)?)(?:\/|$)/.test(specifier)
-        if (isNode && !mayUseNode) {
-          context.report({ node, messageId: "node", data: { to: specifier, files: nodeOnlyFiles.join(", ") } })
-        }
+        if (isNode && room !== "node") context.report({ node, messageId: "node", data: { to: specifier } })
         return
       }
       const to = relative(src, resolve(dirname(context.filename), specifier))
@@ -74,12 +50,12 @@ const importDirection = {
         context.report({ node, messageId: "outside", data: { to: specifier } })
         return
       }
-      if (nodeOnly.includes(to) && !mayUseNode) {
-        context.report({ node, messageId: "node", data: { to, files: nodeOnlyFiles.join(", ") } })
+      const target = roomOf(to)
+      if (target === "node" && room !== "node") {
+        context.report({ node, messageId: "node", data: { to } })
         return
       }
-      const target = to.includes("/") ? to.slice(0, to.indexOf("/")) : ""
-      if (direction === undefined || direction.may.includes(target)) return
+      if (direction === undefined || target === room || direction.may.includes(target)) return
       if (!direction.types?.includes(target)) {
         context.report({ node, messageId: "direction", data: { from, to } })
       } else if (!onlyTypes) {
@@ -99,6 +75,9 @@ const importDirection = {
     }
 
     return {
+      Program: (/** @type {any} */ node) => {
+        if (direction === undefined) context.report({ node, messageId: "stranger", data: { from } })
+      },
       ImportDeclaration: checkDeclaration,
       ExportNamedDeclaration: checkDeclaration,
       ExportAllDeclaration: checkDeclaration,
@@ -251,7 +230,7 @@ export default tseslint.config(
     }
   },
   {
-    files: nodeOnlyFiles,
+    files: ["src/node/**/*.ts"],
     rules: { "no-restricted-globals": ["error", ...forbiddenEverywhere] }
   },
   {

@@ -118,7 +118,7 @@ const check = (source, statements, prefix) => {
 }
 
 const modules = publicModules()
-for (const module of [...modules, "index", "Node"]) {
+for (const module of [...modules, "index", "node/index"]) {
   const path = `${root}src/${module}.ts`
   if (!existsSync(path)) continue
   const source = ts.createSourceFile(`${module}.ts`, readFileSync(path, "utf8"), ts.ScriptTarget.Latest)

@@ -3,8 +3,9 @@
  * Checks that the barrels, the public modules and `exports` in package.json agree. `--fix` writes `exports`.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path/posix"
 import ts from "typescript"
-import { manifest, nodeOnly, publicModules, report, root } from "./layout.mjs"
+import { manifest, publicModules, report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
 const problems = []
@@ -33,7 +34,8 @@ const namespaces = (file) => {
       ts.isExportDeclaration(statement) && statement.moduleSpecifier && ts.isStringLiteral(statement.moduleSpecifier)
         ? statement.moduleSpecifier.text
         : undefined
-    const module = from === undefined ? undefined : /^\.\/(\w+\/(\w+))\.js$/.exec(from)
+    const specifier = from === undefined ? undefined : join(dirname(file), from)
+    const module = specifier === undefined ? undefined : /^(\w+\/(\w+))\.js$/.exec(specifier)
     if (name === undefined || !module?.[1]) {
       problems.push(`${at} is not of the form \`export * as X from "./folder/X.js"\``)
       continue
@@ -47,17 +49,17 @@ const namespaces = (file) => {
 }
 
 const barrel = namespaces("index.ts")
-const node = namespaces("Node.ts")
+const node = namespaces("node/index.ts")
 
 for (const module of barrel) {
-  if (nodeOnly.includes(module)) problems.push(`src/index.ts exports ${module}.ts, which is Node-only`)
+  if (module.startsWith("node/")) problems.push(`src/index.ts exports ${module}.ts, which is Node's`)
 }
 for (const module of publicModules()) {
   // The emulator is one entry, ./Emulator, and a module of its own beside the barrel.
-  if (module.startsWith("emulator/") && !nodeOnly.includes(module)) continue
+  if (module.startsWith("emulator/")) continue
   if (!barrel.includes(module) && !node.includes(module)) {
     problems.push(
-      `src/${module}.ts is public by its name and folder, but neither src/index.ts nor src/Node.ts exports it`
+      `src/${module}.ts is public by its name and folder, but neither src/index.ts nor src/node/index.ts exports it`
     )
   }
 }
@@ -71,7 +73,7 @@ const byName = [...barrel].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
 const expected = {
   ".": entry("index"),
   "./Emulator": entry("emulator/Emulator"),
-  "./Node": entry("Node"),
+  "./Node": entry("node/index"),
   ...Object.fromEntries(byName.map((module) => [`./${nameOf(module)}`, entry(module)])),
   "./package.json": "./package.json",
   "./internal/*": null

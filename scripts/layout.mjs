@@ -6,18 +6,90 @@ import { fileURLToPath } from "node:url"
 /** The folder of the package, with a slash at its end. */
 export const root = fileURLToPath(new URL("../", import.meta.url))
 
-/** Modules that may use Node's own modules, as paths in `src` without an extension. */
-export const nodeOnly = [
-  "Node",
-  "internal/undiciWire",
-  "layers/NodeRunPod",
-  "layers/NodeWebhooks",
-  "services/NodeProgress",
-  "emulator/NodeEmulator"
-]
+/**
+ * The rooms of `src` in their order: what each may import values from, and from where only types (a public contract and its
+ * body know each other). `internal` lies below what uses it, subject by subject. What is Node's is in `node`, and only there.
+ *
+ * @type {Readonly<Record<string, { readonly may: ReadonlyArray<string>, readonly types?: ReadonlyArray<string> }>>}
+ */
+export const rooms = {
+  "internal/text": { may: [] },
+  schemas: { may: ["internal/text"] },
+  errors: { may: ["internal/text", "schemas"] },
+  "internal/pace": { may: ["internal/text"], types: ["layers", "schemas"] },
+  "internal/files": { may: ["internal/text"] },
+  "internal/http": { may: ["internal/text", "internal/pace", "schemas", "errors"], types: ["layers"] },
+  "internal/webhooks": {
+    may: ["internal/text", "internal/files", "schemas", "errors"],
+    types: ["layers", "services", "internal/jobs"]
+  },
+  layers: {
+    may: ["internal/text", "internal/pace", "internal/files", "internal/http", "internal/webhooks", "schemas", "errors"]
+  },
+  "internal/jobs": {
+    may: ["internal/text", "internal/pace", "internal/http", "internal/webhooks", "schemas", "errors", "layers"],
+    types: ["services"]
+  },
+  "internal/batch": {
+    may: [
+      "internal/text",
+      "internal/pace",
+      "internal/files",
+      "internal/http",
+      "internal/jobs",
+      "internal/webhooks",
+      "schemas",
+      "errors",
+      "layers"
+    ],
+    types: ["services"]
+  },
+  services: {
+    may: [
+      "internal/text",
+      "internal/pace",
+      "internal/files",
+      "internal/http",
+      "internal/jobs",
+      "internal/batch",
+      "internal/webhooks",
+      "schemas",
+      "errors",
+      "layers"
+    ]
+  },
+  emulator: { may: ["internal/text", "internal/pace", "schemas", "errors", "layers", "services"] },
+  node: {
+    may: [
+      "internal/text",
+      "internal/pace",
+      "internal/http",
+      "internal/webhooks",
+      "schemas",
+      "errors",
+      "layers",
+      "services",
+      "emulator"
+    ]
+  }
+}
+
+/** The barrels, files of `src` itself, which export the public modules of all rooms but Node's and the emulator's. */
+export const barrelMay = ["schemas", "errors", "layers", "services"]
+
+/**
+ * The room a file lies in; "" for the barrel.
+ *
+ * @param {string} path In `src`.
+ */
+export const roomOf = (path) => {
+  const [first = "", second, third] = path.split("/")
+  if (second === undefined) return ""
+  return first === "internal" && third !== undefined ? `internal/${second}` : first
+}
 
 /** Folders whose modules are public when their name starts with an upper-case letter. */
-export const publicFolders = ["schemas", "errors", "layers", "services", "emulator"]
+export const publicFolders = ["schemas", "errors", "layers", "services", "emulator", "node"]
 
 /** The public modules that exist, as paths in `src` without an extension. */
 export const publicModules = () =>

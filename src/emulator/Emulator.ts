@@ -95,7 +95,7 @@ export interface InMemory extends Service {
  */
 export interface RunPodOptions extends Options {
   /** Options of the client. Its API key is the emulator's unless one is given here. */
-  readonly client?: Partial<RunPod.Options>
+  readonly client?: Partial<RunPod.Options> | undefined
 }
 
 /**

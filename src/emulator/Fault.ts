@@ -17,15 +17,15 @@ import type { Operation } from "../schemas/Operation.js"
  */
 export interface Target {
   /** Default: all operations the fault makes sense for. */
-  readonly operations?: ReadonlyArray<Operation>
+  readonly operations?: ReadonlyArray<Operation> | undefined
   /** Endpoint ids. Default: all. */
-  readonly endpoints?: ReadonlyArray<string>
+  readonly endpoints?: ReadonlyArray<string> | undefined
   /** How likely each matching request is struck, from 0 to 1, drawn from the emulator's seed. Default: 1. */
-  readonly rate?: number
+  readonly rate?: number | undefined
   /** How many requests are struck at most. Default: no bound. */
-  readonly times?: number
+  readonly times?: number | undefined
   /** How many matching requests are let through first. Default: 0. */
-  readonly after?: number
+  readonly after?: number | undefined
 }
 
 /**
@@ -36,7 +36,7 @@ export interface Target {
  */
 export interface Unanswered extends Target {
   /** Act on the request (accept the job, drain the chunks), then lose the answer. Default: false. */
-  readonly processed?: boolean
+  readonly processed?: boolean | undefined
 }
 
 /**
@@ -48,9 +48,9 @@ export interface Unanswered extends Target {
 export interface RateLimited extends Target {
   readonly _tag: "RateLimited"
   /** The `Retry-After` header, rounded up to whole seconds. Default: none. */
-  readonly retryAfter?: Duration.DurationInput
+  readonly retryAfter?: Duration.DurationInput | undefined
   /** How the header says it: a number of seconds or an HTTP date. Default: seconds. */
-  readonly as?: "seconds" | "date"
+  readonly as?: "seconds" | "date" | undefined
 }
 
 /**
@@ -62,9 +62,9 @@ export interface RateLimited extends Target {
 export interface ServerError extends Unanswered {
   readonly _tag: "ServerError"
   /** Default: 503. */
-  readonly status?: number
+  readonly status?: number | undefined
   /** Default: json. */
-  readonly body?: "json" | "html" | "text" | "empty"
+  readonly body?: "json" | "html" | "text" | "empty" | undefined
 }
 
 /**
@@ -116,7 +116,7 @@ export interface ResetAfter extends Target {
 export interface Stall extends Target {
   readonly _tag: "Stall"
   /** How many bytes of the body are sent. Default: half of them. */
-  readonly afterBytes?: number
+  readonly afterBytes?: number | undefined
 }
 
 /**
@@ -223,9 +223,9 @@ export interface WebhookLost extends Target {
 export interface WebhookDuplicated extends Target {
   readonly _tag: "WebhookDuplicated"
   /** How often it comes in all. Default: 2. */
-  readonly copies?: number
+  readonly copies?: number | undefined
   /** How long after one copy the next is sent. Default: 0, all at the same time. */
-  readonly gap?: Duration.DurationInput
+  readonly gap?: Duration.DurationInput | undefined
 }
 
 /**
@@ -248,9 +248,9 @@ export interface WebhookLate extends Target {
 export interface WebhookOutOfOrder extends Target {
   readonly _tag: "WebhookOutOfOrder"
   /** How many overtake it. Default: 1. */
-  readonly behind?: number
+  readonly behind?: number | undefined
   /** When it is sent although too few have come. Default: 30 seconds. */
-  readonly within?: Duration.DurationInput
+  readonly within?: Duration.DurationInput | undefined
 }
 
 /**

@@ -30,7 +30,13 @@ export type Spread =
  * @category models
  */
 export type Workers =
-  number | { readonly max: number; readonly min?: number; readonly throttled?: number; readonly unhealthy?: number }
+  | number
+  | {
+      readonly max: number
+      readonly min?: number | undefined
+      readonly throttled?: number | undefined
+      readonly unhealthy?: number | undefined
+    }
 
 /**
  * What a handler knows of its job.
@@ -66,26 +72,28 @@ export type Handler = (
  */
 export interface EndpointOptions {
   /** Default: 3, none of them always warm. */
-  readonly workers?: Workers
+  readonly workers?: Workers | undefined
   /** How long a worker takes to start. Default: 0. */
-  readonly coldStart?: Spread
+  readonly coldStart?: Spread | undefined
   /** How long a worker without a job stays warm. Default: 5 seconds. */
-  readonly idleTimeout?: Duration.DurationInput
+  readonly idleTimeout?: Duration.DurationInput | undefined
   /** How many jobs a worker runs at once. Default: 1. */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /** What a worker does with a job. Default: it waits for `execution` and returns the input. */
-  readonly handler?: Handler
+  readonly handler?: Handler | undefined
   /** How long a job takes when there is no `handler`. Default: 0. */
-  readonly execution?: Spread
+  readonly execution?: Spread | undefined
   /** Whether the output of a Stream handler is the array of its chunks; without it such a job has no output. Default: true. */
-  readonly aggregateStream?: boolean
+  readonly aggregateStream?: boolean | undefined
   /** How long a job can be read after it has ended. */
-  readonly retention?: {
-    /** Default: 30 minutes. */
-    readonly run?: Duration.DurationInput
-    /** Default: 1 minute. */
-    readonly runSync?: Duration.DurationInput
-  }
+  readonly retention?:
+    | {
+        /** Default: 30 minutes. */
+        readonly run?: Duration.DurationInput | undefined
+        /** Default: 1 minute. */
+        readonly runSync?: Duration.DurationInput | undefined
+      }
+    | undefined
 }
 
 /**
@@ -124,18 +132,18 @@ export interface Options {
   /** The endpoints by id. */
   readonly endpoints: Readonly<Record<string, EndpointOptions>>
   /** The only API key that is accepted. Default: any key that is not empty. */
-  readonly apiKey?: string | Redacted.Redacted
+  readonly apiKey?: string | Redacted.Redacted | undefined
   /** The limits that are enforced with 429s. Default: RunPod's documented table, `RateLimits.table`. */
-  readonly limits?: RateLimits.RateLimits
+  readonly limits?: RateLimits.RateLimits | undefined
   /** What goes wrong. Default: nothing. */
-  readonly faults?: ReadonlyArray<Fault>
+  readonly faults?: ReadonlyArray<Fault> | undefined
   /**
    * How webhooks are delivered. Default: a server posts them with fetch. In memory, the `Webhooks` service that the layer
    * is provided with receives them, or else the `HttpClient` that it is provided with posts them, or else nobody gets them.
    */
-  readonly deliver?: Deliver
+  readonly deliver?: Deliver | undefined
   /** Where all chance comes from: ids, spreads of time, rates of faults. Default: always the same. */
-  readonly seed?: number | string
+  readonly seed?: number | string | undefined
 }
 
 /**
@@ -157,14 +165,14 @@ export interface JobSnapshot {
   readonly error?: unknown
   readonly createdAt: number
   /** When a worker took it. */
-  readonly startedAt?: number
+  readonly startedAt?: number | undefined
   /** When it ended. */
-  readonly finishedAt?: number
-  readonly workerId?: string
+  readonly finishedAt?: number | undefined
+  readonly workerId?: string | undefined
   /** How long it was queued. */
-  readonly delayTime?: number
+  readonly delayTime?: number | undefined
   /** How long it ran. */
-  readonly executionTime?: number
+  readonly executionTime?: number | undefined
   /** How often the platform started it again by itself. */
   readonly retries: number
   /** How often it was retried through the API. */
@@ -186,7 +194,7 @@ export interface JobSnapshot {
 export interface BatchSnapshot {
   readonly id: string
   readonly endpointId: string
-  readonly name?: string
+  readonly name?: string | undefined
   /** The status that clients are told. */
   readonly status: string
   /** The ids of its requests, in the order they came; a finalized batch has a job with each of them. */
@@ -208,23 +216,23 @@ export interface RequestRecord {
   /** Milliseconds of the clock at its arrival. */
   readonly at: number
   /** Milliseconds until it was answered, reset or given up; missing while it is open. */
-  readonly took?: number
+  readonly took?: number | undefined
   readonly method: string
   /** The path, without the query. */
   readonly path: string
   /** Missing when the path names no operation. */
-  readonly operation?: Operation
-  readonly endpointId?: string
+  readonly operation?: Operation | undefined
+  readonly endpointId?: string | undefined
   /** The job it asked for, or the one it submitted. */
-  readonly jobId?: string
+  readonly jobId?: string | undefined
   /** The batch of the batch API it asked for. */
-  readonly batchId?: string
+  readonly batchId?: string | undefined
   /** The hold it asked for in milliseconds, as it came. */
-  readonly wait?: string
+  readonly wait?: string | undefined
   /** The status of the answer; missing when none was sent (yet). */
-  readonly status?: number
+  readonly status?: number | undefined
   /** The fault that struck it. */
-  readonly fault?: Fault["_tag"]
+  readonly fault?: Fault["_tag"] | undefined
   /** Whether the client left before it was answered. */
   readonly abandoned: boolean
 }
@@ -242,7 +250,7 @@ export interface DeliveryRecord {
   readonly jobId: string
   readonly attempt: number
   /** Of the answer; missing when there was none (yet). */
-  readonly status?: number
+  readonly status?: number | undefined
   /** The faults that struck it. */
   readonly faults: ReadonlyArray<Fault["_tag"]>
 }

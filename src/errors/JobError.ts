@@ -5,9 +5,9 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { excerpt, inWords, sentence } from "../internal/excerpt.js"
-import { defined } from "../internal/json.js"
-import { type Scrub, scrubValue } from "../internal/scrub.js"
+import { excerpt, inWords, sentence } from "../internal/text/excerpt.js"
+import { defined } from "../internal/text/json.js"
+import { type Scrub, scrubValue } from "../internal/text/scrub.js"
 import type * as Job from "../schemas/Job.js"
 import * as JobFailure from "../schemas/JobFailure.js"
 import * as QueueDiagnosis from "../schemas/QueueDiagnosis.js"

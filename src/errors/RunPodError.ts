@@ -9,8 +9,8 @@
 import type * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { excerpt, inWords, sentence } from "../internal/excerpt.js"
-import { defined } from "../internal/json.js"
+import { excerpt, inWords, sentence } from "../internal/text/excerpt.js"
+import { defined } from "../internal/text/json.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
 
 /**

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
-import { defined } from "../internal/json.js"
+import { defined } from "../internal/text/json.js"
 import type { Operation } from "../schemas/Operation.js"
 
 /**
@@ -32,7 +32,7 @@ export interface RateLimits {
   /** Per endpoint and operation. */
   readonly operations: Readonly<Record<Operation, Limit>>
   /** One more window over all requests of the layer. */
-  readonly overall?: { readonly limit: number; readonly window: Duration.DurationInput }
+  readonly overall?: { readonly limit: number; readonly window: Duration.DurationInput } | undefined
 }
 
 const free: Limit = { limit: Infinity, window: "10 seconds", concurrency: Infinity }
@@ -137,7 +137,7 @@ export const uniform = (options: { readonly limit: number; readonly window: Dura
  * @since 0.1.0
  * @category constructors
  */
-export const make = (operations: { readonly [K in Operation]?: Partial<Limit> }): RateLimits => ({
+export const make = (operations: { readonly [K in Operation]?: Partial<Limit> | undefined }): RateLimits => ({
   operations: forEach((name) => {
     const limit: Limit = check({ ...documented.operations[name], ...defined(operations[name] ?? {}) })
     if (!(limit.concurrency >= 1)) throw new RangeError(`concurrency must be at least 1, got ${limit.concurrency}`)

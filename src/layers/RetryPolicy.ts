@@ -9,8 +9,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import { defined } from "../internal/json.js"
-import { maxTimerMillis } from "../internal/monotonic.js"
+import { defined } from "../internal/text/json.js"
+import { maxTimerMillis } from "../internal/pace/monotonic.js"
 import { isThrottled, type RunPodError } from "../errors/RunPodError.js"
 
 /**
@@ -28,7 +28,7 @@ export interface RetryPolicy {
    */
   readonly budget: number
   /** For an endpoint that is paused (409). Without it that error is final at once. */
-  readonly whilePaused?: Schedule.Schedule<unknown, RunPodError>
+  readonly whilePaused?: Schedule.Schedule<unknown, RunPodError> | undefined
 }
 
 /**
@@ -39,21 +39,21 @@ export interface RetryPolicy {
  */
 export interface Options {
   /** Attempts in all, the first included. Default: 5. */
-  readonly maxAttempts?: number
+  readonly maxAttempts?: number | undefined
   /** The delay before the first retry. Default: 250 milliseconds. */
-  readonly base?: Duration.DurationInput
+  readonly base?: Duration.DurationInput | undefined
   /** The same after a 429 that came without Retry-After. Default: 1 second. */
-  readonly throttleBase?: Duration.DurationInput
+  readonly throttleBase?: Duration.DurationInput | undefined
   /** What each further delay is multiplied by. Default: 2. */
-  readonly factor?: number
+  readonly factor?: number | undefined
   /** The longest delay of our own; a Retry-After may be longer. Default: 8 seconds. */
-  readonly cap?: Duration.DurationInput
+  readonly cap?: Duration.DurationInput | undefined
   /** `full`: a random time between 0 and the delay, from Effect's `Random`; `none`: the delay itself. Default: `full`. */
-  readonly jitter?: "full" | "none"
+  readonly jitter?: "full" | "none" | undefined
   /** See `RetryPolicy.budget`. Default: 500. */
-  readonly budget?: number
+  readonly budget?: number | undefined
   /** See `RetryPolicy.whilePaused`. Default: none. */
-  readonly whilePaused?: Schedule.Schedule<unknown, RunPodError>
+  readonly whilePaused?: Schedule.Schedule<unknown, RunPodError> | undefined
 }
 
 /**
@@ -130,5 +130,5 @@ export const none: RetryPolicy = make({ maxAttempts: 1 })
  */
 export const fromSchedule = (
   schedule: Schedule.Schedule<unknown, RunPodError>,
-  options: { readonly budget?: number } = {}
+  options: { readonly budget?: number | undefined } = {}
 ): RetryPolicy => ({ schedule, budget: options.budget ?? defaults.budget })

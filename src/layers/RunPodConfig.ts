@@ -9,7 +9,7 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
-import { defined } from "../internal/json.js"
+import { defined } from "../internal/text/json.js"
 import * as RateLimits from "./RateLimits.js"
 import * as RetryPolicy from "./RetryPolicy.js"
 
@@ -23,20 +23,20 @@ export interface Options {
   /** The API key, from the RunPod console. White space around it is dropped. */
   readonly apiKey: string | Redacted.Redacted
   /** Default: `https://api.runpod.ai/v2`. */
-  readonly baseUrl?: string | URL
+  readonly baseUrl?: string | URL | undefined
   /** How long an attempt may take until the answer's headers. Held requests get their hold and 10 seconds instead. Default: 30 seconds. */
-  readonly requestTimeout?: Duration.DurationInput
+  readonly requestTimeout?: Duration.DurationInput | undefined
   /** Default: `RetryPolicy.make()`. */
-  readonly retry?: RetryPolicy.RetryPolicy
+  readonly retry?: RetryPolicy.RetryPolicy | undefined
   /** Default: `RateLimits.documented`. */
-  readonly limits?: RateLimits.RateLimits
+  readonly limits?: RateLimits.RateLimits | undefined
   /** Wraps the transport. It sees every attempt as it is sent, the API key in its `authorization` header included. */
-  readonly transformClient?: (client: HttpClient.HttpClient) => HttpClient.HttpClient
+  readonly transformClient?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
   /**
    * Reads an answer's JSON. Default: `JSON.parse`, which rounds integers above 2^53 (seeds); give a parser that keeps
    * them where they matter.
    */
-  readonly parseJson?: (text: string) => unknown
+  readonly parseJson?: ((text: string) => unknown) | undefined
 }
 
 /**
@@ -60,7 +60,7 @@ export const defaults = {
  * @category models
  */
 export type ConfigOptions = {
-  readonly [K in keyof Options]?: Options[K] | Config.Config<Exclude<Options[K], undefined>>
+  readonly [K in keyof Options]?: Options[K] | Config.Config<Exclude<Options[K], undefined>> | undefined
 }
 
 const isConfig = <A>(option: A | Config.Config<A>): option is Config.Config<A> => Config.isConfig(option)

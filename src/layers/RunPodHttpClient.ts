@@ -32,22 +32,23 @@ import {
   ServerError,
   SubmitAmbiguousError
 } from "../errors/RunPodError.js"
-import * as Background from "../internal/background.js"
-import { currentDeadline } from "../internal/deadline.js"
-import { excerpt } from "../internal/excerpt.js"
-import { type Exchange, largestAnswer, type Reply, startOnClient, startOnWire } from "../internal/exchange.js"
-import { isJsonObject, type Mutable } from "../internal/json.js"
-import { maxTimerMillis, monotonicMillis } from "../internal/monotonic.js"
-import type { Reader } from "../internal/reply.js"
-import { makeScrub, type Scrub } from "../internal/scrub.js"
-import * as Timer from "../internal/timer.js"
-import { wireOf, type WireRequest } from "../internal/wire.js"
-import { type Restore, useSpanInMask } from "../internal/span.js"
+import * as Background from "../internal/http/background.js"
+import { currentDeadline } from "../internal/http/deadline.js"
+import { excerpt } from "../internal/text/excerpt.js"
+import { type Exchange, largestAnswer, type Reply, startOnClient, startOnWire } from "../internal/http/exchange.js"
+import { isJsonObject, type Mutable } from "../internal/text/json.js"
+import { maxTimerMillis, monotonicMillis } from "../internal/pace/monotonic.js"
+import type { Reader } from "../internal/text/reply.js"
+import { makeScrub, type Scrub } from "../internal/text/scrub.js"
+import * as Timer from "../internal/pace/timer.js"
+import { wireOf, type WireRequest } from "../internal/http/dispatcher.js"
+import type { Restore } from "../internal/pace/mask.js"
+import { useSpanInMask } from "../internal/http/span.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
 import * as Job from "../schemas/Job.js"
 import { batchPathOf, isOfBatch, type Operation, operations, pathOf } from "../schemas/Operation.js"
 import type { RateLimits } from "./RateLimits.js"
-import * as RequestLimiter from "./RequestLimiter.js"
+import * as RequestLimiter from "../internal/pace/limiter.js"
 import { type RetryPolicy, retryAfter } from "./RetryPolicy.js"
 import { defaults, type Options } from "./RunPodConfig.js"
 import * as Metrics from "./RunPodMetrics.js"
@@ -122,7 +123,11 @@ export interface RunPodHttpClient {
 /** What a held request gets on top of its hold. */
 const holdGrace = 10_000
 /** How long RunPod holds when it is not told. */
-const defaultHold: { readonly [K in Operation]?: number } = { runSync: 90_000, statusSync: 90_000, stream: 10_000 }
+const defaultHold: { readonly [K in Operation]?: number | undefined } = {
+  runSync: 90_000,
+  statusSync: 90_000,
+  stream: 10_000
+}
 const userAgent = "effect-runpod/0.1.0"
 
 // --- status and text to a tagged error ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
-import { currentTally, type Tally } from "../internal/tally.js"
+import { currentTally, type Tally } from "../internal/http/tally.js"
 import type * as Job from "../schemas/Job.js"
 import type { Operation } from "../schemas/Operation.js"
 

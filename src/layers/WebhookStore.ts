@@ -11,10 +11,10 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { WebhookStoreError } from "../errors/WebhookError.js"
-import type * as AppendLog from "../internal/appendLog.js"
-import * as internal from "../internal/webhookFile.js"
-import { Shelf } from "../internal/webhookShelf.js"
-import { readBounds } from "../internal/webhookBounds.js"
+import type * as AppendLog from "../internal/files/appendLog.js"
+import * as internal from "../internal/webhooks/fileStore.js"
+import { Shelf } from "../internal/webhooks/deliveries.js"
+import { readBounds } from "../internal/webhooks/bounds.js"
 
 /**
  * A delivery that has passed all checks.
@@ -114,11 +114,11 @@ export class WebhookStore extends Context.Tag("effect-runpod/WebhookStore")<Webh
  */
 export interface Options {
   /** Default: 7 days. */
-  readonly maxAge?: Duration.DurationInput
+  readonly maxAge?: Duration.DurationInput | undefined
   /** How many deliveries. Default: 10,000. */
-  readonly maxCount?: number
+  readonly maxCount?: number | undefined
   /** How many characters of bodies in all. They are kept in memory by the file store, too. Default: 128 Mi. */
-  readonly maxBytes?: number
+  readonly maxBytes?: number | undefined
 }
 
 /**
@@ -145,9 +145,9 @@ export interface FileOptions extends Options {
    * of them; `{ every }`, now and then, so that it takes what came in that time; `never` leaves it to the system. The end of
    * the process takes nothing, whichever it is. Default: `always`.
    */
-  readonly sync?: AppendLog.Sync
+  readonly sync?: AppendLog.Sync | undefined
   /** Opens the file although another process seems to have it open. If that lives, both write to it. Default: false. */
-  readonly force?: boolean
+  readonly force?: boolean | undefined
 }
 
 /**

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { idProblem, idSchema } from "../internal/identifier.js"
+import { idProblem, idSchema } from "../internal/text/identifier.js"
 
 /**
  * An endpoint id. Everything that takes one takes a plain string as well.

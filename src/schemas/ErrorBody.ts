@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { defined, isJsonObject, jsonOf, textOf } from "../internal/json.js"
+import { defined, isJsonObject, jsonOf, textOf } from "../internal/text/json.js"
 import * as Job from "./Job.js"
 
 /**
@@ -14,11 +14,11 @@ import * as Job from "./Job.js"
  */
 export interface ErrorBody {
   /** The first present of `error`, `message`, `detail` and `title`, or a short plain-text body. */
-  readonly detail?: string
+  readonly detail?: string | undefined
   /** RunPod's machine-readable `code`, such as `ENDPOINT_PAUSED`. */
-  readonly code?: string
+  readonly code?: string | undefined
   /** The job the body describes, when a public endpoint sent a whole job with an error status. */
-  readonly jobId?: string
+  readonly jobId?: string | undefined
 }
 
 const messageOf = (value: unknown): string | undefined => {

@@ -5,8 +5,8 @@
  */
 import * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import { defined, describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/json.js"
-import { replySchema } from "../internal/reply.js"
+import { defined, describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/text/json.js"
+import { replySchema } from "../internal/text/reply.js"
 
 /**
  * Numbers of jobs. Any may be missing.
@@ -15,11 +15,11 @@ import { replySchema } from "../internal/reply.js"
  * @category models
  */
 export interface Jobs {
-  readonly completed?: number
-  readonly failed?: number
-  readonly inProgress?: number
-  readonly inQueue?: number
-  readonly retried?: number
+  readonly completed?: number | undefined
+  readonly failed?: number | undefined
+  readonly inProgress?: number | undefined
+  readonly inQueue?: number | undefined
+  readonly retried?: number | undefined
 }
 
 /**
@@ -29,12 +29,12 @@ export interface Jobs {
  * @category models
  */
 export interface Workers {
-  readonly idle?: number
-  readonly initializing?: number
-  readonly ready?: number
-  readonly running?: number
-  readonly throttled?: number
-  readonly unhealthy?: number
+  readonly idle?: number | undefined
+  readonly initializing?: number | undefined
+  readonly ready?: number | undefined
+  readonly running?: number | undefined
+  readonly throttled?: number | undefined
+  readonly unhealthy?: number | undefined
 }
 
 /**

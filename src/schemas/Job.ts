@@ -6,12 +6,11 @@
 import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
-import { idProblem } from "../internal/identifier.js"
-import { asJobId } from "../internal/asJobId.js"
-import { describeJson, isJsonObject, type JsonObject, type Mutable, numberOf, textOf } from "../internal/json.js"
-import { replySchema } from "../internal/reply.js"
+import { idProblem } from "../internal/text/identifier.js"
+import { describeJson, isJsonObject, type JsonObject, type Mutable, numberOf, textOf } from "../internal/text/json.js"
+import { replySchema } from "../internal/text/reply.js"
 import { isTerminal as isTerminalStatus, type JobStatus, type Terminal } from "./JobStatus.js"
-import type { JobId } from "./JobId.js"
+import * as JobId from "./JobId.js"
 
 /**
  * A job whose id may be unknown: `/runsync` sometimes answers without one.
@@ -21,16 +20,16 @@ import type { JobId } from "./JobId.js"
  */
 export interface SyncJob {
   /** The id RunPod gave the job. */
-  readonly id?: JobId
+  readonly id?: JobId.JobId | undefined
   readonly status: JobStatus
   /** Time in the queue in milliseconds, from IN_PROGRESS on. A re-dispatch by the platform resets it. */
-  readonly delayTime?: number
+  readonly delayTime?: number | undefined
   /** Time on the worker in milliseconds. Sometimes set while the job is still IN_PROGRESS. */
-  readonly executionTime?: number
+  readonly executionTime?: number | undefined
   /** The worker that took the job. */
-  readonly workerId?: string
+  readonly workerId?: string | undefined
   /** How often the platform dispatched the job again. */
-  readonly retries?: number
+  readonly retries?: number | undefined
   /**
    * COMPLETED: the result, absent when the worker returned none. IN_PROGRESS: the newest progress update.
    * FAILED: what the handler left behind.
@@ -52,7 +51,7 @@ export interface SyncJob {
  * @category models
  */
 export interface Job extends SyncJob {
-  readonly id: JobId
+  readonly id: JobId.JobId
 }
 
 /**
@@ -121,7 +120,7 @@ const make = (body: JsonObject, status: string): Mutable<SyncJob> => {
   return job
 }
 
-const withId = (job: Mutable<SyncJob>, id: string): Job => Object.assign(job, { id: asJobId(id) })
+const withId = (job: Mutable<SyncJob>, id: string): Job => Object.assign(job, { id: JobId.unsafeMake(id) })
 
 /**
  * The id a reply carries, when it is one that can be followed.

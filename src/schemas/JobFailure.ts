@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { defined, isJsonObject, type JsonObject, jsonOf, textOf } from "../internal/json.js"
+import { defined, isJsonObject, type JsonObject, jsonOf, textOf } from "../internal/text/json.js"
 
 /**
  * Who ended the job: RunPod because it ran longer than its `executionTimeout`, RunPod because its workers went away
@@ -23,13 +23,13 @@ export type Reason = "ExecutionTimeout" | "RetriesExhausted" | "Handler"
 export interface JobFailure {
   readonly reason: Reason
   /** The error in one sentence; missing when the job came without one. */
-  readonly message?: string
+  readonly message?: string | undefined
   /** The exception's class name, without Python's `<class '…'>` around it. */
-  readonly errorType?: string
-  readonly traceback?: string
-  readonly hostname?: string
-  readonly workerId?: string
-  readonly runpodVersion?: string
+  readonly errorType?: string | undefined
+  readonly traceback?: string | undefined
+  readonly hostname?: string | undefined
+  readonly workerId?: string | undefined
+  readonly runpodVersion?: string | undefined
   /** The value as it came. */
   readonly raw: unknown
 }

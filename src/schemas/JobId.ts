@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { idProblem, idSchema } from "../internal/identifier.js"
+import { idProblem, idSchema } from "../internal/text/identifier.js"
 
 /**
  * A job id. Never parsed; percent-encoded when it goes into a path. Everything that takes a job id takes a plain
@@ -31,3 +31,11 @@ export const problemOf: (id: unknown) => string | undefined = idProblem
  * @category schemas
  */
 export const JobId = idSchema("JobId", problemOf).pipe(Schema.brand("effect-runpod/JobId"))
+
+/**
+ * The id as a `JobId` without a check: for one that RunPod gave, or that is checked where it is used.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unsafeMake = (id: string): JobId => JobId.make(id, { disableValidation: true })

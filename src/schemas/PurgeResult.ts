@@ -5,8 +5,8 @@
  */
 import * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import { describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/json.js"
-import { replySchema } from "../internal/reply.js"
+import { describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/text/json.js"
+import { replySchema } from "../internal/text/reply.js"
 
 /**
  * The result of a purge. Jobs in progress are not touched by it.
@@ -16,7 +16,7 @@ import { replySchema } from "../internal/reply.js"
  */
 export interface PurgeResult {
   /** How many queued jobs were removed, when RunPod said so. */
-  readonly removed?: number
+  readonly removed?: number | undefined
   /** The whole body as it came. */
   readonly raw: JsonObject
 }

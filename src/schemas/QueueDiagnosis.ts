@@ -4,10 +4,10 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { defined } from "../internal/json.js"
+import { defined } from "../internal/text/json.js"
 import type * as Health from "./Health.js"
 
-const Count = Schema.optionalWith(Schema.Number, { exact: true })
+const Count = Schema.optional(Schema.Number)
 
 /**
  * The reasons: the endpoint has no workers; RunPod has no hardware free for them (`Throttled`); they fail their checks

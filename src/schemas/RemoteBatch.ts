@@ -6,9 +6,9 @@
  */
 import * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import { idProblem } from "../internal/identifier.js"
-import { defined, describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/json.js"
-import { replySchema } from "../internal/reply.js"
+import { idProblem } from "../internal/text/identifier.js"
+import { defined, describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/text/json.js"
+import { replySchema } from "../internal/text/reply.js"
 import type { JobStatus } from "./JobStatus.js"
 
 /**
@@ -28,17 +28,17 @@ export type BatchStatus = "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED" | (stri
 export interface RemoteBatch {
   readonly id: string
   readonly status: BatchStatus
-  readonly endpointId?: string
+  readonly endpointId?: string | undefined
   /** The name it is shown under in the console. */
-  readonly name?: string
+  readonly name?: string | undefined
   /** How many requests are in it. */
-  readonly requestTotal?: number
+  readonly requestTotal?: number | undefined
   /** How many of them are on a worker. */
-  readonly requestInProgress?: number
-  readonly requestCompleted?: number
-  readonly requestFailed?: number
+  readonly requestInProgress?: number | undefined
+  readonly requestCompleted?: number | undefined
+  readonly requestFailed?: number | undefined
   /** Milliseconds since 1970. */
-  readonly createdAt?: number
+  readonly createdAt?: number | undefined
   /** The whole body as it came. */
   readonly raw: JsonObject
 }
@@ -57,9 +57,9 @@ export interface BatchRequest {
   /** What went wrong, as it came: any JSON, usually a string. */
   readonly error?: unknown
   /** Milliseconds since 1970. */
-  readonly startedAt?: number
+  readonly startedAt?: number | undefined
   /** Milliseconds since 1970. */
-  readonly completedAt?: number
+  readonly completedAt?: number | undefined
   /** The whole entry as it came. */
   readonly raw: JsonObject
 }
@@ -75,7 +75,7 @@ export interface BatchPage {
   /** How many entries the page had, those that are no requests included. */
   readonly size: number
   /** How many requests the batch has, when RunPod said so. */
-  readonly total?: number
+  readonly total?: number | undefined
   readonly hasMore: boolean
   /** The whole body as it came. */
   readonly raw: JsonObject | ReadonlyArray<unknown>

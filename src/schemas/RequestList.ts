@@ -5,8 +5,8 @@
  */
 import * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import { describeJson, isJsonObject } from "../internal/json.js"
-import { replySchema } from "../internal/reply.js"
+import { describeJson, isJsonObject } from "../internal/text/json.js"
+import { replySchema } from "../internal/text/reply.js"
 import * as Job from "./Job.js"
 
 /**

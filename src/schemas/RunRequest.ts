@@ -8,9 +8,9 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { isJsonObject } from "../internal/json.js"
-import { millisBetween } from "../internal/millisBetween.js"
-import { makeScrub } from "../internal/scrub.js"
+import { isJsonObject } from "../internal/text/json.js"
+import { millisBetween } from "../internal/text/durationRange.js"
+import { makeScrub } from "../internal/text/scrub.js"
 
 /**
  * How long RunPod keeps and runs a job.
@@ -20,14 +20,14 @@ import { makeScrub } from "../internal/scrub.js"
  */
 export interface ExecutionPolicy {
   /** How long the job may run: 5 seconds to 7 days. RunPod's default: 10 minutes. Numbers are milliseconds. */
-  readonly executionTimeout?: Duration.DurationInput
+  readonly executionTimeout?: Duration.DurationInput | undefined
   /**
    * How long the job may exist, from its submit: 10 seconds to 7 days. RunPod's default: 24 hours. At its end the job
    * is deleted in any state, running included. Numbers are milliseconds.
    */
-  readonly ttl?: Duration.DurationInput
+  readonly ttl?: Duration.DurationInput | undefined
   /** Run the job only when no ordinary one waits. RunPod's default: false. */
-  readonly lowPriority?: boolean
+  readonly lowPriority?: boolean | undefined
 }
 
 /**
@@ -41,7 +41,7 @@ export interface S3Config {
   readonly accessSecret: string | Redacted.Redacted
   readonly bucketName: string
   readonly endpointUrl: string
-  readonly objectPath?: string
+  readonly objectPath?: string | undefined
 }
 
 /**
@@ -57,9 +57,9 @@ export interface RunRequest {
    */
   readonly input: object
   /** Where RunPod posts the job when it ends: an absolute http(s) URL. It belongs here; inside `input` it is ignored. */
-  readonly webhook?: string | URL
-  readonly policy?: ExecutionPolicy
-  readonly s3Config?: S3Config
+  readonly webhook?: string | URL | undefined
+  readonly policy?: ExecutionPolicy | undefined
+  readonly s3Config?: S3Config | undefined
 }
 
 const Secret = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.RedactedFromSelf(Schema.String)), {

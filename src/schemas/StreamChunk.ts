@@ -5,8 +5,8 @@
  */
 import * as Either from "effect/Either"
 import type * as Schema from "effect/Schema"
-import { describeJson, isJsonObject, type JsonObject } from "../internal/json.js"
-import { replySchema } from "../internal/reply.js"
+import { describeJson, isJsonObject, type JsonObject } from "../internal/text/json.js"
+import { replySchema } from "../internal/text/reply.js"
 import type { JobStatus } from "./JobStatus.js"
 
 /**
@@ -30,7 +30,7 @@ export interface StreamChunk {
  */
 export interface StreamReply {
   /** Missing when RunPod answered with a bare array. */
-  readonly status?: JobStatus
+  readonly status?: JobStatus | undefined
   readonly chunks: ReadonlyArray<StreamChunk>
   /** The whole body as it came. */
   readonly raw: JsonObject | ReadonlyArray<unknown>

@@ -18,11 +18,11 @@ import type {
   RunPodError,
   TransportError
 } from "../errors/RunPodError.js"
-import * as internal from "../internal/batch.js"
-import * as progressInternal from "../internal/batchProgress.js"
-import * as reportInternal from "../internal/batchReport.js"
-import * as submitInternal from "../internal/batchSubmit.js"
-import type { JsonObject } from "../internal/json.js"
+import * as internal from "../internal/batch/run.js"
+import * as progressInternal from "../internal/batch/progress.js"
+import * as reportInternal from "../internal/batch/report.js"
+import * as submitInternal from "../internal/batch/submit.js"
+import type { JsonObject } from "../internal/text/json.js"
 import type { JobId } from "../schemas/JobId.js"
 import type { BatchJournal } from "./BatchJournal.js"
 import type { Endpoint, RunOptions } from "./Endpoint.js"
@@ -50,13 +50,13 @@ export interface Outcome<out I, out O> {
   readonly key: string
   readonly input: I
   /** Missing when no job is known. */
-  readonly jobId?: JobId
+  readonly jobId?: JobId | undefined
   /** How often a job was started, or may have been: submits and retries. */
   readonly attempts: number
   /** Milliseconds in the queue. */
-  readonly delayTime?: number
+  readonly delayTime?: number | undefined
   /** Milliseconds on the worker. */
-  readonly executionTime?: number
+  readonly executionTime?: number | undefined
   /** Whether an earlier run had settled it, and the journal told how. */
   readonly replayed: boolean
   readonly result: Exit.Exit<O, RunPodError | JobError>
@@ -89,9 +89,9 @@ export interface SubmitOptions<in I> extends RunOptions {
    * How many items are in flight at once, from submit to outcome. Default: as many as may be held at once on the endpoint,
    * 400 by RunPod's table. More than the endpoint has workers, so that none is idle.
    */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /** Names an item, for the outcome and the journal. Default: its index. */
-  readonly key?: (input: I, index: number) => string
+  readonly key?: ((input: I, index: number) => string) | undefined
 }
 
 /**
@@ -105,46 +105,46 @@ export interface Options<in I> extends SubmitOptions<I> {
    * Makes the batch outlive its process: a second run with the same journal and inputs goes on where the first ended, and each
    * input is settled once. Keys must be unique. An array is checked against the journal as a whole before anything is sent.
    */
-  readonly journal?: BatchJournal
+  readonly journal?: BatchJournal | undefined
   /** How long each item may take, from its submit; then its outcome is a `WaitTimeoutError`. Default: its `ttl` or 24 hours. */
-  readonly timeout?: Duration.DurationInput
+  readonly timeout?: Duration.DurationInput | undefined
   /**
    * How long the batch may take. Then nothing more is submitted, what is in flight ends with `WaitTimeoutError`, and the
    * batch has stopped. Default: no bound.
    */
-  readonly deadline?: Duration.DurationInput
+  readonly deadline?: Duration.DurationInput | undefined
   /**
    * Stops the batch when so many items have failed in this run, replayed ones not counted; what is in flight settles.
    * Default: no bound.
    */
-  readonly maxFailures?: number
+  readonly maxFailures?: number | undefined
   /** How often a job that ended FAILED or TIMED_OUT is put back in the queue (`/retry`). Default: 0. */
-  readonly retries?: number
+  readonly retries?: number | undefined
   /**
    * What to do with an item of which the journal knows the intent to submit and no job: report a `SubmitAmbiguousError`, or
    * submit it, perhaps for the second time. Where it was to be submitted with a webhook, that is looked for first; who
    * reports waits for it, `adoptWithin` at most. Default: report.
    */
-  readonly onAmbiguous?: "report" | "resubmit"
+  readonly onAmbiguous?: "report" | "resubmit" | undefined
   /** What to do with a submitted item whose result RunPod no longer has. Default: report, a `JobNotFoundError`. */
-  readonly onExpired?: "report" | "resubmit"
+  readonly onExpired?: "report" | "resubmit" | undefined
   /**
    * Whether an interruption cancels the jobs in flight, at the pace of the cancel limit; it waits for that. With a journal
    * it also notes that they are to be submitted again. Default: true without a journal, false with one.
    */
-  readonly cancelOnInterrupt?: boolean
+  readonly cancelOnInterrupt?: boolean | undefined
   /** Whether a job is cancelled when its time is over. Default: true without a journal, false with one. */
-  readonly cancelOnTimeout?: boolean
+  readonly cancelOnTimeout?: boolean | undefined
   /** How long a cancel may take, from when the rate limiter lets it go. Default: 10 seconds. */
-  readonly cancelGrace?: Duration.DurationInput
+  readonly cancelGrace?: Duration.DurationInput | undefined
   /** See `WaitOptions`. A job is read at least every 10 minutes, whatever the policy says. */
-  readonly poll?: PollPolicy
+  readonly poll?: PollPolicy | undefined
   /** See `WaitOptions`. */
-  readonly hold?: Duration.DurationInput | false
+  readonly hold?: Duration.DurationInput | false | undefined
   /** See `WaitOptions`. */
-  readonly trustWebhook?: boolean
+  readonly trustWebhook?: boolean | undefined
   /** Follows the batch; see `progress`. */
-  readonly tracker?: Tracker
+  readonly tracker?: Tracker | undefined
 }
 
 /**
@@ -218,7 +218,7 @@ export interface Report<out I, out O> {
   /** How many came from the journal. */
   readonly replayed: number
   /** Why it ended before all inputs had an outcome, if it did. */
-  readonly stopped?: BatchStoppedError["reason"]
+  readonly stopped?: BatchStoppedError["reason"] | undefined
   /** Time in the queue, in milliseconds. */
   readonly queueTime: Spread
   /** Time on a worker, in milliseconds. */
@@ -296,9 +296,9 @@ export const submit: <I, O, P, C, E = never>(
 export interface WaitOutcome<out O> {
   readonly jobId: JobId
   /** Milliseconds in the queue. */
-  readonly delayTime?: number
+  readonly delayTime?: number | undefined
   /** Milliseconds on the worker. */
-  readonly executionTime?: number
+  readonly executionTime?: number | undefined
   readonly result: Exit.Exit<O, RunPodError | JobError>
 }
 
@@ -310,19 +310,19 @@ export interface WaitOutcome<out O> {
  */
 export interface WaitOptions {
   /** How long to wait in all; jobs that have not ended then have a `WaitTimeoutError`. Default: each job's own life, 24 hours. */
-  readonly timeout?: Duration.DurationInput
+  readonly timeout?: Duration.DurationInput | undefined
   /** Whether an interruption cancels the jobs that have not ended. Default: false. */
-  readonly cancelOnInterrupt?: boolean
+  readonly cancelOnInterrupt?: boolean | undefined
   /** Whether jobs that have not ended in time are cancelled. Default: false. */
-  readonly cancelOnTimeout?: boolean
+  readonly cancelOnTimeout?: boolean | undefined
   /** See `WaitOptions`. A job is read at least every 10 minutes, whatever the policy says. */
-  readonly poll?: PollPolicy
+  readonly poll?: PollPolicy | undefined
   /** See `WaitOptions`. */
-  readonly hold?: Duration.DurationInput | false
+  readonly hold?: Duration.DurationInput | false | undefined
   /** See `WaitOptions`. Without the `Webhooks` service, `true` gives every job a `BadRequestError`. */
-  readonly webhook?: string | URL | true
+  readonly webhook?: string | URL | true | undefined
   /** See `WaitOptions`. */
-  readonly trustWebhook?: boolean
+  readonly trustWebhook?: boolean | undefined
 }
 
 /**
@@ -345,7 +345,7 @@ export const wait: <I, O, P, C>(
  */
 export interface Progress {
   /** How many inputs there are; missing as long as that is not known. */
-  readonly total?: number
+  readonly total?: number | undefined
   /** Items with an outcome, failed ones included. */
   readonly done: number
   /** Items whose outcome is a failure. */
@@ -353,16 +353,16 @@ export interface Progress {
   /** Items that were submitted and have no outcome. */
   readonly inFlight: number
   /** Jobs that run on the endpoint, of this batch or another; missing when `/health` does not tell. */
-  readonly running?: number
+  readonly running?: number | undefined
   /** Jobs in the endpoint's queue, of this batch or another; missing when `/health` does not tell. */
-  readonly queued?: number
+  readonly queued?: number | undefined
   /** Outcomes a second, of late; replayed ones do not count. */
   readonly rate: number
   /**
    * How long until the end, at this rate; before the first outcome, as long as the endpoint's earlier jobs took. Missing as
    * long as that cannot be told.
    */
-  readonly eta?: Duration.Duration
+  readonly eta?: Duration.Duration | undefined
   readonly elapsed: Duration.Duration
   /** Whether the batch has ended. */
   readonly ended: boolean
@@ -411,5 +411,5 @@ export const tracker: Effect.Effect<Tracker> = progressInternal.tracker
  */
 export const progress: (
   tracker: Tracker,
-  options?: { readonly interval?: Duration.DurationInput }
+  options?: { readonly interval?: Duration.DurationInput | undefined }
 ) => Stream.Stream<Progress> = progressInternal.progress

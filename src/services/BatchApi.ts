@@ -40,11 +40,11 @@ import {
   provesNoEffect,
   type RunPodError
 } from "../errors/RunPodError.js"
-import { concatBytes } from "../internal/bytes.js"
-import { idProblem } from "../internal/identifier.js"
-import { defined, describeJson, isJsonObject } from "../internal/json.js"
-import { KeeperKey } from "../internal/keeper.js"
-import type { Reader } from "../internal/reply.js"
+import { concatBytes } from "../internal/text/bytes.js"
+import { idProblem } from "../internal/text/identifier.js"
+import { defined, describeJson, isJsonObject } from "../internal/text/json.js"
+import { KeeperKey } from "../internal/jobs/keeper.js"
+import type { Reader } from "../internal/text/reply.js"
 import type { Call } from "../layers/RunPodHttpClient.js"
 import * as EndpointId from "../schemas/EndpointId.js"
 import { batchPathOf, type BatchOperation, operations } from "../schemas/Operation.js"
@@ -138,9 +138,9 @@ export interface Attributes {
  */
 export interface ResultsOptions {
   /** How many requests a page has. Default: 50, RunPod's own. */
-  readonly pageSize?: number
+  readonly pageSize?: number | undefined
   /** How many requests to leave out at the beginning. Default: 0. */
-  readonly offset?: number
+  readonly offset?: number | undefined
 }
 
 /**
@@ -151,9 +151,9 @@ export interface ResultsOptions {
  */
 export interface SettleOptions {
   /** How long to wait between two reads. Default: 30 seconds. */
-  readonly interval?: Duration.DurationInput
+  readonly interval?: Duration.DurationInput | undefined
   /** Called with each batch that was read, the last included. */
-  readonly onProgress?: (batch: RemoteBatch.RemoteBatch) => Effect.Effect<void>
+  readonly onProgress?: ((batch: RemoteBatch.RemoteBatch) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -249,8 +249,8 @@ const encoder = new TextEncoder()
 
 interface Ids {
   readonly endpointId: string
-  readonly batchId?: string
-  readonly requestId?: string
+  readonly batchId?: string | undefined
+  readonly requestId?: string | undefined
 }
 
 const contextOf = (operation: BatchOperation, ids: Ids) => {

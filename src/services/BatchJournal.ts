@@ -11,8 +11,8 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchJournalError } from "../errors/BatchError.js"
-import type * as AppendLog from "../internal/appendLog.js"
-import * as internal from "../internal/batchJournal.js"
+import type * as AppendLog from "../internal/files/appendLog.js"
+import * as internal from "../internal/batch/journal.js"
 import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.js"
 
 /**
@@ -67,11 +67,11 @@ export type Sync = AppendLog.Sync
  */
 export interface FileOptions {
   /** Names the batch. A file that was made under another name is refused. */
-  readonly id?: string
+  readonly id?: string | undefined
   /** Default: `always`. */
-  readonly sync?: Sync
+  readonly sync?: Sync | undefined
   /** Opens the file although another process seems to have it. If that lives, both submit the same items. Default: false. */
-  readonly force?: boolean
+  readonly force?: boolean | undefined
 }
 
 /**

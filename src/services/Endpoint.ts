@@ -9,8 +9,8 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import type { JobError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
-import * as internal from "../internal/endpoint.js"
-import { Webhooks } from "../internal/webhookTag.js"
+import * as internal from "../internal/jobs/endpoint.js"
+import { Webhooks } from "../internal/webhooks/tag.js"
 import type * as Health from "../schemas/Health.js"
 import type * as Job from "../schemas/Job.js"
 import type { PurgeResult } from "../schemas/PurgeResult.js"
@@ -31,21 +31,21 @@ export interface RunOptions {
    * the delivery. A URL, where that service is provided, is the base it issues from, such as a relay's; without the service
    * it is posted to as it stands, and `true` fails with `BadRequestError` before anything is sent. Default: nowhere.
    */
-  readonly webhook?: string | URL | true
+  readonly webhook?: string | URL | true | undefined
   /**
    * How long a submit whose reply was lost waits for its webhook, which says that the job exists and which one it is.
    * Then, or at the caller's `timeout`, it fails with `SubmitAmbiguousError`. Needs the `Webhooks` service. Default: 15 minutes.
    */
-  readonly adoptWithin?: Duration.DurationInput
+  readonly adoptWithin?: Duration.DurationInput | undefined
   /** How long the job may run and exist. RunPod's documented defaults: 10 minutes and 24 hours. */
-  readonly policy?: ExecutionPolicy
+  readonly policy?: ExecutionPolicy | undefined
   /** Where the worker stores large results. Default: nowhere. */
-  readonly s3Config?: S3Config
+  readonly s3Config?: S3Config | undefined
   /**
    * Send the submit again when its fate is unknown, although that can start, and bill, the job twice. Default: false,
    * which fails with `SubmitAmbiguousError` instead.
    */
-  readonly resubmit?: boolean
+  readonly resubmit?: boolean | undefined
 }
 
 /**
@@ -69,9 +69,9 @@ export interface Schemas<I, IE, O, OE, P, PE, C, CE> {
   /** What the handler returns. */
   readonly output: Schema.Schema<O, OE>
   /** What the handler reports as progress. Default: anything. */
-  readonly progress?: Schema.Schema<P, PE>
+  readonly progress?: Schema.Schema<P, PE> | undefined
   /** What a generator handler yields. Default: anything. */
-  readonly chunk?: Schema.Schema<C, CE>
+  readonly chunk?: Schema.Schema<C, CE> | undefined
 }
 
 /**
@@ -106,7 +106,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
   /** The endpoint's recent jobs, without their outputs. */
   readonly requests: Effect.Effect<ReadonlyArray<Job.Job>, RunPodError>
   /** @internal */
-  readonly [internal.PiecesKey]?: internal.Pieces<I, O, P, C>
+  readonly [internal.PiecesKey]?: internal.Pieces<I, O, P, C> | undefined
 }
 
 /**

@@ -20,7 +20,7 @@ import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
  */
 export interface ProgressJob<P> extends WatchedJob {
   /** The newest progress update; missing before the first one, after the end, and when the schema does not accept it. */
-  readonly progress?: P
+  readonly progress?: P | undefined
 }
 
 /**
@@ -31,11 +31,11 @@ export interface ProgressJob<P> extends WatchedJob {
  */
 export interface StreamOptions {
   /** How long to read in all; then `WaitTimeoutError`. Default: as long as the job lives, its `ttl` or 24 hours. */
-  readonly timeout?: Duration.DurationInput
+  readonly timeout?: Duration.DurationInput | undefined
   /** How long RunPod may hold each read until there is a chunk, 1 second to 5 minutes. RunPod's default: about 10 seconds. */
-  readonly wait?: Duration.DurationInput
+  readonly wait?: Duration.DurationInput | undefined
   /** Called when a lost answer may have taken chunks with it: RunPod sends each chunk once. Default: logs a warning. */
-  readonly onGap?: (error: RunPodError) => Effect.Effect<void>
+  readonly onGap?: ((error: RunPodError) => Effect.Effect<void>) | undefined
 }
 
 /**

@@ -10,8 +10,8 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as SlidingWindow from "../internal/slidingWindow.js"
-import { makeLane } from "../layers/RequestLimiter.js"
+import * as SlidingWindow from "../internal/pace/slidingWindow.js"
+import { makeLane } from "../internal/pace/limiter.js"
 
 /**
  * A limiter.
@@ -47,7 +47,7 @@ export interface Options {
   /** The span; numbers are milliseconds. */
   readonly window: Duration.DurationInput
   /** Effects that run at once. Default: no limit. */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
 }
 
 /**

@@ -18,14 +18,14 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { BadRequestError, PayloadTooLargeError, type RunPodError } from "../errors/RunPodError.js"
-import { warnOfGap } from "../internal/warnOfGap.js"
-import { within } from "../internal/deadline.js"
-import { Forecasts } from "../internal/forecasts.js"
-import { defined } from "../internal/json.js"
-import { type Keeper, KeeperKey } from "../internal/keeper.js"
-import { monotonicMillis } from "../internal/monotonic.js"
-import * as QueueHealth from "../internal/queueHealth.js"
-import type { Reader } from "../internal/reply.js"
+import { warnOfGap } from "../internal/jobs/warnOfGap.js"
+import { within } from "../internal/http/deadline.js"
+import { Forecasts } from "../internal/jobs/forecasts.js"
+import { defined } from "../internal/text/json.js"
+import { type Keeper, KeeperKey } from "../internal/jobs/keeper.js"
+import { monotonicMillis } from "../internal/pace/monotonic.js"
+import * as QueueHealth from "../internal/jobs/queueHealth.js"
+import type { Reader } from "../internal/text/reply.js"
 import type { ConfigOptions, Options } from "../layers/RunPodConfig.js"
 import { fromConfig } from "../layers/RunPodConfig.js"
 import * as RunPodHttpClient from "../layers/RunPodHttpClient.js"
@@ -57,7 +57,7 @@ export interface RunOptions {
    * Send the submit again when its fate is unknown, although that can start, and bill, the job twice. Default: false,
    * which fails with `SubmitAmbiguousError` instead.
    */
-  readonly resubmit?: boolean
+  readonly resubmit?: boolean | undefined
 }
 
 /**
@@ -71,7 +71,7 @@ export interface WaitOptions {
    * How long RunPod may hold the request until the job has ended (stream: until there is a chunk), from 1 second to 5
    * minutes; numbers are milliseconds. RunPod's default: 90 seconds, stream about 10.
    */
-  readonly wait?: Duration.DurationInput
+  readonly wait?: Duration.DurationInput | undefined
 }
 
 /**
@@ -90,7 +90,7 @@ export interface RunSyncOptions extends RunOptions, WaitOptions {}
  */
 export interface StreamOptions extends WaitOptions {
   /** Called when a lost answer may have taken chunks with it: RunPod sends each chunk once. Default: logs a warning. */
-  readonly onGap?: (error: RunPodError) => Effect.Effect<void>
+  readonly onGap?: ((error: RunPodError) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -140,7 +140,7 @@ export interface Service {
   /** The endpoint's recent jobs, without their outputs. */
   readonly requests: (endpointId: string) => Effect.Effect<ReadonlyArray<Job.Job>, RunPodError>
   /** @internal */
-  readonly [KeeperKey]?: Keeper
+  readonly [KeeperKey]?: Keeper | undefined
 }
 
 /**

@@ -40,11 +40,11 @@ import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
-import { concatBytes } from "../internal/bytes.js"
-import { defined } from "../internal/json.js"
-import * as http from "../internal/webhookHttp.js"
-import * as receiver from "../internal/webhookReceiver.js"
-import { Webhooks } from "../internal/webhookTag.js"
+import { concatBytes } from "../internal/text/bytes.js"
+import { defined } from "../internal/text/json.js"
+import * as http from "../internal/webhooks/answer.js"
+import * as receiver from "../internal/webhooks/receiver.js"
+import { Webhooks } from "../internal/webhooks/tag.js"
 import * as WebhookStore from "../layers/WebhookStore.js"
 import type * as WebhookEvent from "../schemas/WebhookEvent.js"
 
@@ -67,7 +67,7 @@ export interface Key {
    * Stands in every URL signed with it, so that the key is found again: 1 to 64 letters, digits, `-` or `_`. Default: drawn
    * from the secret.
    */
-  readonly id?: string
+  readonly id?: string | undefined
   /** At least 16 characters that cannot be guessed, such as 32 random bytes in base64. */
   readonly secret: string | Redacted.Redacted
 }
@@ -85,13 +85,13 @@ export interface BaseOptions {
    * The signing secrets of relays that pass deliveries on, as standard webhooks have them (`whsec_…`). Their times may be 5
    * minutes from now. Default: none.
    */
-  readonly relaySecrets?: ReadonlyArray<string | Redacted.Redacted>
+  readonly relaySecrets?: ReadonlyArray<string | Redacted.Redacted> | undefined
   /** The largest body, in bytes. RunPod's can be larger than 10 MiB. Default: 32 MiB. */
-  readonly bodyLimit?: number
+  readonly bodyLimit?: number | undefined
   /** How long a server waits for a whole body. Default: 30 seconds. */
-  readonly readTimeout?: Duration.DurationInput
+  readonly readTimeout?: Duration.DurationInput | undefined
   /** Reads a body's JSON. Default: `JSON.parse`, which rounds integers above 2^53. */
-  readonly parseJson?: (text: string) => unknown
+  readonly parseJson?: ((text: string) => unknown) | undefined
 }
 
 /**
@@ -121,10 +121,11 @@ export type Options = BaseOptions & Secrets
  * @category models
  */
 export type ConfigOptions = {
-  readonly [K in keyof BaseOptions]?: BaseOptions[K] | Config.Config<Exclude<BaseOptions[K], undefined>>
+  readonly [K in keyof BaseOptions]?: BaseOptions[K] | Config.Config<Exclude<BaseOptions[K], undefined>> | undefined
 } & {
-  readonly secret?: string | Redacted.Redacted | Config.Config<string | Redacted.Redacted>
-  readonly keys?: readonly [Key, ...ReadonlyArray<Key>] | Config.Config<readonly [Key, ...ReadonlyArray<Key>]>
+  readonly secret?: string | Redacted.Redacted | Config.Config<string | Redacted.Redacted> | undefined
+  readonly keys?:
+    readonly [Key, ...ReadonlyArray<Key>] | Config.Config<readonly [Key, ...ReadonlyArray<Key>]> | undefined
 }
 
 /**
@@ -146,7 +147,7 @@ export type Headers =
 export interface Incoming {
   /** With its query as it stands; the path alone will do. */
   readonly url: string | URL
-  readonly headers?: Headers
+  readonly headers?: Headers | undefined
   /** As it came, before anything has parsed it. */
   readonly body: Uint8Array | string
 }
@@ -159,9 +160,9 @@ export interface Incoming {
  */
 export interface Receipt extends WebhookEvent.WebhookEvent {
   /** The endpoint the URL was issued for. Missing when a relay vouched for the delivery and no token came with it. */
-  readonly endpointId?: string
+  readonly endpointId?: string | undefined
   /** What the URL was issued for, as `endpointId`. */
-  readonly key?: string
+  readonly key?: string | undefined
   /** Milliseconds of the clock. */
   readonly receivedAt: number
   /** The same end of the job was delivered before: nothing happened. */
@@ -193,9 +194,9 @@ export interface Issue {
    */
   readonly key: string
   /** How long the URL is good for. Default: 25 hours, an hour more than RunPod keeps a job unless its `ttl` says otherwise. */
-  readonly expiresIn?: Duration.DurationInput
+  readonly expiresIn?: Duration.DurationInput | undefined
   /** Another base than that of the layer, such as a relay's. */
-  readonly url?: string | URL
+  readonly url?: string | URL | undefined
 }
 
 /**

@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
-import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
+import * as NodeEmulator from "../../src/node/NodeEmulator.js"
+import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import * as BatchApi from "../../src/services/BatchApi.js"
 
 const { Fault } = Emulator

@@ -1,8 +1,8 @@
 import { describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
-import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
+import * as NodeEmulator from "../../src/node/NodeEmulator.js"
+import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import { client, endpoints, faults, type Scenario, scenarios } from "./scenarios.js"
 
 const overHttp = (scenario: Scenario, given: (typeof faults)[string]) =>

@@ -2,9 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Duration, Effect, Layer, Schema, Stream } from "effect"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
-import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
-import * as NodeWebhooks from "../../src/layers/NodeWebhooks.js"
+import * as NodeEmulator from "../../src/node/NodeEmulator.js"
+import * as NodeRunPod from "../../src/node/NodeRunPod.js"
+import * as NodeWebhooks from "../../src/node/NodeWebhooks.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import sdk from "runpod-sdk"
-import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
+import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 
 const serve = NodeEmulator.serve({
   apiKey: "key",

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, type Duration, Effect, Layer, TestClock } from "effect"
 import { createServer, type IncomingHttpHeaders } from "node:http"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
+import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { post, read, submit } from "./support.js"
 

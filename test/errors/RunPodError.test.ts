@@ -5,8 +5,8 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as FastCheck from "effect/FastCheck"
 import * as Schema from "effect/Schema"
-import { makeScrub } from "../../src/internal/scrub.js"
-import { safeCause } from "../../src/internal/transportCause.js"
+import { makeScrub } from "../../src/internal/text/scrub.js"
+import { safeCause } from "../../src/internal/http/transportCause.js"
 import { body as anyBody } from "../support/arbitraries.js"
 
 const submit: RunPodError.Context = {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { readdirSync } from "node:fs"
-import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
+import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import { build, root, run } from "./run.js"
 
 const timeout = 90_000

@@ -6,7 +6,7 @@ import * as Random from "effect/Random"
 import { spawn } from "node:child_process"
 import { root } from "../examples/run.js"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import * as NodeEmulator from "../../src/emulator/NodeEmulator.js"
+import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 
 const { Fault } = Emulator
 const count = 40

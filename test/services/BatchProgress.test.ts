@@ -8,7 +8,7 @@ import * as Emulator from "../../src/emulator/Emulator.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
-import * as NodeProgress from "../../src/services/NodeProgress.js"
+import * as NodeProgress from "../../src/node/NodeProgress.js"
 import { counts, emulated, endpoint, inputs, type Numbered } from "../support/batches.js"
 import { finish } from "../support/finish.js"
 

@@ -29,7 +29,7 @@ import { createServer, request as send } from "node:http"
 import { connect } from "node:net"
 import { inspect } from "node:util"
 import { WebhookStoreError } from "../../src/errors/WebhookError.js"
-import * as NodeWebhooks from "../../src/layers/NodeWebhooks.js"
+import * as NodeWebhooks from "../../src/node/NodeWebhooks.js"
 import * as WebhookStore from "../../src/layers/WebhookStore.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
 

@@ -2,7 +2,7 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Effect from "effect/Effect"
-import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
+import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import { endpoint, inputs, kindOf } from "./batches.js"

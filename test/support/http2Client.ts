@@ -1,6 +1,6 @@
 /** Asks for a job's status over HTTP/2 a few times, and prints how each ended. A process of its own, since it trusts a certificate of its own. */
 import { Effect } from "effect"
-import * as NodeRunPod from "../../src/layers/NodeRunPod.js"
+import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import { RunPod } from "../../src/services/RunPod.js"
 
 const [, , baseUrl = ""] = process.argv

@@ -1,7 +1,7 @@
 /** A process that takes a log at the moment it is told, and says whether it got it. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as Effect from "effect/Effect"
-import * as AppendLog from "../../src/internal/appendLog.js"
+import * as AppendLog from "../../src/internal/files/appendLog.js"
 
 const file = process.argv[2] ?? ""
 process.stdout.write("ready\n")

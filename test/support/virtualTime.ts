@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import type * as Scheduler from "effect/Scheduler"
-import { Heap, type Timed } from "../../src/internal/heap.js"
+import { Heap, type Timed } from "../../src/internal/pace/heap.js"
 
 interface Sleeper extends Timed {
   readonly wake: () => void

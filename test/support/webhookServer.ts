@@ -5,7 +5,7 @@
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Effect, Layer, Stream } from "effect"
-import * as NodeWebhooks from "../../src/layers/NodeWebhooks.js"
+import * as NodeWebhooks from "../../src/node/NodeWebhooks.js"
 import * as WebhookStore from "../../src/layers/WebhookStore.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
 

@@ -1,4 +1,4 @@
-import { defined } from "../../internal/json.js"
+import { defined } from "../../internal/text/json.js"
 import type { Endpoint, Engine, Job } from "./engine.js"
 
 /** An HTTP response before it is sent. */

@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { defined, isJsonObject } from "../../internal/json.js"
+import { defined, isJsonObject } from "../../internal/text/json.js"
 import { type BatchOperation, isOfBatch, names, operations } from "../../schemas/Operation.js"
 import * as Answers from "./answers.js"
 import type { Answer } from "./answers.js"
@@ -11,8 +11,8 @@ import * as Submission from "./submission.js"
 
 /** The ids in the path of an operation of the batch API. */
 export interface BatchIds {
-  readonly batchId?: string
-  readonly requestId?: string
+  readonly batchId?: string | undefined
+  readonly requestId?: string | undefined
 }
 
 /** What a path below the endpoint, such as `batch/b1/requests`, names. */

@@ -1,4 +1,4 @@
-import { defined } from "../../internal/json.js"
+import { defined } from "../../internal/text/json.js"
 import type { BatchSnapshot } from "../contract.js"
 import * as Dice from "./dice.js"
 import type { Endpoint, Engine, Job, Submission } from "./engine.js"

@@ -1,5 +1,5 @@
 import * as Duration from "effect/Duration"
-import * as SlidingWindow from "../../internal/slidingWindow.js"
+import * as SlidingWindow from "../../internal/pace/slidingWindow.js"
 import type { RateLimits } from "../../layers/RateLimits.js"
 import type { Operation } from "../../schemas/Operation.js"
 

@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { concatBytes } from "../../internal/bytes.js"
+import { concatBytes } from "../../internal/text/bytes.js"
 import type { Answer } from "./answers.js"
 import type { Box, Incoming, Outcome } from "./box.js"
 

@@ -1,6 +1,6 @@
 import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
-import { isJsonObject, type JsonObject } from "../../internal/json.js"
+import { isJsonObject, type JsonObject } from "../../internal/text/json.js"
 import type { Submission } from "./engine.js"
 
 const second = 1000

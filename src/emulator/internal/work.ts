@@ -2,7 +2,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
-import { isJsonObject, type JsonObject, textOf } from "../../internal/json.js"
+import { isJsonObject, type JsonObject, textOf } from "../../internal/text/json.js"
 import type { Handler, HandlerContext } from "../contract.js"
 
 /** How a job's work ended. Values are JSON texts; `undefined` is a field that is not there. */

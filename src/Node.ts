@@ -1,9 +1,0 @@
-/**
- * What runs on Node only: the client with its own transport, a server for webhooks, and the emulator behind a server.
- *
- * @since 0.1.0
- */
-export * as NodeEmulator from "./emulator/NodeEmulator.js"
-export * as NodeProgress from "./services/NodeProgress.js"
-export * as NodeRunPod from "./layers/NodeRunPod.js"
-export * as NodeWebhooks from "./layers/NodeWebhooks.js"

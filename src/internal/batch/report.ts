@@ -1,0 +1,153 @@
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { BatchStoppedError } from "../../errors/BatchError.js"
+import type { Inputs, Options, Outcome, Report, RunError, Spread } from "../../services/Batch.js"
+import type { Endpoint } from "../../services/Endpoint.js"
+import { drive } from "./run.js"
+import { defined, type JsonObject } from "../text/json.js"
+import { monotonicMillis } from "../pace/monotonic.js"
+import * as Tally from "../http/tally.js"
+
+/** The value at a share of sorted values: the smallest one that so many do not exceed. */
+const quantile = (sorted: ReadonlyArray<number>, share: number): number =>
+  sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0
+
+export const spreadOf = (values: ReadonlyArray<number>): Spread => {
+  const sorted = [...values].sort((a, b) => a - b)
+  const sum = sorted.reduce((sum, value) => sum + value, 0)
+  return {
+    count: sorted.length,
+    min: sorted[0] ?? 0,
+    mean: sorted.length === 0 ? 0 : sum / sorted.length,
+    p50: quantile(sorted, 0.5),
+    p90: quantile(sorted, 0.9),
+    p99: quantile(sorted, 0.99),
+    max: sorted[sorted.length - 1] ?? 0
+  }
+}
+
+const isStopped = (error: unknown): error is BatchStoppedError => error instanceof BatchStoppedError
+
+/** What kind of outcome it is: `Completed`, or the tag of the error. */
+const kindOf = ({ result }: Outcome<unknown, unknown>): string =>
+  Exit.match(result, {
+    onSuccess: () => "Completed",
+    onFailure: (cause) =>
+      Option.match(Cause.failureOption(cause), { onNone: () => "Defect", onSome: ({ _tag }) => _tag })
+  })
+
+const isNumber = (value: number | undefined): value is number => value !== undefined
+
+const make = <I, O>(
+  endpointId: string,
+  outcomes: ReadonlyArray<Outcome<I, O>>,
+  wallTime: number,
+  tally: Tally.Tally,
+  stopped: BatchStoppedError | undefined
+): Report<I, O> => {
+  const counts: Record<string, number> = {}
+  for (const outcome of outcomes) {
+    const kind = kindOf(outcome)
+    counts[kind] = (counts[kind] ?? 0) + 1
+  }
+  const completed = counts["Completed"] ?? 0
+  return {
+    endpointId,
+    results: [...outcomes].sort((a, b) => a.index - b.index),
+    counts,
+    completed,
+    failed: outcomes.length - completed,
+    replayed: outcomes.filter(({ replayed }) => replayed).length,
+    ...defined({ stopped: stopped?.reason }),
+    queueTime: spreadOf(outcomes.map(({ delayTime }) => delayTime).filter(isNumber)),
+    executionTime: spreadOf(outcomes.map(({ executionTime }) => executionTime).filter(isNumber)),
+    wallTime: Duration.millis(Math.round(wallTime)),
+    requests: tally.requests,
+    retries: tally.retries,
+    throttles: tally.throttles
+  }
+}
+
+export const collect = <I, O, P, C, E = never>(
+  endpoint: Endpoint<I, O, P, C>,
+  inputs: Inputs<I, E>,
+  options: Options<I> = {}
+): Effect.Effect<Report<I, O>, RunError<E>> =>
+  Effect.gen(function* () {
+    const clock = yield* Effect.clock
+    const startedAt = monotonicMillis(clock)
+    const tally = Tally.make()
+    const outcomes: Array<Outcome<I, O>> = []
+    const driven = drive(endpoint, inputs, options, (outcome) => Effect.sync(() => outcomes.push(outcome)))
+    const end = yield* Effect.either(Effect.locally(driven, Tally.currentTally, tally))
+    if (Either.isLeft(end) && !isStopped(end.left)) return yield* Effect.fail(end.left)
+    const stopped = Either.isLeft(end) && isStopped(end.left) ? end.left : undefined
+    return make(endpoint.id, outcomes, monotonicMillis(clock) - startedAt, tally, stopped)
+  })
+
+// --- rendering ----------------------------------------------------------------------------------------------------
+
+const seconds = (millis: number): string => `${(millis / 1000).toFixed(millis < 10_000 ? 2 : 1)} s`
+
+const table = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> => {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join("  ")
+      .trimEnd()
+  )
+}
+
+const spreadRow = (name: string, spread: Spread): ReadonlyArray<string> => [
+  name,
+  ...(spread.count === 0
+    ? ["-", "-", "-", "-", "-"]
+    : [spread.min, spread.p50, spread.p90, spread.p99, spread.max].map(seconds))
+]
+
+export const toText = (report: Report<unknown, unknown>): string => {
+  const { counts, queueTime, executionTime, results, stopped } = report
+  const kinds = Object.entries(counts).sort(([, a], [, b]) => b - a)
+  const perSecond = results.length / Math.max(0.001, Duration.toSeconds(report.wallTime))
+  return [
+    `Batch on endpoint ${report.endpointId}: ${results.length} outcomes in ${seconds(Duration.toMillis(report.wallTime))} (${perSecond.toFixed(1)} a second)`,
+    ...(stopped === undefined ? [] : [`It stopped before its end: ${stopped}`]),
+    ...table(kinds.map(([kind, count]) => [`  ${kind}`, String(count)])),
+    ...(report.replayed === 0 ? [] : [`  of them from the journal: ${report.replayed}`]),
+    ...table([
+      ["", "min", "p50", "p90", "p99", "max"],
+      spreadRow("  in the queue", queueTime),
+      spreadRow("  on a worker", executionTime)
+    ]),
+    `${report.requests} requests, ${report.retries} of them sent again, ${report.throttles} answered 429`
+  ].join("\n")
+}
+
+const resultOf = ({ result }: Outcome<unknown, unknown>): JsonObject =>
+  Exit.match(result, {
+    onSuccess: (output) => ({ output }),
+    onFailure: (cause) => {
+      const error = Option.getOrUndefined(Cause.failureOption(cause))
+      return { error: error === undefined ? { _tag: "Defect" } : { _tag: error._tag, message: error.message } }
+    }
+  })
+
+export const toJson = (report: Report<unknown, unknown>): JsonObject => {
+  const { results, wallTime, ...rest } = report
+  const value: unknown = JSON.parse(
+    JSON.stringify({
+      ...rest,
+      wallTime: Duration.toMillis(wallTime),
+      results: results.map((outcome) => {
+        const { result: _, ...facts } = outcome
+        return { ...facts, ...resultOf(outcome) }
+      })
+    })
+  )
+  return value as JsonObject
+}

@@ -1,0 +1,10 @@
+import * as Context from "effect/Context"
+import type { Service } from "../../services/Webhooks.js"
+
+/**
+ * The webhooks of an application: issues their URLs and receives what is delivered to them.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class Webhooks extends Context.Tag("effect-runpod/Webhooks")<Webhooks, Service>() {}

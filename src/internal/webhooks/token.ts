@@ -1,0 +1,105 @@
+import * as Either from "effect/Either"
+import * as Encoding from "effect/Encoding"
+import * as Hmac from "./hmac.js"
+import { digest } from "../text/sha256.js"
+
+/** What a token permits: to tell of the end of one job, until a time. */
+export interface Grant {
+  readonly endpointId: string
+  readonly key: string
+  /** When it expires, in milliseconds of the clock; whole seconds. */
+  readonly expiresAt: number
+}
+
+/** A key that tokens are signed with. */
+export interface SigningKey {
+  readonly id: string
+  readonly key: Uint8Array
+}
+
+/** A token as it came, before anybody has checked it. */
+export interface Unchecked {
+  readonly text: string
+  readonly keyId: string
+  readonly signed: string
+  readonly signature: string
+  readonly grant: Grant
+}
+
+/** The parameter of the query that holds the token. */
+const parameter = "token"
+/** Of the signed text, so that a signature of anything else never counts as one of a token. */
+const purpose = "effect-runpod webhook "
+/** No token of ours is longer. */
+const longest = 8_192
+const longestKey = 512
+/** The latest time that a `Date` can hold, in seconds. */
+const latest = 8_640_000_000_000
+
+const problemOf = (name: string, text: string): string | undefined => {
+  if (text.length > longestKey)
+    return `the ${name} of a webhook is ${text.length} characters long (at most ${longestKey})`
+  return text.isWellFormed() ? undefined : `the ${name} of a webhook is not well-formed Unicode`
+}
+
+const signatureOf = (key: Uint8Array, signed: string): string =>
+  Encoding.encodeBase64Url(Hmac.hmac(key, Hmac.utf8(purpose + signed)))
+
+/**
+ * A token: `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`, of letters that need no escape in a URL. It throws a
+ * `RangeError` for a grant that no token can hold.
+ */
+export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
+  const problem = problemOf("endpoint id", grant.endpointId) ?? problemOf("key", grant.key)
+  if (problem !== undefined) throw new RangeError(problem)
+  const expiry = Math.min(Math.ceil(grant.expiresAt / 1000), latest).toString(36)
+  const signed = `v1.${id}.${expiry}.${Encoding.encodeBase64Url(grant.endpointId)}.${Encoding.encodeBase64Url(grant.key)}`
+  return `${signed}.${signatureOf(key, signed)}`
+}
+
+/** The URL with the token in its query. */
+export const addTo = (base: URL, token: string): URL => {
+  const url = new URL(base)
+  url.hash = ""
+  url.search = `${base.search === "" ? "?" : `${base.search}&`}${parameter}=${token}`
+  return url
+}
+
+/**
+ * The token in a URL, which may be only a path with its query. It is taken as it stands, nothing is decoded: no two
+ * spellings of a URL carry the same token. `undefined` when there is none, an empty text when there are several.
+ */
+export const find = (url: string): string | undefined => {
+  const mark = url.indexOf("?")
+  if (mark < 0) return undefined
+  const hash = url.indexOf("#", mark)
+  const query = url.slice(mark + 1, hash < 0 ? undefined : hash)
+  const found = query.split("&", 256).filter((part) => part.startsWith(`${parameter}=`))
+  return found.length <= 1 ? found[0]?.slice(parameter.length + 1) : ""
+}
+
+const form = /^v1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]{43})$/
+
+/** Takes a token apart; `undefined` when it has not the form of one. */
+export const parse = (text: string): Unchecked | undefined => {
+  if (text.length > longest) return undefined
+  const [, keyId, expiry, endpoint, key, signature] = form.exec(text) ?? []
+  if (keyId === undefined || expiry === undefined || signature === undefined) return undefined
+  const endpointId = Encoding.decodeBase64UrlString(endpoint ?? "")
+  const decodedKey = Encoding.decodeBase64UrlString(key ?? "")
+  if (Either.isLeft(endpointId) || Either.isLeft(decodedKey)) return undefined
+  return {
+    text,
+    keyId,
+    signed: text.slice(0, -signature.length - 1),
+    signature,
+    grant: { endpointId: endpointId.right, key: decodedKey.right, expiresAt: Number.parseInt(expiry, 36) * 1000 }
+  }
+}
+
+/** Whether the token carries the signature of this key. */
+export const isSignedWith = (token: Unchecked, key: Uint8Array): boolean =>
+  Hmac.isSame(signatureOf(key, token.signed), token.signature)
+
+/** Says which token it was, and is of no use as one. */
+export const fingerprint = (token: string): string => Encoding.encodeBase64Url(digest(Hmac.utf8(token)))

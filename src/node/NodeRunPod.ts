@@ -1,0 +1,61 @@
+/**
+ * The `RunPod` service for Node, with a transport of its own inside: undici, without the promises and streams in between.
+ *
+ * @since 0.1.0
+ */
+import * as HttpClient from "@effect/platform/HttpClient"
+import type * as ConfigError from "effect/ConfigError"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as undiciWire from "./internal/undici.js"
+import * as wireClient from "../internal/http/dispatcherClient.js"
+import * as RunPod from "../services/RunPod.js"
+
+/**
+ * Choices of the transport.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TransportOptions {
+  /** Speak HTTP/2 with servers that offer it. Default: false; see docs/performance.md for what it costs. */
+  readonly http2?: boolean | undefined
+}
+
+/**
+ * The options of `layer`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends RunPod.Options, TransportOptions {}
+
+/**
+ * The transport alone, as an `HttpClient`: for what takes one, such as `RunPod.layer` with a choice of one's own. It makes
+ * no spans of its own. Held requests have connections of their own, so that no other request waits behind them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerHttpClient = (options: TransportOptions = {}): Layer.Layer<HttpClient.HttpClient> =>
+  Layer.scoped(HttpClient.HttpClient, Effect.map(undiciWire.make({ http2: options.http2 ?? false }), wireClient.make))
+
+/**
+ * `RunPod.layer` over undici.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<RunPod.RunPod> =>
+  Layer.provide(RunPod.layer(options), layerHttpClient(options))
+
+/**
+ * `RunPod.layerConfig` over undici: what is not given comes from `RUNPOD_API_KEY` and `RUNPOD_BASE_URL`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: RunPod.ConfigOptions & TransportOptions = {}
+): Layer.Layer<RunPod.RunPod, ConfigError.ConfigError> =>
+  Layer.provide(RunPod.layerConfig(options), layerHttpClient(options))

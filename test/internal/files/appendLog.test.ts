@@ -1,0 +1,352 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { FileSystem } from "@effect/platform/FileSystem"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FastCheck from "effect/FastCheck"
+import * as Stream from "effect/Stream"
+import { spawn } from "node:child_process"
+import { hostname } from "node:os"
+import * as AppendLog from "../../../src/internal/files/appendLog.js"
+
+const options = { format: "test", version: 1, sync: "never" } as const
+
+const withFile = <A, E>(
+  use: (file: string, fs: FileSystem) => Effect.Effect<A, E, FileSystem>
+): Effect.Effect<A, unknown> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const fs = yield* FileSystem
+      const folder = yield* fs.makeTempDirectoryScoped()
+      return yield* use(`${folder}/log.jsonl`, fs)
+    })
+  ).pipe(Effect.provide(NodeFileSystem.layer))
+
+/** Opens a log, and gives what was in it. */
+const read = (file: string, more: Partial<AppendLog.Options> = {}) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const entries: Array<AppendLog.Entry> = []
+      yield* AppendLog.open(file, {
+        ...options,
+        ...more,
+        onRecord: (entry) => Effect.sync(() => void entries.push(entry))
+      })
+      return entries
+    })
+  )
+
+const write = (file: string, records: Iterable<unknown>, sync: AppendLog.Sync = "never") =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const log = yield* AppendLog.open(file, { ...options, sync })
+      yield* Effect.forEach(records, log.append, { concurrency: "unbounded", discard: true })
+    })
+  )
+
+const recordsOf = (entries: ReadonlyArray<AppendLog.Entry>) => entries.map(({ record }) => record)
+
+describe("AppendLog", () => {
+  for (const sync of ["always", "never", { every: "1 minute" }] as const) {
+    it.live(`gives back what was appended, in order (sync ${JSON.stringify(sync)})`, () =>
+      withFile((file) =>
+        Effect.gen(function* () {
+          yield* write(file, [{ a: 1 }, "ä\n"], sync)
+          yield* write(file, [[1, 2]], sync)
+          assert.deepStrictEqual(recordsOf(yield* read(file)), [{ a: 1 }, "ä\n", [1, 2]])
+        })
+      )
+    )
+  }
+
+  it.live("concurrent appends share writes and syncs", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        let syncs = 0
+        let writes = 0
+        const counting = FileSystem.of({
+          ...fs,
+          open: (path, options) =>
+            Effect.map(fs.open(path, options), (handle) => ({
+              ...handle,
+              stat: handle.stat,
+              truncate: (length) => handle.truncate(length),
+              sync: Effect.zipRight(
+                Effect.sync(() => syncs++),
+                handle.sync
+              ),
+              writeAll: (bytes) =>
+                Effect.zipRight(
+                  Effect.sync(() => writes++),
+                  handle.writeAll(bytes)
+                )
+            }))
+        })
+        const records = Array.from({ length: 1000 }, (_, i) => i)
+        yield* Effect.provideService(write(file, records, "always"), FileSystem, counting)
+        assert.deepStrictEqual(recordsOf(yield* read(file)), records)
+        assert.isBelow(syncs, 10)
+        assert.isBelow(writes, 10)
+      })
+    )
+  )
+
+  it.live("a file cut at any byte gives a prefix of its records, and goes on from there", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        const records = [{ key: "a", text: "ü".repeat(9) }, { key: "b" }, "c", { d: [1, null] }]
+        yield* write(file, records)
+        const bytes = yield* fs.readFile(file)
+        for (let length = 0; length <= bytes.length; length++) {
+          yield* fs.writeFile(file, bytes.subarray(0, length))
+          const whole = recordsOf(yield* read(file))
+          assert.deepStrictEqual(whole, records.slice(0, whole.length))
+          const lines = bytes.subarray(0, length).filter((byte) => byte === 10).length
+          assert.strictEqual(whole.length, Math.max(0, lines - 1))
+          yield* write(file, ["next"])
+          assert.deepStrictEqual(recordsOf(yield* read(file)), [...whole, "next"])
+        }
+      })
+    )
+  )
+
+  it.live("corruption before the end is reported with its line and byte", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* write(file, ["one", "two", "three"])
+        const lines = (yield* fs.readFileString(file)).split("\n")
+        const offset = lines.slice(0, 2).join("\n").length + 1
+        lines[2] = `"tw`
+        yield* fs.writeFileString(file, lines.join("\n"))
+        const error = yield* Effect.flip(read(file))
+        assert.deepInclude({ ...error }, { reason: "Corrupt", file, line: 3, offset })
+        assert.include(error.message, `line 3 (byte ${offset})`)
+      })
+    )
+  )
+
+  it.live("files that are something else, or newer, are refused and left as they are", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        for (const [text, reason] of [
+          ["my notes", "Format"],
+          [`{"format":"other","version":1}\n`, "Format"],
+          [`{"some":"json"}`, "Format"],
+          [`{"format":"test","version":2}\n`, "Version"]
+        ] as const) {
+          yield* fs.writeFileString(file, text)
+          const error = yield* Effect.flip(read(file))
+          assert.strictEqual(error.reason, reason)
+          assert.strictEqual(yield* fs.readFileString(file), text)
+        }
+      })
+    )
+  )
+
+  it.live("records can be read again by their place, also after a compaction", () =>
+    withFile((file) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          yield* write(
+            file,
+            Array.from({ length: 100 }, (_, i) => `record ${i}`)
+          )
+          const places = new Map<unknown, AppendLog.Position>()
+          const log = yield* AppendLog.open(file, {
+            ...options,
+            onRecord: (entry) => Effect.sync(() => void places.set(entry.record, entry))
+          })
+          assert.strictEqual(yield* log.read(places.get("record 57")!), "record 57")
+          yield* log.append("new")
+          yield* log.compact(
+            log.records.pipe(
+              Stream.map(({ record }) => record),
+              Stream.filter((record) => String(record).endsWith("7") || record === "new")
+            ),
+            (record, position) => void places.set(record, position)
+          )
+          assert.strictEqual(yield* log.read(places.get("record 57")!), "record 57")
+          yield* log.append("newest")
+          const left = yield* Stream.runCollect(Stream.map(log.records, ({ record }) => record))
+          assert.deepStrictEqual(
+            [...left],
+            [...[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => `record ${i === 0 ? "" : i}7`), "new", "newest"]
+          )
+        })
+      )
+    )
+  )
+
+  it.live("a write that fails leaves a log that can go on", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        let fails = false
+        const failing = FileSystem.of({
+          ...fs,
+          open: (path, options) =>
+            Effect.map(fs.open(path, options), (handle) => ({
+              ...handle,
+              stat: handle.stat,
+              sync: handle.sync,
+              truncate: (length) => handle.truncate(length),
+              writeAll: (bytes) =>
+                fails
+                  ? Effect.zipRight(handle.writeAll(bytes.subarray(0, 3)), fs.access(`${path}.missing`))
+                  : handle.writeAll(bytes)
+            }))
+        })
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const log = yield* AppendLog.open(file, options)
+            yield* log.append("one")
+            fails = true
+            assert.isTrue((yield* Effect.exit(log.append("two")))._tag === "Failure")
+            fails = false
+            yield* log.append("three")
+          })
+        ).pipe(Effect.provideService(FileSystem, failing))
+        assert.deepStrictEqual(recordsOf(yield* read(file)), ["one", "three"])
+      })
+    )
+  )
+
+  it.live("an append that was interrupted is written all the same, whole", () =>
+    withFile((file) =>
+      Effect.gen(function* () {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const log = yield* AppendLog.open(file, options)
+            yield* Effect.race(log.append("a"), Effect.void)
+          })
+        )
+        assert.deepStrictEqual(recordsOf(yield* read(file)), ["a"])
+      })
+    )
+  )
+
+  it.live("any JSON comes back as it was", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        const samples = FastCheck.sample(FastCheck.array(FastCheck.jsonValue()), 15)
+        for (const records of samples) {
+          yield* fs.remove(file, { force: true })
+          yield* write(file, records)
+          assert.deepStrictEqual(recordsOf(yield* read(file)), JSON.parse(JSON.stringify(records)))
+        }
+      })
+    )
+  )
+})
+
+describe("the lock", () => {
+  const self = { host: "here", pid: 100, isAlive: (pid: number) => pid === 100 || pid === 101 }
+  const holder = (fields: object) => JSON.stringify({ host: "here", pid: 1, id: "x", ...fields })
+
+  it.live("is held until the scope closes", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* AppendLog.open(file, options)
+            const error = yield* Effect.flip(read(file))
+            assert.deepInclude({ ...error }, { reason: "Locked", file: `${file}.lock` })
+            assert.include(error.message, `process ${process.pid} on ${hostname()}`)
+          })
+        )
+        assert.isFalse(yield* fs.exists(`${file}.lock`))
+        yield* read(file)
+        assert.deepStrictEqual(yield* fs.readDirectory(file.slice(0, -"/log.jsonl".length)), ["log.jsonl"])
+      })
+    )
+  )
+
+  for (const [name, text, taken] of [
+    ["of a process that has ended is taken over", holder({ pid: 7 }), true],
+    ["of a process that lives is refused", holder({ pid: 101 }), false],
+    ["of another machine is refused", holder({ host: "there", pid: 7 }), false],
+    ["that says nothing is refused", "", false]
+  ] as const) {
+    it.live(name, () =>
+      withFile((file, fs) =>
+        Effect.gen(function* () {
+          yield* fs.writeFileString(`${file}.lock`, text)
+          const exit = yield* Effect.either(read(file, { process: self }))
+          assert.strictEqual(exit._tag, taken ? "Right" : "Left")
+          if (taken) return
+          assert.strictEqual(yield* fs.readFileString(`${file}.lock`), text)
+          yield* read(file, { process: self, force: true })
+        })
+      )
+    )
+  }
+
+  it.live("of a process whose number was given to another is taken over", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        if (!(yield* fs.exists("/proc/self/stat"))) return
+        yield* fs.writeFileString(`${file}.lock`, holder({ host: hostname(), pid: process.pid, start: "1" }))
+        yield* read(file)
+      })
+    )
+  )
+
+  it.live("of one who died taking over is taken over as well", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* fs.writeFileString(`${file}.lock`, holder({ pid: 7, id: "x" }))
+        yield* fs.writeFileString(`${file}.lock.x`, holder({ pid: 8, id: "y" }))
+        yield* fs.writeFileString(`${file}.lock.x.y`, holder({ pid: 9, id: "z" }))
+        yield* read(file, { process: self })
+      })
+    )
+  )
+
+  it.live("has one winner when ten fibers take it over at once, thirty times", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        for (let round = 0; round < 30; round++) {
+          yield* fs.writeFileString(`${file}.lock`, holder({ pid: 7, id: `x${round}` }))
+          const won = yield* Effect.scoped(
+            Effect.forEach(
+              Array.from({ length: 10 }),
+              () => Effect.either(AppendLog.open(file, { ...options, process: self })),
+              { concurrency: "unbounded" }
+            )
+          )
+          assert.strictEqual(won.filter((result) => result._tag === "Right").length, 1)
+        }
+      })
+    )
+  )
+
+  it.live(
+    "has one winner when ten processes take it over at once",
+    () =>
+      withFile((file, fs) =>
+        Effect.gen(function* () {
+          yield* fs.writeFileString(`${file}.lock`, holder({ host: hostname(), pid: 2 ** 22 + 1 }))
+          const takers = yield* Effect.forEach(
+            Array.from({ length: 10 }),
+            () =>
+              Effect.acquireRelease(
+                Effect.sync(() =>
+                  spawn(process.execPath, ["--import", "tsx", "test/support/lockTaker.ts", file], {
+                    stdio: ["pipe", "pipe", "inherit"]
+                  })
+                ),
+                (child) => Effect.sync(() => void child.kill("SIGKILL"))
+              ),
+            { concurrency: "unbounded" }
+          )
+          const line = (child: (typeof takers)[number]) =>
+            Effect.async<string>((resume) => {
+              child.stdout.once("data", (data: Buffer) => resume(Effect.succeed(data.toString().trim())))
+            })
+          yield* Effect.forEach(takers, line, { concurrency: "unbounded" })
+          const said = Effect.forEach(takers, line, { concurrency: "unbounded" })
+          for (const child of takers) child.stdin.write("go\n")
+          assert.deepStrictEqual((yield* said).sort(), [...Array.from({ length: 9 }, () => "Locked"), "won"])
+        }).pipe(Effect.scoped)
+      ),
+    120_000
+  )
+})

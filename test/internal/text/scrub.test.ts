@@ -1,0 +1,166 @@
+import { inspect } from "node:util"
+import { assert, describe, it } from "@effect/vitest"
+import * as FastCheck from "effect/FastCheck"
+import * as Redacted from "effect/Redacted"
+import { makeScrub, scrubValue } from "../../../src/internal/text/scrub.js"
+import { json } from "../../support/arbitraries.js"
+
+const unicode = (text: string) =>
+  text.replace(/[^A-Za-z0-9]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
+
+// The ways others write a text.
+const encoders: Readonly<Record<string, (text: string) => string>> = {
+  "as it is": (text) => text,
+  "in JSON": (text) => JSON.stringify(text).slice(1, -1),
+  "in JSON within JSON": (text) => JSON.stringify(JSON.stringify(text).slice(1, -1)).slice(1, -1),
+  "in JSON that escapes slashes": (text) => JSON.stringify(text).slice(1, -1).replaceAll("/", "\\/"),
+  "in JSON that is safe within HTML": (text) =>
+    JSON.stringify(text)
+      .slice(1, -1)
+      .replace(/[&<>]/g, (character) => `\\u00${character.charCodeAt(0).toString(16)}`),
+  "in JSON of escapes only": unicode,
+  "in JSON of upper-case escapes": (text) =>
+    unicode(text).replace(/u[0-9a-f]{4}/g, (digits) => `u${digits.slice(1).toUpperCase()}`),
+  "in a URL's path": (text) => encodeURIComponent(text),
+  "in a URL's path, in lower case": (text) => encodeURIComponent(text).replace(/%../g, (byte) => byte.toLowerCase()),
+  "in a URL within a URL": (text) => encodeURIComponent(encodeURIComponent(text)),
+  "in a URL": (text) => encodeURI(text),
+  "in a form": (text) => new URLSearchParams({ a: text }).toString().slice(2),
+  "in HTML": (text) =>
+    text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;"),
+  "in HTML of numbers": (text) => text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`),
+  "in HTML of hexadecimal numbers": (text) =>
+    text.replace(/[&<>"'/]/g, (character) => `&#x${character.charCodeAt(0).toString(16).toUpperCase()};`)
+}
+
+// Of upper case and signs, so that no part of "<redacted>" can be taken for one.
+const secretOf = (minLength: number) =>
+  FastCheck.string({
+    unit: FastCheck.constantFrom(..."ABCXYZ0189/+=&'\"\\%?#: _-.$^*()[]{}|~Ä日"),
+    minLength,
+    maxLength: 24
+  })
+
+describe("makeScrub", () => {
+  describe.each(Object.entries(encoders))("a secret %s", (_, encode) => {
+    it.each([
+      "rpa_7GZK0Q",
+      "wJ4/kQ+x9==",
+      "https://a.example/h?t=1&u=<2>\"'",
+      "a\\b\tc\n",
+      "pä日👍 x",
+      "100%",
+      "$&.*(["
+    ])("is struck out: %j", (secret) => {
+      const text = `before ${encode(secret)} after ${encode(secret)}`
+      assert.strictEqual(makeScrub([secret])(text), "before <redacted> after <redacted>")
+    })
+
+    it.prop("is struck out whatever it is", { secret: secretOf(1) }, ({ secret }) => {
+      assert.strictEqual(makeScrub([secret])(`<${encode(secret)}>`), "<<redacted>>")
+    })
+  })
+
+  it("leaves other text alone", () => {
+    const text = `{"error":"key rpa_7GZK was refused, see https://x.example/?a=1&b=%20"}`
+    assert.strictEqual(makeScrub(["rpa_7GZK0Q", "b=1"])(text), text)
+    assert.strictEqual(makeScrub([])(text), text)
+    assert.strictEqual(makeScrub([""])(text), text)
+    assert.strictEqual(makeScrub(["x"])(""), "")
+  })
+
+  it.each<[string, ReadonlyArray<string>, string, string]>([
+    ["one is inside the other", ["TOKEN", "MYTOKENS"], "a MYTOKENS b TOKEN c", "a <redacted> b <redacted> c"],
+    ["the end of one begins the other", ["ABCDEF", "DEFGHI"], "x ABCDEFGHI y", "x <redacted> y"],
+    ["the other way round", ["DEFGHI", "ABCDEF"], "x ABCDEFGHI y", "x <redacted> y"],
+    ["one overlaps itself", ["ABAB"], "x ABABAB y", "x <redacted> y"],
+    ["they stand side by side", ["ABC", "DEF"], "ABCDEF", "<redacted><redacted>"],
+    ["one is given twice", ["ABC", "ABC"], "ABC", "<redacted>"]
+  ])("leaves nothing of two secrets where %s", (_, secrets, text, expected) => {
+    assert.strictEqual(makeScrub(secrets)(text), expected)
+  })
+
+  it.prop(
+    "leaves no variant of any secret in any text",
+    {
+      secrets: FastCheck.array(secretOf(3), { minLength: 1, maxLength: 4 }),
+      parts: FastCheck.array(
+        FastCheck.tuple(FastCheck.nat(), FastCheck.constantFrom(...Object.values(encoders)), FastCheck.string()),
+        { maxLength: 8 }
+      )
+    },
+    ({ parts, secrets }) => {
+      const text = parts.map(([which, encode, rest]) => `${encode(secrets[which % secrets.length]!)}${rest}`).join("")
+      const scrubbed = makeScrub(secrets)(text)
+      for (const piece of scrubbed.split("<redacted>")) {
+        for (const secret of secrets) {
+          for (const [name, encode] of Object.entries(encoders)) assert.notInclude(piece, encode(secret), name)
+        }
+      }
+    },
+    { fastCheck: { numRuns: 200 } }
+  )
+
+  it("is quick on long texts full of secrets and of what looks like their beginning", () => {
+    const started = process.cpuUsage()
+    const scrub = makeScrub(["AAAAAAAAAAAAAAAAAAAAAAAB", "\\\\\\\\\\\\\\\\x", "////////////y"])
+    scrub("A".repeat(100_000))
+    scrub("\\".repeat(20_000))
+    scrub("/".repeat(100_000))
+    const { system, user } = process.cpuUsage(started)
+    assert.isBelow((user + system) / 1000, 5000)
+  })
+})
+
+describe("scrubValue", () => {
+  const scrub = makeScrub(["SECRET-1"])
+
+  it("strikes secrets out of every string and key", () => {
+    assert.deepStrictEqual(
+      scrubValue({ a: "x SECRET-1", b: ["SECRET-1", { "k SECRET-1": 1 }], c: null, d: 2, e: true }, scrub),
+      { a: "x <redacted>", b: ["<redacted>", { "k <redacted>": 1 }], c: null, d: 2, e: true }
+    )
+    assert.strictEqual(scrubValue("SECRET-1", scrub), "<redacted>")
+    assert.isUndefined(scrubValue(undefined, scrub))
+  })
+
+  it.prop("copies any JSON that holds no secret", { value: json }, ({ value }) => {
+    assert.deepStrictEqual(scrubValue(value, scrub), value)
+  })
+
+  it("does not change the value it is given", () => {
+    const value = { a: ["SECRET-1"] }
+    scrubValue(value, scrub)
+    assert.deepStrictEqual(value, { a: ["SECRET-1"] })
+  })
+
+  it("keeps a key called __proto__ a key", () => {
+    const copy = scrubValue(JSON.parse(`{"__proto__":{"a":"SECRET-1"}}`), scrub)
+    assert.strictEqual(JSON.stringify(copy), `{"__proto__":{"a":"<redacted>"}}`)
+    assert.strictEqual(Object.getPrototypeOf(copy), Object.prototype)
+  })
+
+  it("keeps the values of a JSON parser of one's own", () => {
+    class BigDecimal {
+      constructor(readonly digits: string) {}
+    }
+    const seed = new BigDecimal("12345678901234567890")
+    const copy = scrubValue({ seed, big: 10n, at: new Date(0) }, scrub) as Record<string, unknown>
+    assert.strictEqual(copy["seed"], seed)
+    assert.strictEqual(copy["big"], 10n)
+    assert.instanceOf(copy["at"], Date)
+  })
+
+  it("keeps what is redacted redacted", () => {
+    const copy = scrubValue({ webhook: Redacted.make("https://a.example/SECRET-1") }, scrub)
+    assert.notInclude(inspect(copy, { depth: 9 }), "SECRET-1")
+    assert.strictEqual(JSON.stringify(copy), `{"webhook":"<redacted>"}`)
+  })
+
+  it("copies JSON nested more deeply than calls can be", () => {
+    const deep: unknown = JSON.parse("[".repeat(200_000) + `"SECRET-1"` + "]".repeat(200_000))
+    let inner: unknown = scrubValue(deep, scrub)
+    for (let i = 0; i < 200_000; i++) inner = (inner as ReadonlyArray<unknown>)[0]
+    assert.strictEqual(inner, "<redacted>")
+  })
+})
