@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+import * as Record from "effect/Record"
+import * as Struct from "effect/Struct"
 
 /**
  * What a second, identical request does on RunPod's side, which decides what may be sent again:
@@ -18,17 +20,18 @@
 export type Repeat = "Repeatable" | "Draining" | "Submit" | "Once"
 
 /**
- * One operation as it looks on the wire. Paths are relative to `{baseUrl}/{endpointId}`; operations with `job`
- * put the job id behind the path, and those of the batch API their ids in place of `{batchId}` and `{requestId}`.
+ * One operation as it looks on the wire.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Definition {
   readonly method: "GET" | "POST" | "PUT" | "DELETE"
+  /** Below `{baseUrl}/{endpointId}`, with the names of ids in braces. */
   readonly path: string
-  readonly job: boolean
   readonly repeat: Repeat
+  /** How long RunPod holds the answer unless the request says otherwise, in milliseconds. Default: it does not hold it. */
+  readonly hold?: number | undefined
 }
 
 /**
@@ -38,30 +41,25 @@ export interface Definition {
  * @category constants
  */
 export const operations = {
-  run: { method: "POST", path: "run", job: false, repeat: "Submit" },
-  runSync: { method: "POST", path: "runsync", job: false, repeat: "Submit" },
-  status: { method: "GET", path: "status", job: true, repeat: "Repeatable" },
-  statusSync: { method: "GET", path: "status-sync", job: true, repeat: "Repeatable" },
-  stream: { method: "GET", path: "stream", job: true, repeat: "Draining" },
-  cancel: { method: "POST", path: "cancel", job: true, repeat: "Repeatable" },
-  retry: { method: "POST", path: "retry", job: true, repeat: "Once" },
-  purgeQueue: { method: "POST", path: "purge-queue", job: false, repeat: "Once" },
-  health: { method: "GET", path: "health", job: false, repeat: "Repeatable" },
-  requests: { method: "GET", path: "requests", job: false, repeat: "Repeatable" },
-  createBatch: { method: "POST", path: "batch", job: false, repeat: "Submit" },
-  listBatches: { method: "GET", path: "batch", job: false, repeat: "Repeatable" },
-  batchStatus: { method: "GET", path: "batch/{batchId}", job: false, repeat: "Repeatable" },
-  updateBatch: { method: "PUT", path: "batch/{batchId}", job: false, repeat: "Repeatable" },
-  appendBatch: { method: "POST", path: "batch/{batchId}/requests", job: false, repeat: "Submit" },
-  batchResults: { method: "GET", path: "batch/{batchId}/requests", job: false, repeat: "Repeatable" },
-  finalizeBatch: { method: "POST", path: "batch/{batchId}/finalize", job: false, repeat: "Repeatable" },
-  cancelBatch: { method: "POST", path: "batch/{batchId}/cancel", job: false, repeat: "Repeatable" },
-  deleteBatchRequest: {
-    method: "DELETE",
-    path: "batch/{batchId}/requests/{requestId}",
-    job: false,
-    repeat: "Repeatable"
-  }
+  run: { method: "POST", path: "run", repeat: "Submit" },
+  runSync: { method: "POST", path: "runsync", repeat: "Submit", hold: 90_000 },
+  status: { method: "GET", path: "status/{jobId}", repeat: "Repeatable" },
+  statusSync: { method: "GET", path: "status-sync/{jobId}", repeat: "Repeatable", hold: 90_000 },
+  stream: { method: "GET", path: "stream/{jobId}", repeat: "Draining", hold: 10_000 },
+  cancel: { method: "POST", path: "cancel/{jobId}", repeat: "Repeatable" },
+  retry: { method: "POST", path: "retry/{jobId}", repeat: "Once" },
+  purgeQueue: { method: "POST", path: "purge-queue", repeat: "Once" },
+  health: { method: "GET", path: "health", repeat: "Repeatable" },
+  requests: { method: "GET", path: "requests", repeat: "Repeatable" },
+  createBatch: { method: "POST", path: "batch", repeat: "Submit" },
+  listBatches: { method: "GET", path: "batch", repeat: "Repeatable" },
+  batchStatus: { method: "GET", path: "batch/{batchId}", repeat: "Repeatable" },
+  updateBatch: { method: "PUT", path: "batch/{batchId}", repeat: "Repeatable" },
+  appendBatch: { method: "POST", path: "batch/{batchId}/requests", repeat: "Submit" },
+  batchResults: { method: "GET", path: "batch/{batchId}/requests", repeat: "Repeatable" },
+  finalizeBatch: { method: "POST", path: "batch/{batchId}/finalize", repeat: "Repeatable" },
+  cancelBatch: { method: "POST", path: "batch/{batchId}/cancel", repeat: "Repeatable" },
+  deleteBatchRequest: { method: "DELETE", path: "batch/{batchId}/requests/{requestId}", repeat: "Repeatable" }
 } as const satisfies Record<string, Definition>
 
 /**
@@ -78,27 +76,13 @@ export type Operation = keyof typeof operations
  * @since 0.1.0
  * @category constants
  */
-export const names: ReadonlyArray<Operation> = [
-  "run",
-  "runSync",
-  "status",
-  "statusSync",
-  "stream",
-  "cancel",
-  "retry",
-  "purgeQueue",
-  "health",
-  "requests",
-  "createBatch",
-  "listBatches",
-  "batchStatus",
-  "updateBatch",
-  "appendBatch",
-  "batchResults",
-  "finalizeBatch",
-  "cancelBatch",
-  "deleteBatchRequest"
-]
+export const names: ReadonlyArray<Operation> = Struct.keys(operations)
+
+type OfBatch<K extends Operation> = K extends unknown
+  ? (typeof operations)[K]["path"] extends `batch${string}`
+    ? K
+    : never
+  : never
 
 /**
  * An operation of the batch API (beta).
@@ -106,18 +90,7 @@ export const names: ReadonlyArray<Operation> = [
  * @since 0.1.0
  * @category models
  */
-export type BatchOperation =
-  | "createBatch"
-  | "listBatches"
-  | "batchStatus"
-  | "updateBatch"
-  | "appendBatch"
-  | "batchResults"
-  | "finalizeBatch"
-  | "cancelBatch"
-  | "deleteBatchRequest"
-
-const ofBatch: ReadonlySet<Operation> = new Set(names.filter((name) => operations[name].path.startsWith("batch")))
+export type BatchOperation = OfBatch<Operation>
 
 /**
  * Whether the operation is one of the batch API (beta).
@@ -125,33 +98,51 @@ const ofBatch: ReadonlySet<Operation> = new Set(names.filter((name) => operation
  * @since 0.1.0
  * @category guards
  */
-export const isOfBatch = (operation: Operation): operation is BatchOperation => ofBatch.has(operation)
+export const isOfBatch = (operation: Operation): operation is BatchOperation =>
+  operations[operation].path.startsWith("batch")
 
 /**
- * The path of a request below the base URL, ids percent-encoded, for example `/abc123/status/job-1`.
+ * The ids that paths hold.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ids {
+  readonly endpointId: string
+  readonly jobId?: string | undefined
+  readonly batchId?: string | undefined
+  readonly requestId?: string | undefined
+}
+
+/**
+ * The path of an operation below the base URL with the names of its ids, for example `/{endpointId}/status/{jobId}`.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const pathOf = (operation: Operation, endpointId: string, jobId?: string): string => {
-  const path = `/${encodeURIComponent(endpointId)}/${operations[operation].path}`
-  return jobId === undefined ? path : `${path}/${encodeURIComponent(jobId)}`
-}
+export const templateOf = (operation: Operation): string => `/{endpointId}/${operations[operation].path}`
 
 /**
- * The same for an operation of the batch API, for example `/abc123/batch/batch-1/requests`.
+ * The path of a request below the base URL, ids percent-encoded, for example `/abc123/status/job-1`. An id that is missing
+ * leaves its name.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const batchPathOf = (
-  operation: BatchOperation,
-  endpointId: string,
-  ids: { readonly batchId?: string | undefined; readonly requestId?: string | undefined }
-): string => {
-  const { batchId = "", requestId = "" } = ids
-  const path = operations[operation].path
-    .replace("{requestId}", () => encodeURIComponent(requestId))
-    .replace("{batchId}", () => encodeURIComponent(batchId))
-  return `/${encodeURIComponent(endpointId)}/${path}`
-}
+export const pathOf = (operation: Operation, ids: Partial<Ids>): string =>
+  templateOf(operation).replace(/\{(\w+)\}/g, (name, key: keyof Ids) => {
+    const id = ids[key]
+    return id === undefined ? name : encodeURIComponent(id)
+  })
+
+/**
+ * The table as rows of `RunPodHttpClient`: each with its name, and the whole path below the base URL.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const rows = Record.map(operations, (definition: Definition, name: Operation) => ({
+  ...definition,
+  name,
+  path: templateOf(name)
+}))

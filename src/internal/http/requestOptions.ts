@@ -1,0 +1,43 @@
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import { globalValue } from "effect/GlobalValue"
+import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
+
+/** What the effects around a request say about it, whichever service sends it. */
+export interface RequestOptions {
+  /** When the caller gives up, on the monotonic clock in milliseconds. */
+  readonly deadline: number
+  /** Send it once: the caller has a way of its own to go on. */
+  readonly once: boolean
+  /** How long it may take in all, in milliseconds from its first permit; waiting for further permits does not count. */
+  readonly grace: number | undefined
+  readonly observer: AttemptObserver | undefined
+}
+
+const defaults: RequestOptions = { deadline: Infinity, once: false, grace: undefined, observer: undefined }
+
+export const current: FiberRef.FiberRef<RequestOptions> = globalValue("effect-runpod/currentRequestOptions", () =>
+  FiberRef.unsafeMake(defaults)
+)
+
+/** Runs `effect` with a deadline that is no later than the one it is under already. */
+export const withDeadline = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline: number): Effect.Effect<A, E, R> =>
+  Effect.locallyWith(effect, current, (outer) => ({ ...outer, deadline: Math.min(outer.deadline, deadline) }))
+
+/** Sends the requests of `effect` once each, over by the deadline. */
+export const once = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline = Infinity): Effect.Effect<A, E, R> =>
+  Effect.locallyWith(effect, current, (outer) => ({
+    ...outer,
+    once: true,
+    deadline: Math.min(outer.deadline, deadline)
+  }))
+
+/** Gives the requests of `effect` so many milliseconds from their first permit. */
+export const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>, grace: number): Effect.Effect<A, E, R> =>
+  Effect.locallyWith(effect, current, (outer) => ({ ...outer, grace }))
+
+/** Tells of the attempts of the requests in `effect`. */
+export const withObserver = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  observer: AttemptObserver
+): Effect.Effect<A, E, R> => Effect.locallyWith(effect, current, (outer) => ({ ...outer, observer }))
