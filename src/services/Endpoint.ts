@@ -16,6 +16,7 @@ import type * as Job from "../schemas/Job.js"
 import type { PurgeResult } from "../schemas/PurgeResult.js"
 import type { ExecutionPolicy, S3Config } from "../schemas/RunRequest.js"
 import type { JobHandle, ProgressJob } from "./JobHandle.js"
+import type * as JobRuntime from "./JobRuntime.js"
 import { RunPod } from "./RunPod.js"
 import type { WaitOptions } from "./WaitOptions.js"
 
@@ -46,6 +47,20 @@ export interface RunOptions {
    * which fails with `SubmitAmbiguousError` instead.
    */
   readonly resubmit?: boolean | undefined
+}
+
+/**
+ * What is known of the submit of a job that is attached to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AttachOptions extends Pick<RunOptions, "policy" | "s3Config" | "webhook"> {
+  /**
+   * When it was submitted, in milliseconds of the clock: for a minute from then on a 404 only says that the job is not visible
+   * yet, and its `ttl` counts from then. Default: not known.
+   */
+  readonly submittedAt?: number | undefined
 }
 
 /**
@@ -98,15 +113,27 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
    */
   readonly runSync: (input: I, options?: CallOptions<P>) => Effect.Effect<O, RunPodError | JobError>
   /** A handle on a job that was submitted elsewhere, or earlier. Nothing is sent. */
-  readonly attach: (jobId: string) => JobHandle<O, P, C>
+  readonly attach: (jobId: string, known?: AttachOptions) => JobHandle<O, P, C>
   /** The endpoint's gauges: jobs and workers. */
   readonly health: Effect.Effect<Health.Health, RunPodError>
   /** Removes all queued jobs of the endpoint; running ones go on. */
   readonly purgeQueue: Effect.Effect<PurgeResult, RunPodError>
   /** The endpoint's recent jobs, without their outputs. */
   readonly requests: Effect.Effect<ReadonlyArray<Job.Job>, RunPodError>
-  /** @internal */
-  readonly [internal.PiecesKey]?: internal.Pieces<I, O, P, C> | undefined
+  /**
+   * What an input is sent as. An endpoint of one's own may leave it out: a `Batch` then knows an input by its own JSON, and
+   * notes its intent to submit before `run` is called.
+   */
+  readonly encode?: ((input: I) => Effect.Effect<object, RunPodError>) | undefined
+  /**
+   * The job of a submit whose reply was lost, when the webhook arrives whose URL was issued under this key; `undefined` when
+   * none does in time. An endpoint of one's own may leave it out.
+   */
+  readonly adopt?:
+    | ((webhookKey: string, within: Duration.DurationInput) => Effect.Effect<JobHandle<O, P, C> | undefined>)
+    | undefined
+  /** What it shares with the other endpoints of its layer. An endpoint of one's own may leave it out. */
+  readonly runtime?: JobRuntime.Service | undefined
 }
 
 /**

@@ -13,7 +13,6 @@ import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type { RunPodError } from "../errors/RunPodError.js"
 import { Forecasts } from "../internal/jobs/forecasts.js"
 import * as QueueHealth from "../internal/jobs/queueHealth.js"
 import { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
@@ -67,7 +66,7 @@ export interface Service {
   /** What the last `health` of the endpoint has brought. */
   readonly lastHealth: (endpointId: string) => Health.Health | "Paused" | undefined
   /** Starts work that outlives its caller, such as a cancel; closing the layer waits for it. It must end by itself. */
-  readonly fork: <A>(effect: Effect.Effect<A>) => Effect.Effect<Fiber.RuntimeFiber<A>>
+  readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.RuntimeFiber<A, E>>
   /**
    * Runs what cleans up when it is interrupted; closing the layer interrupts it first, while there is a way to RunPod.
    */
@@ -93,7 +92,7 @@ export class JobRuntime extends Context.Tag("effect-runpod/JobRuntime")<JobRunti
 const over = (runPod: RunPodService, client: RunPodHttpClient["Type"] | undefined): Service => {
   const forecasts = new Forecasts()
   const fork: Service["fork"] = client?.fork ?? ((effect) => Effect.forkDaemon(effect))
-  const health = QueueHealth.make((endpointId): Effect.Effect<Health.Health, RunPodError> => runPod.health(endpointId), fork)
+  const health = QueueHealth.make((endpointId) => runPod.health(endpointId), fork)
   return {
     learn: (endpointId, job) => forecasts.learn(endpointId, job),
     usualDelay: (endpointId) => forecasts.usualDelay(endpointId),

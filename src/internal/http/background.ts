@@ -7,7 +7,7 @@ import type * as Scope from "effect/Scope"
 /** What goes on in a layer beside its requests, and what happens to it when the layer closes. */
 export interface Background {
   /** Starts `effect` on a fiber of its own. It must end by itself: closing the layer waits for it. */
-  readonly fork: <A>(effect: Effect.Effect<A>) => Effect.Effect<Fiber.RuntimeFiber<A>>
+  readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.RuntimeFiber<A, E>>
   /**
    * Runs `effect`, and interrupts it when the layer closes meanwhile: for what cleans up when it is interrupted, and could
    * not any more when its own fiber ends later than the layer.

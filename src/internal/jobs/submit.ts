@@ -1,0 +1,168 @@
+import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import { globalValue } from "effect/GlobalValue"
+import * as Option from "effect/Option"
+import { type Context, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
+import type { JobHandle } from "../../services/JobHandle.js"
+import type { Service as JobRuntime } from "../../services/JobRuntime.js"
+import { withObserver } from "../http/requestOptions.js"
+import { admitDoubt } from "../http/retry.js"
+
+/** How a submit ended. `attempts` counts those that may have started something. */
+export type Submitted<A> =
+  | { readonly _tag: "Accepted"; readonly value: A; readonly attempts: number }
+  /** Nothing was started. */
+  | { readonly _tag: "Refused"; readonly error: RunPodError; readonly attempts: number }
+  /** Something may have been started. */
+  | { readonly _tag: "Ambiguous"; readonly error: SubmitAmbiguousError; readonly attempts: number }
+  /** Nothing was sent: `beforeSend` said so, or the owner left before. */
+  | { readonly _tag: "Withdrawn" }
+
+interface SubmittedDefinition extends Data.TaggedEnum.WithGenerics<1> {
+  readonly taggedEnum: Submitted<this["A"]>
+}
+
+export const { Accepted, Ambiguous, Refused, Withdrawn } = Data.taggedEnum<SubmittedDefinition>()
+
+/** What is submitted, and who is asked before and told after each attempt. */
+export interface Options<A> {
+  /** One operation that starts something which costs money. It may be that of a service that is not ours. */
+  readonly send: Effect.Effect<A, RunPodError>
+  /** For the error of a submit that was sent and left before its answer came. */
+  readonly where: Context
+  /** Runs, uninterruptibly, before each attempt is handed to the transport; `false` withdraws the submit. */
+  readonly beforeSend?: Effect.Effect<boolean> | undefined
+  /** Gets the error of an attempt that proves that nothing was started, by an attempt before it neither. */
+  readonly onRefused?: ((error: RunPodError) => Effect.Effect<void>) | undefined
+  /** Where the submit runs, so that it can outlive its owner. */
+  readonly fork: JobRuntime["fork"]
+}
+
+/** A submit on a fiber of its own: it goes on when its owner is interrupted. */
+export interface Submission<A> {
+  /** Waits for its end. Interrupting the wait does nothing to the submit. */
+  readonly end: Effect.Effect<Submitted<A>>
+  /**
+   * The owner gives up. What was not sent is withdrawn; what was sent is awaited, at most until its attempt's deadline, and
+   * not sent again.
+   */
+  readonly leave: Effect.Effect<Submitted<A>>
+}
+
+/** Where a submit stands. Plain state of one submit, touched only synchronously. */
+class State {
+  /**
+   * `Unseen`: our pipeline has not got it yet, or never will (a service of the user's own). `Waiting`: it waits for its first
+   * or next attempt. `Sent`: an attempt was handed to the transport, and its answer is not known.
+   */
+  phase: "Unseen" | "Waiting" | "Sent" = "Unseen"
+  /** The answer to an earlier attempt was lost. */
+  isDoubtful = false
+  isLeft = false
+  attempts = 0
+
+  /** Whether it may wait for its next attempt. */
+  readonly onQueued = (): boolean => {
+    if (this.phase === "Sent") this.isDoubtful = true
+    this.phase = "Waiting"
+    return !this.isLeft
+  }
+
+  /** Whether it is to be sent, by what `beforeSend` said. */
+  onSend(isWanted: boolean): boolean {
+    if (!isWanted || this.isLeft) return false
+    this.phase = "Sent"
+    this.attempts++
+    return true
+  }
+
+  onRefused(): void {
+    this.phase = "Waiting"
+    this.attempts--
+  }
+}
+
+/** Starts a submit. */
+export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
+  Effect.suspend(() => {
+    const { beforeSend = Effect.succeed(true), fork, onRefused, send, where } = options
+    const state = new State()
+    const observed = withObserver(send, {
+      onQueued: state.onQueued,
+      onSend: Effect.suspend(() =>
+        state.isLeft ? Effect.succeed(false) : Effect.map(beforeSend, (isWanted) => state.onSend(isWanted))
+      ),
+      onRefused: (error) =>
+        Effect.suspend(() => {
+          state.onRefused()
+          return onRefused === undefined || state.isDoubtful ? Effect.void : onRefused(error)
+        })
+    })
+
+    const toSubmitted = (exit: Exit.Exit<A, RunPodError>): Effect.Effect<Submitted<A>> => {
+      const { attempts, isDoubtful, phase } = state
+      if (Exit.isSuccess(exit)) return Effect.succeed(Accepted({ value: exit.value, attempts: Math.max(1, attempts) }))
+      if (Cause.isInterruptedOnly(exit.cause)) {
+        const error = new SubmitAmbiguousError(where)
+        return Effect.succeed(isDoubtful || phase === "Sent" ? Ambiguous({ error, attempts }) : Withdrawn())
+      }
+      const failure = Cause.failureOption(exit.cause)
+      if (Option.isNone(failure)) return Effect.die(Cause.squash(exit.cause))
+      const error = admitDoubt(failure.value, undefined)
+      return Effect.succeed(
+        error._tag === "SubmitAmbiguousError" ? Ambiguous({ error, attempts }) : Refused({ error, attempts })
+      )
+    }
+
+    return Effect.map(fork(observed), (fiber) => {
+      const end = Effect.flatMap(Fiber.await(fiber), toSubmitted)
+      const leave = Effect.suspend(() => {
+        state.isLeft = true
+        // A service of the user's own does not say whether it has sent: it goes on to its end.
+        if (state.phase === "Waiting") fiber.unsafeInterruptAsFork(FiberId.none)
+        return end
+      })
+      return { end, leave }
+    })
+  })
+
+/**
+ * Submits, and waits for the end. An interruption waits too, until it is known what became of the submit, and gives that to
+ * `onAbandoned`. Run it inside a mask, so that nothing comes between its end and its reader.
+ */
+export const run = <A>(
+  options: Options<A> & { readonly onAbandoned: (submitted: Submitted<A>) => Effect.Effect<void> }
+): Effect.Effect<Submitted<A>> =>
+  Effect.uninterruptible(
+    Effect.flatMap(start(options), (submission) =>
+      Effect.onInterrupt(Effect.interruptible(submission.end), () =>
+        Effect.flatMap(submission.leave, options.onAbandoned)
+      )
+    )
+  )
+
+// --- what a batch has to do with the submits of its endpoint ------------------------------------------------------
+
+/** Who is asked and told about the submits of `Endpoint.run` in an effect. */
+export interface SubmitHooks {
+  /** Runs before each attempt is sent, with the name of its webhook's URL where one was issued; `false` withdraws it. */
+  readonly beforeSend: (webhookKey: string | undefined) => Effect.Effect<boolean>
+  /** Gets the error of an attempt that proves that nothing was started. */
+  readonly onRefused: (error: RunPodError) => Effect.Effect<void>
+  /** Gets the job that was started although its caller was interrupted meanwhile, instead of its being cancelled. */
+  readonly onAbandoned: (handle: JobHandle<unknown>) => Effect.Effect<void>
+}
+
+export const currentHooks: FiberRef.FiberRef<SubmitHooks | undefined> = globalValue(
+  "effect-runpod/currentSubmitHooks",
+  () => FiberRef.unsafeMake<SubmitHooks | undefined>(undefined)
+)
+
+/** Runs an effect whose `Endpoint.run` asks and tells these hooks. */
+export const withHooks = <A, E, R>(effect: Effect.Effect<A, E, R>, hooks: SubmitHooks): Effect.Effect<A, E, R> =>
+  Effect.locally(effect, currentHooks, hooks)
