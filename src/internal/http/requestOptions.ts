@@ -12,9 +12,11 @@ export interface RequestOptions {
   /** How long it may take in all, in milliseconds from its first permit; waiting for further permits does not count. */
   readonly grace: number | undefined
   readonly observer: AttemptObserver | undefined
+  /** What its errors must not hold, beside the secrets of its own body. */
+  readonly secrets: ReadonlyArray<string>
 }
 
-const defaults: RequestOptions = { deadline: Infinity, once: false, grace: undefined, observer: undefined }
+const defaults: RequestOptions = { deadline: Infinity, once: false, grace: undefined, observer: undefined, secrets: [] }
 
 export const current: FiberRef.FiberRef<RequestOptions> = globalValue("effect-runpod/currentRequestOptions", () =>
   FiberRef.unsafeMake(defaults)
@@ -41,3 +43,12 @@ export const withObserver = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   observer: AttemptObserver
 ): Effect.Effect<A, E, R> => Effect.locallyWith(effect, current, (outer) => ({ ...outer, observer }))
+
+/** Keeps secrets out of the errors of the requests of `effect`. */
+export const withSecrets = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  secrets: ReadonlyArray<string>
+): Effect.Effect<A, E, R> =>
+  secrets.length === 0
+    ? effect
+    : Effect.locallyWith(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
