@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type { Health } from "../../schemas/Health.js"
-import { within } from "../http/deadline.js"
+import { once } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import { Recent } from "./recent.js"
 
@@ -42,7 +42,7 @@ export const make = (
         if (now - entry.askedAt < freshFor) return Effect.succeed(entry.condition)
         if (now - entry.askedAt > staleAfter) entry.condition = undefined
         entry.askedAt = now
-        const refresh = Effect.match(within(ask(endpointId), now + patience), {
+        const refresh = Effect.match(once(ask(endpointId), now + patience), {
           onSuccess: (health) => {
             entry.condition = health
           },
