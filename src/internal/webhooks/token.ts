@@ -1,7 +1,8 @@
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
-import * as Hmac from "./hmac.js"
+import { utf8 } from "../text/bytes.js"
 import { digest } from "../text/sha256.js"
+import * as Hmac from "./hmac.js"
 
 /** What a token permits: to tell of the end of one job, until a time. */
 export interface Grant {
@@ -43,7 +44,7 @@ const problemOf = (name: string, text: string): string | undefined => {
 }
 
 const signatureOf = (key: Uint8Array, signed: string): string =>
-  Encoding.encodeBase64Url(Hmac.hmac(key, Hmac.utf8(purpose + signed)))
+  Encoding.encodeBase64Url(Hmac.hmac(key, utf8(purpose + signed)))
 
 /**
  * A token: `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`, of letters that need no escape in a URL. It throws a
@@ -102,4 +103,4 @@ export const isSignedWith = (token: Unchecked, key: Uint8Array): boolean =>
   Hmac.isSame(signatureOf(key, token.signed), token.signature)
 
 /** Says which token it was, and is of no use as one. */
-export const fingerprint = (token: string): string => Encoding.encodeBase64Url(digest(Hmac.utf8(token)))
+export const fingerprint = (token: string): string => Encoding.encodeBase64Url(digest(utf8(token)))
