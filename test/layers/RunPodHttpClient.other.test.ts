@@ -68,8 +68,8 @@ describe("RunPodHttpClient under another API", () => {
       const transport = Scripted.make([Scripted.json({ id: "p/1", name: "b" })])
       const pod = yield* Effect.flatMap(Pods, (pods) => pods.rename("p/1", "b")).pipe(Effect.provide(over(transport)))
       assert.deepStrictEqual(pod, { id: "p/1", name: "b" })
-      const [asked] = transport.asked
-      assert.strictEqual(asked?.method, "PATCH")
+      const asked = transport.asked[0]!
+      assert.strictEqual(asked.method, "PATCH")
       assert.strictEqual(asked.url, "/v1/pods/p%2F1")
       assert.strictEqual(asked.authorization, "Bearer secret-key")
       assert.strictEqual(asked.body, `{"name":"b"}`)
