@@ -5,9 +5,8 @@
  */
 import * as Schema from "effect/Schema"
 import { defined } from "../internal/text/json.js"
-import type * as Health from "./Health.js"
-
-const Count = Schema.optional(Schema.Number)
+import { Count, Finite } from "../internal/text/reply.js"
+import * as Health from "./Health.js"
 
 /**
  * The reasons: the endpoint has no workers; RunPod has no hardware free for them (`Throttled`); they fail their checks
@@ -36,20 +35,13 @@ export const QueueDiagnosis = Schema.Struct({
   /** What is the matter and what to do, in a sentence or two. */
   message: Schema.String,
   /** How long the job has been in the queue, in milliseconds. */
-  queuedFor: Schema.Number,
+  queuedFor: Finite,
   /** How long jobs of this endpoint usually are in the queue, in milliseconds; missing while that is not known. */
   usualDelay: Count,
   /** How many jobs are in the queue. */
   jobsInQueue: Count,
   /** The numbers of workers that `/health` gave; none for a paused endpoint. */
-  workers: Schema.Struct({
-    idle: Count,
-    initializing: Count,
-    ready: Count,
-    running: Count,
-    throttled: Count,
-    unhealthy: Count
-  })
+  workers: Health.Workers
 }).annotations({ identifier: "QueueDiagnosis" })
 
 /**

@@ -20,12 +20,26 @@ export const millisBetween = (
     const got = millis < Number.MAX_SAFE_INTEGER ? Duration.format(duration) : String(millis)
     return `${name} must be between ${Duration.format(min)} and ${Duration.format(max)}, got ${got}`
   }
+  const [minimum, maximum] = [Duration.toMillis(min), Duration.toMillis(max)]
   return Schema.transformOrFail(
-    Schema.Number,
-    Schema.declare(isDurationInput, {
-      identifier: "DurationInput",
-      message: () => `${name} must be a duration, such as "30 seconds", or a number of milliseconds`
-    }).pipe(Schema.filter((input) => check(input) ?? true)),
+    Schema.Number.annotations({ jsonSchema: { type: "integer", minimum, maximum, description: "in milliseconds" } }),
+    Schema.typeSchema(
+      Schema.Unknown.pipe(
+        Schema.filter(isDurationInput, {
+          identifier: "DurationInput",
+          message: () => `${name} must be a duration, such as "30 seconds", or a number of milliseconds`
+        }),
+        Schema.filter((input) => check(input) ?? true, {
+          arbitrary: () => (fc) =>
+            fc
+              .integer({ min: minimum, max: maximum })
+              .chain((millis) =>
+                fc.constantFrom<Duration.DurationInput>(millis, `${millis} millis`, Duration.millis(millis))
+              ),
+          equivalence: () => Duration.equals
+        })
+      )
+    ),
     {
       strict: true,
       decode: (millis) => ParseResult.succeed(Duration.millis(millis)),
