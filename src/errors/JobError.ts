@@ -5,7 +5,7 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { excerpt, inWords, sentence } from "../internal/text/excerpt.js"
+import { excerpt, formatDuration, asSentence } from "../internal/text/excerpt.js"
 import { defined } from "../internal/text/json.js"
 import { Json } from "../internal/text/reply.js"
 import { scrubValue } from "../internal/text/scrub.js"
@@ -73,7 +73,7 @@ export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-r
   }
   override get message(): string {
     const type = this.errorType === undefined ? "" : `${this.errorType}: `
-    const what = `${subject(this)} failed: ${type}${sentence(this.detail === undefined ? "it came without an error text" : excerpt(this.detail))}`
+    const what = `${subject(this)} failed: ${type}${asSentence(this.detail === undefined ? "it came without an error text" : excerpt(this.detail))}`
     switch (this.reason) {
       case "ExecutionTimeout":
         return `${what} It ran longer than its executionTimeout; raise \`policy.executionTimeout\` or make it shorter.`
@@ -207,7 +207,7 @@ export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effe
         : this.cancel === "Pending"
           ? "The job is being cancelled."
           : "The job was cancelled."
-    return `${subject(this)} ${status} after ${inWords(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
+    return `${subject(this)} ${status} after ${formatDuration(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
   }
 }
 

@@ -1,6 +1,6 @@
 /** The errors of a request that may have had an effect, or never reached RunPod. */
 import * as Schema from "effect/Schema"
-import { inWords } from "../internal/text/excerpt.js"
+import { formatDuration } from "../internal/text/excerpt.js"
 import { type Facts, neverSent, render, requestError, TypeId, unclear, undecodable } from "./requestError.js"
 
 /**
@@ -63,7 +63,7 @@ export class RequestTimeoutError extends requestError<RequestTimeoutError>()("Re
   }
   override get message(): string {
     const what = this.phase === "Headers" ? "no answer" : "the answer stood still"
-    return render(this, `${what} for ${inWords(this.timeout)}`, "RunPod may have acted on the request.")
+    return render(this, `${what} for ${formatDuration(this.timeout)}`, "RunPod may have acted on the request.")
   }
 }
 

@@ -1,6 +1,6 @@
 /** The errors of a request that had no effect: RunPod refused it, or it was refused here. */
 import * as Schema from "effect/Schema"
-import { inWords } from "../internal/text/excerpt.js"
+import { formatDuration } from "../internal/text/excerpt.js"
 import { type Facts, refused, render, requestError, throttled, TypeId } from "./requestError.js"
 
 /**
@@ -165,7 +165,7 @@ export class RateLimitedError extends requestError<RateLimitedError>()("RateLimi
     return throttled
   }
   override get message(): string {
-    const wait = this.retryAfter === undefined ? "a while" : inWords(this.retryAfter)
+    const wait = this.retryAfter === undefined ? "a while" : formatDuration(this.retryAfter)
     return render(
       this,
       "over RunPod's rate limit",

@@ -1,6 +1,6 @@
 /** What the errors of a request share: their fields, the form of their messages, and what a retry policy asks them. */
 import * as Schema from "effect/Schema"
-import { sentence } from "../internal/text/excerpt.js"
+import { asSentence } from "../internal/text/excerpt.js"
 
 /**
  * @since 0.1.0
@@ -66,7 +66,7 @@ export const render = (error: Context, what: string, advice: string): string => 
   const endpoint = error.endpointId === undefined ? "" : ` on endpoint ${error.endpointId}`
   const status = error.status === undefined ? "" : ` (HTTP ${error.status})`
   const attempt = error.attempt === undefined || error.attempt === 1 ? "" : ` at attempt ${error.attempt}`
-  const detail = error.detail === undefined ? "" : ` ${sentence(error.detail)}`
+  const detail = error.detail === undefined ? "" : ` ${asSentence(error.detail)}`
   return `${error.operation}${job}${batch}${endpoint}: ${what}${status}${attempt}.${detail} ${advice}`
 }
 

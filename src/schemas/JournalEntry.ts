@@ -65,9 +65,9 @@ export const Settled = Schema.TaggedStruct("Settled", {
   delayTime: Count,
   executionTime: Count,
   workerId: Schema.optional(Schema.String),
-  /** As it came, the request's secrets struck out. */
+  /** As it came, the request's secrets replaced by `<redacted>`. */
   output: Schema.optional(Json),
-  /** As it came, the request's secrets struck out. */
+  /** As it came, the request's secrets replaced by `<redacted>`. */
   error: Schema.optional(Json)
 })
 

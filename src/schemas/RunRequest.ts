@@ -220,6 +220,6 @@ export const secretsOf = (request: RunRequest): ReadonlyArray<string> => {
       secrets.push(...parts, ...url.pathname.split("/"))
     }
   }
-  // Short parts ("v1", "hook") are no secrets, and striking them out would maim every message.
+  // Short parts ("v1", "hook") are no secrets, and messages without them could not be read.
   return secrets.filter((secret) => secret.length >= 8)
 }
