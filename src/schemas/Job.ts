@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { idProblem } from "../internal/text/identifier.js"
@@ -141,8 +142,12 @@ export const idOf = (body: unknown): string | undefined => {
  * @since 0.1.0
  * @category decoding
  */
-export const fromReply = (body: unknown, id: string): Either.Either<Job, string> =>
+export const fromReply: {
+  (id: string): (body: unknown) => Either.Either<Job, string>
+  (body: unknown, id: string): Either.Either<Job, string>
+} = /* @__PURE__ */ dual(2, (body: unknown, id: string) =>
   Either.map(statusOf(body), ({ body, status }) => withId(make(body, status), id))
+)
 
 /**
  * Reads a reply that may or may not name the job, like that of `/runsync`. A job that has neither ended nor an id could

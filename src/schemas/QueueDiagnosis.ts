@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import { defined } from "../internal/text/json.js"
 import { Count, Finite } from "../internal/text/reply.js"
@@ -103,7 +104,10 @@ export interface Queued {
  * @since 0.1.0
  * @category constructors
  */
-export const fromHealth = (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined => {
+export const fromHealth: {
+  (queued: Queued): (health: Health.Health | "Paused") => QueueDiagnosis | undefined
+  (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined
+} = /* @__PURE__ */ dual(2, (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined => {
   const gauges: Pick<Health.Health, "jobs" | "workers"> = health === "Paused" ? { jobs: {}, workers: {} } : health
   const reason = health === "Paused" ? health : reasonOf(health)
   if (reason === undefined) return undefined
@@ -114,4 +118,4 @@ export const fromHealth = (health: Health.Health | "Paused", queued: Queued): Qu
     workers: gauges.workers,
     ...defined({ usualDelay: queued.usualDelay, jobsInQueue: gauges.jobs.inQueue })
   }
-}
+})

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import { idProblem } from "../internal/text/identifier.js"
 import { defined, describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/text/json.js"
@@ -136,13 +137,16 @@ const toBatch = (body: JsonObject, id: string, status: string): RemoteBatch => (
  * @since 0.1.0
  * @category decoding
  */
-export const fromReply = (body: unknown, batchId: string): Either.Either<RemoteBatch, string> => {
+export const fromReply: {
+  (batchId: string): (body: unknown) => Either.Either<RemoteBatch, string>
+  (body: unknown, batchId: string): Either.Either<RemoteBatch, string>
+} = /* @__PURE__ */ dual(2, (body: unknown, batchId: string): Either.Either<RemoteBatch, string> => {
   if (!isJsonObject(body)) return Either.left(`expected a batch, got ${describeJson(body)}`)
   const { status } = body
   return typeof status === "string"
     ? Either.right(toBatch(body, batchId, status))
     : Either.left(`expected a batch with a string "status", got ${describeJson(status)} there`)
-}
+})
 
 /**
  * Reads the reply to a create. A string `id` makes it a batch; a status that is missing is taken as DRAFT. `Left` says
