@@ -1,7 +1,7 @@
 /** The errors of a request that may have had an effect, or never reached RunPod. */
 import * as Schema from "effect/Schema"
 import { formatDuration } from "../internal/text/excerpt.js"
-import { type Facts, neverSent, render, requestError, TypeId, unclear, undecodable } from "./requestError.js"
+import { type Facts, neverSent, render, requestError, TypeId, unclear, final } from "./requestError.js"
 
 /**
  * RunPod or a gateway before it failed: HTTP 5xx, 408, or an answer that is not JSON where JSON was due.
@@ -78,7 +78,7 @@ export class DecodeError extends requestError<DecodeError>()("DecodeError", {
   issue: Schema.String
 }) {
   get [TypeId](): Facts {
-    return undecodable
+    return final
   }
   override get message(): string {
     return render(this, `the answer is not what the operation promises: ${this.issue}`, "Please report it with `body`.")
@@ -86,7 +86,7 @@ export class DecodeError extends requestError<DecodeError>()("DecodeError", {
 }
 
 /**
- * What can leave a submit's fate open.
+ * The errors after which it is not known whether RunPod accepted a submit.
  *
  * @since 0.1.0
  * @category models
@@ -100,8 +100,9 @@ export const AmbiguityCause = Schema.Union(TransportError, RequestTimeoutError, 
 export type AmbiguityCause = typeof AmbiguityCause.Type
 
 /**
- * A submit whose fate is unknown: it may have started a job that costs money, created a batch, or added requests to one.
- * It is never sent again unless the caller says so (`resubmit: true`). `cause` is the error behind it; missing when the submitting process died and only its intent is known.
+ * A submit of which it is not known whether RunPod accepted it: it may have started a job that costs money, created a batch, or
+ * added requests to one. It is never sent again unless the caller says so (`resubmit: true`). `cause` is the error behind it;
+ * missing when the submitting process died and only its intent is known.
  *
  * @since 0.1.0
  * @category errors
@@ -110,7 +111,7 @@ export class SubmitAmbiguousError extends requestError<SubmitAmbiguousError>()("
   cause: Schema.optional(AmbiguityCause)
 }) {
   get [TypeId](): Facts {
-    return undecodable
+    return final
   }
   override get message(): string {
     const why = this.cause === undefined ? "" : ` (${this.cause._tag}: ${this.cause.message})`

@@ -94,4 +94,4 @@ export const neverSent: Facts = { retryable: true, throttled: false, withoutEffe
 /** RunPod may have acted on the request. */
 export const unclear: Facts = { retryable: true, throttled: false, withoutEffect: false }
 /** RunPod may have acted on the request, and sending it again does not help. */
-export const undecodable: Facts = { retryable: false, throttled: false, withoutEffect: false }
+export const final: Facts = { retryable: false, throttled: false, withoutEffect: false }

@@ -11,8 +11,8 @@ import * as Health from "./Health.js"
 
 /**
  * The reasons: the endpoint has no workers; RunPod has no hardware free for them (`Throttled`); they fail their checks
- * (`Unhealthy`); they are starting (`Initializing`); the endpoint is paused; or workers work, and it is others' turn
- * (`Busy`).
+ * (`Unhealthy`); they are starting (`Initializing`); the endpoint is paused; or its workers are busy
+ * with other jobs (`Busy`).
  *
  * @since 0.1.0
  * @category models
@@ -53,11 +53,11 @@ export const QueueDiagnosis = Schema.Struct({
  */
 export interface QueueDiagnosis extends Schema.Schema.Type<typeof QueueDiagnosis> {}
 
-/** What is the matter with an endpoint of these gauges; `undefined` when they do not say. */
+/** The reason that these numbers show; `undefined` when they show none. */
 const reasonOf = ({ jobs, workers }: Health.Health): Reason | undefined => {
   const { idle = 0, initializing = 0, ready = 0, running = 0, throttled = 0, unhealthy = 0 } = workers
   if (running > 0 || (jobs.inProgress ?? 0) > 0) return "Busy"
-  // A worker that is ready, or idle, may still take its time for a cold start.
+  // A worker that is ready or idle can still need minutes for a cold start.
   if (initializing > 0 || ready > 0 || idle > 0) return "Initializing"
   if (unhealthy > 0 && unhealthy >= throttled) return "Unhealthy"
   if (throttled > 0) return "Throttled"

@@ -1,6 +1,6 @@
 /**
  * A batch of RunPod's batch API (beta), and the requests in it: collected as a draft, then run on the endpoint's workers
- * at RunPod's leisure. Not to be mistaken for `Batch`, which submits jobs one by one from here.
+ * when RunPod schedules them. `Batch` is something else: it submits jobs one by one from this process.
  *
  * @since 0.1.0
  */
@@ -45,7 +45,7 @@ export interface RemoteBatch {
 }
 
 /**
- * A request of a batch, and what became of it.
+ * A request of a batch, and how it stands.
  *
  * @since 0.1.0
  * @category models
@@ -250,8 +250,8 @@ export const BatchStatus: Schema.Schema<BatchStatus, string> = /* @__PURE__ */ S
   arbitrary: () => (fc) => fc.constantFrom("DRAFT", "FINALIZED", "FAILED", "CANCELLED", "PAUSED")
 })
 
-/** Times on the wire: milliseconds, or an ISO date. */
-const Time = () =>
+/** A field for a time on the wire. */
+const time = () =>
   Schema.optional(
     Schema.Union(
       Finite.annotations({ description: "milliseconds since 1970" }),
@@ -282,7 +282,7 @@ export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ 
   return {
     identifier: "RemoteBatch",
     description: "a batch of the batch API",
-    wire: openStruct({ ...fields, createdAt: Time() }),
+    wire: openStruct({ ...fields, createdAt: time() }),
     type: Schema.Struct({ ...fields, createdAt: Millis, raw: RawObject }),
     read: fromCreateReply,
     body: ({ createdAt, raw, ...batch }) => ({
@@ -302,10 +302,10 @@ export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ 
  */
 export const BatchPage: Schema.Schema<BatchPage, unknown> = /* @__PURE__ */ replySchema(() => {
   const fields = { id: Schema.String, status: JobStatus, output: Schema.optional(Json), error: Schema.optional(Json) }
-  const sent = Schema.Array(openStruct({ ...fields, startedAt: Time(), completedAt: Time() }))
+  const sent = Schema.Array(openStruct({ ...fields, startedAt: time(), completedAt: time() }))
   return {
     identifier: "BatchPage",
-    description: "some of a batch's requests, and what became of them",
+    description: "some of a batch's requests, and how they stand",
     wire: Schema.Union(
       openStruct({
         requests: Schema.NullOr(sent),

@@ -69,7 +69,7 @@ const Secret = Schema.transform(Schema.String, Schema.Union(Schema.String, Schem
   encode: (secret) => (Redacted.isRedacted(secret) ? Redacted.value(secret) : secret)
 })
 
-// `URL` forgives spaces around a URL and missing slashes; who posts to it may not.
+// `URL` accepts spaces around a URL and missing slashes, which RunPod may not.
 const isHttpUrl = (url: string): boolean => /^https?:\/\/\S+$/i.test(url) && URL.canParse(url)
 
 const Webhook = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.URLFromSelf), {
@@ -167,7 +167,7 @@ export const waitMillis = (wait: Duration.DurationInput): Either.Either<number, 
 
 const encode = Schema.encodeUnknownEither(RunRequest, { onExcessProperty: "error" })
 
-// What was found is left out: it may be a secret.
+// Without the value that was found: it may be a secret.
 const issueOf = (error: ParseResult.ParseError): string => {
   const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]
   if (issue === undefined) return "the request is not valid"

@@ -80,6 +80,14 @@ describe.each(schemas)("the schema %s", (_, schema) => {
   })
 })
 
+it("jobs are equal when all of their JSON is", () => {
+  const same = Schema.equivalence(Core.Job.Job)
+  const read = (output: unknown) =>
+    Schema.decodeUnknownSync(Core.Job.Job)({ id: "j-1", status: "COMPLETED", output, webhook: "https://a.example" })
+  assert.isTrue(same(read({ a: [1, { b: null }] }), read({ a: [1, { b: null }] })))
+  assert.isFalse(same(read({ a: [1, { b: null }] }), read({ a: [1, { b: 0 }] })))
+})
+
 const propertiesOf = (schema: Schema.Schema.Any, name: string) => {
   const described = JSONSchema.make(schema).$defs![name] as JSONSchema.JsonSchema7Object
   return { required: described.required, properties: Object.keys(described.properties).sort() }
