@@ -32,12 +32,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { defined } from "../internal/text/json.js"
 import * as RunPod from "../services/RunPod.js"
 import { Webhooks } from "../services/Webhooks.js"
 import type { Options, Service } from "./contract.js"
-import * as Box from "./internal/box.js"
+import * as Core from "./internal/core.js"
 import * as MemoryClient from "./internal/memoryClient.js"
-import * as Post from "./internal/post.js"
+import * as Transports from "./internal/webhooks/transports.js"
 
 /**
  * @since 0.1.0
@@ -107,14 +108,14 @@ export interface RunPodOptions extends Options {
  */
 export const make = (options: Options): Effect.Effect<InMemory, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Post.deliverTo)
-    const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Post.deliverWith)
+    const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Transports.toReceiver)
+    const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Transports.overHttp)
     const deliver = Option.orElse(receiver, () => client)
-    const box = yield* Box.make(
+    const core = yield* Core.make(
       options,
-      Option.getOrElse(deliver, () => Post.deliverToNobody)
+      Option.getOrElse(deliver, () => Transports.toNobody)
     )
-    return { ...box.service, client: MemoryClient.make(box) }
+    return { ...core.control, client: MemoryClient.make(core) }
   })
 
 /**
@@ -137,14 +138,10 @@ export const layer = (options: Options): Layer.Layer<HttpClient.HttpClient | Emu
  * @category layers
  */
 export const layerRunPod = (options: RunPodOptions): Layer.Layer<RunPod.RunPod | Emulator> =>
-  Layer.scopedContext(
-    Effect.gen(function* () {
-      const emulator = yield* make(options)
-      const runPod = yield* Effect.provideService(
-        RunPod.make({ apiKey: options.apiKey ?? "emulator", ...options.client }),
-        HttpClient.HttpClient,
-        emulator.client
-      )
-      return Context.make(Emulator, emulator).pipe(Context.add(RunPod.RunPod, runPod))
+  Layer.unwrapScoped(
+    Effect.map(make(options), (emulator) => {
+      const client = Layer.succeed(HttpClient.HttpClient, emulator.client)
+      const runPod = RunPod.layer({ apiKey: options.apiKey ?? "emulator", ...defined(options.client ?? {}) })
+      return Layer.merge(Layer.provide(runPod, client), Layer.succeed(Emulator, emulator))
     })
   )

@@ -5,7 +5,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import * as Box from "../../src/emulator/internal/box.js"
+import * as Core from "../../src/emulator/internal/core.js"
 import { unlimited } from "../../src/layers/RateLimits.js"
 import { get, post } from "./support.js"
 
@@ -189,9 +189,9 @@ describe("whatever is sent", () => {
     },
     ({ body, method, query, segments }) =>
       Effect.gen(function* () {
-        const box = yield* Box.make({ endpoints, limits: unlimited }, () => Effect.succeed(200))
+        const core = yield* Core.make({ endpoints, limits: unlimited }, () => Effect.succeed(200))
         const answering = yield* Effect.fork(
-          box.handle({
+          core.handle({
             method,
             target: `/${segments.join("/")}?${query}`,
             authorization: "Bearer key",
@@ -199,11 +199,11 @@ describe("whatever is sent", () => {
           })
         )
         yield* TestClock.adjust("5 minutes")
-        const outcome = yield* answering
-        assert(outcome._tag === "Whole")
-        const { answer } = outcome
-        assert.include([200, 204, 400, 404, 405], answer.status)
-        if (answer.body !== "") assert.isObject(JSON.parse(answer.body))
+        const transmission = yield* answering
+        assert(transmission._tag === "Whole")
+        const { response } = transmission
+        assert.include([200, 204, 400, 404, 405], response.status)
+        if (response.body !== "") assert.isObject(JSON.parse(response.body))
       }),
     { fastCheck: { numRuns: 150 } }
   )
