@@ -1,5 +1,5 @@
 /**
- * A RunPod in a box: a local stand-in that behaves like the real one, for tests, demos and benchmarks. It needs no
+ * An emulated RunPod: a local stand-in that behaves like the real one, for tests, demos and benchmarks. It needs no
  * account and, in memory, no socket: `layerRunPod` gives a test the client and the control of the emulator in one layer,
  * and `TestClock` drives both. `NodeEmulator.serve`, in `effect-runpod/Node`, puts the same behind a real server.
  *
@@ -96,7 +96,7 @@ export interface InMemory extends Service {
  */
 export interface RunPodOptions extends Options {
   /** Options of the client. Its API key is the emulator's unless one is given here. */
-  readonly client?: Partial<RunPod.Options> | undefined
+  readonly client?: { readonly [K in keyof RunPod.Options]?: RunPod.Options[K] | undefined } | undefined
 }
 
 /**

@@ -34,7 +34,7 @@ export const dispatch = (model: Model, endpoint: Endpoint): void => {
 const start = (model: Model, job: Job, worker: Worker): void => {
   const { endpoint, submission } = job
   const now = model.timer.now()
-  const execution: Execution = { worker, startedAt: now, alarm: undefined, fiber: undefined }
+  const execution: Execution = { job, worker, startedAt: now, alarm: undefined, fiber: undefined }
   worker.active++
   endpoint.inProgress++
   job.status = "IN_PROGRESS"
@@ -43,9 +43,9 @@ const start = (model: Model, job: Job, worker: Worker): void => {
   job.workerId = worker.id
   job.execution = execution
   const { handler } = endpoint.settings
-  if (Object.keys(submission.input).length === 0) startEmptyInput(model, job, execution)
-  else if (handler === undefined) startEcho(model, job)
-  else startHandler(model, job, execution, handler)
+  if (Object.keys(submission.input).length === 0) startEmptyInput(model, execution)
+  else if (handler === undefined) startEcho(model, execution)
+  else startHandler(model, execution, handler)
 }
 
 const end = (model: Model, job: Job, result: JobResult): void => {
@@ -53,48 +53,43 @@ const end = (model: Model, job: Job, result: JobResult): void => {
   stop(model, job)
 }
 
-const endAfter = (
-  model: Model,
-  { job, millis, result }: { job: Job; millis: number; result: () => JobResult }
-): void => {
-  const { execution } = job
-  if (execution === undefined) return
-  execution.alarm = model.timer.set(execution.startedAt + millis, () => end(model, job, result()))
+const endAfter = (model: Model, execution: Execution, millis: number, result: () => JobResult): void => {
+  execution.alarm = model.timer.set(execution.startedAt + millis, () => end(model, execution.job, result()))
 }
 
-const failAtTimeout = (model: Model, job: Job): void => {
-  const { executionTimeout } = job.submission
+const failAtTimeout = (model: Model, execution: Execution): void => {
   const late = model.random.timeouts.between(killedAfterTimeout.min, killedAfterTimeout.max)
-  endAfter(model, { job, millis: executionTimeout + late, result: () => failed("executionTimeout exceeded") })
+  const millis = execution.job.submission.executionTimeout + late
+  endAfter(model, execution, millis, () => failed("executionTimeout exceeded"))
 }
 
-const startEmptyInput = (model: Model, job: Job, execution: Execution): void => {
-  if (job.submission.executionTimeout < emptyInputIsLostAfter) return failAtTimeout(model, job)
-  if (job.retries > 0) {
-    const result = () => failed("job timed out after 1 retries")
-    return endAfter(model, { job, millis: emptyInputIsLostAfter, result })
+const startEmptyInput = (model: Model, execution: Execution): void => {
+  const { retries, submission } = execution.job
+  if (submission.executionTimeout < emptyInputIsLostAfter) return failAtTimeout(model, execution)
+  if (retries > 0) {
+    return endAfter(model, execution, emptyInputIsLostAfter, () => failed("job timed out after 1 retries"))
   }
-  execution.alarm = model.timer.set(execution.startedAt + emptyInputIsLostAfter, () => redispatch(model, job))
+  execution.alarm = model.timer.set(execution.startedAt + emptyInputIsLostAfter, () => redispatch(model, execution.job))
 }
 
 /** Without a handler, the job takes the time of `execution` and returns its input. */
-const startEcho = (model: Model, job: Job): void => {
-  const { endpoint, submission } = job
+const startEcho = (model: Model, execution: Execution): void => {
+  const { endpoint, submission } = execution.job
   const { max, min } = endpoint.settings.execution
   const millis = model.random.times.between(min, max)
   const result = () => completed(toText(submission.input))
-  if (millis > submission.executionTimeout) failAtTimeout(model, job)
-  else if (millis > 0) endAfter(model, { job, millis, result })
-  else end(model, job, result())
+  if (millis > submission.executionTimeout) failAtTimeout(model, execution)
+  else if (millis > 0) endAfter(model, execution, millis, result)
+  else end(model, execution.job, result())
 }
 
-const startHandler = (model: Model, job: Job, execution: Execution, handler: Handler): void => {
+const startHandler = (model: Model, execution: Execution, handler: Handler): void => {
+  const { job, worker } = execution
   const { endpoint, submission } = job
-  const { worker } = execution
   // What a handler does after its job was taken from the worker changes nothing.
   const isCurrent = () => job.execution === execution
   job.starts++
-  failAtTimeout(model, job)
+  failAtTimeout(model, execution)
   const work = perform({
     handler,
     input: submission.input,
@@ -120,7 +115,7 @@ const startHandler = (model: Model, job: Job, execution: Execution, handler: Han
     if (model.isClosed) return
     // The job was taken from the worker, which is free only now.
     if (!isCurrent()) return release(model, endpoint, worker)
-    // Too late for a result: the alarm of the time-out ends the job.
+    // Too late for a result: the alarm of the executionTimeout ends the job.
     if (model.timer.now() - execution.startedAt > submission.executionTimeout) return
     end(model, job, Exit.isSuccess(exit) ? exit.value : failed("the worker exited"))
   })

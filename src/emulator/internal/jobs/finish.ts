@@ -27,7 +27,7 @@ const settle = (model: Model, job: Job, { error, output, status }: JobResult): v
   Retention.keep(model, job, now)
 }
 
-/** Ends a job; held requests and its webhook are told. */
+/** Ends a job, wakes the requests held for it and delivers its webhook. */
 export const finish = (model: Model, job: Job, result: JobResult): void => {
   settle(model, job, result)
   Holds.wakeAll(job)

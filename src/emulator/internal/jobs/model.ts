@@ -52,9 +52,10 @@ export const priority = { normal: 0, low: 1, batch: 2 }
 
 /** One execution of a job on a worker. */
 export interface Execution {
+  readonly job: Job
   readonly worker: Worker
   readonly startedAt: number
-  /** The time-out, or the end where no handler runs. */
+  /** Ends the job: at its executionTimeout, or where no handler runs. */
   alarm: Alarm | undefined
   /** The handler's. */
   fiber: Fiber.RuntimeFiber<JobResult> | undefined
@@ -167,7 +168,7 @@ export interface Model {
   readonly counters: Counters
   readonly random: Readonly<Record<"ids" | "times" | "workerIds" | "timeouts", RandomSource>>
   readonly forkHandler: (effect: Effect.Effect<JobResult>) => Fiber.RuntimeFiber<JobResult>
-  /** Is told of each end that RunPod tells of. */
+  /** Called when a job has ended, to deliver its webhook. */
   readonly onEnd: (job: Job) => void
   /** From the timer's milliseconds to the clock's. */
   readonly toClockTime: (millis: number) => number
