@@ -4,60 +4,13 @@
  *
  * @since 0.1.0
  */
-import type {
-  CutBody,
-  Delay,
-  EmptyOk,
-  Hang,
-  HtmlOk,
-  LateProgress,
-  NotVisibleYet,
-  OutputMissing,
-  Paused,
-  RateLimited,
-  ResetAfter,
-  ResetBefore,
-  ServerError,
-  Stall,
-  Target,
-  Truncated,
-  WebhookDuplicated,
-  WebhookLate,
-  WebhookLost,
-  WebhookOutOfOrder
-} from "./faultModels.js"
+import type * as Models from "./faultModels.js"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export type {
-  CutBody,
-  Delay,
-  EmptyOk,
-  Fault,
-  Hang,
-  HtmlOk,
-  JobFault,
-  LateProgress,
-  NotVisibleYet,
-  OutputMissing,
-  Paused,
-  RateLimited,
-  RequestFault,
-  ResetAfter,
-  ResetBefore,
-  ServerError,
-  Stall,
-  Target,
-  Truncated,
-  Unanswered,
-  WebhookDuplicated,
-  WebhookFault,
-  WebhookLate,
-  WebhookLost,
-  WebhookOutOfOrder
-} from "./faultModels.js"
+export type * from "./faultModels.js"
 
 /**
  * HTTP 429, with or without `Retry-After`.
@@ -65,7 +18,10 @@ export type {
  * @since 0.1.0
  * @category constructors
  */
-export const rateLimited = (options?: Omit<RateLimited, "_tag">): RateLimited => ({ _tag: "RateLimited", ...options })
+export const rateLimited = (options?: Omit<Models.RateLimited, "_tag">): Models.RateLimited => ({
+  _tag: "RateLimited",
+  ...options
+})
 
 /**
  * HTTP 503 or another error status, with a body of JSON, HTML, text or none.
@@ -73,7 +29,10 @@ export const rateLimited = (options?: Omit<RateLimited, "_tag">): RateLimited =>
  * @since 0.1.0
  * @category constructors
  */
-export const serverError = (options?: Omit<ServerError, "_tag">): ServerError => ({ _tag: "ServerError", ...options })
+export const serverError = (options?: Omit<Models.ServerError, "_tag">): Models.ServerError => ({
+  _tag: "ServerError",
+  ...options
+})
 
 /**
  * HTML on HTTP 200.
@@ -81,7 +40,7 @@ export const serverError = (options?: Omit<ServerError, "_tag">): ServerError =>
  * @since 0.1.0
  * @category constructors
  */
-export const htmlOk = (options?: Omit<HtmlOk, "_tag">): HtmlOk => ({ _tag: "HtmlOk", ...options })
+export const htmlOk = (options?: Omit<Models.HtmlOk, "_tag">): Models.HtmlOk => ({ _tag: "HtmlOk", ...options })
 
 /**
  * Nothing on HTTP 200.
@@ -89,7 +48,7 @@ export const htmlOk = (options?: Omit<HtmlOk, "_tag">): HtmlOk => ({ _tag: "Html
  * @since 0.1.0
  * @category constructors
  */
-export const emptyOk = (options?: Omit<EmptyOk, "_tag">): EmptyOk => ({ _tag: "EmptyOk", ...options })
+export const emptyOk = (options?: Omit<Models.EmptyOk, "_tag">): Models.EmptyOk => ({ _tag: "EmptyOk", ...options })
 
 /**
  * A reset before the request is looked at.
@@ -97,7 +56,7 @@ export const emptyOk = (options?: Omit<EmptyOk, "_tag">): EmptyOk => ({ _tag: "E
  * @since 0.1.0
  * @category constructors
  */
-export const resetBefore = (options?: Target): ResetBefore => ({ _tag: "ResetBefore", ...options })
+export const resetBefore = (options?: Models.Target): Models.ResetBefore => ({ _tag: "ResetBefore", ...options })
 
 /**
  * A reset after the request was acted on.
@@ -105,7 +64,7 @@ export const resetBefore = (options?: Target): ResetBefore => ({ _tag: "ResetBef
  * @since 0.1.0
  * @category constructors
  */
-export const resetAfter = (options?: Target): ResetAfter => ({ _tag: "ResetAfter", ...options })
+export const resetAfter = (options?: Models.Target): Models.ResetAfter => ({ _tag: "ResetAfter", ...options })
 
 /**
  * An answer that stops in the middle and never ends.
@@ -113,7 +72,7 @@ export const resetAfter = (options?: Target): ResetAfter => ({ _tag: "ResetAfter
  * @since 0.1.0
  * @category constructors
  */
-export const stall = (options?: Omit<Stall, "_tag">): Stall => ({ _tag: "Stall", ...options })
+export const stall = (options?: Omit<Models.Stall, "_tag">): Models.Stall => ({ _tag: "Stall", ...options })
 
 /**
  * No answer, ever.
@@ -121,7 +80,7 @@ export const stall = (options?: Omit<Stall, "_tag">): Stall => ({ _tag: "Stall",
  * @since 0.1.0
  * @category constructors
  */
-export const hang = (options?: Omit<Hang, "_tag">): Hang => ({ _tag: "Hang", ...options })
+export const hang = (options?: Omit<Models.Hang, "_tag">): Models.Hang => ({ _tag: "Hang", ...options })
 
 /**
  * Half of the JSON in a complete response.
@@ -129,7 +88,7 @@ export const hang = (options?: Omit<Hang, "_tag">): Hang => ({ _tag: "Hang", ...
  * @since 0.1.0
  * @category constructors
  */
-export const truncated = (options?: Target): Truncated => ({ _tag: "Truncated", ...options })
+export const truncated = (options?: Models.Target): Models.Truncated => ({ _tag: "Truncated", ...options })
 
 /**
  * A connection that closes in the middle of the body.
@@ -137,7 +96,7 @@ export const truncated = (options?: Target): Truncated => ({ _tag: "Truncated", 
  * @since 0.1.0
  * @category constructors
  */
-export const cutBody = (options?: Target): CutBody => ({ _tag: "CutBody", ...options })
+export const cutBody = (options?: Models.Target): Models.CutBody => ({ _tag: "CutBody", ...options })
 
 /**
  * A job that cannot be seen while it is young.
@@ -145,7 +104,7 @@ export const cutBody = (options?: Target): CutBody => ({ _tag: "CutBody", ...opt
  * @since 0.1.0
  * @category constructors
  */
-export const notVisibleYet = (options: Omit<NotVisibleYet, "_tag">): NotVisibleYet => ({
+export const notVisibleYet = (options: Omit<Models.NotVisibleYet, "_tag">): Models.NotVisibleYet => ({
   _tag: "NotVisibleYet",
   ...options
 })
@@ -156,7 +115,7 @@ export const notVisibleYet = (options: Omit<NotVisibleYet, "_tag">): NotVisibleY
  * @since 0.1.0
  * @category constructors
  */
-export const paused = (options?: Target): Paused => ({ _tag: "Paused", ...options })
+export const paused = (options?: Models.Target): Models.Paused => ({ _tag: "Paused", ...options })
 
 /**
  * A late answer.
@@ -164,7 +123,7 @@ export const paused = (options?: Target): Paused => ({ _tag: "Paused", ...option
  * @since 0.1.0
  * @category constructors
  */
-export const delay = (options: Omit<Delay, "_tag">): Delay => ({ _tag: "Delay", ...options })
+export const delay = (options: Omit<Models.Delay, "_tag">): Models.Delay => ({ _tag: "Delay", ...options })
 
 /**
  * A job that completes without output.
@@ -172,7 +131,7 @@ export const delay = (options: Omit<Delay, "_tag">): Delay => ({ _tag: "Delay", 
  * @since 0.1.0
  * @category constructors
  */
-export const outputMissing = (options?: Target): OutputMissing => ({ _tag: "OutputMissing", ...options })
+export const outputMissing = (options?: Models.Target): Models.OutputMissing => ({ _tag: "OutputMissing", ...options })
 
 /**
  * A finished job that stays IN_PROGRESS for ever.
@@ -180,7 +139,7 @@ export const outputMissing = (options?: Target): OutputMissing => ({ _tag: "Outp
  * @since 0.1.0
  * @category constructors
  */
-export const lateProgress = (options?: Omit<LateProgress, "_tag">): LateProgress => ({
+export const lateProgress = (options?: Omit<Models.LateProgress, "_tag">): Models.LateProgress => ({
   _tag: "LateProgress",
   ...options
 })
@@ -191,7 +150,7 @@ export const lateProgress = (options?: Omit<LateProgress, "_tag">): LateProgress
  * @since 0.1.0
  * @category constructors
  */
-export const webhookLost = (options?: Target): WebhookLost => ({ _tag: "WebhookLost", ...options })
+export const webhookLost = (options?: Models.Target): Models.WebhookLost => ({ _tag: "WebhookLost", ...options })
 
 /**
  * A webhook that comes twice, or more often.
@@ -199,7 +158,7 @@ export const webhookLost = (options?: Target): WebhookLost => ({ _tag: "WebhookL
  * @since 0.1.0
  * @category constructors
  */
-export const webhookDuplicated = (options?: Omit<WebhookDuplicated, "_tag">): WebhookDuplicated => ({
+export const webhookDuplicated = (options?: Omit<Models.WebhookDuplicated, "_tag">): Models.WebhookDuplicated => ({
   _tag: "WebhookDuplicated",
   ...options
 })
@@ -210,7 +169,10 @@ export const webhookDuplicated = (options?: Omit<WebhookDuplicated, "_tag">): We
  * @since 0.1.0
  * @category constructors
  */
-export const webhookLate = (options: Omit<WebhookLate, "_tag">): WebhookLate => ({ _tag: "WebhookLate", ...options })
+export const webhookLate = (options: Omit<Models.WebhookLate, "_tag">): Models.WebhookLate => ({
+  _tag: "WebhookLate",
+  ...options
+})
 
 /**
  * A webhook that comes after those of jobs that ended later.
@@ -218,7 +180,7 @@ export const webhookLate = (options: Omit<WebhookLate, "_tag">): WebhookLate => 
  * @since 0.1.0
  * @category constructors
  */
-export const webhookOutOfOrder = (options?: Omit<WebhookOutOfOrder, "_tag">): WebhookOutOfOrder => ({
+export const webhookOutOfOrder = (options?: Omit<Models.WebhookOutOfOrder, "_tag">): Models.WebhookOutOfOrder => ({
   _tag: "WebhookOutOfOrder",
   ...options
 })

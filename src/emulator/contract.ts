@@ -139,7 +139,7 @@ export interface Options {
   readonly faults?: ReadonlyArray<Fault> | undefined
   /**
    * How webhooks are delivered. Default: a server posts them with fetch. In memory, the `Webhooks` service that the layer
-   * is provided with receives them, or else the `HttpClient` that it is provided with posts them, or else nobody gets them.
+   * is provided with receives them, or else the `HttpClient` that it is provided with posts them, or else every try fails.
    */
   readonly deliver?: Deliver | undefined
   /** The seed of all that is random: ids, spreads of time, rates of faults. Default: always the same. */
@@ -310,7 +310,7 @@ export interface End {
 }
 
 /**
- * The control of an emulator: what a test looks at and turns. An endpoint id that the emulator does not have is a
+ * The control of an emulator: what a test can look at and change. An endpoint id that the emulator does not have is a
  * mistake in the test, and a defect.
  *
  * @since 0.1.0

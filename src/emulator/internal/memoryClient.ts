@@ -30,9 +30,7 @@ const readBody = (body: HttpBody.HttpBody, limit: number): Effect.Effect<string 
       return Effect.succeed(textWithin(body.body, limit))
     case "Raw":
       return Effect.succeed(
-        body.body instanceof Uint8Array
-          ? textWithin(body.body, limit)
-          : textWithin(encoder.encode(String(body.body)), limit)
+        textWithin(body.body instanceof Uint8Array ? body.body : encoder.encode(String(body.body)), limit)
       )
     case "Stream":
       // A body that its client cannot read is its client's bug.

@@ -3,9 +3,9 @@ import * as Either from "effect/Either"
 import { isJsonObject } from "../../../internal/text/json.js"
 import type { BatchOperation } from "../../../schemas/Operation.js"
 import type { Batch, Batches, BatchRequest } from "../jobs/batches.js"
-import { type Endpoint, type JobRequest as Request, largestBody } from "../jobs/model.js"
-import * as JobRequest from "./jobRequest.js"
+import { type Endpoint, type JobRequest, largestBody } from "../jobs/model.js"
 import type { HttpRequest, HttpResponse } from "./messages.js"
+import * as RequestParser from "./requestParser.js"
 import * as Responses from "./responses.js"
 
 /** A request for an operation of the batch API, its endpoint found. */
@@ -22,14 +22,14 @@ export interface BatchCall {
 const withJson = (request: HttpRequest, respond: (body: unknown) => HttpResponse): Effect.Effect<HttpResponse> =>
   Effect.map(request.readBody(largestBody.run.bytes), (text) => {
     if (text === undefined) return Responses.tooLarge("run")
-    return Either.match(JobRequest.parseJson(text), { onLeft: Responses.badRequest, onRight: respond })
+    return Either.match(RequestParser.parseJson(text), { onLeft: Responses.badRequest, onRight: respond })
   })
 
-const readRequests = (list: unknown): Either.Either<ReadonlyArray<Request>, HttpResponse> => {
+const readRequests = (list: unknown): Either.Either<ReadonlyArray<JobRequest>, HttpResponse> => {
   if (!Array.isArray(list)) return Either.left(Responses.badRequest("bad request: requests: must be an array"))
-  const requests: Array<Request> = []
+  const requests: Array<JobRequest> = []
   for (const [index, entry] of list.entries()) {
-    const request = JobRequest.fromJson(entry)
+    const request = RequestParser.readJobRequest(entry)
     if (Either.isLeft(request)) {
       const problem = request.left.replace("bad request: ", `bad request: requests[${index}]: `)
       return Either.left(Responses.badRequest(problem))

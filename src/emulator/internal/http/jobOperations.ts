@@ -6,8 +6,8 @@ import * as Holds from "../jobs/holds.js"
 import * as Lifecycle from "../jobs/lifecycle.js"
 import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
-import * as JobRequest from "./jobRequest.js"
 import type { HttpRequest, HttpResponse } from "./messages.js"
+import * as RequestParser from "./requestParser.js"
 import * as Responses from "./responses.js"
 
 /** A request for an operation on jobs, its endpoint found. */
@@ -39,9 +39,9 @@ const submit = Effect.fnUntraced(function* (model: Model, faults: Faults, operat
   const { endpoint, request } = call
   const text = yield* request.readBody(largestBody[operation].bytes)
   if (text === undefined) return Responses.tooLarge(operation)
-  const jobRequest = JobRequest.fromText(text)
+  const jobRequest = RequestParser.parseJobRequest(text)
   if (Either.isLeft(jobRequest)) return Responses.badRequest(jobRequest.left)
-  const hold = operation === "run" ? Either.right(0) : JobRequest.readWait(call.wait, defaultHold.runSync)
+  const hold = operation === "run" ? Either.right(0) : RequestParser.parseWait(call.wait, defaultHold.runSync)
   if (Either.isLeft(hold)) return Responses.badRequest(hold.left)
   if (endpoint.maxWorkers <= 0) return Responses.paused
   const jobFaults = faults.forJob(operation, endpoint.id)
@@ -65,7 +65,7 @@ const executeOnJob = (
       return Responses.job(job)
     case "statusSync":
     case "stream": {
-      const hold = JobRequest.readWait(wait, defaultHold[operation])
+      const hold = RequestParser.parseWait(wait, defaultHold[operation])
       if (Either.isLeft(hold)) return Responses.badRequest(hold.left)
       return operation === "stream"
         ? Effect.map(Holds.awaitChunk(model, job, hold.right), () => takeChunks(model, job))

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { defined } from "../../../internal/text/json.js"
 import { isOfBatch } from "../../../schemas/Operation.js"
 import type { Counters, OpenRequest } from "../counters.js"
 import type { Faults } from "../faults.js"
@@ -58,14 +59,9 @@ const open = ({ counters, model }: Parts, request: HttpRequest): OpenCall => {
     at: model.clock.unsafeCurrentTimeMillis(),
     method: request.method,
     path,
+    ...defined({ operation, endpointId, jobId, batchId, wait }),
     abandoned: false
   }
-  // Field by field, so that what is missing has no key.
-  if (operation !== undefined) record.operation = operation
-  if (endpointId !== undefined) record.endpointId = endpointId
-  if (jobId !== undefined) record.jobId = jobId
-  if (batchId !== undefined) record.batchId = batchId
-  if (wait !== undefined) record.wait = wait
   counters.requestArrived(record)
   return { request, route, arrivedAt: model.timer.now(), record, isInFlight: false }
 }

@@ -13,7 +13,7 @@ export interface JobResult {
   readonly error: string | undefined
 }
 
-/** What the version of the worker's library is said to be. */
+/** The version of the worker's library in error reports. */
 const runpodVersion = "1.7.13"
 
 /** A value as JSON text; `undefined` for what JSON has no form of. It throws for what cannot be written. */
@@ -28,7 +28,7 @@ const failedWith = (error: string, output?: string): JobResult => ({ status: "FA
 
 const isFalsy = (value: unknown): boolean => value === undefined || value === null || value === "" || value === false
 
-/** What the platform makes of a handler's value: an empty object is no output, an `error` in an object is a failure. */
+/** A handler's value as RunPod reads it: an empty object is no output, an object with an `error` is a failure. */
 export const fromOutput = (value: unknown): JobResult => {
   const text = toText(value)
   if (text === undefined || text === "{}") return completed(undefined)

@@ -38,10 +38,11 @@ const readPolicy = (
   })
 
 /** Reads the text of a submit; `Left` is what RunPod says of a wrong one. */
-export const fromText = (text: string): Either.Either<JobRequest, string> => Either.flatMap(parseJson(text), fromJson)
+export const parseJobRequest = (text: string): Either.Either<JobRequest, string> =>
+  Either.flatMap(parseJson(text), readJobRequest)
 
 /** Reads the body of a submit, or a request of a batch. */
-export const fromJson = (body: unknown): Either.Either<JobRequest, string> =>
+export const readJobRequest = (body: unknown): Either.Either<JobRequest, string> =>
   Either.gen(function* () {
     if (!isJsonObject(body)) return yield* Either.left("bad request: body: must be a json object")
     const { input, policy, s3Config, webhook } = body
@@ -56,7 +57,7 @@ export const fromJson = (body: unknown): Either.Either<JobRequest, string> =>
   })
 
 /** The hold a request asks for, in milliseconds; `Left` is what RunPod says of a wrong one. */
-export const readWait = (wait: string | undefined, initial: number): Either.Either<number, string> => {
+export const parseWait = (wait: string | undefined, initial: number): Either.Either<number, string> => {
   if (wait === undefined) return Either.right(initial)
   const millis = /^\d{1,6}$/.test(wait) ? Number(wait) : 0
   return millis >= 1000 && millis <= 300_000
