@@ -12,9 +12,17 @@ export interface RequestOptions {
   /** How long it may take in all, in milliseconds from its first permit; waiting for further permits does not count. */
   readonly grace: number | undefined
   readonly observer: AttemptObserver | undefined
+  /** What must not be printed beside the secrets of the request itself. */
+  readonly secrets: ReadonlyArray<string>
 }
 
-const defaults: RequestOptions = { deadline: Infinity, once: false, grace: undefined, observer: undefined }
+const defaults: RequestOptions = {
+  deadline: Infinity,
+  once: false,
+  grace: undefined,
+  observer: undefined,
+  secrets: []
+}
 
 export const current: FiberRef.FiberRef<RequestOptions> = globalValue("effect-runpod/currentRequestOptions", () =>
   FiberRef.unsafeMake(defaults)
@@ -41,3 +49,12 @@ export const withObserver = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   observer: AttemptObserver
 ): Effect.Effect<A, E, R> => Effect.locallyWith(effect, current, (outer) => ({ ...outer, observer }))
+
+/** Keeps these secrets, too, out of the errors and spans of the requests in `effect`. */
+export const withSecrets = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  secrets: ReadonlyArray<string>
+): Effect.Effect<A, E, R> =>
+  secrets.length === 0
+    ? effect
+    : Effect.locallyWith(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
