@@ -1,175 +1,138 @@
-import * as Duration from "effect/Duration"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as ParseResult from "effect/ParseResult"
-import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { fromJob, fromUndecodable, type JobError, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
-import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
+import { fromJob, fromUndecodable, type JobError } from "../../errors/JobError.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
-import type { StreamChunk } from "../../schemas/StreamChunk.js"
-import type { JobHandle, ProgressJob, StreamOptions } from "../../services/JobHandle.js"
-import type { Service } from "../../services/RunPod.js"
+import type { JobHandle, ProgressJob } from "../../services/JobHandle.js"
+import type { Service as JobRuntime } from "../../services/JobRuntime.js"
+import type { Service as RunPod } from "../../services/RunPod.js"
 import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
-import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
-import { defined } from "../text/json.js"
-import type { Keeper } from "./keeper.js"
-import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
-import { type Scrub, scrubValue } from "../text/scrub.js"
-import { listen, type Word, wordOf } from "../webhooks/jobEnd.js"
-import { waitDefaults } from "./waitDefaults.js"
-import { warnOfGap } from "./warnOfGap.js"
-import * as waiting from "./waiting.js"
+import { makeScrub, type Scrub } from "../text/scrub.js"
+import { rulesOf } from "./cancel.js"
+import { type JobRef, withSecrets } from "./jobRef.js"
+import type { Wait } from "./poll.js"
+import { settle } from "./settle.js"
+import { stream } from "./stream.js"
+import { watch } from "./watch.js"
+import * as WebhookEnd from "./webhookEnd.js"
 
-/** How the values of a job are read. */
-export interface Readers<O, P, C> {
-  readonly output: (value: unknown) => Effect.Effect<O, ParseResult.ParseError>
-  readonly progress: (value: unknown) => Effect.Effect<P, ParseResult.ParseError>
-  readonly chunk: (value: unknown) => Effect.Effect<C, ParseResult.ParseError>
-}
+/** Reads a value with a schema. */
+export type Read<A> = (value: unknown) => Effect.Effect<A, ParseResult.ParseError>
 
-/** What a handle is made of. */
-export interface Parts<O, P, C> {
-  readonly service: Service
-  readonly keeper: Keeper
+/** What the jobs of one endpoint share. */
+export interface EndpointContext<O, P, C> {
+  readonly runPod: RunPod
+  readonly runtime: JobRuntime
+  readonly webhooks: Webhooks | undefined
   readonly endpointId: string
-  readonly readers: Readers<O, P, C>
-  readonly scrub: Scrub
-  readonly webhooks?: Webhooks | undefined
+  readonly output: Read<O>
+  readonly progress: Read<P>
+  readonly chunk: Read<C>
 }
 
-/** A job, and what is known of it. */
-export interface Known {
-  readonly jobId: JobId
-  readonly submittedAt?: number | undefined
+/** What is known of the submit of a job. */
+export interface SubmitFacts {
+  /** On the monotonic clock; missing where that is not known. */
+  readonly submittedAt?: ((clock: Clock.Clock) => number) | undefined
   readonly ttl?: number | undefined
-  /** Of its end, when it was submitted with a webhook. */
-  readonly word?: Word | undefined
+  /** What it carried that must not be printed. */
+  readonly secrets?: ReadonlyArray<string> | undefined
+  readonly webhook?: string | URL | true | undefined
+}
+
+/** One job of an endpoint: how it is asked for, and how what it says is read. */
+export interface TypedJob<O, P, C> {
+  readonly ref: JobRef
+  readonly context: EndpointContext<O, P, C>
+  /** Strikes out the API key and the secrets of the submit. */
+  readonly scrub: Scrub
+  readonly webhookEnd: WebhookEnd.WebhookEnd | undefined
+}
+
+export const typedJob = <O, P, C>(
+  context: EndpointContext<O, P, C>,
+  jobId: string,
+  { secrets = [], submittedAt, ttl }: SubmitFacts
+): TypedJob<O, P, C> => {
+  const { endpointId, runPod, runtime, webhooks } = context
+  return {
+    ref: { runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, submittedAt, ttl },
+    context,
+    scrub: scrubOf(runtime, secrets),
+    webhookEnd: webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
+  }
+}
+
+/** Strikes out the API key and these secrets. */
+export const scrubOf = (runtime: JobRuntime, secrets: ReadonlyArray<string>): Scrub => {
+  if (secrets.length === 0) return runtime.scrub
+  const scrubSecrets = makeScrub(secrets)
+  return (text) => runtime.scrub(scrubSecrets(text))
 }
 
 /** The output of a job that has ended, or the error it ended with. */
-export const outputOf = <O, P, C>(parts: Parts<O, P, C>, job: Job.Ended): Effect.Effect<O, JobError> => {
-  const error = fromJob(parts.endpointId, job, parts.scrub)
+export const outputOf = <O>(
+  { endpointId, output }: Pick<EndpointContext<O, never, never>, "endpointId" | "output">,
+  job: Job.Ended,
+  scrub: Scrub
+): Effect.Effect<O, JobError> => {
+  const error = fromJob(endpointId, job, scrub)
   return error === undefined
-    ? Effect.mapError(parts.readers.output(job.output), (issue) =>
-        fromUndecodable(parts.endpointId, job, issueOf(issue), parts.scrub)
-      )
+    ? Effect.mapError(output(job.output), (issue) => fromUndecodable(endpointId, job, issueOf(issue), scrub))
     : Effect.fail(error)
 }
 
-const withProgress = <O, P, C>(parts: Parts<O, P, C>, job: WatchedJob): Effect.Effect<ProgressJob<P>> =>
+const withProgress = <P>(progress: Read<P>, job: WatchedJob): Effect.Effect<ProgressJob<P>> =>
   Job.isTerminal(job) || job.output === undefined
     ? Effect.succeed(job)
-    : Effect.match(parts.readers.progress(job.output), {
+    : Effect.match(progress(job.output), {
         onFailure: () => job,
         onSuccess: (progress) => ({ ...job, progress })
       })
 
 /** The options of an untyped wait, with progress read before `onProgress` gets it. */
-export const plainOptions = <O, P, C>(parts: Parts<O, P, C>, options: WaitOptions<ProgressJob<P>>): WaitOptions => {
+export const untyped = <P>(progress: Read<P>, options: WaitOptions<ProgressJob<P>>): WaitOptions => {
   const { onProgress, ...rest } = options
   return onProgress === undefined
     ? rest
-    : { ...rest, onProgress: (job) => Effect.flatMap(withProgress(parts, job), onProgress) }
-}
-
-/** What is waited for. */
-export const targetOf = <O, P, C>(
-  { endpointId, keeper }: Parts<O, P, C>,
-  { word, ...known }: Known,
-  options: Pick<WaitOptions, "trustWebhook"> = {}
-): waiting.Target => ({ keeper, endpointId, ...known, ended: word?.ended(options) })
-
-const betweenStreams = Schedule.exponential("250 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")))
-
-/** The chunks through every fault that passes: reading on is all a new stream does, RunPod keeps what was not read. */
-const chunksOf = <O, P, C>(
-  { endpointId, service }: Parts<O, P, C>,
-  target: waiting.Target,
-  { onGap, wait }: StreamOptions
-): Stream.Stream<StreamChunk, RunPodError> => {
-  const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, target.jobId, error))
-  const passes = (error: RunPodError) =>
-    Effect.clockWith((clock) =>
-      Effect.succeed(waiting.isNotVisibleYet(target, error, monotonicMillis(clock)) || !waiting.isDefinite(error))
-    )
-  return service.stream(endpointId, target.jobId, { onGap: report, ...defined({ wait }) }).pipe(
-    Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
-    Stream.retry(Schedule.whileInputEffect(betweenStreams, passes))
-  )
-}
-
-const streamOf = <O, P, C>(
-  parts: Parts<O, P, C>,
-  target: waiting.Target,
-  options: StreamOptions
-): Stream.Stream<C, RunPodError | JobError> => {
-  const { endpointId, readers, scrub } = parts
-  const { jobId } = target
-  const chunks = Stream.mapEffect(chunksOf(parts, target, options), (chunk) =>
-    Effect.mapError(
-      readers.chunk(chunk.output),
-      (issue) =>
-        new OutputDecodeError({
-          endpointId,
-          jobId,
-          issue: excerpt(scrub(issueOf(issue))),
-          output: scrubValue(chunk.output, scrub)
-        })
-    )
-  )
-  // The stream says nothing of why a job ended: one look at its status does.
-  const end = Effect.flatMap(waiting.settle(target, { poll: { initial: 0 } }), (job) => {
-    const error = job.status === "COMPLETED" ? undefined : fromJob(endpointId, job, scrub)
-    return error === undefined ? Effect.void : Effect.fail(error)
-  })
-  const whole = Stream.concat(chunks, Stream.drain(Stream.fromEffect(end)))
-  const late = Effect.clockWith((clock) => {
-    const now = monotonicMillis(clock)
-    const deadline =
-      options.timeout === undefined
-        ? (target.submittedAt ?? now) + (target.ttl ?? Duration.toMillis(waitDefaults.timeout))
-        : now + Duration.toMillis(options.timeout)
-    const elapsed = Duration.millis(Math.max(0, Math.round(deadline - now)))
-    return Effect.zipRight(
-      sleepUntil(deadline),
-      Effect.fail(new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" }))
-    )
-  })
-  return Stream.interruptWhen(whole, late)
+    : { ...rest, onProgress: (job) => Effect.flatMap(withProgress(progress, job), onProgress) }
 }
 
 /** A handle on a job. */
-export const make = <O, P, C>(parts: Parts<O, P, C>, known: Known): JobHandle<O, P, C> => {
-  const { endpointId, service, webhooks } = parts
-  const { jobId } = known
-  const target = targetOf(parts, { jobId, ...defined({ submittedAt: known.submittedAt, ttl: known.ttl }) })
-  const word = known.word ?? (webhooks === undefined ? undefined : wordOf(webhooks, endpointId, jobId))
-  const listening = (options: WaitOptions<never>) =>
-    known.word === undefined && options.webhook === undefined
-      ? Effect.succeed(target)
-      : Effect.map(listen(word, options), (ended) => ({ ...target, ended }))
+export const make = <O, P, C>(
+  context: EndpointContext<O, P, C>,
+  jobId: JobId,
+  facts: SubmitFacts
+): JobHandle<O, P, C> => {
+  const job = typedJob(context, jobId, facts)
+  const { ref, scrub, webhookEnd } = job
+  const { endpointId, runPod } = ref
+  const waitOf = (options: WaitOptions<ProgressJob<P>>) => {
+    const { trustWebhook, webhook = facts.webhook } = options
+    const wait: Wait = { job: ref, options: untyped(context.progress, options), rules: rulesOf(options) }
+    return webhook === undefined
+      ? Effect.succeed(wait)
+      : Effect.map(WebhookEnd.listen(webhookEnd, { trustWebhook, webhook }), (ended): Wait => ({ ...wait, ended }))
+  }
+  const settled = (options: WaitOptions<ProgressJob<P>>) => Effect.flatMap(waitOf(options), settle)
+  const read = (ended: Job.Ended) => outputOf(context, ended, scrub)
   return {
     id: jobId,
     endpointId,
-    status: service.status(endpointId, jobId),
+    status: runPod.status(endpointId, jobId),
     watch: (options = {}) =>
-      Stream.unwrap(
-        Effect.map(listening(options), (target) => waiting.watch(target, plainOptions(parts, options)))
-      ).pipe(Stream.mapEffect((job) => withProgress(parts, job))),
-    settle: (options = {}) =>
-      Effect.flatMap(listening(options), (target) => waiting.settle(target, plainOptions(parts, options))),
-    result: (options = {}) =>
-      Effect.flatMap(listening(options), (target) => waiting.settle(target, plainOptions(parts, options))).pipe(
-        Effect.flatMap((job) => outputOf(parts, job))
+      Stream.unwrap(Effect.map(waitOf(options), watch)).pipe(
+        Stream.mapEffect((job) => withProgress(context.progress, job))
       ),
-    cancel: service.cancel(endpointId, jobId),
-    retry:
-      word === undefined
-        ? service.retry(endpointId, jobId)
-        : Effect.zipRight(word.forget, service.retry(endpointId, jobId)),
-    stream: (options = {}) => streamOf(parts, target, options)
+    settle: (options = {}) => settled(options),
+    result: (options = {}) => Effect.flatMap(settled(options), read),
+    cancel: runPod.cancel(endpointId, jobId),
+    retry: Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId)),
+    stream: (options = {}) => stream(ref, { chunk: context.chunk, scrub }, options),
+    read
   }
 }

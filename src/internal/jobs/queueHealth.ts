@@ -1,9 +1,9 @@
 import * as Effect from "effect/Effect"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type { Health } from "../../schemas/Health.js"
-import { within } from "../http/deadline.js"
+import { once } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
-import { Recent } from "./recent.js"
+import { LruCache } from "./lru.js"
 
 /** What an endpoint's workers were like when last asked. */
 export type Condition = Health | "Paused"
@@ -33,7 +33,7 @@ export const make = (
   ask: (endpointId: string) => Effect.Effect<Health, RunPodError>,
   fork: (effect: Effect.Effect<void>) => Effect.Effect<unknown>
 ): QueueHealth => {
-  const entries = new Recent<Entry>(mostEndpoints)
+  const entries = new LruCache<Entry>(mostEndpoints)
   return {
     look: (endpointId) =>
       Effect.clockWith((clock) => {
@@ -42,7 +42,7 @@ export const make = (
         if (now - entry.askedAt < freshFor) return Effect.succeed(entry.condition)
         if (now - entry.askedAt > staleAfter) entry.condition = undefined
         entry.askedAt = now
-        const refresh = Effect.match(within(ask(endpointId), now + patience), {
+        const refresh = Effect.match(once(ask(endpointId), now + patience), {
           onSuccess: (health) => {
             entry.condition = health
           },
