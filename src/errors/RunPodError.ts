@@ -490,6 +490,15 @@ export const isThrottled = (error: RunPodError): boolean => error[TypeId].thrott
 export const provesNoEffect = (error: RunPodError): boolean => error[TypeId].withoutEffect
 
 /**
+ * The wait a server asked for, when the error carries one.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const retryAfter = (error: RunPodError): Duration.Duration | undefined =>
+  error._tag === "RateLimitedError" || error._tag === "ServerError" ? error.retryAfter : undefined
+
+/**
  * An answer with a status that is no success, as text.
  *
  * @since 0.1.0

@@ -4,8 +4,9 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Record from "effect/Record"
 import { defined } from "../internal/text/json.js"
-import type { Operation } from "../schemas/Operation.js"
+import { type Operation, operations } from "../schemas/Operation.js"
 
 /**
  * The limit of one operation on one endpoint.
@@ -37,28 +38,6 @@ export interface RateLimits {
 
 const free: Limit = { limit: Infinity, window: "10 seconds", concurrency: Infinity }
 
-const forEach = (limitOf: (name: Operation) => Limit): Readonly<Record<Operation, Limit>> => ({
-  run: limitOf("run"),
-  runSync: limitOf("runSync"),
-  status: limitOf("status"),
-  statusSync: limitOf("statusSync"),
-  stream: limitOf("stream"),
-  cancel: limitOf("cancel"),
-  retry: limitOf("retry"),
-  purgeQueue: limitOf("purgeQueue"),
-  health: limitOf("health"),
-  requests: limitOf("requests"),
-  createBatch: limitOf("createBatch"),
-  listBatches: limitOf("listBatches"),
-  batchStatus: limitOf("batchStatus"),
-  updateBatch: limitOf("updateBatch"),
-  appendBatch: limitOf("appendBatch"),
-  batchResults: limitOf("batchResults"),
-  finalizeBatch: limitOf("finalizeBatch"),
-  cancelBatch: limitOf("cancelBatch"),
-  deleteBatchRequest: limitOf("deleteBatchRequest")
-})
-
 const check = <A extends { readonly limit: number; readonly window: Duration.DurationInput }>(limit: A): A => {
   if (!(limit.limit >= 1)) throw new RangeError(`a rate limit must be at least 1, got ${limit.limit}`)
   if (!(Duration.toMillis(limit.window) > 0)) throw new RangeError("the window of a rate limit must be longer than 0")
@@ -73,25 +52,15 @@ const check = <A extends { readonly limit: number; readonly window: Duration.Dur
  * @category constants
  */
 export const table: Readonly<Record<Operation, Limit>> = {
+  ...Record.map(operations, () => free),
   run: { limit: 1000, window: "10 seconds", concurrency: 200 },
   runSync: { limit: 2000, window: "10 seconds", concurrency: 400 },
   status: { limit: 2000, window: "10 seconds", concurrency: 400 },
   statusSync: { limit: 2000, window: "10 seconds", concurrency: 400 },
   stream: { limit: 2000, window: "10 seconds", concurrency: 400 },
   cancel: { limit: 100, window: "10 seconds", concurrency: 20 },
-  retry: free,
   purgeQueue: { limit: 2, window: "10 seconds", concurrency: Infinity },
-  health: free,
-  requests: { limit: 10, window: "10 seconds", concurrency: 2 },
-  createBatch: free,
-  listBatches: free,
-  batchStatus: free,
-  updateBatch: free,
-  appendBatch: free,
-  batchResults: free,
-  finalizeBatch: free,
-  cancelBatch: free,
-  deleteBatchRequest: free
+  requests: { limit: 10, window: "10 seconds", concurrency: 2 }
 }
 
 // Requests that leave evenly do not arrive evenly: a window that is a little longer here than at RunPod keeps two full
@@ -109,7 +78,7 @@ const withMargin = (limit: Limit): Limit => ({
  * @since 0.1.0
  * @category constructors
  */
-export const documented: RateLimits = { operations: forEach((name) => withMargin(table[name])) }
+export const documented: RateLimits = { operations: Record.map(table, withMargin) }
 
 /**
  * No limits of our own. A 429 still closes the gate of its endpoint and operation for a while.
@@ -117,7 +86,7 @@ export const documented: RateLimits = { operations: forEach((name) => withMargin
  * @since 0.1.0
  * @category constructors
  */
-export const unlimited: RateLimits = { operations: forEach(() => free) }
+export const unlimited: RateLimits = { operations: Record.map(table, () => free) }
 
 /**
  * One exact window over the whole layer, all endpoints and operations together, for example 100 requests a minute.
@@ -126,7 +95,7 @@ export const unlimited: RateLimits = { operations: forEach(() => free) }
  * @category constructors
  */
 export const uniform = (options: { readonly limit: number; readonly window: Duration.DurationInput }): RateLimits => ({
-  operations: forEach(() => free),
+  operations: Record.map(table, () => free),
   overall: check(options)
 })
 
@@ -137,10 +106,21 @@ export const uniform = (options: { readonly limit: number; readonly window: Dura
  * @since 0.1.0
  * @category constructors
  */
-export const make = (operations: { readonly [K in Operation]?: Partial<Limit> | undefined }): RateLimits => ({
-  operations: forEach((name) => {
-    const limit: Limit = check({ ...documented.operations[name], ...defined(operations[name] ?? {}) })
+export const make = (limits: { readonly [K in Operation]?: Partial<Limit> | undefined }): RateLimits => ({
+  operations: Record.map(documented.operations, (documented, name) => {
+    const limit: Limit = check({ ...documented, ...defined(limits[name] ?? {}) })
     if (!(limit.concurrency >= 1)) throw new RangeError(`concurrency must be at least 1, got ${limit.concurrency}`)
     return limit
   })
 })
+
+/**
+ * The limit of an operation by its name; none for one that the limits do not know, such as that of another API.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const limitOf = (limits: RateLimits, operation: string): Limit => {
+  const known: Readonly<Record<string, Limit | undefined>> = limits.operations
+  return known[operation] ?? free
+}

@@ -7,11 +7,11 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import { defined } from "../internal/text/json.js"
+import { isThrottled, retryAfter, type RunPodError } from "../errors/RunPodError.js"
+import { delayAfter } from "../internal/pace/backoff.js"
 import { maxTimerMillis } from "../internal/pace/monotonic.js"
-import { isThrottled, type RunPodError } from "../errors/RunPodError.js"
+import { defined } from "../internal/text/json.js"
 
 /**
  * A retry policy of the layer.
@@ -78,8 +78,7 @@ export const defaults = {
  * @since 0.1.0
  * @category combinators
  */
-export const retryAfter = (error: RunPodError): Duration.Duration | undefined =>
-  error._tag === "RateLimitedError" || error._tag === "ServerError" ? error.retryAfter : undefined
+export { retryAfter }
 
 /**
  * Exponential backoff with full jitter, a cap and a limit of attempts. A Retry-After is waited exactly, whatever the
@@ -89,27 +88,24 @@ export const retryAfter = (error: RunPodError): Duration.Duration | undefined =>
  * @category constructors
  */
 export const make = (options: Options = {}): RetryPolicy => {
-  const { maxAttempts, base, throttleBase, factor, cap, jitter, budget } = { ...defaults, ...defined(options) }
-  const exponential = (first: Duration.DurationInput, retries: number): number =>
-    Math.min(Duration.toMillis(first) * factor ** retries, Duration.toMillis(cap), maxTimerMillis)
-  const delay = (error: RunPodError, retries: number): Effect.Effect<Duration.Duration> => {
-    const asked = retryAfter(error)
-    if (asked !== undefined && Duration.toMillis(asked) > 0) {
-      return Effect.succeed(Duration.min(asked, Duration.millis(maxTimerMillis)))
-    }
-    // Whole milliseconds: a TestClock that stands between two of them has no nanoseconds, and spans need those.
-    const longest = Math.round(exponential(isThrottled(error) ? throttleBase : base, retries))
-    return jitter === "none"
-      ? Effect.succeed(Duration.millis(longest))
-      : Effect.map(Random.next, (random) => Duration.millis(Math.round(random * longest)))
-  }
+  const { maxAttempts, budget, ...growth } = { ...defaults, ...defined(options) }
+  const { factor, jitter } = growth
+  const cap = Duration.toMillis(growth.cap)
+  const ordinary = { base: Duration.toMillis(growth.base), factor, cap, jitter }
+  const throttled = { ...ordinary, base: Duration.toMillis(growth.throttleBase) }
+  const longest = Duration.millis(maxTimerMillis)
   return {
     schedule: Schedule.recurs(Math.max(0, maxAttempts - 1)).pipe(
       Schedule.intersect(Schedule.identity<RunPodError>()),
-      Schedule.modifyDelayEffect(([retries, error]) => delay(error, retries))
+      Schedule.modifyDelayEffect(([retries, error]) => {
+        const asked = retryAfter(error)
+        return asked !== undefined && Duration.toMillis(asked) > 0
+          ? Effect.succeed(Duration.min(asked, longest))
+          : Effect.map(delayAfter(isThrottled(error) ? throttled : ordinary, retries), Duration.millis)
+      })
     ),
     budget,
-    ...(options.whilePaused === undefined ? {} : { whilePaused: options.whilePaused })
+    whilePaused: options.whilePaused
   }
 }
 

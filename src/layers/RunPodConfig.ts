@@ -6,7 +6,7 @@
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import { defined } from "../internal/text/json.js"
@@ -52,6 +52,18 @@ export const defaults = {
   limits: RateLimits.documented,
   parseJson: (text: string): unknown => JSON.parse(text)
 } as const satisfies Omit<Options, "apiKey">
+
+/**
+ * The options with the defaults for what is not given, the timeout in milliseconds.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const withDefaults = ({ requestTimeout, ...options }: Options) => ({
+  ...defaults,
+  ...defined(options),
+  requestTimeout: Duration.toMillis(requestTimeout ?? defaults.requestTimeout)
+})
 
 /**
  * The options of `RunPod.layerConfig`: each a value, or a `Config` of one. (`Config.Wrap` would take no plain values.)

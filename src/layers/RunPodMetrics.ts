@@ -4,11 +4,11 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import { currentTally, type Tally } from "../internal/http/tally.js"
 import type * as Job from "../schemas/Job.js"
-import type { Operation } from "../schemas/Operation.js"
 
 const milliseconds = MetricBoundaries.exponential({ start: 10, factor: 4, count: 10 })
 
@@ -68,9 +68,9 @@ export const executionTime = Metric.histogram("runpod_execution_time", milliseco
  */
 export const waitTime = Metric.histogram("runpod_wait_time", milliseconds, "Milliseconds a wait took")
 
-// A tagged metric is looked up by its tags at each update unless it is kept.
-const kept = <K extends string, A>(make: (key: K) => A): ((key: K) => A) => {
-  const known = new Map<K, A>()
+/** A tagged metric is looked up by its tags at each update unless it is kept. */
+const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
+  const known = new Map<string, A>()
   return (key) => {
     const found = known.get(key)
     if (found !== undefined) return found
@@ -80,15 +80,16 @@ const kept = <K extends string, A>(make: (key: K) => A): ((key: K) => A) => {
   }
 }
 
-const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
-  const tagged = kept((operation: Operation) => Metric.tagged(counter, "operation", operation))
-  return (operation: Operation): Effect.Effect<void> =>
-    Effect.withFiberRuntime((fiber) => {
+const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) =>
+  kept((operation) => {
+    const tagged = Metric.tagged(counter, "operation", operation)
+    return Effect.withFiberRuntime<void>((fiber) => {
       const tally = fiber.getFiberRef(currentTally)
       if (tally !== undefined) tally[count]++
-      return Metric.increment(tagged(operation))
+      tagged.unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
+      return Effect.void
     })
-}
+  })
 
 /**
  * Counts a request that is sent.
@@ -96,7 +97,7 @@ const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally)
  * @since 0.1.0
  * @category recording
  */
-export const countRequest = byOperation(requests, "requests")
+export const countRequest: (operation: string) => Effect.Effect<void> = byOperation(requests, "requests")
 
 /**
  * Counts a request that is sent again.
@@ -104,7 +105,7 @@ export const countRequest = byOperation(requests, "requests")
  * @since 0.1.0
  * @category recording
  */
-export const countRetry = byOperation(retries, "retries")
+export const countRetry: (operation: string) => Effect.Effect<void> = byOperation(retries, "retries")
 
 /**
  * Counts an answer with status 429.
@@ -112,9 +113,9 @@ export const countRetry = byOperation(retries, "retries")
  * @since 0.1.0
  * @category recording
  */
-export const countThrottle = byOperation(throttles, "throttles")
+export const countThrottle: (operation: string) => Effect.Effect<void> = byOperation(throttles, "throttles")
 
-const jobsByStatus = kept((status: string) => Metric.tagged(jobs, "status", status))
+const jobsByStatus = kept((status) => Metric.tagged(jobs, "status", status))
 
 /**
  * Records a job that was seen to end.

@@ -3,13 +3,17 @@
  *
  * @since 0.1.0
  */
-import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClient from "@effect/platform/HttpClient"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as undiciWire from "./internal/undici.js"
-import * as wireClient from "../internal/http/dispatcherClient.js"
+import { Dispatcher } from "../layers/Dispatcher.js"
+import type * as RunPodHttpClient from "../layers/RunPodHttpClient.js"
+import type * as JobRuntime from "../services/JobRuntime.js"
 import * as RunPod from "../services/RunPod.js"
+import * as Undici from "./internal/undici.js"
 
 /**
  * Choices of the transport.
@@ -30,15 +34,21 @@ export interface TransportOptions {
  */
 export interface Options extends RunPod.Options, TransportOptions {}
 
+const transport = ({ http2 = false }: TransportOptions) =>
+  Layer.scopedContext(
+    Effect.map(Undici.make({ http2 }), ({ agent, dispatcher }) =>
+      Context.make(Dispatcher, dispatcher).pipe(Context.add(NodeHttpClient.Dispatcher, agent))
+    )
+  ).pipe((agents) => Layer.provideMerge(NodeHttpClient.layerUndiciWithoutDispatcher, agents))
+
 /**
- * The transport alone, as an `HttpClient`: for what takes one, such as `RunPod.layer` with a choice of one's own. It makes
- * no spans of its own. Held requests have connections of their own, so that no other request waits behind them.
+ * The transport alone, as an `HttpClient`: for what takes one, such as `RunPod.layer` with a choice of one's own.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerHttpClient = (options: TransportOptions = {}): Layer.Layer<HttpClient.HttpClient> =>
-  Layer.scoped(HttpClient.HttpClient, Effect.map(undiciWire.make({ http2: options.http2 ?? false }), wireClient.make))
+  transport(options)
 
 /**
  * `RunPod.layer` over undici.
@@ -46,8 +56,10 @@ export const layerHttpClient = (options: TransportOptions = {}): Layer.Layer<Htt
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: Options): Layer.Layer<RunPod.RunPod> =>
-  Layer.provide(RunPod.layer(options), layerHttpClient(options))
+export const layer = (
+  options: Options
+): Layer.Layer<RunPod.RunPod | RunPodHttpClient.RunPodHttpClient | JobRuntime.JobRuntime> =>
+  Layer.provide(RunPod.layer(options), transport(options))
 
 /**
  * `RunPod.layerConfig` over undici: what is not given comes from `RUNPOD_API_KEY` and `RUNPOD_BASE_URL`.
@@ -57,5 +69,5 @@ export const layer = (options: Options): Layer.Layer<RunPod.RunPod> =>
  */
 export const layerConfig = (
   options: RunPod.ConfigOptions & TransportOptions = {}
-): Layer.Layer<RunPod.RunPod, ConfigError.ConfigError> =>
-  Layer.provide(RunPod.layerConfig(options), layerHttpClient(options))
+): Layer.Layer<RunPod.RunPod | RunPodHttpClient.RunPodHttpClient | JobRuntime.JobRuntime, ConfigError.ConfigError> =>
+  Layer.provide(RunPod.layerConfig(options), transport(options))

@@ -43,14 +43,14 @@ import {
 import { concatBytes } from "../internal/text/bytes.js"
 import { idProblem } from "../internal/text/identifier.js"
 import { defined, describeJson, isJsonObject } from "../internal/text/json.js"
-import { KeeperKey } from "../internal/jobs/keeper.js"
-import type { Reader } from "../internal/text/reply.js"
-import type { Call } from "../layers/RunPodHttpClient.js"
+import * as Submit from "../internal/jobs/submit.js"
+import { once } from "../internal/http/requestOptions.js"
+import { type Request, RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import * as EndpointId from "../schemas/EndpointId.js"
-import { batchPathOf, type BatchOperation, operations } from "../schemas/Operation.js"
+import { type BatchOperation, operations, pathOf, rows } from "../schemas/Operation.js"
 import * as RemoteBatch from "../schemas/RemoteBatch.js"
 import * as RunRequest from "../schemas/RunRequest.js"
-import { RunPod, type RunOptions } from "./RunPod.js"
+import type { SubmitOptions } from "./RunPod.js"
 
 /**
  * What became of a part of an append: the requests from index `from` on, that went in one call.
@@ -172,7 +172,7 @@ export interface Service {
   readonly create: (
     endpointId: string,
     requests?: Iterable<RunRequest.RunRequest>,
-    options?: RunOptions
+    options?: SubmitOptions
   ) => Effect.Effect<RemoteBatch.RemoteBatch, RunPodError>
   /**
    * Adds requests to a draft, in calls of at most 10 MiB, one after the other; more than 5,000 in all are refused before any
@@ -184,7 +184,7 @@ export interface Service {
     endpointId: string,
     batchId: string,
     requests: Iterable<RunRequest.RunRequest>,
-    options?: RunOptions
+    options?: SubmitOptions
   ) => Effect.Effect<Appended, RunPodError | AppendError>
   /** Locks a draft and starts its requests, which costs money. */
   readonly finalize: (endpointId: string, batchId: string) => Effect.Effect<RemoteBatch.RemoteBatch, RunPodError>
@@ -256,7 +256,7 @@ interface Ids {
 const contextOf = (operation: BatchOperation, ids: Ids) => {
   const { batchId, endpointId } = ids
   const { method } = operations[operation]
-  return { operation, method, path: batchPathOf(operation, endpointId, ids), endpointId, ...defined({ batchId }) }
+  return { operation, method, path: pathOf(operation, ids), endpointId, ...defined({ batchId }) }
 }
 
 /** The ids may be what is wrong, so they are left out. */
@@ -284,20 +284,20 @@ interface Written {
   readonly secrets: ReadonlyArray<string>
 }
 
-type Submit = "createBatch" | "appendBatch"
+type SubmitOperation = "createBatch" | "appendBatch"
 
 /** What stands around the requests in a body. */
-const frames: Record<Submit, readonly [Uint8Array, Uint8Array]> = {
+const frames: Record<SubmitOperation, readonly [Uint8Array, Uint8Array]> = {
   createBatch: [encoder.encode("["), encoder.encode("]")],
   appendBatch: [encoder.encode(`{"requests":[`), encoder.encode("]}")]
 }
 const comma = encoder.encode(",")
 
 /** How many bytes a body has beside its requests and their commas. */
-const frameSize = (operation: Submit) => frames[operation][0].byteLength + frames[operation][1].byteLength
+const frameSize = (operation: SubmitOperation) => frames[operation][0].byteLength + frames[operation][1].byteLength
 
 const write = (
-  operation: Submit,
+  operation: SubmitOperation,
   ids: Ids,
   requests: Iterable<RunRequest.RunRequest>
 ): Either.Either<ReadonlyArray<Written>, RunPodError> => {
@@ -338,7 +338,7 @@ const split = (requests: ReadonlyArray<Written>): ReadonlyArray<ReadonlyArray<Wr
   return parts
 }
 
-const bodyOf = (operation: Submit, requests: ReadonlyArray<Written>): Uint8Array => {
+const bodyOf = (operation: SubmitOperation, requests: ReadonlyArray<Written>): Uint8Array => {
   const [before, after] = frames[operation]
   const inner = requests.flatMap(({ bytes }, index) => (index === 0 ? [bytes] : [comma, bytes]))
   return concatBytes([before, ...inner, after])
@@ -355,7 +355,7 @@ const wholeNumber = (name: string, value: number, min: number): BadRequestError 
 
 /** What is answered to an action is not documented: anything that is no refusal is taken. */
 const acknowledged =
-  <A>(read: Reader<A>): Reader<A | undefined> =>
+  <A>(read: Request<A>["read"]): Request<A | undefined>["read"] =>
   (body) => {
     if (body === undefined || body === null) return Either.right(undefined)
     const batch = read(body)
@@ -364,7 +364,7 @@ const acknowledged =
     return body["error"] === undefined || body["error"] === null ? Either.right(undefined) : batch
   }
 
-const refusal: Reader<never> = () => Either.left(`expected an acknowledgement, got an "error"`)
+const refusal: Request<never>["read"] = () => Either.left(`expected an acknowledgement, got an "error"`)
 
 // --- the service --------------------------------------------------------------------------------------------------
 
@@ -372,37 +372,50 @@ const refusal: Reader<never> = () => Either.left(`expected an acknowledgement, g
 const isRepeat = (error: BadRequestError | BatchNotFoundError): boolean => (error.attempt ?? 1) > 1
 
 /**
- * The service over the pipeline of a `RunPod` service that this library made; over another one it is a defect.
+ * The service over the client it is provided with.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<Service, never, RunPod> = Effect.gen(function* () {
-  const pipeline = (yield* RunPod)[KeeperKey]?.pipeline
-  if (pipeline === undefined) {
-    return yield* Effect.dieMessage("BatchApi needs the RunPod service of a layer of this library, or a copy of one")
-  }
-
+export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(RunPodHttpClient, (client) => {
   const call = <A>(
     operation: BatchOperation,
-    ids: Ids,
-    read: Reader<A>,
-    more: Partial<Call<A>> = {}
+    { batchId, endpointId, requestId }: Ids,
+    read: Request<A>["read"],
+    more: Partial<Request<A>> = {}
   ): Effect.Effect<A, RunPodError> =>
     Effect.suspend(() => {
-      const problem = checkIds(operation, ids)
-      return problem === undefined ? pipeline.execute({ ...more, operation, ...ids, read }) : Effect.fail(problem)
+      const params = { endpointId, batchId, requestId }
+      const problem = checkIds(operation, params)
+      return problem === undefined
+        ? client.execute({ operation: rows[operation], params, read, mayBeEmpty: true, ...more })
+        : Effect.fail(problem)
     })
 
-  const readBatch = (endpointId: string, batchId: string, more?: Partial<Call<RemoteBatch.RemoteBatch>>) =>
-    call("batchStatus", { endpointId, batchId }, (body) => RemoteBatch.fromReply(body, batchId), more)
+  /** Not aborted when its caller is interrupted: the interruption waits for its end, and logs what became of it. */
+  const submit = <A>(operation: SubmitOperation, ids: Ids, send: Effect.Effect<A, RunPodError>) => {
+    const where = contextOf(operation, ids)
+    return Effect.uninterruptibleMask((restore) =>
+      Submit.run({ send, where, fork: client.fork }, restore, ({ _tag }) =>
+        Effect.logWarning(`${operation} on endpoint ${ids.endpointId} went on after its caller had gone: ${_tag}`)
+      )
+    ).pipe(
+      Effect.flatMap((submitted): Effect.Effect<A, RunPodError> => {
+        if (submitted._tag === "Accepted") return Effect.succeed(submitted.value)
+        return submitted._tag === "Withdrawn" ? Effect.interrupt : Effect.fail(submitted.error)
+      })
+    )
+  }
+
+  const readBatch = (endpointId: string, batchId: string) =>
+    call("batchStatus", { endpointId, batchId }, (body) => RemoteBatch.fromReply(body, batchId))
 
   const status: Service["status"] = (endpointId, batchId) => readBatch(endpointId, batchId)
 
   const settle: Service["settle"] = (endpointId, batchId, options = {}) => {
     const { interval = "30 seconds", onProgress = () => Effect.void } = options
     // The next read is the retry: an outage must not eat up the budget that all operations share.
-    const read = Effect.retry(readBatch(endpointId, batchId, { once: true }), {
+    const read = Effect.retry(once(readBatch(endpointId, batchId)), {
       while: isRetryable,
       schedule: Schedule.spaced(interval)
     })
@@ -448,11 +461,15 @@ export const make: Effect.Effect<Service, never, RunPod> = Effect.gen(function* 
                 limit: limits.bytes
               })
             )
-          : call("createBatch", ids, RemoteBatch.fromCreateReply, {
-              body,
-              secrets: secretsOf(written),
-              resubmit: options?.resubmit
-            })
+          : submit(
+              "createBatch",
+              ids,
+              call("createBatch", ids, RemoteBatch.fromCreateReply, {
+                body,
+                secrets: secretsOf(written),
+                resubmit: options?.resubmit
+              })
+            )
       })
     })
 
@@ -480,11 +497,15 @@ export const make: Effect.Effect<Service, never, RunPod> = Effect.gen(function* 
       const fatesWith = (fate: Part["fate"], at: number): ReadonlyArray<Part> =>
         parts.map(({ count, from }, i) => ({ from, count, fate: i < at ? "Added" : i === at ? fate : "NotSent" }))
       for (const [at, { part }] of parts.entries()) {
-        yield* call(
+        yield* submit(
           "appendBatch",
           ids,
-          acknowledged((body) => RemoteBatch.fromReply(body, batchId)),
-          { body: bodyOf("appendBatch", part), secrets: secretsOf(part), resubmit: options?.resubmit }
+          call(
+            "appendBatch",
+            ids,
+            acknowledged((body) => RemoteBatch.fromReply(body, batchId)),
+            { body: bodyOf("appendBatch", part), secrets: secretsOf(part), resubmit: options?.resubmit }
+          )
         ).pipe(
           Effect.mapError((cause) => {
             const fate = provesNoEffect(cause) ? "NotAdded" : "Unknown"
@@ -538,9 +559,9 @@ export const make: Effect.Effect<Service, never, RunPod> = Effect.gen(function* 
 })
 
 /**
- * The service as a layer, over the `RunPod` layer whose pipeline it uses.
+ * The service as a layer, over the client that `RunPod.layer` provides beside its service.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<BatchApi, never, RunPod> = Layer.effect(BatchApi, make)
+export const layer: Layer.Layer<BatchApi, never, RunPodHttpClient> = Layer.effect(BatchApi, make)

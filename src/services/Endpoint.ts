@@ -130,12 +130,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
    * none does in time. `known` is what was submitted. An endpoint of one's own may leave it out.
    */
   readonly adopt?:
-    | ((
-        webhookKey: string,
-        within: Duration.DurationInput,
-        known?: AttachOptions
-      ) => Effect.Effect<JobHandle<O, P, C> | undefined>)
-    | undefined
+    ((webhookKey: string, within: Duration.DurationInput) => Effect.Effect<JobHandle<O, P, C> | undefined>) | undefined
   /** What it shares with the other endpoints of its layer. An endpoint of one's own may leave it out. */
   readonly runtime?: JobRuntime.Service | undefined
 }

@@ -11,14 +11,13 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
-import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type { RunPodError } from "../errors/RunPodError.js"
 import { Forecasts } from "../internal/jobs/forecasts.js"
 import * as QueueHealth from "../internal/jobs/queueHealth.js"
-import { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
+import type { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import type * as Health from "../schemas/Health.js"
 import type * as Job from "../schemas/Job.js"
-import { RunPod, type Service as RunPodService } from "./RunPod.js"
+import { rows } from "../schemas/Operation.js"
 
 /**
  * A span of a job's age in which something is expected, in milliseconds.
@@ -89,53 +88,32 @@ export interface Service {
  */
 export class JobRuntime extends Context.Tag("effect-runpod/JobRuntime")<JobRuntime, Service>() {}
 
-const over = (runPod: RunPodService, client: RunPodHttpClient["Type"] | undefined): Service => {
-  const forecasts = new Forecasts()
-  const fork: Service["fork"] = client?.fork ?? ((effect) => Effect.forkDaemon(effect))
-  const health = QueueHealth.make((endpointId) => runPod.health(endpointId), fork)
-  return {
-    learn: (endpointId, job) => forecasts.learn(endpointId, job),
-    usualDelay: (endpointId) => forecasts.usualDelay(endpointId),
-    expectedEnd: (endpointId, seen) => forecasts.end(endpointId, seen),
-    remaining: (endpointId, seen) => forecasts.remaining(endpointId, seen),
-    health: health.look,
-    lastHealth: health.last,
-    fork,
-    supervise: client?.supervise ?? identity,
-    scrub: client?.scrub ?? identity,
-    hasRoomToHold: (endpointId) => client?.hasRoom("statusSync", endpointId) ?? Effect.succeed(true),
-    heldAtOnce: client?.limits.operations.statusSync.concurrency ?? Infinity,
-    keepsDeadlines: client !== undefined
-  }
-}
-
 /**
- * The service for the `RunPod` it is provided with, over the pipeline of `RunPodHttpClient` where there is one.
+ * The service over the pipeline of a client, or over none. `health` asks for the gauges of an endpoint.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make: Effect.Effect<Service, never, RunPod> = Effect.zipWith(
-  RunPod,
-  Effect.serviceOption(RunPodHttpClient),
-  (runPod, client) => over(runPod, Option.getOrUndefined(client))
-)
-
-/**
- * The service that is provided, or a new one.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const current: Effect.Effect<Service, never, RunPod> = Effect.flatMap(
-  Effect.serviceOption(JobRuntime),
-  Option.match({ onNone: () => make, onSome: Effect.succeed })
-)
-
-/**
- * `make` as a layer.
- *
- * @since 0.1.0
- * @category layers
- */
-export const layer: Layer.Layer<JobRuntime, never, RunPod> = Layer.effect(JobRuntime, make)
+export const make = (
+  health: (endpointId: string) => Effect.Effect<Health.Health, RunPodError>,
+  client?: RunPodHttpClient["Type"]
+): Effect.Effect<Service> =>
+  Effect.sync(() => {
+    const forecasts = new Forecasts()
+    const fork: Service["fork"] = client?.fork ?? Effect.forkDaemon
+    const queueHealth = QueueHealth.make(health, fork)
+    return {
+      learn: (endpointId, job) => forecasts.learn(endpointId, job),
+      usualDelay: (endpointId) => forecasts.usualDelay(endpointId),
+      expectedEnd: (endpointId, seen) => forecasts.end(endpointId, seen),
+      remaining: (endpointId, seen) => forecasts.remaining(endpointId, seen),
+      health: queueHealth.look,
+      lastHealth: queueHealth.last,
+      fork,
+      supervise: client?.supervise ?? identity,
+      scrub: client?.scrub ?? identity,
+      hasRoomToHold: (endpointId) => client?.hasRoom(rows.statusSync, endpointId) ?? Effect.succeed(true),
+      heldAtOnce: client?.limits.operations.statusSync.concurrency ?? Infinity,
+      keepsDeadlines: client !== undefined
+    }
+  })

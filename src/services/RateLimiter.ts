@@ -7,11 +7,10 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as SlidingWindow from "../internal/pace/slidingWindow.js"
-import { makeLane } from "../internal/pace/limiter.js"
+import { Limiter, windowsOf } from "../internal/pace/limiter.js"
 
 /**
  * A limiter.
@@ -61,15 +60,8 @@ export const make = (options: Options): Effect.Effect<Service> =>
   Effect.sync(() => {
     const { concurrency = Infinity, limit, window } = options
     if (!(limit >= 1 && concurrency >= 1)) throw new RangeError("a rate limit must be at least 1")
-    const windows = limit === Infinity ? [] : [SlidingWindow.make(limit, Duration.toMillis(window))]
-    const lane = makeLane(concurrency, windows)
-    return {
-      // Not `acquireUseRelease`, which would make the waiting uninterruptible.
-      withPermit: (effect) =>
-        Effect.uninterruptibleMask((restore) =>
-          Effect.flatMap(lane.acquireWith(restore), (permit) => Effect.ensuring(restore(effect), permit.release))
-        )
-    }
+    const limiter = new Limiter({ concurrency, windows: windowsOf({ limit, window }) })
+    return { withPermit: (effect) => limiter.withPermit(() => effect) }
   })
 
 /**

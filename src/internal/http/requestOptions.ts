@@ -12,17 +12,11 @@ export interface RequestOptions {
   /** How long it may take in all, in milliseconds from its first permit; waiting for further permits does not count. */
   readonly grace: number | undefined
   readonly observer: AttemptObserver | undefined
-  /** What must not be printed beside the secrets of the request itself. */
+  /** What its errors must not hold, beside the secrets of its own body. */
   readonly secrets: ReadonlyArray<string>
 }
 
-const defaults: RequestOptions = {
-  deadline: Infinity,
-  once: false,
-  grace: undefined,
-  observer: undefined,
-  secrets: []
-}
+const defaults: RequestOptions = { deadline: Infinity, once: false, grace: undefined, observer: undefined, secrets: [] }
 
 export const current: FiberRef.FiberRef<RequestOptions> = globalValue("effect-runpod/currentRequestOptions", () =>
   FiberRef.unsafeMake(defaults)
@@ -50,7 +44,7 @@ export const withObserver = <A, E, R>(
   observer: AttemptObserver
 ): Effect.Effect<A, E, R> => Effect.locallyWith(effect, current, (outer) => ({ ...outer, observer }))
 
-/** Keeps these secrets, too, out of the errors and spans of the requests in `effect`. */
+/** Keeps secrets out of the errors of the requests of `effect`. */
 export const withSecrets = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   secrets: ReadonlyArray<string>

@@ -2,13 +2,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import type * as Tracer from "effect/Tracer"
-import type { Restore } from "../pace/mask.js"
+import type { Context } from "../../errors/RunPodError.js"
 
-/** `Effect.useSpan` and `Effect.uninterruptibleMask` in one, for half the steps. */
-export const useSpanInMask = <A, E>(
+/** `Effect.useSpan` for what does not look at the span in its context: half the steps of it. */
+export const useSpan = <A, E>(
   name: string,
   options: Tracer.SpanOptions,
-  use: (span: Tracer.Span, restore: Restore) => Effect.Effect<A, E>
+  use: (span: Tracer.Span) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Effect.makeSpan(name, options), (span) => {
@@ -20,9 +20,18 @@ export const useSpanInMask = <A, E>(
             return exit
           })
         )
-      return Effect.matchCauseEffect(use(span, restore), {
+      return Effect.matchCauseEffect(restore(use(span)), {
         onFailure: (cause) => end(Exit.failCause(cause)),
         onSuccess: (value) => end(Exit.succeed(value))
       })
     })
   )
+
+/** Of the span of a request. */
+export const spanOptions = ({ batchId, endpointId, jobId }: Context): Tracer.SpanOptions => {
+  const attributes: Record<string, string> = {}
+  if (endpointId !== undefined) attributes["runpod.endpoint_id"] = endpointId
+  if (jobId !== undefined) attributes["runpod.job_id"] = jobId
+  if (batchId !== undefined) attributes["runpod.batch_id"] = batchId
+  return { kind: "client", captureStackTrace: false, attributes }
+}

@@ -12,6 +12,7 @@ import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import { withObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
+import type { Restore } from "../pace/mask.js"
 
 /** How a submit ended. `attempts` counts those that may have started something. */
 export type Submitted<A> =
@@ -37,8 +38,8 @@ export interface Options<A> {
   readonly where: Context
   /** Runs, uninterruptibly, before each attempt is handed to the transport; `false` withdraws the submit. */
   readonly beforeSend?: Effect.Effect<boolean> | undefined
-  /** Gets the error of an attempt that proves that nothing was started, by an attempt before it neither. */
-  readonly onRefused?: ((error: RunPodError) => Effect.Effect<void>) | undefined
+  /** Runs, uninterruptibly, when what `beforeSend` let through has started nothing: it was refused, or not sent after all. */
+  readonly onRefused?: Effect.Effect<void> | undefined
   /** Where the submit runs, so that it can outlive its owner. */
   readonly fork: JobRuntime["fork"]
 }
@@ -73,12 +74,9 @@ class State {
     return !this.isLeft
   }
 
-  /** Whether it is to be sent, by what `beforeSend` said. */
-  onSend(isWanted: boolean): boolean {
-    if (!isWanted || this.isLeft) return false
+  onSend(): void {
     this.phase = "Sent"
     this.attempts++
-    return true
   }
 
   onRefused(): void {
@@ -90,18 +88,24 @@ class State {
 /** Starts a submit. */
 export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
   Effect.suspend(() => {
-    const { beforeSend = Effect.succeed(true), fork, onRefused, send, where } = options
+    const { beforeSend = Effect.succeed(true), fork, send, where } = options
     const state = new State()
+    const onRefused = Effect.suspend(() => (state.isDoubtful ? Effect.void : (options.onRefused ?? Effect.void)))
     const observed = withObserver(send, {
       onQueued: state.onQueued,
       onSend: Effect.suspend(() =>
-        state.isLeft ? Effect.succeed(false) : Effect.map(beforeSend, (isWanted) => state.onSend(isWanted))
+        state.isLeft
+          ? Effect.succeed(false)
+          : Effect.flatMap(beforeSend, (isWanted) => {
+              if (isWanted && state.isLeft) return Effect.as(onRefused, false)
+              if (isWanted) state.onSend()
+              return Effect.succeed(isWanted)
+            })
       ),
-      onRefused: (error) =>
-        Effect.suspend(() => {
-          state.onRefused()
-          return onRefused === undefined || state.isDoubtful ? Effect.void : onRefused(error)
-        })
+      onRefused: Effect.suspend(() => {
+        state.onRefused()
+        return onRefused
+      })
     })
 
     const toSubmitted = (exit: Exit.Exit<A, RunPodError>): Effect.Effect<Submitted<A>> => {
@@ -132,18 +136,17 @@ export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
   })
 
 /**
- * Submits, and waits for the end. An interruption waits too, until it is known what became of the submit, and gives that to
- * `onAbandoned`. Run it inside a mask, so that nothing comes between its end and its reader.
+ * Submits, and waits for the end. An interruption waits, too, until it is known what became of the submit, and gives that to
+ * `onAbandoned`. It belongs into an uninterruptible region and gets its `restore`, so that nothing comes between its end and
+ * its reader.
  */
 export const run = <A>(
-  options: Options<A> & { readonly onAbandoned: (submitted: Submitted<A>) => Effect.Effect<void> }
+  options: Options<A>,
+  restore: Restore,
+  onAbandoned: (submitted: Submitted<A>) => Effect.Effect<void>
 ): Effect.Effect<Submitted<A>> =>
-  Effect.uninterruptible(
-    Effect.flatMap(start(options), (submission) =>
-      Effect.onInterrupt(Effect.interruptible(submission.end), () =>
-        Effect.flatMap(submission.leave, options.onAbandoned)
-      )
-    )
+  Effect.flatMap(start(options), ({ end, leave }) =>
+    Effect.onInterrupt(restore(end), () => Effect.flatMap(leave, onAbandoned))
   )
 
 // --- what a batch has to do with the submits of its endpoint ------------------------------------------------------
@@ -152,8 +155,8 @@ export const run = <A>(
 export interface SubmitHooks {
   /** Runs before each attempt is sent, with the name of its webhook's URL where one was issued; `false` withdraws it. */
   readonly beforeSend: (webhookKey: string | undefined) => Effect.Effect<boolean>
-  /** Gets the error of an attempt that proves that nothing was started. */
-  readonly onRefused: (error: RunPodError) => Effect.Effect<void>
+  /** Runs when what `beforeSend` let through has started nothing: it was refused, or not sent after all. */
+  readonly onRefused: Effect.Effect<void>
   /** Gets the job that was started although its caller was interrupted meanwhile, instead of its being cancelled. */
   readonly onAbandoned: (handle: JobHandle<unknown>) => Effect.Effect<void>
 }

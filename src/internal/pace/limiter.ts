@@ -1,67 +1,25 @@
-/**
- * Keeps requests within RunPod's limits: by endpoint and operation, a `Semaphore` for those in flight, an exact sliding
- * window, and a gate that a 429 closes.
- *
- * @since 0.1.0
- */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Line, type Until } from "./waitQueue.js"
-import { monotonicMillis, sleepUntil } from "./monotonic.js"
+import type { Limit, RateLimits } from "../../layers/RateLimits.js"
 import type { Restore } from "./mask.js"
+import { monotonicMillis, sleepUntil } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
-import type { Operation } from "../../schemas/Operation.js"
-import type { RateLimits } from "../../layers/RateLimits.js"
+import type { Timer } from "./timer.js"
+import { WaitQueue } from "./waitQueue.js"
 
 /**
- * The right to send one request.
- *
- * @since 0.1.0
- * @category models
+ * The right to send one request: how often its limiter's gate had closed when it was given. An answer to a request from
+ * before the gate last closed says nothing new.
  */
-export interface Permit {
-  /** Gives the place in flight back. */
-  readonly release: Effect.Effect<void>
-  /** Tells the gate that RunPod took the request. */
-  readonly accepted: Effect.Effect<void>
-  /** Tells the gate that RunPod answered 429. */
-  readonly throttled: (retryAfter: Duration.Duration | undefined) => Effect.Effect<void>
-}
+export type Permit = number
 
-/**
- * The requests of one endpoint and operation.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Lane {
-  /**
-   * Waits for a permit, first come, first served: until the gate is open, a place in flight is free, and the window has
-   * room. Interruptible while it waits; nothing is taken then.
-   */
-  readonly acquire: Effect.Effect<Permit>
-  /**
-   * `acquire` for an uninterruptible region, with the `restore` of its `Effect.uninterruptibleMask`: only the waiting is
-   * interruptible. With `restore(acquire)` an interruption just after its last step would lose the permit.
-   */
-  readonly acquireWith: (restore: Restore) => Effect.Effect<Permit>
-  /** The same; `undefined` when the deadline comes first. */
-  readonly acquireBefore: (restore: Restore, until: Until) => Effect.Effect<Permit | undefined>
-  /** Whether `acquire` would return at once. */
-  readonly isFree: Effect.Effect<boolean>
-  /** When the gate opens, on the monotonic clock in milliseconds; in the past when it is open. */
-  readonly opensAt: () => number
-}
-
-/**
- * The limiter of one layer: a lane for each endpoint and operation.
- *
- * @since 0.1.0
- * @category models
- */
-export interface RequestLimiter {
-  readonly lane: (endpointId: string, operation: Operation) => Lane
+/** How long to wait for a permit, and what comes instead of one when that is over. */
+export interface Until<A, E> {
+  readonly timer: Timer
+  /** On the monotonic clock. */
+  readonly deadline: number
+  readonly onLate: () => Effect.Effect<A, E>
 }
 
 const firstCooldown = 1_000
@@ -69,173 +27,197 @@ const longestCooldown = 60_000
 /** With this many requests in flight and none refused, a gate is open again. */
 const fullyOpen = 256
 
-/**
- * A lane with these windows; for limiters that know no endpoints and operations.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const makeLane = (places: number, windows: ReadonlyArray<SlidingWindow.SlidingWindow>): Lane => {
-  // Places are whole: of 2.5 only 2 can be taken.
-  const concurrency = Math.floor(places)
-  const line = new Line()
-  const semaphore = Effect.unsafeMakeSemaphore(concurrency)
-  let inFlight = 0
-  let opensAt = -Infinity
-  let cooldown = firstCooldown
-  // How many may be in flight: all of `concurrency`, or fewer while a gate that was closed reopens.
-  let permits = concurrency
-  let reopening = false
-  // Counts the times the gate closed. An answer to a request admitted before the last of them says nothing new.
-  let closings = 0
+/** What a limiter keeps to. */
+export interface Options {
+  /** Requests in flight at once. */
+  readonly concurrency: number
+  readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow>
+}
 
-  const resize = (to: number) => {
-    permits = to
-    return semaphore.resize(to)
+/**
+ * Limits the requests of one kind: a `Semaphore` for those in flight, exact sliding windows, and a gate that a 429 closes.
+ *
+ * First come, first served: a 3.22 `Semaphore` wakes all who wait at each release, so fibers stand in a queue of our own, and
+ * only its head waits on the `Semaphore`. What is in flight is known to the `Semaphore` alone. State is touched only
+ * synchronously.
+ */
+export class Limiter {
+  private readonly queue = new WaitQueue()
+  private readonly semaphore: Effect.Semaphore
+  /** Places are whole: of 2.5 only 2 can be taken. */
+  private readonly concurrency: number
+  private readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow>
+  private cooldown = firstCooldown
+  /** How many may be in flight while a gate that was closed reopens; `undefined` when it is open. */
+  private reopening: number | undefined
+  private closings = 0
+  /** When the gate opens, on the monotonic clock. */
+  opensAt = -Infinity
+
+  constructor({ concurrency, windows }: Options) {
+    this.concurrency = Math.floor(concurrency)
+    this.windows = windows
+    this.semaphore = Effect.unsafeMakeSemaphore(this.concurrency)
   }
 
-  const accepted = (closing: number) =>
-    Effect.suspend(() => {
-      if (!reopening || closing < closings) return Effect.void
-      // Refusals between answers that are taken, rather than in a row, do not add up.
-      cooldown = Math.max(firstCooldown, cooldown / 2)
-      const next = permits < fullyOpen ? Math.min(permits * 2, concurrency) : concurrency
-      if (next === concurrency) {
-        reopening = false
-        cooldown = firstCooldown
-      }
-      return resize(next)
-    })
+  /** Whether a permit would be given at once. */
+  readonly hasRoom: Effect.Effect<boolean> = Effect.clockWith((clock) =>
+    this.isOpenAt(monotonicMillis(clock))
+      ? Effect.map(this.semaphore.withPermitsIfAvailable(1)(Effect.void), Option.isSome)
+      : Effect.succeed(false)
+  )
 
-  const throttled = (closing: number, retryAfter: Duration.Duration | undefined) =>
-    Effect.clockWith((clock) => {
+  /**
+   * Runs `use` with a permit, which is given back when it ends. Interruptible while it waits: nothing is taken then.
+   * Without an `until` it waits for as long as it takes.
+   */
+  withPermit<A, E, R>(use: (permit: Permit) => Effect.Effect<A, E, R>, until?: Until<A, E>): Effect.Effect<A, E, R> {
+    return Effect.clockWith((clock) => {
+      const now = monotonicMillis(clock)
+      if (!this.isOpenAt(now)) return this.inLine(use, until)
+      const atOnce = this.semaphore.withPermitsIfAvailable(1)(Effect.suspend(() => use(this.admit(now))))
+      return Effect.flatMap(atOnce, (used) => (Option.isSome(used) ? Effect.succeed(used.value) : this.inLine(use, until)))
+    })
+  }
+
+  /** Whether the gate was closed and may not let all through yet: then it is to be told of each answer. */
+  get isReopening(): boolean {
+    return this.reopening !== undefined
+  }
+
+  /** RunPod took a request with this permit. */
+  accepted(permit: Permit): Effect.Effect<void> {
+    if (this.reopening === undefined || permit < this.closings) return Effect.void
+    // Refusals between answers that are taken, rather than in a row, do not add up.
+    this.cooldown = Math.max(firstCooldown, this.cooldown / 2)
+    const next = this.reopening < fullyOpen ? Math.min(this.reopening * 2, this.concurrency) : this.concurrency
+    this.reopening = next
+    if (next === this.concurrency) {
+      this.reopening = undefined
+      this.cooldown = firstCooldown
+    }
+    return this.semaphore.resize(next)
+  }
+
+  /** RunPod answered a request with this permit with 429. */
+  throttled(permit: Permit, retryAfter: Duration.Duration | undefined): Effect.Effect<void> {
+    return Effect.clockWith((clock) => {
       const now = monotonicMillis(clock)
       const asked = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
-      if (asked > 0) opensAt = Math.max(opensAt, now + asked)
-      if (closing < closings) return Effect.void
-      closings++
-      reopening = true
-      if (asked === 0) opensAt = Math.max(opensAt, now + cooldown)
-      cooldown = Math.min(cooldown * 2, longestCooldown)
-      return resize(1)
+      if (asked > 0) this.opensAt = Math.max(this.opensAt, now + asked)
+      if (permit < this.closings) return Effect.void
+      this.closings++
+      if (asked === 0) this.opensAt = Math.max(this.opensAt, now + this.cooldown)
+      this.cooldown = Math.min(this.cooldown * 2, longestCooldown)
+      this.reopening = 1
+      return this.semaphore.resize(1)
     })
-
-  const nextAt = (now: number) =>
-    windows.reduce((at, window) => Math.max(at, SlidingWindow.nextAt(window, now)), Math.max(now, opensAt))
-
-  const permit = (): Permit => {
-    const closing = closings
-    return {
-      release: Effect.suspend(() => {
-        inFlight--
-        return semaphore.release(1)
-      }),
-      accepted: accepted(closing),
-      throttled: (retryAfter) => throttled(closing, retryAfter)
-    }
   }
 
-  const isFreeAt = (now: number) => line.isEmpty && inFlight < permits && nextAt(now) <= now
+  /** Keeps one more place taken until `release` is run: for a request that has ended here, but not yet on the wire. */
+  readonly keepPlace: Effect.Effect<{ readonly release: Effect.Effect<void> }> = Effect.suspend(() =>
+    Effect.as(this.semaphore.release(-1), { release: Effect.asVoid(this.semaphore.release(1)) })
+  )
 
-  const admitAt = (now: number): Permit => {
-    for (const window of windows) SlidingWindow.admit(window, now)
-    inFlight++
-    return permit()
+  private nextAt(now: number): number {
+    let at = Math.max(now, this.opensAt)
+    for (const window of this.windows) at = Math.max(at, SlidingWindow.nextAt(window, now))
+    return at
   }
 
-  // For the head of the line, which alone takes places. The fiber must not yield, and so not be interrupted, between the
-  // taking and the end of the interruptible region.
-  const acquireAtHead = (restore: Restore): Effect.Effect<Permit> => {
-    const place = Effect.suspend(() =>
-      inFlight < permits ? semaphore.take(1) : Effect.withMaxOpsBeforeYield(restore(semaphore.take(1)), Infinity)
+  private isOpenAt(now: number): boolean {
+    return this.queue.isEmpty && this.nextAt(now) <= now
+  }
+
+  private admit(now: number): Permit {
+    for (const window of this.windows) SlidingWindow.admit(window, now)
+    return this.closings
+  }
+
+  private inLine<A, E, R>(
+    use: (permit: Permit) => Effect.Effect<A, E, R>,
+    until?: Until<A, E>
+  ): Effect.Effect<A, E, R> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(this.acquireInLine(restore, until), (permit) =>
+        permit === undefined
+          ? (until?.onLate() ?? Effect.never)
+          : Effect.ensuring(restore(use(permit)), this.semaphore.release(1))
+      )
     )
-    // With its place in flight taken. Gate and windows move while it sleeps: look again.
+  }
+
+  /** Waits for the head of the queue, then for a place, then for windows and gate. `undefined` at the deadline. */
+  private acquireInLine(
+    restore: Restore,
+    until: Until<unknown, unknown> | undefined
+  ): Effect.Effect<Permit | undefined> {
+    const leave = Effect.sync(() => this.queue.leave())
+    return Effect.flatMap(this.queue.enter(restore, until), (isHead) => {
+      if (!isHead) return Effect.succeed(undefined)
+      if (until === undefined || until.deadline === Infinity) return Effect.ensuring(this.acquireAtHead(restore), leave)
+      return Effect.ensuring(this.acquireAtHeadBefore(restore, until), leave)
+    })
+  }
+
+  private acquireAtHead(restore: Restore): Effect.Effect<Permit> {
+    // The fiber must not yield, and so not be interrupted, between the taking and the end of the interruptible region.
+    const take = Effect.withMaxOpsBeforeYield(restore(this.semaphore.take(1)), Infinity)
+    // Gate and windows move while it sleeps: look again.
     const admit: Effect.Effect<Permit> = Effect.clockWith((clock) => {
       const now = monotonicMillis(clock)
-      const at = nextAt(now)
-      return at > now ? Effect.zipRight(restore(sleepUntil(at)), admit) : Effect.succeed(admitAt(now))
+      const at = this.nextAt(now)
+      return at > now ? Effect.zipRight(restore(sleepUntil(at)), admit) : Effect.succeed(this.admit(now))
     })
     return Effect.zipRight(
-      place,
-      Effect.onInterrupt(admit, () => semaphore.release(1))
+      take,
+      Effect.onInterrupt(admit, () => this.semaphore.release(1))
     )
   }
 
-  /** `acquireAtHead`, unless the deadline comes first. */
-  const acquireAtHeadBefore = (restore: Restore, { deadline, timer }: Until): Effect.Effect<Permit | undefined> =>
-    Effect.suspend(() => {
+  private acquireAtHeadBefore(
+    restore: Restore,
+    { deadline, timer }: Until<unknown, unknown>
+  ): Effect.Effect<Permit | undefined> {
+    return Effect.suspend(() => {
       let permit: Permit | undefined
       const acquire = Effect.uninterruptibleMask((restore) =>
-        Effect.map(acquireAtHead(restore), (acquired) => (permit = acquired))
+        Effect.map(this.acquireAtHead(restore), (acquired) => (permit = acquired))
       )
       // A permit that came together with the deadline or an interruption belongs to nobody.
-      const giveBack = Effect.suspend(() => permit?.release ?? Effect.void)
+      const giveBack = Effect.suspend(() => (permit === undefined ? Effect.void : this.semaphore.release(1)))
       const timed = Effect.timeoutOption(acquire, Math.max(0, deadline - timer.now()))
       return Effect.onInterrupt(restore(timed), () => giveBack).pipe(
         Effect.tap((acquired) => (Option.isNone(acquired) ? giveBack : Effect.void)),
         Effect.map(Option.getOrUndefined)
       )
     })
-
-  const thenLeave = <A>(head: Effect.Effect<A>) =>
-    Effect.ensuring(
-      head,
-      Effect.sync(() => line.leave())
-    )
-
-  const atOnceOr = <A>(inLine: () => Effect.Effect<A>): Effect.Effect<A | Permit> =>
-    Effect.clockWith((clock): Effect.Effect<A | Permit> => {
-      const now = monotonicMillis(clock)
-      // Giving back minus one takes a place that is free at once; `take` would suspend the fiber all the same.
-      return isFreeAt(now) ? Effect.as(semaphore.release(-1), admitAt(now)) : inLine()
-    })
-
-  const acquireWith: Lane["acquireWith"] = (restore) =>
-    atOnceOr(() => Effect.zipRight(line.enter(restore), thenLeave(acquireAtHead(restore))))
-
-  const acquireBefore: Lane["acquireBefore"] = (restore, until) =>
-    atOnceOr(() =>
-      Effect.flatMap(line.enter(restore, until), (isHead) =>
-        isHead ? thenLeave(acquireAtHeadBefore(restore, until)) : Effect.succeed(undefined)
-      )
-    )
-
-  return {
-    acquire: Effect.suspend(() => {
-      let acquired: Permit | undefined
-      return Effect.onInterrupt(
-        Effect.uninterruptibleMask((restore) => Effect.map(acquireWith(restore), (permit) => (acquired = permit))),
-        () => acquired?.release ?? Effect.void
-      )
-    }),
-    acquireWith,
-    acquireBefore,
-    isFree: Effect.clockWith((clock) => Effect.succeed(isFreeAt(monotonicMillis(clock)))),
-    opensAt: () => opensAt
   }
 }
 
-/**
- * A limiter for these limits. Its state is plain and touched only synchronously; it grows with the endpoints used and
- * the requests inside the windows.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const make = (limits: RateLimits): RequestLimiter => {
-  const lanes = new Map<string, Lane>()
-  const makeWindow = (limit: number, window: Duration.DurationInput) =>
-    Number.isFinite(limit) ? [SlidingWindow.make(limit, Duration.toMillis(window))] : []
-  const overall = limits.overall === undefined ? [] : makeWindow(limits.overall.limit, limits.overall.window)
-  return {
-    lane: (endpointId, operation) => {
-      const key = `${operation} ${endpointId}`
-      const known = lanes.get(key)
-      if (known !== undefined) return known
-      const { concurrency, limit, window } = limits.operations[operation]
-      const lane = makeLane(concurrency, [...makeWindow(limit, window), ...overall])
-      lanes.set(key, lane)
-      return lane
-    }
+/** The limiters of one layer, one for each key; all share the window of the layer where there is one. */
+export class Limiters {
+  private readonly limiters = new Map<string, Limiter>()
+  private readonly overall: ReadonlyArray<SlidingWindow.SlidingWindow>
+
+  constructor(overall: RateLimits["overall"]) {
+    this.overall = overall === undefined ? [] : windowsOf(overall)
+  }
+
+  /** The limiter of this key, made with its limit when there is none. */
+  get(key: string, limitOf: () => Limit): Limiter {
+    const found = this.limiters.get(key)
+    if (found !== undefined) return found
+    const limit = limitOf()
+    const made = new Limiter({ concurrency: limit.concurrency, windows: [...windowsOf(limit), ...this.overall] })
+    this.limiters.set(key, made)
+    return made
   }
 }
+
+/** The window of a limit, unless it has none. */
+export const windowsOf = ({
+  limit,
+  window
+}: Pick<Limit, "limit" | "window">): ReadonlyArray<SlidingWindow.SlidingWindow> =>
+  Number.isFinite(limit) ? [SlidingWindow.make(limit, Duration.toMillis(window))] : []

@@ -1,13 +1,24 @@
-import { Agent, type Dispatcher } from "@effect/platform-node/Undici"
+import { Agent, type Dispatcher as Undici } from "@effect/platform-node/Undici"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
-import type { Wire, WireCall, WireListener } from "../../internal/http/dispatcher.js"
+import type * as Dispatcher from "../../layers/Dispatcher.js"
 
-class Handler implements Dispatcher.DispatchHandler, WireCall {
-  private controller: Dispatcher.DispatchController | undefined
+/** Nobody listens any more. */
+const silent: Dispatcher.Handler = {
+  onConnected: constVoid,
+  onHead: constVoid,
+  onData: constVoid,
+  onEnd: constVoid,
+  onError: constVoid
+}
+
+/** A request on its way through undici. After its end it points neither to undici's side nor to ours. */
+class Handler implements Undici.DispatchHandler, Dispatcher.Exchange {
+  private controller: Undici.DispatchController | undefined
   private isAborted = false
 
-  constructor(private readonly listener: WireListener) {}
+  constructor(private handler: Dispatcher.Handler) {}
 
   readonly abort = (): void => {
     this.isAborted = true
@@ -18,32 +29,39 @@ class Handler implements Dispatcher.DispatchHandler, WireCall {
 
   readonly resume = (): void => this.controller?.resume()
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
+  onRequestStart(controller: Undici.DispatchController): void {
     this.controller = controller
     // It was given up before it got a connection.
     if (this.isAborted) controller.abort(new Error("aborted"))
-    else this.listener.onConnected()
+    else this.handler.onConnected()
   }
 
   onResponseStart(
-    _: Dispatcher.DispatchController,
+    _: Undici.DispatchController,
     status: number,
     headers: Readonly<Record<string, string | Array<string> | undefined>>
   ): void {
     // The others are informational, and the answer is still to come.
-    if (status >= 200) this.listener.onHead(status, headers)
+    if (status >= 200) this.handler.onHead(status, headers)
   }
 
-  onResponseData(_: Dispatcher.DispatchController, chunk: Uint8Array): void {
-    this.listener.onData(chunk)
+  onResponseData(_: Undici.DispatchController, chunk: Uint8Array): void {
+    this.handler.onData(chunk)
   }
 
   onResponseEnd(): void {
-    this.listener.onEnd()
+    this.end().onEnd()
   }
 
-  onResponseError(_: Dispatcher.DispatchController, error: unknown): void {
-    this.listener.onError(error)
+  onResponseError(_: Undici.DispatchController, error: unknown): void {
+    this.end().onError(error)
+  }
+
+  private end(): Dispatcher.Handler {
+    const { handler } = this
+    this.handler = silent
+    this.controller = undefined
+    return handler
   }
 }
 
@@ -69,22 +87,21 @@ const makeAgent = (allowH2: boolean): Effect.Effect<Agent, never, Scope.Scope> =
     (agent) => Effect.promise(() => agent.destroy())
   )
 
-/** Undici, spoken to without promises and streams. Held requests have connections of their own. */
-export const make = (options: { readonly http2: boolean }): Effect.Effect<Wire, never, Scope.Scope> =>
-  Effect.zipWith(makeAgent(options.http2), makeAgent(options.http2), (ordinary, held) => ({
-    send: ({ body, headers, isHeld, method, origin, path }, listener) => {
-      const handler = new Handler(listener)
-      const agent = isHeld ? held : ordinary
-      agent.dispatch(
-        {
-          origin,
-          path,
-          method: method,
-          headers: headers as Array<string>,
-          body: body as Dispatcher.DispatchOptions["body"] & {}
-        },
-        handler
-      )
-      return handler
+/** Undici without promises and streams, and as an `HttpClient` for what takes one. Held requests have connections of their own. */
+export const make = (options: {
+  readonly http2: boolean
+}): Effect.Effect<{ readonly dispatcher: Dispatcher.Service; readonly agent: Agent }, never, Scope.Scope> =>
+  Effect.zipWith(makeAgent(options.http2), makeAgent(options.http2), (agent, held) => ({
+    agent,
+    dispatcher: {
+      dispatch: ({ body, headers, isHeld, method, origin, path }, listener) => {
+        const handler = new Handler(listener)
+        const to = isHeld ? held : agent
+        to.dispatch(
+          { origin, path, method, headers: [...headers], body: body as Undici.DispatchOptions["body"] & {} },
+          handler
+        )
+        return handler
+      }
     }
   }))

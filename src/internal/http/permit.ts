@@ -1,0 +1,36 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { RateLimitedError, type RunPodError } from "../../errors/RunPodError.js"
+import type { Limiter, Permit } from "../pace/limiter.js"
+import type { Timer } from "../pace/timer.js"
+import type { Execution } from "./execution.js"
+
+/** Runs an attempt with a permit, unless its caller gives up first or the gate opens only after that. */
+export const withPermit = <A>(
+  execution: Execution<A>,
+  limiter: Limiter,
+  timer: Timer,
+  use: (permit: Permit) => Effect.Effect<A, RunPodError>
+): Effect.Effect<A, RunPodError> => {
+  const { callerDeadline, deadline } = execution
+  if (deadline === Infinity && execution.grace === undefined) return limiter.withPermit(use)
+  return Effect.suspend(() => {
+    const since = timer.now()
+    const left = deadline - since
+    const closedFor = limiter.opensAt - since
+    if (closedFor > 0 && closedFor >= left) {
+      return Effect.fail(new RateLimitedError({ ...execution.whereNow, retryAfter: Duration.millis(closedFor) }))
+    }
+    if (left <= 0) return Effect.fail(execution.tooLate(0))
+    const useInTime = (permit: Permit) => {
+      const now = timer.now()
+      execution.onPermit(now, now - since)
+      return execution.deadline <= now ? Effect.fail(execution.tooLate(0)) : use(permit)
+    }
+    return limiter.withPermit(useInTime, {
+      timer,
+      deadline: callerDeadline,
+      onLate: () => Effect.fail(execution.tooLate(callerDeadline - since))
+    })
+  })
+}

@@ -1,0 +1,49 @@
+import { concatBytes } from "../text/bytes.js"
+
+/** An answer, its whole body read. */
+export interface Reply {
+  readonly status: number
+  readonly text: string
+  /** The `Retry-After` header. */
+  readonly retryAfter: string | undefined
+  /** Whether the body was small enough to be read to its end. */
+  readonly isWhole: boolean
+}
+
+/** Results are at most 20 MB; an answer that goes on for ever must not fill the memory. In bytes. */
+export const largestAnswer = 256 * 1024 * 1024
+/** An error needs no more of its body than this. */
+const largestErrorAnswer = 64 * 1024
+
+const decoder = new TextDecoder()
+
+/** Collects the body of an answer, up to a size, and decodes it once. */
+export class ReplyCollector {
+  private readonly chunks: Array<Uint8Array> = []
+  private readonly isError: boolean
+  private left: number
+
+  constructor(
+    private readonly status: number,
+    private readonly retryAfter: string | undefined
+  ) {
+    this.isError = status >= 400
+    this.left = this.isError ? largestErrorAnswer : largestAnswer
+  }
+
+  /** Whether more of it is wanted. */
+  add(chunk: Uint8Array): boolean {
+    this.chunks.push(chunk)
+    this.left -= chunk.byteLength
+    return this.left >= 0
+  }
+
+  toReply(): Reply {
+    return {
+      status: this.status,
+      text: decoder.decode(concatBytes(this.chunks)),
+      retryAfter: this.retryAfter,
+      isWhole: this.isError || this.left >= 0
+    }
+  }
+}

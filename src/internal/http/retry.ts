@@ -1,0 +1,170 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import {
+  isRetryable,
+  provesNoEffect,
+  retryAfter,
+  type RunPodError,
+  SubmitAmbiguousError
+} from "../../errors/RunPodError.js"
+import type { RetryPolicy } from "../../layers/RetryPolicy.js"
+import type { Request } from "../../layers/RunPodHttpClient.js"
+import { monotonicMillis } from "../pace/monotonic.js"
+import type { Execution } from "./execution.js"
+
+/** The tokens that all retries of a layer share, so that an outage does not multiply its traffic. */
+class Budget {
+  private tokens: number
+
+  constructor(private readonly size: number) {
+    this.tokens = size
+  }
+
+  take(cost: number): boolean {
+    if (this.tokens < cost) return false
+    this.tokens -= cost
+    return true
+  }
+
+  giveBack(tokens: number): void {
+    this.tokens = Math.min(this.size, this.tokens + tokens)
+  }
+}
+
+const costOf = (error: RunPodError): number =>
+  error._tag === "RequestTimeoutError" || error._tag === "TransportError" ? 10 : 5
+
+/** Whether the request may be sent again after this error. RunPod has no idempotency key: a second submit is a second job. */
+const mayRepeat = (request: Request<unknown>, error: RunPodError, policy: RetryPolicy): boolean => {
+  if (error._tag === "EndpointPausedError") return policy.whilePaused !== undefined
+  if (!isRetryable(error)) return false
+  switch (request.operation.repeat) {
+    case "Repeatable":
+    case "Draining":
+      return true
+    case "Submit":
+      return provesNoEffect(error) || request.resubmit === true
+    case "Once":
+      return provesNoEffect(error)
+  }
+}
+
+/** What the caller of a submit is told: any doubt about whether a job was started, also from an earlier attempt. */
+export const admitDoubt = (error: RunPodError, earlier: RunPodError | undefined): RunPodError => {
+  const cause = provesNoEffect(error) ? earlier : error
+  switch (cause?._tag) {
+    case "TransportError":
+    case "RequestTimeoutError":
+    case "ServerError":
+    case "DecodeError": {
+      const { attempt, batchId, endpointId, jobId, method, operation, path } = cause
+      return new SubmitAmbiguousError({ operation, method, path, endpointId, jobId, batchId, attempt, cause })
+    }
+    default:
+      return error
+  }
+}
+
+/** Goes on until the request's own deadline. */
+const untilDeadline = Schedule.identity<RunPodError>().pipe(
+  Schedule.modifyDelay((error) => Duration.max("1 second", retryAfter(error) ?? Duration.zero))
+)
+
+/** What the retries of one request have come to. */
+interface Retries {
+  readonly ordinary: Schedule.ScheduleDriver<unknown, RunPodError>
+  readonly paused: Schedule.ScheduleDriver<unknown, RunPodError>
+  spent: number
+  /** The error of an attempt whose answer was lost. */
+  doubt: RunPodError | undefined
+}
+
+/** Sends requests again by a policy, within its budget. */
+export interface Retry {
+  /** Runs attempts until one succeeds or its error is final. */
+  readonly run: <A>(
+    execution: Execution<A>,
+    attempt: Effect.Effect<A, RunPodError>,
+    onRetry: Effect.Effect<void>
+  ) => Effect.Effect<A, RunPodError>
+}
+
+/** The retries of one layer. */
+export const make = (policy: RetryPolicy): Retry => {
+  const budget = new Budget(policy.budget)
+  const untilItIsOver = Schedule.andThen(policy.schedule, untilDeadline)
+
+  const start = ({ grace }: Execution<unknown>): Effect.Effect<Retries> =>
+    Effect.zipWith(
+      Schedule.driver(grace === undefined ? policy.schedule : untilItIsOver),
+      Schedule.driver(policy.whilePaused ?? Schedule.stop),
+      (ordinary, paused) => ({ ordinary, paused, spent: 0, doubt: undefined })
+    )
+
+  /** Waits for the next attempt; fails when there is to be none. */
+  const waitAfter = (error: RunPodError, { deadline, request }: Execution<unknown>, retries: Retries) =>
+    Effect.clockWith((clock) => {
+      const left = deadline - monotonicMillis(clock)
+      const asked = retryAfter(error)
+      const isTooLate = left <= 0 || (asked !== undefined && Duration.toMillis(asked) >= left)
+      const cost = costOf(error)
+      if (!mayRepeat(request, error, policy) || isTooLate || !budget.take(cost)) return Effect.fail(error)
+      retries.spent += cost
+      const delay = (error._tag === "EndpointPausedError" ? retries.paused : retries.ordinary).next(error)
+      return Effect.mapError(left === Infinity ? delay : Effect.timeout(delay, left), () => {
+        retries.spent -= cost
+        budget.giveBack(cost)
+        return error
+      })
+    })
+
+  const run = <A>(
+    execution: Execution<A>,
+    attempt: Effect.Effect<A, RunPodError>,
+    onRetry: Effect.Effect<void>
+  ): Effect.Effect<A, RunPodError> => {
+    const { observer, once, request } = execution
+    const isSubmit = request.operation.repeat === "Submit"
+
+    const final = (error: RunPodError, doubt: RunPodError | undefined) =>
+      Effect.fail(isSubmit ? admitDoubt(error, doubt) : error)
+
+    const again = (error: RunPodError, retries: Retries): Effect.Effect<A, RunPodError> => {
+      const isLost = !provesNoEffect(error)
+      if (isLost) retries.doubt = error
+      if (observer?.onQueued() === false) return Effect.interrupt
+      return Effect.matchEffect(waitAfter(error, execution, retries), {
+        onFailure: () => final(error, retries.doubt),
+        onSuccess: () => {
+          execution.attempt++
+          return onRetry.pipe(
+            Effect.zipRight((isLost ? request.onGap?.(error) : undefined) ?? Effect.void),
+            Effect.zipRight(
+              Effect.matchEffect(attempt, {
+                onFailure: (next) => again(next, retries),
+                onSuccess: (value) => {
+                  budget.giveBack(retries.spent)
+                  return Effect.succeed(value)
+                }
+              })
+            )
+          )
+        }
+      })
+    }
+
+    return Effect.matchEffect(attempt, {
+      onFailure: (error) =>
+        once || !mayRepeat(request, error, policy)
+          ? final(error, undefined)
+          : Effect.flatMap(start(execution), (retries) => again(error, retries)),
+      onSuccess: (value) => {
+        budget.giveBack(1)
+        return Effect.succeed(value)
+      }
+    })
+  }
+
+  return { run }
+}

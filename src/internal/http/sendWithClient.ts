@@ -1,0 +1,117 @@
+import type * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { BadRequestError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
+import type { Limiter } from "../pace/limiter.js"
+import { Attempt, type Options } from "./attempt.js"
+import { type Reply, ReplyCollector } from "./reply.js"
+import { safeCause, safeDefects, sentOf } from "./transportCause.js"
+
+const readReply = (
+  response: HttpClientResponse.HttpClientResponse,
+  attempt: Attempt
+): Effect.Effect<Reply, HttpClientError.HttpClientError> => {
+  attempt.onBytes()
+  const body = new ReplyCollector(response.status, response.headers["retry-after"])
+  return response.stream.pipe(
+    Stream.runForEachWhile((chunk) =>
+      Effect.sync(() => {
+        attempt.onBytes()
+        return body.add(chunk)
+      })
+    ),
+    Effect.catchIf(
+      (error) => error.reason === "EmptyBody",
+      () => Effect.void
+    ),
+    Effect.map(() => body.toReply())
+  )
+}
+
+const execute = (
+  client: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest,
+  attempt: Attempt
+): Effect.Effect<Reply, HttpClientError.HttpClientError> =>
+  client.execute(request).pipe(
+    Effect.catchIf(
+      // A `transformClient` may already have made errors of statuses: the answer is inside.
+      (error) => error._tag === "ResponseError" && error.reason === "StatusCode",
+      (error) => (error._tag === "ResponseError" ? Effect.succeed(error.response) : Effect.fail(error))
+    ),
+    Effect.flatMap((response) => readReply(response, attempt))
+  )
+
+const toRunPodError = (error: HttpClientError.HttpClientError, { scrub, where }: Options): RunPodError => {
+  if (error._tag === "RequestError" && error.reason !== "Transport") {
+    return new BadRequestError({ ...where, detail: `the request could not be built: ${scrub(String(error.cause))}` })
+  }
+  return new TransportError({
+    ...where,
+    sent: error._tag === "RequestError" ? sentOf(error.cause) : "Maybe",
+    cause: safeCause(error.cause ?? error, scrub)
+  })
+}
+
+/**
+ * Sends a request over any `HttpClient`, on a fiber of its own, since only a fiber can be given up at a deadline. Interrupting
+ * it interrupts that fiber and waits for its end; at a deadline it ends at once, and its place in flight stays taken until
+ * the fiber has ended.
+ */
+export const sendWithClient = (
+  client: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest,
+  options: Options,
+  limiter: Limiter
+): Effect.Effect<Reply, RunPodError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.suspend(() => {
+      let resume: (end: Effect.Effect<Reply, RunPodError>) => void = () => {}
+      let end: Effect.Effect<Reply, RunPodError> | undefined
+      const attempt = new Attempt(options, (ended) => {
+        end = ended
+        resume(ended)
+      })
+      const ended = Effect.async<Reply, RunPodError>((listener) => {
+        if (end === undefined) resume = listener
+        else listener(end)
+      })
+      // Effect logs the failure of a fiber as it is: with the request, and the key in it.
+      const silently = Effect.withUnhandledErrorLogLevel(Option.none())
+      const sending = Effect.interruptible(execute(client, request, attempt))
+      return Effect.flatMap(silently(Effect.forkDaemon(sending)), (fiber) => {
+        if (!attempt.isOver) attempt.abort = () => fiber.unsafeInterruptAsFork(FiberId.none)
+        fiber.addObserver((exit) =>
+          attempt.end(
+            Exit.mapErrorCause(exit, (cause) =>
+              safeDefects(
+                Cause.map(cause, (error) => toRunPodError(error, options)),
+                options.scrub
+              )
+            )
+          )
+        )
+        const keepPlaceUntilItEnds = Effect.suspend(() =>
+          fiber.unsafePoll() === null
+            ? Effect.flatMap(limiter.keepPlace, ({ release }) =>
+                Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), release))
+              )
+            : Effect.void
+        )
+        return Effect.onInterrupt(restore(ended), () =>
+          Effect.suspend(() => {
+            attempt.close()
+            return Fiber.interrupt(fiber)
+          })
+        ).pipe(Effect.tapErrorTag("RequestTimeoutError", () => keepPlaceUntilItEnds))
+      })
+    })
+  )
