@@ -23,19 +23,18 @@ import type * as Job from "../schemas/Job.js"
 import { jobRuntime, RunPod } from "./RunPod.js"
 import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
 
-const waitOf = (endpointId: string, jobId: string, options: WaitOptions) =>
-  Effect.gen(function* () {
-    const wait: Wait = {
-      job: { runPod: yield* RunPod, runtime: yield* jobRuntime, endpointId, jobId },
-      settings: decode(options),
-      rules: rulesOf(options),
-      onProgress: options.onProgress
-    }
-    if (options.webhook === undefined) return wait
-    const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
-    const webhookEnd = webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
-    return { ...wait, ended: yield* WebhookEnd.listen(webhookEnd, options) }
-  })
+const waitOf = Effect.fnUntraced(function* (endpointId: string, jobId: string, options: WaitOptions) {
+  const wait: Wait = {
+    job: { runPod: yield* RunPod, runtime: yield* jobRuntime, endpointId, jobId },
+    settings: decode(options),
+    rules: rulesOf(options),
+    onProgress: options.onProgress
+  }
+  if (options.webhook === undefined) return wait
+  const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
+  const webhookEnd = webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
+  return { ...wait, ended: yield* WebhookEnd.listen(webhookEnd, options) }
+})
 
 /**
  * The job as it changes: emitted when its status or its progress output is new, last when it has ended.

@@ -1,6 +1,7 @@
 /** Endpoints, handles and waits over a `RunPod` of the user's own: a test double without our pipeline, and a decorator. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -322,15 +323,16 @@ describe("a decorator of the RunPod of a layer", () => {
   it.effect("an attached handle knows when its job was submitted: a 404 moments after is waited out", () =>
     Effect.gen(function* () {
       yield* TestClock.adjust("1 hour")
-      const now = 3_600_000
-      const transport = Scripted.make(({ at }) =>
-        at < now + 5_000 ? json({ status: 404, title: "Not Found", detail: "job not found" }, 404) : json(completed)
-      )
-      const { layer } = counting(transport)
-      const settle = (submittedAt: number) =>
-        finish(Effect.exit(use({ layer }, (ep) => ep.attach("job-1", { submittedAt }).settle())))
-      assert.isTrue(Exit.isFailure(yield* settle(now - 120_000)))
-      assert.isTrue(Exit.isSuccess(yield* settle(now - 1_000)))
+      const settle = (submittedBefore: number) =>
+        Effect.gen(function* () {
+          const now = yield* Clock.currentTimeMillis
+          const notFound = json({ status: 404, title: "Not Found", detail: "job not found" }, 404)
+          const { layer } = counting(Scripted.make(({ at }) => (at < now + 5_000 ? notFound : json(completed))))
+          const known = { submittedAt: now - submittedBefore }
+          return yield* finish(Effect.exit(use({ layer }, (ep) => ep.attach("job-1", known).settle())))
+        })
+      assert.isTrue(Exit.isFailure(yield* settle(120_000)))
+      assert.isTrue(Exit.isSuccess(yield* settle(1_000)))
     })
   )
 })

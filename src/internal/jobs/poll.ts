@@ -301,18 +301,17 @@ export class Poller {
 }
 
 /** A wait that is about to begin. */
-export const make = (wait: Wait): Effect.Effect<Poller> =>
-  Effect.gen(function* () {
-    const { ended, job, onProgress, settings, since, wantsProgress = onProgress !== undefined } = wait
-    const clock = yield* Effect.clock
-    const policy = policyOf(settings, {
-      now: monotonicMillis(clock),
-      since,
-      submittedAt: job.submittedAt?.(clock),
-      ttl: job.ttl,
-      wantsProgress,
-      listens: ended !== undefined
-    })
-    const schedule = settings.schedule === undefined ? undefined : yield* Schedule.driver(settings.schedule)
-    return new Poller(wait, policy, clock, schedule)
+export const make = Effect.fnUntraced(function* (wait: Wait) {
+  const { ended, job, onProgress, settings, since, wantsProgress = onProgress !== undefined } = wait
+  const clock = yield* Effect.clock
+  const policy = policyOf(settings, {
+    now: monotonicMillis(clock),
+    since,
+    submittedAt: job.submittedAt?.(clock),
+    ttl: job.ttl,
+    wantsProgress,
+    listens: ended !== undefined
   })
+  const schedule = settings.schedule === undefined ? undefined : yield* Schedule.driver(settings.schedule)
+  return new Poller(wait, policy, clock, schedule)
+})

@@ -8,6 +8,7 @@ import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import { type Context, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
+import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import { observe } from "../http/observe.js"
@@ -92,24 +93,25 @@ class State {
 }
 
 /** Asks and tells about the attempts of a submit, and keeps its state. */
-const observerOf = (state: State, { beforeSend = Effect.succeed(true), onRefused = Effect.void }: Options<unknown>) => {
-  return {
-    onQueued: state.onQueued,
-    onSend: Effect.suspend(() =>
-      state.isLeft
-        ? Effect.succeed(false)
-        : Effect.flatMap(beforeSend, (isWanted) => {
-            if (isWanted && state.isLeft) return Effect.as(onRefused, false)
-            if (isWanted) state.onSend()
-            return Effect.succeed(isWanted)
-          })
-    ),
-    onRefused: Effect.suspend(() => {
-      state.onRefused()
-      return onRefused
-    })
-  }
-}
+const observerOf = (
+  state: State,
+  { beforeSend = Effect.succeed(true), onRefused = Effect.void }: Options<unknown>
+): AttemptObserver => ({
+  onQueued: state.onQueued,
+  onSend: Effect.suspend(() =>
+    state.isLeft
+      ? Effect.succeed(false)
+      : Effect.flatMap(beforeSend, (isWanted) => {
+          if (isWanted && state.isLeft) return Effect.as(onRefused, false)
+          if (isWanted) state.onSend()
+          return Effect.succeed(isWanted)
+        })
+  ),
+  onRefused: Effect.suspend(() => {
+    state.onRefused()
+    return onRefused
+  })
+})
 
 /** How a submit has ended, by the end of its fiber and what was seen of its attempts. */
 const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
