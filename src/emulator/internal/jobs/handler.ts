@@ -2,37 +2,41 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
-import { isJsonObject, type JsonObject, textOf } from "../../internal/text/json.js"
-import type { Handler, HandlerContext } from "../contract.js"
+import { isJsonObject, type JsonObject, textOf } from "../../../internal/text/json.js"
+import type { Terminal } from "../../../schemas/JobStatus.js"
+import type { Handler, HandlerContext } from "../../contract.js"
 
-/** How a job's work ended. Values are JSON texts; `undefined` is a field that is not there. */
-export interface Outcome {
-  readonly status: "COMPLETED" | "FAILED"
+/** How a job ended. Values are JSON texts; `undefined` is a field that is not there. */
+export interface JobResult {
+  readonly status: Terminal
   readonly output: string | undefined
   readonly error: string | undefined
 }
 
-/** What the version of the worker's library is said to be. */
+/** The version of the worker's library in error reports. */
 const runpodVersion = "1.7.13"
 
 /** A value as JSON text; `undefined` for what JSON has no form of. It throws for what cannot be written. */
 export const toText = (value: unknown): string | undefined => JSON.stringify(value)
 
-const completed = (output: string | undefined): Outcome => ({ status: "COMPLETED", output, error: undefined })
+export const completed = (output: string | undefined): JobResult => ({ status: "COMPLETED", output, error: undefined })
 
-const failed = (error: string, output?: string): Outcome => ({ status: "FAILED", output, error })
+/** A failure whose error is a text. */
+export const failed = (message: string): JobResult => failedWith(JSON.stringify(message))
+
+const failedWith = (error: string, output?: string): JobResult => ({ status: "FAILED", output, error })
 
 const isFalsy = (value: unknown): boolean => value === undefined || value === null || value === "" || value === false
 
-/** What the platform makes of a handler's value: an empty object is no output, an `error` in an object is a failure. */
-export const fromOutput = (value: unknown): Outcome => {
+/** A handler's value as RunPod reads it: an empty object is no output, an object with an `error` is a failure. */
+export const fromOutput = (value: unknown): JobResult => {
   const text = toText(value)
   if (text === undefined || text === "{}") return completed(undefined)
   if (!text.startsWith("{")) return completed(text)
   const output: unknown = JSON.parse(text)
   if (!isJsonObject(output) || isFalsy(output["error"])) return completed(text)
   const { error, ...rest } = output
-  return failed(JSON.stringify(error), Object.keys(rest).length === 0 ? undefined : JSON.stringify(rest))
+  return failedWith(JSON.stringify(error), Object.keys(rest).length === 0 ? undefined : JSON.stringify(rest))
 }
 
 const messageOf = (error: unknown): string => {
@@ -64,7 +68,7 @@ const traceOf = (error: unknown): string => {
 }
 
 /** A failure as the worker's library reports it: JSON inside a string. */
-const fromCause = (cause: Cause.Cause<unknown>, workerId: string): Outcome => {
+const fromCause = (cause: Cause.Cause<unknown>, workerId: string): JobResult => {
   const error = Cause.squash(cause)
   const report = {
     error_type: `<class '${classOf(error)}'>`,
@@ -74,23 +78,23 @@ const fromCause = (cause: Cause.Cause<unknown>, workerId: string): Outcome => {
     worker_id: workerId,
     runpod_version: runpodVersion
   }
-  return failed(JSON.stringify(JSON.stringify(report)))
+  return failed(JSON.stringify(report))
 }
 
 /** The same of a handler that yields chunks: plain text. */
-const fromStreamCause = (cause: Cause.Cause<unknown>): Outcome => {
+const fromStreamCause = (cause: Cause.Cause<unknown>): JobResult => {
   const error = Cause.squash(cause)
-  return failed(JSON.stringify(`handler: ${messageOf(error)} \ntraceback: ${traceOf(error)}`))
+  return failed(`handler: ${messageOf(error)} \ntraceback: ${traceOf(error)}`)
 }
 
-/** Runs a handler to its end. Whatever the handler does is an outcome; only an interruption from outside is not. */
+/** Runs a handler to its end. Whatever the handler does is a result; only an interruption from outside is not. */
 export const perform = (options: {
   readonly handler: Handler
   readonly input: JsonObject
   readonly context: HandlerContext
   readonly aggregate: boolean
   readonly onChunk: (text: string) => void
-}): Effect.Effect<Outcome> =>
+}): Effect.Effect<JobResult> =>
   Effect.suspend(() => {
     const work = options.handler(options.input, options.context)
     if (Effect.isEffect(work)) return Effect.map(work, fromOutput)

@@ -1,7 +1,7 @@
 import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
-import { isJsonObject, type JsonObject } from "../../internal/text/json.js"
-import type { Submission } from "./engine.js"
+import { isJsonObject, type JsonObject } from "../../../internal/text/json.js"
+import type { JobRequest } from "../jobs/model.js"
 
 const second = 1000
 const sevenDays = 7 * 24 * 3600 * second
@@ -12,13 +12,8 @@ const policyFields = {
   ttl: { initial: 24 * 3600 * second, min: 10 * second, max: sevenDays }
 }
 
-/** The largest bodies: what RunPod says of them is part of its answer. */
-export const largestBody = {
-  run: { bytes: 10 * 1024 * 1024, says: "10MiB" },
-  runSync: { bytes: 20_000_000, says: "20MB" }
-}
-
-export const parse = (text: string): Either.Either<unknown, string> =>
+/** `Left` is what RunPod says of a body that is no JSON. */
+export const parseJson = (text: string): Either.Either<unknown, string> =>
   Either.try({ try: (): unknown => JSON.parse(text), catch: () => "bad request: body: invalid json" })
 
 const readMillis = (name: keyof typeof policyFields, policy: JsonObject): Either.Either<number, string> => {
@@ -33,7 +28,7 @@ const readMillis = (name: keyof typeof policyFields, policy: JsonObject): Either
 
 const readPolicy = (
   policy: unknown
-): Either.Either<Pick<Submission, "executionTimeout" | "ttl" | "lowPriority">, string> =>
+): Either.Either<Pick<JobRequest, "executionTimeout" | "ttl" | "lowPriority">, string> =>
   Either.gen(function* () {
     const fields = policy ?? {}
     if (!isJsonObject(fields)) return yield* Either.left("bad request: policy: must be an object")
@@ -42,13 +37,12 @@ const readPolicy = (
     return { executionTimeout, ttl, lowPriority: fields["lowPriority"] === true }
   })
 
-type Read = Either.Either<Omit<Submission, "operation" | "outputMissing" | "lateProgress">, string>
-
 /** Reads the text of a submit; `Left` is what RunPod says of a wrong one. */
-export const read = (text: string): Read => Either.flatMap(parse(text), readBody)
+export const parseJobRequest = (text: string): Either.Either<JobRequest, string> =>
+  Either.flatMap(parseJson(text), readJobRequest)
 
 /** Reads the body of a submit, or a request of a batch. */
-export const readBody = (body: unknown): Read =>
+export const readJobRequest = (body: unknown): Either.Either<JobRequest, string> =>
   Either.gen(function* () {
     if (!isJsonObject(body)) return yield* Either.left("bad request: body: must be a json object")
     const { input, policy, s3Config, webhook } = body
@@ -63,7 +57,7 @@ export const readBody = (body: unknown): Read =>
   })
 
 /** The hold a request asks for, in milliseconds; `Left` is what RunPod says of a wrong one. */
-export const readWait = (wait: string | undefined, initial: number): Either.Either<number, string> => {
+export const parseWait = (wait: string | undefined, initial: number): Either.Either<number, string> => {
   if (wait === undefined) return Either.right(initial)
   const millis = /^\d{1,6}$/.test(wait) ? Number(wait) : 0
   return millis >= 1000 && millis <= 300_000

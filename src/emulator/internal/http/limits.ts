@@ -1,7 +1,7 @@
 import * as Duration from "effect/Duration"
-import * as SlidingWindow from "../../internal/pace/slidingWindow.js"
-import type { RateLimits } from "../../layers/RateLimits.js"
-import type { Operation } from "../../schemas/Operation.js"
+import * as SlidingWindow from "../../../internal/pace/slidingWindow.js"
+import type { RateLimits } from "../../../layers/RateLimits.js"
+import type { Operation } from "../../../schemas/Operation.js"
 
 /** The limits as a server enforces them: what is over them is refused, and does not count. */
 export interface Limits {
@@ -10,7 +10,8 @@ export interface Limits {
   readonly leave: (endpointId: string, operation: Operation) => void
 }
 
-interface Lane {
+/** The requests of one operation of one endpoint. */
+interface Usage {
   readonly window: SlidingWindow.SlidingWindow | undefined
   readonly concurrency: number
   inFlight: number
@@ -28,27 +29,27 @@ const isFull = (window: SlidingWindow.SlidingWindow | undefined, now: number): b
 
 export const make = (limits: RateLimits): Limits => {
   const overall = windowOf(limits.overall)
-  const lanes = new Map<string, Lane>()
-  const laneOf = (endpointId: string, operation: Operation): Lane => {
+  const usages = new Map<string, Usage>()
+  const usageOf = (endpointId: string, operation: Operation): Usage => {
     const key = `${operation}/${endpointId}`
-    const known = lanes.get(key)
+    const known = usages.get(key)
     if (known !== undefined) return known
     const limit = limits.operations[operation]
-    const lane: Lane = { window: windowOf(limit), concurrency: limit.concurrency, inFlight: 0 }
-    lanes.set(key, lane)
-    return lane
+    const usage: Usage = { window: windowOf(limit), concurrency: limit.concurrency, inFlight: 0 }
+    usages.set(key, usage)
+    return usage
   }
   return {
     enter: (endpointId, operation, now) => {
-      const lane = laneOf(endpointId, operation)
-      if (lane.inFlight >= lane.concurrency || isFull(lane.window, now) || isFull(overall, now)) return false
-      lane.inFlight++
-      if (lane.window !== undefined) SlidingWindow.admit(lane.window, now)
+      const usage = usageOf(endpointId, operation)
+      if (usage.inFlight >= usage.concurrency || isFull(usage.window, now) || isFull(overall, now)) return false
+      usage.inFlight++
+      if (usage.window !== undefined) SlidingWindow.admit(usage.window, now)
       if (overall !== undefined) SlidingWindow.admit(overall, now)
       return true
     },
     leave: (endpointId, operation) => {
-      laneOf(endpointId, operation).inFlight--
+      usageOf(endpointId, operation).inFlight--
     }
   }
 }

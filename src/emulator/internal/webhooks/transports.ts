@@ -1,12 +1,12 @@
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Effect from "effect/Effect"
-import { statusOf } from "../../errors/WebhookError.js"
-import type { Service } from "../../services/Webhooks.js"
-import type { Deliver } from "../contract.js"
+import { statusOf } from "../../../errors/WebhookError.js"
+import type { Service } from "../../../services/Webhooks.js"
+import type { Deliver } from "../../contract.js"
 
 /** Posts deliveries. */
-export const deliverWith =
+export const overHttp =
   (client: HttpClient.HttpClient): Deliver =>
   ({ body, headers, url }) =>
     HttpClientRequest.post(url, { headers }).pipe(
@@ -19,9 +19,9 @@ export const deliverWith =
     )
 
 /** Hands deliveries to a receiver in this process. */
-export const deliverTo =
+export const toReceiver =
   (webhooks: Service): Deliver =>
   (delivery) =>
     Effect.match(webhooks.receive(delivery), { onFailure: statusOf, onSuccess: () => 200 })
 
-export const deliverToNobody: Deliver = () => Effect.fail("there is nobody to deliver a webhook to")
+export const toNobody: Deliver = () => Effect.fail("there is nobody to deliver a webhook to")

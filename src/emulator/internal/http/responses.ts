@@ -1,17 +1,13 @@
-import { defined } from "../../internal/text/json.js"
-import type { Endpoint, Engine, Job } from "./engine.js"
-
-/** An HTTP response before it is sent. */
-export interface Answer {
-  readonly status: number
-  readonly contentType: string | undefined
-  readonly body: string
-  readonly retryAfter?: string | undefined
-}
+import { defined } from "../../../internal/text/json.js"
+import * as Lifecycle from "../jobs/lifecycle.js"
+import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation } from "../jobs/model.js"
+import * as Retention from "../jobs/retention.js"
+import * as Workers from "../jobs/workers.js"
+import type { HttpResponse } from "./messages.js"
 
 const json = "application/json"
 
-export const ok = (body: string): Answer => ({ status: 200, contentType: json, body })
+export const ok = (body: string): HttpResponse => ({ status: 200, contentType: json, body })
 
 const titles: Readonly<Record<number, string>> = {
   400: "Bad Request",
@@ -27,13 +23,15 @@ const titles: Readonly<Record<number, string>> = {
 
 const titleOf = (status: number): string => titles[status] ?? "Error"
 
-const error = (status: number, detail?: string, code?: string): Answer => ({
+const error = (status: number, detail?: string, code?: string): HttpResponse => ({
   status,
   contentType: json,
   body: JSON.stringify({ status, title: titleOf(status), ...defined({ detail, code }) })
 })
 
-export const badRequest = (detail: string): Answer => error(400, detail)
+export const badRequest = (detail: string): HttpResponse => error(400, detail)
+export const tooLarge = (operation: SubmitOperation): HttpResponse =>
+  badRequest(`bad request: body: exceeded max body size of ${largestBody[operation].says}`)
 export const noToken = error(401, "no token provided")
 export const invalidKey = error(401, "invalid api key")
 export const notFound = error(404)
@@ -41,7 +39,7 @@ export const endpointNotFound = error(404, "endpoint not found")
 export const jobNotFound = error(404, "job not found")
 export const batchNotFound = error(404, "batch not found")
 export const requestNotFound = error(404, "request not found")
-export const noContent: Answer = { status: 204, contentType: undefined, body: "" }
+export const noContent: HttpResponse = { status: 204, contentType: undefined, body: "" }
 export const methodNotAllowed = error(405)
 export const paused = error(
   409,
@@ -49,7 +47,7 @@ export const paused = error(
   "ENDPOINT_PAUSED"
 )
 
-export const rateLimited = (retryAfter?: string): Answer => ({
+export const rateLimited = (retryAfter?: string): HttpResponse => ({
   status: 429,
   contentType: undefined,
   body: "",
@@ -59,10 +57,14 @@ export const rateLimited = (retryAfter?: string): Answer => ({
 const page = (title: string): string =>
   `<!DOCTYPE html>\n<html><head><title>${title}</title></head><body><h1>${title}</h1></body></html>\n`
 
-export const htmlOk: Answer = { status: 200, contentType: "text/html; charset=UTF-8", body: page("Just a moment...") }
-export const emptyOk: Answer = { status: 200, contentType: undefined, body: "" }
+export const htmlOk: HttpResponse = {
+  status: 200,
+  contentType: "text/html; charset=UTF-8",
+  body: page("Just a moment...")
+}
+export const emptyOk: HttpResponse = { status: 200, contentType: undefined, body: "" }
 
-export const serverError = (status: number, body: "json" | "html" | "text" | "empty"): Answer => {
+export const serverError = (status: number, body: "json" | "html" | "text" | "empty"): HttpResponse => {
   switch (body) {
     case "json":
       return error(status)
@@ -75,7 +77,7 @@ export const serverError = (status: number, body: "json" | "html" | "text" | "em
   }
 }
 
-export const accepted = (job: Job): Answer => ok(`{"id":"${job.id}","status":"IN_QUEUE"}`)
+export const accepted = (job: Job): HttpResponse => ok(`{"id":"${job.id}","status":"IN_QUEUE"}`)
 
 /** The envelope of a job, its keys in the order RunPod sends them; as its webhook gets it when `webhook` is given. */
 const envelope = (job: Job, webhook?: string): string => {
@@ -92,18 +94,18 @@ const envelope = (job: Job, webhook?: string): string => {
   return `${text}${job.workerId === undefined ? "" : `,"workerId":"${job.workerId}"`}}`
 }
 
-/** What is posted to a job's webhook: what was submitted is echoed, the worker is not named. */
-export const webhook = (job: Job, url: string): string => envelope(job, url)
+/** The body of a webhook: what was submitted is echoed, the worker is not named. */
+export const webhookBody = (job: Job, url: string): string => envelope(job, url)
 
-export const job = (job: Job): Answer => ok(envelope(job))
+export const job = (job: Job): HttpResponse => ok(envelope(job))
 
-export const chunks = (job: Job, taken: ReadonlyArray<string>): Answer =>
+export const chunks = (job: Job, taken: ReadonlyArray<string>): HttpResponse =>
   ok(`{"status":"${job.status}","stream":[${taken.map((chunk) => `{"output":${chunk}}`).join(",")}]}`)
 
-export const purged = (removed: number): Answer => ok(`{"removed":${removed},"status":"completed"}`)
+export const purged = (removed: number): HttpResponse => ok(`{"removed":${removed},"status":"completed"}`)
 
-export const health = (endpoint: Endpoint, engine: Engine): Answer => {
-  const { idle, running, starting } = engine.census(endpoint)
+export const health = (model: Model, endpoint: Endpoint): HttpResponse => {
+  const { idle, running, starting } = Workers.count(model, endpoint)
   return ok(
     JSON.stringify({
       jobs: {
@@ -125,11 +127,11 @@ export const health = (endpoint: Endpoint, engine: Engine): Answer => {
   )
 }
 
-export const requests = (endpoint: Endpoint, engine: Engine): Answer => {
-  const list = engine.jobs(endpoint).map((job) => ({
+export const requests = (model: Model, endpoint: Endpoint): HttpResponse => {
+  const list = Retention.list(model, endpoint).map((job) => ({
     id: job.id,
     status: job.status,
-    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(engine.ageOf(job)) : 0),
+    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(Lifecycle.ageOf(model, job)) : 0),
     ...defined({ executionTime: job.executionTime }),
     workerId: job.workerId ?? ""
   }))
