@@ -17,7 +17,7 @@ import type { PurgeResult } from "../schemas/PurgeResult.js"
 import type { ExecutionPolicy, S3Config } from "../schemas/RunRequest.js"
 import type { JobHandle, ProgressJob } from "./JobHandle.js"
 import type * as JobRuntime from "./JobRuntime.js"
-import { RunPod } from "./RunPod.js"
+import { jobRuntime, RunPod } from "./RunPod.js"
 import type { WaitOptions } from "./WaitOptions.js"
 
 /**
@@ -127,7 +127,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
   readonly encode?: ((input: I) => Effect.Effect<object, RunPodError>) | undefined
   /**
    * The job of a submit whose reply was lost, when the webhook arrives whose URL was issued under this key; `undefined` when
-   * none does in time. An endpoint of one's own may leave it out.
+   * none does in time. `known` is what was submitted. An endpoint of one's own may leave it out.
    */
   readonly adopt?:
     ((webhookKey: string, within: Duration.DurationInput) => Effect.Effect<JobHandle<O, P, C> | undefined>) | undefined
@@ -160,6 +160,9 @@ export const make = <I, IE, O, OE, P = unknown, PE = unknown, C = unknown, CE = 
   id: string,
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
 ): Effect.Effect<Endpoint<I, O, P, C>, never, RunPod> =>
-  Effect.map(Effect.zip(RunPod, Effect.serviceOption(Webhooks)), ([service, webhooks]) =>
-    internal.make(service, id, schemas, Option.getOrUndefined(webhooks))
-  )
+  Effect.gen(function* () {
+    const runPod = yield* RunPod
+    const runtime = yield* jobRuntime
+    const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
+    return internal.make({ runPod, runtime, webhooks, endpointId: id }, schemas)
+  })

@@ -1,5 +1,6 @@
 import type * as Job from "../../schemas/Job.js"
-import { Recent } from "./recent.js"
+import type { Seen, Span } from "../../services/JobRuntime.js"
+import { LruCache } from "./lru.js"
 
 /** So many of an endpoint's newest jobs say what the next will be like. */
 const remembered = 32
@@ -8,21 +9,6 @@ const fewest = 3
 const mostEndpoints = 256
 /** What RunPod does not count: the way there and back. */
 const overhead = 100
-
-/** What is known of a job that has not ended. Ages are milliseconds since its submit. */
-export interface Seen {
-  readonly age: number
-  /** The age at which it was last seen in the queue; 0 when it never was. */
-  readonly queuedAt: number
-  /** Its time in the queue, once it has left it. */
-  readonly delayTime: number | undefined
-}
-
-/** A span in which something is expected, in milliseconds. */
-export interface Span {
-  readonly from: number
-  readonly to: number
-}
 
 /** The newest numbers, and what they say of the next. */
 class Samples {
@@ -67,7 +53,7 @@ interface Past {
 
 /** What the jobs that were seen to end say of those that follow, by endpoint. Its memory is bounded. */
 export class Forecasts {
-  private readonly past = new Recent<Past>(mostEndpoints)
+  private readonly past = new LruCache<Past>(mostEndpoints)
 
   learn(endpointId: string, job: Job.SyncJob): void {
     const { delayTime, executionTime, retries = 0, status } = job

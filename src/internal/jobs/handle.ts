@@ -1,175 +1,94 @@
-import * as Duration from "effect/Duration"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as ParseResult from "effect/ParseResult"
-import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { fromJob, fromUndecodable, type JobError, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
-import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
-import * as Job from "../../schemas/Job.js"
+import type { BadRequestError } from "../../errors/RunPodError.js"
+import type * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
-import type { StreamChunk } from "../../schemas/StreamChunk.js"
-import type { JobHandle, ProgressJob, StreamOptions } from "../../services/JobHandle.js"
-import type { Service } from "../../services/RunPod.js"
-import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
+import type { JobHandle, ProgressJob } from "../../services/JobHandle.js"
+import type { Service as JobRuntime } from "../../services/JobRuntime.js"
+import type { Service as RunPod } from "../../services/RunPod.js"
+import type { WaitOptions } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
-import { excerpt } from "../text/excerpt.js"
-import { issueOf } from "../text/parseIssue.js"
-import { defined } from "../text/json.js"
-import type { Keeper } from "./keeper.js"
-import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
-import { type Scrub, scrubValue } from "../text/scrub.js"
-import { listen, type Word, wordOf } from "../webhooks/jobEnd.js"
-import { waitDefaults } from "./waitDefaults.js"
-import { warnOfGap } from "./warnOfGap.js"
-import * as waiting from "./waiting.js"
+import { type JobRef, withSecrets } from "./jobRef.js"
+import type { Wait } from "./poll.js"
+import { outputOf, type Readers, scrubOf, typed, withProgress } from "./readers.js"
+import { settle } from "./settle.js"
+import { stream } from "./stream.js"
+import { watch } from "./watch.js"
+import { decode, rulesOf } from "./waitPolicy.js"
+import * as WebhookEnd from "./webhookEnd.js"
 
-/** How the values of a job are read. */
-export interface Readers<O, P, C> {
-  readonly output: (value: unknown) => Effect.Effect<O, ParseResult.ParseError>
-  readonly progress: (value: unknown) => Effect.Effect<P, ParseResult.ParseError>
-  readonly chunk: (value: unknown) => Effect.Effect<C, ParseResult.ParseError>
-}
-
-/** What a handle is made of. */
-export interface Parts<O, P, C> {
-  readonly service: Service
-  readonly keeper: Keeper
+/** What the jobs of one endpoint share. */
+export interface EndpointContext {
+  readonly runPod: RunPod
+  readonly runtime: JobRuntime
+  readonly webhooks: Webhooks | undefined
   readonly endpointId: string
-  readonly readers: Readers<O, P, C>
-  readonly scrub: Scrub
-  readonly webhooks?: Webhooks | undefined
 }
 
-/** A job, and what is known of it. */
-export interface Known {
-  readonly jobId: JobId
-  readonly submittedAt?: number | undefined
+/** What is known of the submit of a job. */
+export interface SubmitFacts {
+  /** On the monotonic clock; missing where that is not known. */
+  readonly submittedAt?: ((clock: Clock.Clock) => number) | undefined
   readonly ttl?: number | undefined
-  /** Of its end, when it was submitted with a webhook. */
-  readonly word?: Word | undefined
+  /** What it carried that must not be printed. */
+  readonly secrets?: ReadonlyArray<string> | undefined
+  readonly webhook?: string | URL | true | undefined
 }
 
-/** The output of a job that has ended, or the error it ended with. */
-export const outputOf = <O, P, C>(parts: Parts<O, P, C>, job: Job.Ended): Effect.Effect<O, JobError> => {
-  const error = fromJob(parts.endpointId, job, parts.scrub)
-  return error === undefined
-    ? Effect.mapError(parts.readers.output(job.output), (issue) =>
-        fromUndecodable(parts.endpointId, job, issueOf(issue), parts.scrub)
-      )
-    : Effect.fail(error)
+/** One job of an endpoint. */
+export interface EndpointJob {
+  readonly ref: JobRef
+  readonly webhookEnd: WebhookEnd.WebhookEnd | undefined
 }
 
-const withProgress = <O, P, C>(parts: Parts<O, P, C>, job: WatchedJob): Effect.Effect<ProgressJob<P>> =>
-  Job.isTerminal(job) || job.output === undefined
-    ? Effect.succeed(job)
-    : Effect.match(parts.readers.progress(job.output), {
-        onFailure: () => job,
-        onSuccess: (progress) => ({ ...job, progress })
-      })
-
-/** The options of an untyped wait, with progress read before `onProgress` gets it. */
-export const plainOptions = <O, P, C>(parts: Parts<O, P, C>, options: WaitOptions<ProgressJob<P>>): WaitOptions => {
-  const { onProgress, ...rest } = options
-  return onProgress === undefined
-    ? rest
-    : { ...rest, onProgress: (job) => Effect.flatMap(withProgress(parts, job), onProgress) }
-}
-
-/** What is waited for. */
-export const targetOf = <O, P, C>(
-  { endpointId, keeper }: Parts<O, P, C>,
-  { word, ...known }: Known,
-  options: Pick<WaitOptions, "trustWebhook"> = {}
-): waiting.Target => ({ keeper, endpointId, ...known, ended: word?.ended(options) })
-
-const betweenStreams = Schedule.exponential("250 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")))
-
-/** The chunks through every fault that passes: reading on is all a new stream does, RunPod keeps what was not read. */
-const chunksOf = <O, P, C>(
-  { endpointId, service }: Parts<O, P, C>,
-  target: waiting.Target,
-  { onGap, wait }: StreamOptions
-): Stream.Stream<StreamChunk, RunPodError> => {
-  const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, target.jobId, error))
-  const passes = (error: RunPodError) =>
-    Effect.clockWith((clock) =>
-      Effect.succeed(waiting.isNotVisibleYet(target, error, monotonicMillis(clock)) || !waiting.isDefinite(error))
-    )
-  return service.stream(endpointId, target.jobId, { onGap: report, ...defined({ wait }) }).pipe(
-    Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
-    Stream.retry(Schedule.whileInputEffect(betweenStreams, passes))
-  )
-}
-
-const streamOf = <O, P, C>(
-  parts: Parts<O, P, C>,
-  target: waiting.Target,
-  options: StreamOptions
-): Stream.Stream<C, RunPodError | JobError> => {
-  const { endpointId, readers, scrub } = parts
-  const { jobId } = target
-  const chunks = Stream.mapEffect(chunksOf(parts, target, options), (chunk) =>
-    Effect.mapError(
-      readers.chunk(chunk.output),
-      (issue) =>
-        new OutputDecodeError({
-          endpointId,
-          jobId,
-          issue: excerpt(scrub(issueOf(issue))),
-          output: scrubValue(chunk.output, scrub)
-        })
-    )
-  )
-  // The stream says nothing of why a job ended: one look at its status does.
-  const end = Effect.flatMap(waiting.settle(target, { poll: { initial: 0 } }), (job) => {
-    const error = job.status === "COMPLETED" ? undefined : fromJob(endpointId, job, scrub)
-    return error === undefined ? Effect.void : Effect.fail(error)
-  })
-  const whole = Stream.concat(chunks, Stream.drain(Stream.fromEffect(end)))
-  const late = Effect.clockWith((clock) => {
-    const now = monotonicMillis(clock)
-    const deadline =
-      options.timeout === undefined
-        ? (target.submittedAt ?? now) + (target.ttl ?? Duration.toMillis(waitDefaults.timeout))
-        : now + Duration.toMillis(options.timeout)
-    const elapsed = Duration.millis(Math.max(0, Math.round(deadline - now)))
-    return Effect.zipRight(
-      sleepUntil(deadline),
-      Effect.fail(new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" }))
-    )
-  })
-  return Stream.interruptWhen(whole, late)
+export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFacts): EndpointJob => {
+  const { endpointId, runPod, runtime, webhooks } = context
+  const { secrets = [], submittedAt, ttl } = facts
+  return {
+    ref: { runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, submittedAt, ttl },
+    webhookEnd: webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
+  }
 }
 
 /** A handle on a job. */
-export const make = <O, P, C>(parts: Parts<O, P, C>, known: Known): JobHandle<O, P, C> => {
-  const { endpointId, service, webhooks } = parts
-  const { jobId } = known
-  const target = targetOf(parts, { jobId, ...defined({ submittedAt: known.submittedAt, ttl: known.ttl }) })
-  const word = known.word ?? (webhooks === undefined ? undefined : wordOf(webhooks, endpointId, jobId))
-  const listening = (options: WaitOptions<never>) =>
-    known.word === undefined && options.webhook === undefined
-      ? Effect.succeed(target)
-      : Effect.map(listen(word, options), (ended) => ({ ...target, ended }))
+export const make = <O, P, C>(
+  context: EndpointContext,
+  readers: Readers<O, P, C>,
+  jobId: JobId,
+  facts: SubmitFacts
+): JobHandle<O, P, C> => {
+  const { ref, webhookEnd } = jobOf(context, jobId, facts)
+  const scrub = scrubOf(context.runtime, facts.secrets)
+  const { endpointId, runPod } = ref
+  const waitOf = (options: WaitOptions<ProgressJob<P>>): Effect.Effect<Wait, BadRequestError> =>
+    Effect.suspend(() => {
+      const { trustWebhook, webhook = facts.webhook } = options
+      const wait: Wait = {
+        job: ref,
+        settings: decode(options),
+        rules: rulesOf(options),
+        onProgress: typed(readers.progress, options.onProgress)
+      }
+      return webhook === undefined
+        ? Effect.succeed(wait)
+        : Effect.map(WebhookEnd.listen(webhookEnd, { trustWebhook, webhook }), (ended) => ({ ...wait, ended }))
+    })
+  const settled = (options: WaitOptions<ProgressJob<P>>) => Effect.flatMap(waitOf(options), settle)
+  const read = (ended: Job.Ended) => outputOf(ended, { endpointId, output: readers.output, scrub })
   return {
     id: jobId,
     endpointId,
-    status: service.status(endpointId, jobId),
+    status: runPod.status(endpointId, jobId),
     watch: (options = {}) =>
-      Stream.unwrap(
-        Effect.map(listening(options), (target) => waiting.watch(target, plainOptions(parts, options)))
-      ).pipe(Stream.mapEffect((job) => withProgress(parts, job))),
-    settle: (options = {}) =>
-      Effect.flatMap(listening(options), (target) => waiting.settle(target, plainOptions(parts, options))),
-    result: (options = {}) =>
-      Effect.flatMap(listening(options), (target) => waiting.settle(target, plainOptions(parts, options))).pipe(
-        Effect.flatMap((job) => outputOf(parts, job))
+      Stream.unwrap(Effect.map(waitOf(options), watch)).pipe(
+        Stream.mapEffect((job) => withProgress(readers.progress, job))
       ),
-    cancel: service.cancel(endpointId, jobId),
-    retry:
-      word === undefined
-        ? service.retry(endpointId, jobId)
-        : Effect.zipRight(word.forget, service.retry(endpointId, jobId)),
-    stream: (options = {}) => streamOf(parts, target, options)
+    settle: (options = {}) => settled(options),
+    result: (options = {}) => Effect.flatMap(settled(options), read),
+    cancel: runPod.cancel(endpointId, jobId),
+    retry: Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId)),
+    stream: (options = {}) => stream(ref, { chunk: readers.chunk, scrub }, options),
+    read
   }
 }

@@ -1,18 +1,59 @@
-import type { Span } from "./forecasts.js"
-
-/** The numbers of a `PollPolicy`, in milliseconds. */
-export interface Numbers {
-  readonly initial: number
-  readonly interval: number
-  readonly ageShare: number
-  readonly cap: number
-}
+import type * as Job from "../../schemas/Job.js"
+import type { Span } from "../../services/JobRuntime.js"
+import type { PollNumbers, WaitPolicy } from "./waitPolicy.js"
 
 /** Polls for an expected end are never nearer. */
 const shortestStep = 900
 /** How long a job whose end is far may be left alone, since it may end before. */
 const restAtLeast = 30_000
 const restAtMost = 5 * 60_000
+/** A plain poll that takes longer has waited for its permit. */
+const longTurn = 2_000
+/** How far polls are apart that only make up for a lost webhook. */
+const webhookInterval = 30_000
+/** RunPod refuses shorter holds. */
+const shortestHold = 1_000
+const firstProgressHold = 2_000
+
+/** How the next poll is paced, by how the one before it went: its error may have asked for a time, in milliseconds. */
+export type Pace =
+  { readonly _tag: "AtOnce" } | { readonly _tag: "Plain" } | { readonly _tag: "AfterError"; readonly asked: number }
+
+/** Where a wait stands. Times are milliseconds. Plain state of one wait, touched only synchronously. */
+export interface PollState {
+  /** Polls that were answered or have failed. */
+  polls: number
+  /** Polls that have failed since the last that was answered. */
+  errors: number
+  pace: Pace
+  /** How long to hold; 0 when holds cannot be had. */
+  hold: number
+  /** Holds that were answered long before their time although the job had not ended. */
+  ignoredHolds: number
+  /** How long the last plain poll took, waiting for its permit included. */
+  plainTook: number
+  /** Whether the poll shortly before the deadline has been planned. */
+  tookLastLook: boolean
+  /** Whether the job's webhook is still waited for. */
+  listens: boolean
+  last: Job.Job | undefined
+  /** The age at which the job was last seen in the queue. */
+  queuedAt: number
+}
+
+/** Where a wait stands when it begins. */
+export const begin = ({ hold, schedule }: WaitPolicy, listens: boolean): PollState => ({
+  polls: 0,
+  errors: 0,
+  pace: { _tag: schedule !== undefined || hold > 0 ? "AtOnce" : "Plain" },
+  hold,
+  ignoredHolds: 0,
+  plainTook: 0,
+  tookLastLook: false,
+  listens,
+  last: undefined,
+  queuedAt: 0
+})
 
 /**
  * How long after `age` the next plain poll is, in milliseconds. Without a forecast polls begin early and become rare as
@@ -20,7 +61,7 @@ const restAtMost = 5 * 60_000
  * due polls are a part of that span apart, many for a short one and few for a long; and when it is overdue they become
  * rarer again. They are never rarer there than they would be without.
  */
-export const plainPause = (age: number, isFirst: boolean, numbers: Numbers, end: Span | undefined): number => {
+export const plainPause = (age: number, isFirst: boolean, numbers: PollNumbers, end: Span | undefined): number => {
   const ordinary = Math.max(numbers.interval, Math.min(age * numbers.ageShare, numbers.cap))
   if (end === undefined) return isFirst ? numbers.initial : ordinary
   const width = end.to - end.from
@@ -32,4 +73,58 @@ export const plainPause = (age: number, isFirst: boolean, numbers: Numbers, end:
     return left / Math.ceil(left / rest)
   }
   return age < end.to ? step : Math.min(ordinary, Math.max(step, age - end.to))
+}
+
+/** What the delay before a plain poll depends on beside policy and state. */
+export interface PlainPoll {
+  readonly age: number
+  /** The ages between which the job is expected to end. */
+  readonly expectedEnd: Span | undefined
+  /** Between 0 and 1. */
+  readonly random: number
+}
+
+/** The delay before a plain poll. */
+export const plainDelay = (policy: WaitPolicy, state: PollState, poll: PlainPoll): number => {
+  const { age, expectedEnd, random } = poll
+  const { listens, plainTook, polls } = state
+  // With more waits than the limits let poll so often, it is better that they sleep than that they queue for permits.
+  const afterTurn = plainTook < longTurn ? 0 : Math.min(3 * plainTook, restAtMost)
+  if (listens && !policy.isPaceGiven) {
+    // The first anywhere in the interval, so that waits that begin together do not poll together.
+    const share = polls === 0 ? 1 - random : 1 - 0.06 * random
+    return Math.max(Math.min(webhookInterval * share, policy.progressInterval), afterTurn)
+  }
+  const numbers = { ...policy.poll, interval: policy.poll.interval * (1 - 0.03 * random) }
+  return Math.max(Math.min(plainPause(age, polls === 0, numbers, expectedEnd), policy.progressInterval), afterTurn)
+}
+
+/** How the delays after errors grow, for a job of this age. */
+export const backoffAt = (age: number) =>
+  ({ base: 250, cap: Math.min(30_000, Math.max(1_000, age / 10)), jitter: "half" }) as const
+
+/**
+ * How long to sleep when the deadline, so many milliseconds away, is nearer than the next poll: until shortly before it, for
+ * one last look, and then to its end.
+ */
+export const lastDelay = ({ pace, tookLastLook }: PollState, left: number): number =>
+  tookLastLook || pace._tag === "AfterError" ? left : Math.max(left - 250, left / 2)
+
+/**
+ * How long to hold the next poll; `undefined` for a plain one. `diagnoseAt` is when a job that is in the queue is to be asked
+ * why: a wait that may time out ends its hold then.
+ */
+export const holdLength = (
+  policy: WaitPolicy,
+  state: PollState,
+  { diagnoseAt, now }: { readonly now: number; readonly diagnoseAt: number }
+): number | undefined => {
+  const { deadline, progressInterval, timeout, wantsProgress } = policy
+  const { hold, last, polls } = state
+  const progressHold = wantsProgress && polls === 0 ? Math.min(firstProgressHold, progressInterval) : progressInterval
+  const mayBeQueued = last === undefined || last.status === "IN_QUEUE"
+  const isDiagnosed = timeout !== undefined && mayBeQueued && diagnoseAt < deadline && diagnoseAt - now >= shortestHold
+  const untilDiagnosis = isDiagnosed ? diagnoseAt - now : Infinity
+  const length = Math.floor(Math.min(hold, progressHold, deadline - now, untilDiagnosis))
+  return length < shortestHold ? undefined : length
 }

@@ -3,7 +3,7 @@ import type { RunPodError } from "../../errors/RunPodError.js"
 import type { Health } from "../../schemas/Health.js"
 import { once } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
-import { Recent } from "./recent.js"
+import { LruCache } from "./lru.js"
 
 /** What an endpoint's workers were like when last asked. */
 export type Condition = Health | "Paused"
@@ -33,7 +33,7 @@ export const make = (
   ask: (endpointId: string) => Effect.Effect<Health, RunPodError>,
   fork: (effect: Effect.Effect<void>) => Effect.Effect<unknown>
 ): QueueHealth => {
-  const entries = new Recent<Entry>(mostEndpoints)
+  const entries = new LruCache<Entry>(mostEndpoints)
   return {
     look: (endpointId) =>
       Effect.clockWith((clock) => {

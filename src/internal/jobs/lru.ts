@@ -1,5 +1,5 @@
 /** The entries used last, by key, and not more than `most` of them. */
-export class Recent<A> {
+export class LruCache<A> {
   private readonly entries = new Map<string, A>()
 
   constructor(private readonly most: number) {}

@@ -1,37 +1,38 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import { BadRequestError, type SubmitAmbiguousError } from "../../errors/RunPodError.js"
+import { BadRequestError } from "../../errors/RunPodError.js"
 import * as Job from "../../schemas/Job.js"
-import { operations } from "../../schemas/Operation.js"
+import type { JobId } from "../../schemas/JobId.js"
+import { operations, templateOf } from "../../schemas/Operation.js"
 import type { WaitOptions } from "../../services/WaitOptions.js"
-import type { Service } from "../../services/Webhooks.js"
-import { defined } from "../text/json.js"
-import type { Ended } from "../jobs/waiting.js"
+import type { Service as Webhooks } from "../../services/Webhooks.js"
+import type { Ended } from "./poll.js"
 
-/** How long a submit whose fate is unknown may be settled by its webhook. */
+/** How long the webhook of a submit whose reply was lost is waited for. */
 export const adoptWithin = "15 minutes"
 /** A URL outlives its job by this, in milliseconds. */
 const grace = 3_600_000
 
-/** Word of a job's end by its webhook. */
-export interface Word {
+/** The end of a job as its webhook tells it. */
+export interface WebhookEnd {
   /** For one wait. */
   readonly ended: (options: Pick<WaitOptions, "trustWebhook">) => Ended
-  /** The job is about to run again: what has come so far is of its earlier run, and what comes is no longer trusted. */
+  /** The job is about to run again: deliveries so far are of its earlier run, and later ones are no longer trusted. */
   readonly forget: Effect.Effect<void>
 }
 
 /** Listens for the webhook of a job. */
-export const wordOf = (webhooks: Service, endpointId: string, jobId: string): Word => {
+export const make = (webhooks: Webhooks, endpointId: string, jobId: string): WebhookEnd => {
   let after = 0
   let isRetried = false
   return {
     ended: ({ trustWebhook }) =>
       Effect.suspend(() => webhooks.next({ endpointId, jobId, after })).pipe(
         Effect.map(({ job }) =>
-          // After a retry it may still be the end before that, come late.
+          // After a retry, a delivery may still be the late one of the run before.
           trustWebhook === true && !isRetried && Job.isTerminal(job) ? job : undefined
         ),
         Effect.catchAll((error) =>
@@ -55,10 +56,10 @@ export const wordOf = (webhooks: Service, endpointId: string, jobId: string): Wo
 
 /** What a wait with these options listens to. */
 export const listen = (
-  word: Word | undefined,
+  webhookEnd: WebhookEnd | undefined,
   options: Pick<WaitOptions, "webhook" | "trustWebhook">
 ): Effect.Effect<Ended | undefined, BadRequestError> => {
-  if (word !== undefined) return Effect.succeed(word.ended(options))
+  if (webhookEnd !== undefined) return Effect.succeed(webhookEnd.ended(options))
   return options.webhook === true ? Effect.fail(missing("status")) : Effect.succeed(undefined)
 }
 
@@ -69,38 +70,33 @@ export interface Issued {
 }
 
 /** Issues a URL for one submit of a job that is kept for `ttl` milliseconds. */
-export const issue = (
-  webhooks: Service,
+export const issue = Effect.fnUntraced(function* (
+  webhooks: Webhooks,
   endpointId: string,
   { ttl, url }: { readonly ttl: number | undefined; readonly url: string | URL | undefined }
-): Effect.Effect<Issued> =>
-  Effect.gen(function* () {
-    const [now, first, second] = [yield* Clock.currentTimeMillis, yield* Random.next, yield* Random.next]
-    const key = [now, first * 2 ** 52, second * 2 ** 52].map((part) => part.toString(36)).join("-")
-    const expiresIn = ttl === undefined ? undefined : Duration.millis(ttl + grace)
-    return { key, url: yield* webhooks.issue({ endpointId, key, ...defined({ expiresIn, url }) }) }
-  })
+) {
+  const [now, first, second] = [yield* Clock.currentTimeMillis, yield* Random.next, yield* Random.next]
+  const key = [now, first * 2 ** 52, second * 2 ** 52].map((part) => part.toString(36)).join("-")
+  const expiresIn = ttl === undefined ? undefined : Duration.millis(ttl + grace)
+  const issued: Issued = { key, url: yield* webhooks.issue({ endpointId, key, expiresIn, url }) }
+  return issued
+})
 
 /**
- * Waits for the webhook of a submit whose reply was lost, and gives what the reply would have said. The job itself is
- * then waited for as any other.
+ * The job of a submit whose reply was lost, when the webhook arrives whose URL was issued under this key; `undefined` when
+ * none does in time.
  */
 export const adopt = (
-  webhooks: Service,
-  endpointId: string,
-  key: string,
-  error: SubmitAmbiguousError,
-  within: Duration.Duration
-): Effect.Effect<Job.Job, SubmitAmbiguousError> =>
+  webhooks: Webhooks,
+  { endpointId, key, within }: { readonly endpointId: string; readonly key: string; readonly within: number }
+): Effect.Effect<JobId | undefined> =>
   webhooks.next({ endpointId, key }).pipe(
-    Effect.catchAll((storeError) =>
-      Effect.zipRight(
-        Effect.logWarning(`A submit whose fate is unknown is not waited for: ${storeError.message}`),
-        Effect.fail(error)
-      )
+    Effect.map(({ job }) => job.id),
+    Effect.catchAll((error) =>
+      Effect.as(Effect.logWarning(`A submit whose fate is unknown is not waited for: ${error.message}`), undefined)
     ),
-    Effect.map(({ job }): Job.Job => ({ id: job.id, status: "IN_QUEUE", raw: {} })),
-    Effect.timeoutFail({ duration: within, onTimeout: () => error }),
+    Effect.timeoutOption(within),
+    Effect.map(Option.getOrUndefined),
     Effect.onInterrupt(() =>
       Effect.logWarning(`A submit on endpoint ${endpointId} was given up, and its fate is unknown: a job may go on`)
     )
@@ -108,7 +104,7 @@ export const adopt = (
 
 /** `webhook: true` without the service. */
 export const missing = (operation: "run" | "status") => {
-  const { method, path } = operations[operation]
+  const { method } = operations[operation]
   const detail = "`webhook: true` needs the Webhooks service, and none is provided"
-  return new BadRequestError({ operation, method, path: `/{endpointId}/${path}`, detail })
+  return new BadRequestError({ operation, method, path: templateOf(operation), detail })
 }

@@ -1,0 +1,316 @@
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import { WaitTimeoutError } from "../../errors/JobError.js"
+import { JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
+import { retryAfter } from "../../layers/RetryPolicy.js"
+import * as Metrics from "../../layers/RunPodMetrics.js"
+import * as Job from "../../schemas/Job.js"
+import * as QueueDiagnosis from "../../schemas/QueueDiagnosis.js"
+import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
+import { delayAfter } from "../pace/backoff.js"
+import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
+import { defined, jsonOf } from "../text/json.js"
+import { isNotVisibleYet, type JobRef, read } from "./jobRef.js"
+import { holdAfter, meaningOf } from "./pollError.js"
+import { backoffAt, begin, holdLength, lastDelay, plainDelay, type PollState } from "./pollPace.js"
+import type { Condition } from "./queueHealth.js"
+import { type CancelRules, policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
+
+export type WaitError = RunPodError | WaitTimeoutError
+
+/**
+ * Completes when a webhook says that the job has ended: with `undefined` the wait asks RunPod whether it is so, a job is taken
+ * as its end. It never fails, may be pending for ever, and is interruptible.
+ */
+export type Ended = Effect.Effect<Job.TerminalJob | undefined>
+
+/** One wait for a job. */
+export interface Wait {
+  readonly job: JobRef
+  readonly settings: WaitSettings
+  /** When it cancels the job. */
+  readonly rules: CancelRules
+  /** With it the wait does not hold, and polls only in case the webhook gets lost. */
+  readonly ended?: Ended | undefined
+  /** Gets the job when its state has changed. */
+  readonly onProgress?: WaitOptions["onProgress"]
+  /** Whether each change of the job's state is wanted. Default: when there is an `onProgress`. */
+  readonly wantsProgress?: boolean | undefined
+  /** When its caller began, on the monotonic clock; missing when that is now. */
+  readonly since?: number | undefined
+}
+
+/** RunPod keeps a result so long after the job's end. */
+const retention = 30 * 60_000
+/** What counts as the usual time in the queue where that is not known. */
+const unknownDelay = 10_000
+
+/** What tells a job from the one seen before: its status, why it is in the queue and, while it runs, its progress. */
+const signatureOf = (job: WatchedJob): string =>
+  Job.isTerminal(job)
+    ? job.status
+    : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : jsonOf(job.output)].join(" ")
+
+/** The states of a job, one after the other: paces polls, outlives what passes, and listens for the job's webhook. */
+export class Poller {
+  private readonly state: PollState
+  private signature = ""
+  private lastError: RunPodError | undefined
+  private webhook: Fiber.RuntimeFiber<Job.TerminalJob | undefined> | undefined
+  /** Whether the job was seen to have ended. */
+  hasEnded = false
+
+  constructor(
+    readonly wait: Wait,
+    readonly policy: WaitPolicy,
+    private readonly clock: Clock.Clock,
+    private readonly schedule: Schedule.ScheduleDriver<unknown> | undefined
+  ) {
+    this.state = begin(policy, wait.ended !== undefined)
+  }
+
+  /** Waits until the job's state is another than before, tells `onProgress`, and gives the job. */
+  nextChange(): Effect.Effect<WatchedJob, WaitError> {
+    return Effect.gen(this, function* () {
+      for (;;) {
+        const job = yield* this.next()
+        this.hasEnded = Job.isTerminal(job)
+        const signature = signatureOf(job)
+        if (signature === this.signature) continue
+        this.signature = signature
+        if (Job.isTerminal(job)) yield* Metrics.recordEnd(job, this.now() - this.policy.startedAt)
+        const { onProgress } = this.wait
+        if (onProgress !== undefined) yield* onProgress(job)
+        return job
+      }
+    })
+  }
+
+  /** Starts to listen for the job's webhook, on a fiber that its caller has to stop. */
+  listen(ended: Ended): Effect.Effect<Fiber.RuntimeFiber<unknown>> {
+    return Effect.map(Effect.forkDaemon(Effect.interruptible(ended)), (fiber) => (this.webhook = fiber))
+  }
+
+  private now(): number {
+    return monotonicMillis(this.clock)
+  }
+
+  private age(): number {
+    return this.now() - this.policy.bornAt
+  }
+
+  private get runtime() {
+    return this.wait.job.runtime
+  }
+
+  /** Paces, polls, and gives the job as it stands. */
+  private next(): Effect.Effect<WatchedJob, WaitError> {
+    return Effect.gen(this, function* () {
+      const { job } = this.wait
+      for (;;) {
+        yield* this.state.listens && this.webhook !== undefined
+          ? Effect.raceFirst(this.pause(), Fiber.await(this.webhook))
+          : this.pause()
+        const delivery = this.takeDelivery()
+        if (delivery?.job !== undefined) {
+          this.runtime.learn(job.endpointId, delivery.job)
+          return delivery.job
+        }
+        if (this.now() >= this.policy.deadline) return yield* this.timedOut()
+        // After a webhook, RunPod can answer at once.
+        const held = delivery === undefined ? yield* this.nextHold() : undefined
+        const askedAt = this.now()
+        const found = yield* Effect.matchEffect(read(job, { hold: held, deadline: this.policy.deadline }), {
+          onSuccess: (found) => this.onJob(found, held, this.now() - askedAt),
+          onFailure: (error) => this.onError(error, held, this.now() - askedAt)
+        })
+        if (found !== undefined) return found
+      }
+    })
+  }
+
+  /** What has come by the webhook that was listened for, once; `job` is its end where that is trusted. */
+  private takeDelivery(): { readonly job: Job.TerminalJob | undefined } | undefined {
+    const exit = this.state.listens ? this.webhook?.unsafePoll() : undefined
+    if (exit === undefined || exit === null) return undefined
+    this.state.listens = false
+    return { job: Exit.isSuccess(exit) ? exit.value : undefined }
+  }
+
+  // --- when to poll -----------------------------------------------------------------------------------------------
+
+  /** Waits until the next poll, or until the deadline. */
+  private pause(): Effect.Effect<unknown, WaitTimeoutError> {
+    return Effect.suspend(() => {
+      const { state } = this
+      const left = this.policy.deadline - this.now()
+      if (this.schedule !== undefined) {
+        if (state.polls === 0) return Effect.void
+        return this.schedule.next(state.last).pipe(
+          Effect.timeout(Math.max(0, left)),
+          Effect.catchAll(() => this.timedOut())
+        )
+      }
+      return Effect.flatMap(this.nextDelay(), (delay) => {
+        if (delay <= 0) return Effect.void
+        if (delay < left) return sleepUntil(this.now() + Math.ceil(delay))
+        const last = lastDelay(state, left)
+        state.tookLastLook = true
+        return sleepUntil(this.now() + Math.ceil(last))
+      })
+    })
+  }
+
+  private nextDelay(): Effect.Effect<number> {
+    const { policy, state } = this
+    const { pace } = state
+    const age = this.age()
+    switch (pace._tag) {
+      case "AtOnce":
+        return Effect.succeed(0)
+      case "Plain":
+        return Effect.map(Random.next, (random) =>
+          plainDelay(policy, state, { age, random, expectedEnd: this.expectedEnd(age) })
+        )
+      case "AfterError":
+        return Effect.map(delayAfter(backoffAt(age), state.errors - 1), (delay) => Math.max(pace.asked, delay))
+    }
+  }
+
+  /** The ages between which the job is expected to end, where that may set the pace. */
+  private expectedEnd(age: number) {
+    const { last, queuedAt } = this.state
+    if (this.policy.submittedAt === undefined || this.policy.isPaceGiven) return undefined
+    const delayTime = last?.status === "IN_QUEUE" ? undefined : last?.delayTime
+    return this.runtime.expectedEnd(this.wait.job.endpointId, { age, queuedAt, delayTime })
+  }
+
+  /** How long to hold the next poll; `undefined` for a plain one. */
+  private nextHold(): Effect.Effect<number | undefined> {
+    const diagnoseAt = this.policy.bornAt + this.diagnosisAge()
+    const length = holdLength(this.policy, this.state, { now: this.now(), diagnoseAt })
+    if (length === undefined) return Effect.succeed(undefined)
+    const hasRoom = this.runtime.hasRoomToHold(this.wait.job.endpointId)
+    return Effect.map(hasRoom, (hasRoom) => (hasRoom ? length : undefined))
+  }
+
+  // --- what a poll says -------------------------------------------------------------------------------------------
+
+  private onJob(job: Job.Job, held: number | undefined, took: number): Effect.Effect<WatchedJob> {
+    const { state } = this
+    const { endpointId } = this.wait.job
+    this.lastError = undefined
+    state.polls++
+    state.errors = 0
+    state.last = job
+    state.plainTook = held === undefined ? took : 0
+    if (job.status === "IN_QUEUE") state.queuedAt = this.age()
+    const hasEnded = Job.isTerminal(job)
+    if (hasEnded) this.runtime.learn(endpointId, job)
+    // A server that answers long before the end of a hold does not hold: to ask it at once again would be a tight loop.
+    const isIgnored = held !== undefined && took < held / 2
+    if (isIgnored && !hasEnded && ++state.ignoredHolds >= 2) state.hold = 0
+    state.pace = { _tag: held !== undefined && !isIgnored ? "AtOnce" : "Plain" }
+    if (!this.isOverdue()) return Effect.succeed(job)
+    return Effect.map(this.runtime.health(endpointId), (condition) => {
+      const diagnosis = this.diagnose(condition)
+      return diagnosis === undefined ? job : { ...job, diagnosis }
+    })
+  }
+
+  private onError(error: RunPodError, held: number | undefined, took: number): Effect.Effect<undefined, WaitError> {
+    const { policy, state } = this
+    const now = this.now()
+    state.polls++
+    // A poll that the deadline cut is no fault.
+    if (now >= policy.deadline) return this.timedOut()
+    state.errors++
+    this.lastError = error
+    const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(error, policy.submittedAt, now) }
+    switch (meaningOf(failed)) {
+      case "Definite":
+        return Effect.fail(this.definite(error))
+      case "NotHeld":
+        state.hold = 0
+        state.pace = { _tag: "AtOnce" }
+        return Effect.succeed(undefined)
+      case "Passing": {
+        const asked = retryAfter(error)
+        state.hold = holdAfter(failed, state.hold)
+        state.pace = { _tag: "AfterError", asked: asked === undefined ? 0 : Duration.toMillis(asked) }
+        return Effect.succeed(undefined)
+      }
+    }
+  }
+
+  /** A job that was there, or could have ended so long ago that its result is gone, has expired. */
+  private definite(error: RunPodError): RunPodError {
+    if (error._tag !== "JobNotFoundError") return error
+    const { ttl = retention } = this.wait.job
+    const hasExpired = this.state.last !== undefined || this.age() >= Math.min(retention, ttl)
+    return new JobNotFoundError({ ...error, reason: hasExpired ? "Expired" : "Unknown" })
+  }
+
+  // --- why a job stays in the queue -------------------------------------------------------------------------------
+
+  private usualDelay(): number | undefined {
+    return this.runtime.usualDelay(this.wait.job.endpointId)
+  }
+
+  /** The age from which on a job that is in the queue is diagnosed. */
+  private diagnosisAge(): number {
+    return this.policy.diagnoseAfter * Math.max(1_000, this.usualDelay() ?? unknownDelay)
+  }
+
+  private isOverdue(): boolean {
+    return this.state.last?.status === "IN_QUEUE" && this.state.queuedAt >= this.diagnosisAge()
+  }
+
+  private diagnose(condition: Condition | undefined) {
+    return condition === undefined
+      ? undefined
+      : QueueDiagnosis.fromHealth(condition, { queuedFor: this.state.queuedAt, usualDelay: this.usualDelay() })
+  }
+
+  private timedOut(): Effect.Effect<never, WaitTimeoutError> {
+    const { job, rules } = this.wait
+    const { endpointId, jobId } = job
+    const { last } = this.state
+    const mayHaveEnded = last?.status === "IN_PROGRESS" && last.executionTime !== undefined
+    return Effect.fail(
+      new WaitTimeoutError({
+        endpointId,
+        jobId,
+        elapsed: Duration.millis(this.now() - this.policy.startedAt),
+        cancel: rules.onTimeout ? "Pending" : "No",
+        ...defined({
+          lastStatus: last?.status,
+          lastError: this.lastError?.message,
+          diagnosis: this.isOverdue() ? this.diagnose(this.runtime.lastHealth(endpointId)) : undefined,
+          mayHaveEnded: mayHaveEnded ? true : undefined
+        })
+      })
+    )
+  }
+}
+
+/** A wait that is about to begin. */
+export const make = Effect.fnUntraced(function* (wait: Wait) {
+  const { ended, job, onProgress, settings, since, wantsProgress = onProgress !== undefined } = wait
+  const clock = yield* Effect.clock
+  const policy = policyOf(settings, {
+    now: monotonicMillis(clock),
+    since,
+    submittedAt: job.submittedAt?.(clock),
+    ttl: job.ttl,
+    wantsProgress,
+    listens: ended !== undefined
+  })
+  const schedule = settings.schedule === undefined ? undefined : yield* Schedule.driver(settings.schedule)
+  return new Poller(wait, policy, clock, schedule)
+})
