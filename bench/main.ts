@@ -6,7 +6,7 @@
 import { cpus } from "node:os"
 import { performance } from "node:perf_hooks"
 import { type BatchFigures, measureBatch, profiles } from "./batch/measure.js"
-import { clients, variants } from "./requests/clients.js"
+import { clients, kinds, variants } from "./requests/clients.js"
 import { measure, type Row } from "./requests/measure.js"
 import { measureHeap } from "./waiting/measure.js"
 import type { Heap } from "./waiting/worker.js"
@@ -34,15 +34,25 @@ say(`${results.machine}, Node ${results.node}`)
 if (chosen.includes("requests")) {
   results.requests = await measure({
     names: [...Object.keys(clients), ...Object.keys(variants)],
-    kinds: ["status", "run"],
+    kinds,
     ...(args.has("--quick") ? { requests: 1_000, rounds: 3 } : { requests: 8_000, rounds: 3 }),
-    concurrency: 50
+    concurrency: 64
   })
-  for (const kind of ["status", "run"]) {
-    say(`\n${kind.padEnd(36)}   CPU µs      ratio   requests/s   peak MiB`)
+  const line = (name: string, columns: ReadonlyArray<string>) =>
+    `${name.padEnd(32)} ${columns.map((column) => column.padStart(10)).join(" ")}`
+  for (const kind of kinds) {
+    say(`\n${line(kind, ["CPU µs", "ratio", "collector", "promoted", "requests/s", "peak MiB"])}`)
     for (const row of results.requests.filter((row) => row.kind === kind)) {
-      const columns = [row.cpu.toFixed(1), `${row.ratio.toFixed(2)} ×`, row.perSecond.toFixed(0), row.peak.toFixed(0)]
-      say(`  ${row.name.padEnd(34)} ${columns.map((column) => column.padStart(10)).join(" ")}`)
+      const { collector, cpu, peak, perSecond, promoted, ratio } = row
+      const columns = [
+        cpu.toFixed(1),
+        `${ratio.toFixed(2)} ×`,
+        `${collector.toFixed(1)} µs`,
+        `${(promoted / 1024).toFixed(1)} KiB`,
+        perSecond.toFixed(0),
+        peak.toFixed(0)
+      ]
+      say(line(row.name, columns))
     }
   }
 }

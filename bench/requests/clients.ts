@@ -1,5 +1,5 @@
 /**
- * Who is compared. To add a client: one entry here, which makes a function for each kind of request.
+ * Who is compared. To add a client: one entry here, which makes a function for each operation.
  */
 import { FetchHttpClient, HttpClient, HttpClientRequest, HttpClientResponse } from "@effect/platform"
 import { NodeHttpClient } from "@effect/platform-node"
@@ -8,16 +8,36 @@ import { NodeRunPod } from "effect-runpod/Node"
 import { type Context, Effect, Layer, ManagedRuntime, Schema } from "effect"
 import runpodSdk from "runpod-sdk"
 import { Agent, request } from "undici"
-import { input } from "./bodies.js"
+import { input, jobIds } from "./bodies.js"
 import type { BaseUrls } from "./server.js"
 
 export interface Client {
-  readonly status: () => Promise<unknown>
+  readonly status: (jobId: string) => Promise<unknown>
   readonly run: () => Promise<unknown>
 }
 
+/** A client that takes all requests of a round at once, instead of one by one from loops of promises. */
+export interface BatchClient {
+  readonly sendAll: (kind: Kind, requests: number, concurrency: number) => Promise<unknown>
+}
+
+/** What is sent: submits, or reads of a job whose answer has this size. */
+export const kinds = ["status, 200 B", "status, 1.5 KB", "run"] as const
+export type Kind = (typeof kinds)[number]
+
+/** The job that a read asks for; `undefined` for submits. */
+export const jobIdOf = (kind: Kind): string | undefined => {
+  switch (kind) {
+    case "status, 200 B":
+      return jobIds["200 B"]
+    case "status, 1.5 KB":
+      return jobIds["1.5 KB"]
+    case "run":
+      return undefined
+  }
+}
+
 const endpointId = "bench"
-const jobId = "3fc91c4e-7d3c-4d25-9f0a-5a6f3f2b8f10-u1"
 const apiKey = "rpa_BENCHMARK"
 const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" }
 
@@ -28,7 +48,7 @@ const undici = ({ plain: baseUrl }: BaseUrls): Client => {
     return body.json()
   }
   return {
-    status: () => send(`${baseUrl}/${endpointId}/status/${jobId}`, {}),
+    status: (jobId) => send(`${baseUrl}/${endpointId}/status/${jobId}`, {}),
     run: () => send(`${baseUrl}/${endpointId}/run`, { method: "POST", body: JSON.stringify({ input }) })
   }
 }
@@ -39,7 +59,7 @@ const globalFetch = ({ plain: baseUrl }: BaseUrls): Client => {
     return response.json()
   }
   return {
-    status: () => send(`${baseUrl}/${endpointId}/status/${jobId}`, {}),
+    status: (jobId) => send(`${baseUrl}/${endpointId}/status/${jobId}`, {}),
     run: () => send(`${baseUrl}/${endpointId}/run`, { method: "POST", body: JSON.stringify({ input }) })
   }
 }
@@ -47,7 +67,7 @@ const globalFetch = ({ plain: baseUrl }: BaseUrls): Client => {
 const sdk = ({ plain: baseUrl }: BaseUrls): Client => {
   const endpoint = runpodSdk(apiKey, { baseUrl }).endpoint(endpointId)
   if (endpoint === null) throw new Error("runpod-sdk made no endpoint")
-  return { status: () => endpoint.status(jobId), run: () => endpoint.run({ input }) }
+  return { status: (jobId) => endpoint.status(jobId), run: () => endpoint.run({ input }) }
 }
 
 const Job = Schema.Struct({
@@ -72,7 +92,7 @@ const platform =
     const decode = <E>(response: Effect.Effect<HttpClientResponse.HttpClientResponse, E>) =>
       Effect.flatMap(response, HttpClientResponse.schemaBodyJson(Job))
     return {
-      status: () => runtime.runPromise(decode(client.get(`/status/${jobId}`))),
+      status: (jobId) => runtime.runPromise(decode(client.get(`/status/${jobId}`))),
       run: () =>
         runtime.runPromise(
           decode(Effect.flatMap(HttpClientRequest.bodyJson(HttpClientRequest.post("/run"), { input }), client.execute))
@@ -93,8 +113,28 @@ const ours =
     const runtime = ManagedRuntime.make(NodeRunPod.layer({ apiKey, baseUrl, limits, ...options }))
     const service: Context.Tag.Service<RunPod.RunPod> = runtime.runSync(RunPod.RunPod)
     return {
-      status: () => runtime.runPromise(around(service.status(endpointId, jobId))),
+      status: (jobId) => runtime.runPromise(around(service.status(endpointId, jobId))),
       run: () => runtime.runPromise(around(service.run(endpointId, { input })))
+    }
+  }
+
+/** Ours as programs use it: one `Effect.forEach` over all requests. */
+const oursForEach =
+  () =>
+  ({ plain: baseUrl }: BaseUrls): BatchClient => {
+    const runtime = ManagedRuntime.make(NodeRunPod.layer({ apiKey, baseUrl, limits }))
+    const service = runtime.runSync(RunPod.RunPod)
+    return {
+      sendAll: (kind, requests, concurrency) => {
+        const jobId = jobIdOf(kind)
+        return runtime.runPromise(
+          Effect.forEach(
+            Array.from({ length: requests }),
+            () => (jobId === undefined ? service.run(endpointId, { input }) : service.status(endpointId, jobId)),
+            { concurrency, discard: true }
+          )
+        )
+      }
     }
   }
 
@@ -105,18 +145,19 @@ const oursOver =
     const runtime = ManagedRuntime.make(Layer.provide(RunPod.layer({ apiKey, baseUrl, limits }), layer))
     const service = runtime.runSync(RunPod.RunPod)
     return {
-      status: () => runtime.runPromise(service.status(endpointId, jobId)),
+      status: (jobId) => runtime.runPromise(service.status(endpointId, jobId)),
       run: () => runtime.runPromise(service.run(endpointId, { input }))
     }
   }
 
-export const clients: { readonly [name: string]: (urls: BaseUrls) => Client } = {
+export const clients: { readonly [name: string]: (urls: BaseUrls) => Client | BatchClient } = {
   undici,
   fetch: globalFetch,
   "runpod-sdk": sdk,
   "@effect/platform (undici)": platform(NodeHttpClient.layerUndici),
   "@effect/platform (fetch)": platform(FetchHttpClient.layer),
-  "effect-runpod": ours()
+  "effect-runpod": ours(),
+  "effect-runpod, one forEach": oursForEach()
 }
 
 /** Ours with parts left out: what each part costs. */

@@ -1,13 +1,14 @@
 /** Compares clients: each in its own process, rounds interleaved, medians. */
 import type { ChildProcess } from "node:child_process"
 import { nextMessage, start } from "../processes.js"
+import type { Kind } from "./clients.js"
 import type { BaseUrls } from "./server.js"
 import type { Figures, Order } from "./worker.js"
 
 export interface Row extends Figures {
   readonly name: string
-  readonly kind: Order["kind"]
-  /** CPU time relative to the first client's. */
+  readonly kind: Kind
+  /** CPU time relative to the first client's in the same round. */
   readonly ratio: number
 }
 
@@ -18,7 +19,7 @@ const median = (values: ReadonlyArray<number>): number => {
 
 export const measure = async (options: {
   readonly names: ReadonlyArray<string>
-  readonly kinds: ReadonlyArray<Order["kind"]>
+  readonly kinds: ReadonlyArray<Kind>
   readonly requests: number
   readonly rounds: number
   readonly concurrency: number
@@ -39,20 +40,23 @@ export const measure = async (options: {
   const rows: Array<Row> = []
   for (const kind of kinds) {
     const results = new Map<string, Array<Figures>>(names.map((name) => [name, []]))
-    for (const [, worker] of workers) await ask(worker, { kind, requests, concurrency })
+    // Until most of the code has been compiled.
+    const warmUp = { kind, requests: Math.max(requests, 4_000), concurrency }
+    for (const [, worker] of workers) await ask(worker, warmUp)
     for (let round = 0; round < rounds; round++) {
       for (const [name, worker] of workers) results.get(name)?.push(await ask(worker, { kind, requests, concurrency }))
     }
-    let base: number | undefined
+    const base = results.get(names[0] ?? "") ?? []
     for (const [name, figures] of results) {
-      const cpu = median(figures.map((figure) => figure.cpu))
-      base ??= cpu
+      const medianOf = (key: keyof Figures) => median(figures.map((figure) => figure[key]))
       rows.push({
         name,
         kind,
-        cpu,
-        ratio: cpu / base,
-        perSecond: median(figures.map((figure) => figure.perSecond)),
+        cpu: medianOf("cpu"),
+        ratio: median(figures.map((figure, round) => figure.cpu / (base[round]?.cpu ?? NaN))),
+        collector: medianOf("collector"),
+        promoted: medianOf("promoted"),
+        perSecond: medianOf("perSecond"),
         peak: Math.max(...figures.map((figure) => figure.peak))
       })
     }

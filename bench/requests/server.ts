@@ -6,14 +6,14 @@ import { readFileSync } from "node:fs"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2"
 import type { AddressInfo, Server } from "node:net"
-import { jobBody, submitBody } from "./bodies.js"
+import { jobBodies, submitBody } from "./bodies.js"
 
 export interface BaseUrls {
   readonly plain: string
   readonly tls: string
 }
 
-const job = Buffer.from(jobBody)
+const jobs = new Map(Object.entries(jobBodies).map(([jobId, body]) => [jobId, Buffer.from(body)]))
 const submitted = Buffer.from(submitBody)
 
 const onRequest = (
@@ -24,7 +24,8 @@ const onRequest = (
     response.writeHead(200, { "content-type": "application/json", "content-length": body.byteLength })
     response.end(body)
   }
-  if (request.method === "GET") return answer(job)
+  const job = jobs.get((request.url ?? "").slice((request.url ?? "").lastIndexOf("/") + 1))
+  if (job !== undefined) return answer(job)
   request.resume()
   request.on("end", () => answer(submitted))
 }

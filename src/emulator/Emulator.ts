@@ -32,6 +32,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
+import type { JobRuntime } from "../services/JobRuntime.js"
 import * as RunPod from "../services/RunPod.js"
 import { Webhooks } from "../services/Webhooks.js"
 import type { Options, Service } from "./contract.js"
@@ -136,15 +138,9 @@ export const layer = (options: Options): Layer.Layer<HttpClient.HttpClient | Emu
  * @since 0.1.0
  * @category layers
  */
-export const layerRunPod = (options: RunPodOptions): Layer.Layer<RunPod.RunPod | Emulator> =>
-  Layer.scopedContext(
-    Effect.gen(function* () {
-      const emulator = yield* make(options)
-      const runPod = yield* Effect.provideService(
-        RunPod.make({ apiKey: options.apiKey ?? "emulator", ...options.client }),
-        HttpClient.HttpClient,
-        emulator.client
-      )
-      return Context.make(Emulator, emulator).pipe(Context.add(RunPod.RunPod, runPod))
-    })
-  )
+export const layerRunPod = (
+  options: RunPodOptions
+): Layer.Layer<RunPod.RunPod | RunPodHttpClient | JobRuntime | Emulator> => {
+  const { apiKey = options.apiKey ?? "emulator", ...client } = options.client ?? {}
+  return Layer.provideMerge(RunPod.layer({ apiKey, ...client }), layer(options))
+}

@@ -153,8 +153,9 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     const transport = yield* HttpClient.HttpClient
     const lean = Option.getOrUndefined(yield* Effect.serviceOption(Dispatcher))
     const dispatcher = transformClient === undefined ? lean : undefined
-    const background = yield* Background.make
+    // Closed after the background work, whose attempts have their deadlines from it.
     const timer = yield* Timer.make
+    const background = yield* Background.make
     const server = Server.make({ apiKey: options.apiKey, baseUrl })
     const limiters = new Limiters(limits.overall)
     const retry = Retry.make(policy)

@@ -3,8 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as HttpClient from "@effect/platform/HttpClient"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as HttpClient from "@effect/platform/HttpClient"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -13,6 +12,7 @@ import { Dispatcher } from "../layers/Dispatcher.js"
 import type * as RunPodHttpClient from "../layers/RunPodHttpClient.js"
 import type * as JobRuntime from "../services/JobRuntime.js"
 import * as RunPod from "../services/RunPod.js"
+import * as DispatcherClient from "./internal/dispatcherClient.js"
 import * as Undici from "./internal/undici.js"
 
 /**
@@ -36,13 +36,14 @@ export interface Options extends RunPod.Options, TransportOptions {}
 
 const transport = ({ http2 = false }: TransportOptions) =>
   Layer.scopedContext(
-    Effect.map(Undici.make({ http2 }), ({ agent, dispatcher }) =>
-      Context.make(Dispatcher, dispatcher).pipe(Context.add(NodeHttpClient.Dispatcher, agent))
+    Effect.map(Undici.make({ http2 }), (dispatcher) =>
+      Context.make(Dispatcher, dispatcher).pipe(Context.add(HttpClient.HttpClient, DispatcherClient.make(dispatcher)))
     )
-  ).pipe((agents) => Layer.provideMerge(NodeHttpClient.layerUndiciWithoutDispatcher, agents))
+  )
 
 /**
- * The transport alone, as an `HttpClient`: for what takes one, such as `RunPod.layer` with a choice of one's own.
+ * The transport alone, as an `HttpClient`: for what takes one, such as `RunPod.layer` with a choice of one's own. It makes
+ * no spans of its own. Held requests have connections of their own, so that no other request waits behind them.
  *
  * @since 0.1.0
  * @category layers

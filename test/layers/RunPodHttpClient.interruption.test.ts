@@ -12,16 +12,18 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import type { RunPodError } from "../../src/errors/RunPodError.js"
-import { within } from "../../src/internal/http/deadline.js"
+import { withDeadline } from "../../src/internal/http/requestOptions.js"
+import * as Submit from "../../src/internal/jobs/submit.js"
 import { monotonicMillis } from "../../src/internal/pace/monotonic.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as RunPodHttpClient from "../../src/layers/RunPodHttpClient.js"
 import * as Job from "../../src/schemas/Job.js"
+import { rows } from "../../src/schemas/Operation.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { finish } from "../support/finish.js"
 import * as Scripted from "../support/scripted.js"
-import { call, errorTag, job, status, text, timed } from "../support/pipeline.js"
+import { call, job, status, text, timed } from "../support/pipeline.js"
 
 const exact = RetryPolicy.make({ jitter: "none", maxAttempts: 4 })
 
@@ -143,10 +145,9 @@ describe("RunPodHttpClient: an interruption between any two steps leaves no perm
     }
   }
 
-  const read: RunPodHttpClient.Call<Job.Job> = {
-    operation: "status",
-    endpointId: "ep",
-    jobId: "job-1",
+  const read: RunPodHttpClient.Request<Job.Job> = {
+    operation: rows.status,
+    params: { endpointId: "ep", jobId: "job-1" },
     read: (body) => Job.fromReply(body, "job-1")
   }
 
@@ -182,7 +183,7 @@ describe("RunPodHttpClient: an interruption between any two steps leaves no perm
       hold = undefined
       scheduler.yieldAfter(steps)
       const now = Effect.runSync(Effect.clockWith((clock) => Effect.succeed(monotonicMillis(clock))))
-      const fiber = fork(within(client.execute(read), now + deadline))
+      const fiber = fork(withDeadline(client.execute(read), now + deadline))
       scheduler.run(true)
       // When it waits for the first, that one ends only now.
       Deferred.unsafeDone(held, Exit.void)
@@ -192,7 +193,7 @@ describe("RunPodHttpClient: an interruption between any two steps leaves no perm
       scheduler.run()
       assert.isTrue(isOver(fiber), `the call is stuck, interrupted after ${steps} steps`)
       assert.isTrue(first === undefined || isOver(first), `the first call is stuck, after ${steps} steps`)
-      assert.isTrue(Effect.runSync(client.hasRoom("ep", "status")), `a permit is lost, after ${steps} steps`)
+      assert.isTrue(Effect.runSync(client.hasRoom(rows.status, "ep")), `a permit is lost, after ${steps} steps`)
       if (hasYielded) continue
       Effect.runFork(Scope.close(scope, Exit.void))
       return steps
@@ -212,22 +213,28 @@ describe("RunPodHttpClient: an interruption between any two steps leaves no perm
 })
 
 describe("RunPodHttpClient: a submit that is not aborted", () => {
-  const submit = (
-    ends: Array<Exit.Exit<Job.Job, RunPodError>>,
-    client: RunPodHttpClient.RunPodHttpClient
-  ): Effect.Effect<Job.Job, RunPodError> =>
-    client.execute({
-      operation: "run",
-      endpointId: "ep",
-      body: new TextEncoder().encode(`{"input":{"n":1}}`),
-      read: Job.fromSubmitReply,
-      onOrphan: (end) => Effect.sync(() => ends.push(end))
-    })
+  const submit = (ends: Array<Submit.Submitted<Job.Job>>, client: RunPodHttpClient.Service) =>
+    Effect.uninterruptibleMask((restore) =>
+      Submit.run(
+        {
+          send: client.execute({
+            operation: rows.run,
+            params: { endpointId: "ep" },
+            body: new TextEncoder().encode(`{"input":{"n":1}}`),
+            read: Job.fromSubmitReply
+          }),
+          where: { operation: "run", method: "POST", path: "/ep/run", endpointId: "ep" },
+          fork: client.fork
+        },
+        restore,
+        (end) => Effect.sync(() => ends.push(end))
+      )
+    )
 
   const interrupted = (answer: Scripted.Answer, latency: Duration.DurationInput = 0) =>
     Effect.gen(function* () {
       const transport = Scripted.make([answer], latency)
-      const ends: Array<Exit.Exit<Job.Job, RunPodError>> = []
+      const ends: Array<Submit.Submitted<Job.Job>> = []
       const scope = yield* Scope.make()
       const client = yield* RunPodHttpClient.make({ apiKey: "test-key", retry: exact }).pipe(
         Effect.provideService(HttpClient.HttpClient, transport.client),
@@ -243,12 +250,12 @@ describe("RunPodHttpClient: a submit that is not aborted", () => {
       return { transport, ends, at, exit, closed: (yield* Fiber.join(closing)).at }
     })
 
-  it.effect("gives its job to its orphanage, and the interruption and the layer's end wait for that", () =>
+  it.effect("gives its job to who takes care of it, and the interruption and the layer's end wait for that", () =>
     Effect.gen(function* () {
       const { at, closed, ends, exit, transport } = yield* interrupted(job, "8 seconds")
       assert(Exit.isSuccess(exit) && Exit.isInterrupted(exit.value))
       assert.deepStrictEqual(
-        ends.map((end) => (Exit.isSuccess(end) ? String(end.value.id) : undefined)),
+        ends.map((end) => (end._tag === "Accepted" ? String(end.value.id) : end._tag)),
         ["job-1"]
       )
       assert.deepStrictEqual([at, closed], [8_000, 8_000])
@@ -259,7 +266,10 @@ describe("RunPodHttpClient: a submit that is not aborted", () => {
   it.effect("still has its attempt's deadline, and is ambiguous then", () =>
     Effect.gen(function* () {
       const { at, ends, transport } = yield* interrupted("hang")
-      assert.deepStrictEqual(ends.map(errorTag), ["SubmitAmbiguousError"])
+      assert.deepStrictEqual(
+        ends.map(({ _tag }) => _tag),
+        ["Ambiguous"]
+      )
       assert.strictEqual(at, 30_000)
       assert.strictEqual(transport.aborted(), 1)
     })
@@ -268,7 +278,10 @@ describe("RunPodHttpClient: a submit that is not aborted", () => {
   it.effect("is not sent again", () =>
     Effect.gen(function* () {
       const { ends, transport } = yield* interrupted(text(429), "8 seconds")
-      assert.deepStrictEqual(ends.map(errorTag), ["RateLimitedError"])
+      assert.deepStrictEqual(
+        ends.map(({ _tag }) => _tag),
+        ["Withdrawn"]
+      )
       assert.strictEqual(transport.asked.length, 1)
     })
   )

@@ -18,7 +18,7 @@ describe("Operation", () => {
     const definition = Operation.operations[name]
     assert.strictEqual(definition.method, method)
     assert.strictEqual(definition.repeat, repeat)
-    assert.strictEqual(Operation.pathOf(name, "ep", definition.job ? "job-1" : undefined), path)
+    assert.strictEqual(Operation.pathOf(name, { endpointId: "ep", jobId: "job-1" }), path)
   })
 
   it.each<[Operation.BatchOperation, string, string, Operation.Repeat]>([
@@ -35,7 +35,7 @@ describe("Operation", () => {
     assert.isTrue(Operation.isOfBatch(name))
     assert.strictEqual(Operation.operations[name].method, method)
     assert.strictEqual(Operation.operations[name].repeat, repeat)
-    assert.strictEqual(Operation.batchPathOf(name, "ep", { batchId: "b/1", requestId: "r?2" }), path)
+    assert.strictEqual(Operation.pathOf(name, { endpointId: "ep", batchId: "b/1", requestId: "r?2" }), path)
   })
 
   it("operations on jobs and endpoints are none of the batch API", () => {
@@ -51,7 +51,7 @@ describe("Operation", () => {
     "an id stays one segment of the path, whatever is in it",
     { endpointId: FastCheck.string({ unit: "grapheme" }), jobId: FastCheck.string({ unit: "grapheme" }) },
     ({ endpointId, jobId }) => {
-      const segments = Operation.pathOf("status", endpointId, jobId).split("/")
+      const segments = Operation.pathOf("status", { endpointId, jobId }).split("/")
       assert.strictEqual(segments.length, 4)
       assert.strictEqual(decodeURIComponent(segments[1]!), endpointId)
       assert.strictEqual(decodeURIComponent(segments[3]!), jobId)

@@ -57,7 +57,7 @@ interface Route {
 }
 
 const byPath = new Map<string, Operation>(
-  names.flatMap((name) => (isOfBatch(name) ? [] : [[operations[name].path, name] as const]))
+  names.flatMap((name) => (isOfBatch(name) ? [] : [[operations[name].path.split("/")[0] ?? "", name] as const]))
 )
 
 const decode = (segment: string | undefined): string | undefined => {
@@ -87,7 +87,9 @@ export const parseTarget = (target: string, method: string): Route => {
   }
   const operation = name === undefined ? undefined : byPath.get(name)
   const isWhole =
-    operation !== undefined && rest.length === 0 && operations[operation].job === (decode(jobId) !== undefined)
+    operation !== undefined &&
+    rest.length === 0 &&
+    operations[operation].path.includes("{jobId}") === (decode(jobId) !== undefined)
   return {
     path,
     query,

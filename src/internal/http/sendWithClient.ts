@@ -7,6 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { BadRequestError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
@@ -14,6 +16,12 @@ import type { Limiter } from "../pace/limiter.js"
 import { Attempt, type Options } from "./attempt.js"
 import { type Reply, ReplyCollector } from "./reply.js"
 import { safeCause, safeDefects, sentOf } from "./transportCause.js"
+
+/** The attempt a transport works for, so that one that knows can say whether it has been sent. */
+export const currentAttempt: FiberRef.FiberRef<Pick<Attempt, "sent"> | undefined> = globalValue(
+  "effect-runpod/currentAttempt",
+  () => FiberRef.unsafeMake<Pick<Attempt, "sent"> | undefined>(undefined)
+)
 
 const readReply = (
   response: HttpClientResponse.HttpClientResponse,
@@ -47,16 +55,21 @@ const execute = (
       (error) => error._tag === "ResponseError" && error.reason === "StatusCode",
       (error) => (error._tag === "ResponseError" ? Effect.succeed(error.response) : Effect.fail(error))
     ),
-    Effect.flatMap((response) => readReply(response, attempt))
+    Effect.flatMap((response) => readReply(response, attempt)),
+    Effect.locally(currentAttempt, attempt)
   )
 
-const toRunPodError = (error: HttpClientError.HttpClientError, { scrub, where }: Options): RunPodError => {
+const toRunPodError = (
+  error: HttpClientError.HttpClientError,
+  { sent }: Attempt,
+  { scrub, where }: Options
+): RunPodError => {
   if (error._tag === "RequestError" && error.reason !== "Transport") {
     return new BadRequestError({ ...where, detail: `the request could not be built: ${scrub(String(error.cause))}` })
   }
   return new TransportError({
     ...where,
-    sent: error._tag === "RequestError" ? sentOf(error.cause) : "Maybe",
+    sent: sent === "Maybe" && error._tag === "RequestError" ? sentOf(error.cause) : sent,
     cause: safeCause(error.cause ?? error, scrub)
   })
 }
@@ -93,7 +106,7 @@ export const sendWithClient = (
           attempt.end(
             Exit.mapErrorCause(exit, (cause) =>
               safeDefects(
-                Cause.map(cause, (error) => toRunPodError(error, options)),
+                Cause.map(cause, (error) => toRunPodError(error, attempt, options)),
                 options.scrub
               )
             )

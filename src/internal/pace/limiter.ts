@@ -76,7 +76,9 @@ export class Limiter {
       const now = monotonicMillis(clock)
       if (!this.isOpenAt(now)) return this.inLine(use, until)
       const atOnce = this.semaphore.withPermitsIfAvailable(1)(Effect.suspend(() => use(this.admit(now))))
-      return Effect.flatMap(atOnce, (used) => (Option.isSome(used) ? Effect.succeed(used.value) : this.inLine(use, until)))
+      return Effect.flatMap(atOnce, (used) =>
+        Option.isSome(used) ? Effect.succeed(used.value) : this.inLine(use, until)
+      )
     })
   }
 

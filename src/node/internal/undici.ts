@@ -87,21 +87,22 @@ const makeAgent = (allowH2: boolean): Effect.Effect<Agent, never, Scope.Scope> =
     (agent) => Effect.promise(() => agent.destroy())
   )
 
-/** Undici without promises and streams, and as an `HttpClient` for what takes one. Held requests have connections of their own. */
-export const make = (options: {
-  readonly http2: boolean
-}): Effect.Effect<{ readonly dispatcher: Dispatcher.Service; readonly agent: Agent }, never, Scope.Scope> =>
-  Effect.zipWith(makeAgent(options.http2), makeAgent(options.http2), (agent, held) => ({
-    agent,
-    dispatcher: {
-      dispatch: ({ body, headers, isHeld, method, origin, path }, listener) => {
-        const handler = new Handler(listener)
-        const to = isHeld ? held : agent
-        to.dispatch(
-          { origin, path, method, headers: [...headers], body: body as Undici.DispatchOptions["body"] & {} },
-          handler
-        )
-        return handler
-      }
+/** Undici without promises and streams. Held requests have connections of their own. */
+export const make = (options: { readonly http2: boolean }): Effect.Effect<Dispatcher.Service, never, Scope.Scope> =>
+  Effect.zipWith(makeAgent(options.http2), makeAgent(options.http2), (ordinary, held) => ({
+    dispatch: ({ body, headers, isHeld, method, origin, path }, listener) => {
+      const handler = new Handler(listener)
+      const agent = isHeld ? held : ordinary
+      agent.dispatch(
+        {
+          origin,
+          path,
+          method,
+          headers: headers as Array<string>,
+          body: body as Undici.DispatchOptions["body"] & {}
+        },
+        handler
+      )
+      return handler
     }
   }))

@@ -1,32 +1,43 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/TestClock"
 import * as RateLimits from "../../../src/layers/RateLimits.js"
-import * as RequestLimiter from "../../../src/internal/pace/limiter.js"
+import { Limiter, type Permit, windowsOf } from "../../../src/internal/pace/limiter.js"
 import { finish } from "../../support/finish.js"
 
-const laneOf = (limit: Partial<RateLimits.Limit>) =>
-  RequestLimiter.make(RateLimits.make({ status: { limit: Infinity, concurrency: Infinity, ...limit } })).lane(
-    "ep",
-    "status"
-  )
+const limiterOf = (limit: Partial<RateLimits.Limit>) => {
+  const { operations } = RateLimits.make({ status: { limit: Infinity, concurrency: Infinity, ...limit } })
+  return new Limiter({ concurrency: operations.status.concurrency, windows: windowsOf(operations.status) })
+}
+
+/** A permit that is kept until it is released. */
+const acquire = (limiter: Limiter) =>
+  Effect.gen(function* () {
+    const got = yield* Deferred.make<Permit>()
+    const released = yield* Deferred.make<void>()
+    const use = limiter.withPermit((permit) => Effect.zipRight(Deferred.succeed(got, permit), Deferred.await(released)))
+    const fiber = yield* Effect.forkDaemon(use)
+    const permit = yield* Effect.onInterrupt(Deferred.await(got), () => Fiber.interrupt(fiber))
+    return { permit, release: Effect.zipRight(Deferred.succeed(released, undefined), Fiber.join(fiber)) }
+  })
 
 const cpuMillis = () => {
   const { system, user } = process.cpuUsage()
   return (system + user) / 1000
 }
 
-describe("RequestLimiter", () => {
+describe("Limiter", () => {
   describe("10,000 waiters", () => {
     const waiters = Array.from({ length: 10_000 }, (_, i) => i)
 
     it.effect("on 20 permits are served in order, in under 2 seconds of CPU", () =>
       Effect.gen(function* () {
-        const lane = laneOf({ concurrency: 20 })
+        const limiter = limiterOf({ concurrency: 20 })
         const order: Array<number> = []
         let inFlight = 0
         let most = 0
@@ -34,38 +45,38 @@ describe("RequestLimiter", () => {
         yield* Effect.forEach(
           waiters,
           (i) =>
-            Effect.gen(function* () {
-              const permit = yield* lane.acquire
-              order.push(i)
-              most = Math.max(most, ++inFlight)
-              yield* Effect.yieldNow()
-              inFlight--
-              yield* permit.release
-            }),
+            limiter.withPermit(() =>
+              Effect.gen(function* () {
+                order.push(i)
+                most = Math.max(most, ++inFlight)
+                yield* Effect.yieldNow()
+                inFlight--
+              })
+            ),
           { concurrency: "unbounded", discard: true }
         )
         const took = cpuMillis() - start
         assert.deepStrictEqual(order, waiters)
         assert.strictEqual(most, 20)
-        assert.isTrue(yield* lane.isFree)
+        assert.isTrue(yield* limiter.hasRoom)
         assert.isBelow(took, 2_000)
       })
     )
 
     it.effect("on a window of 2,000 are served in order, in under 2 seconds of CPU", () =>
       Effect.gen(function* () {
-        const lane = laneOf({ limit: 2_000, window: "10 seconds" })
+        const limiter = limiterOf({ limit: 2_000, window: "10 seconds" })
         const served: Array<readonly [number, number]> = []
         const start = cpuMillis()
         yield* finish(
           Effect.forEach(
             waiters,
             (i) =>
-              Effect.gen(function* () {
-                const permit = yield* lane.acquire
-                served.push([i, yield* Clock.currentTimeMillis])
-                yield* permit.release
-              }),
+              limiter.withPermit(() =>
+                Effect.map(Clock.currentTimeMillis, (now) => {
+                  served.push([i, now])
+                })
+              ),
             { concurrency: "unbounded", discard: true }
           )
         )
@@ -79,28 +90,28 @@ describe("RequestLimiter", () => {
 
     it.effect("that are interrupted leave nothing behind", () =>
       Effect.gen(function* () {
-        const lane = laneOf({ concurrency: 1, limit: 2, window: "10 seconds" })
-        const first = yield* lane.acquire
-        const fibers = yield* Effect.forEach(waiters, () => Effect.fork(lane.acquire))
+        const limiter = limiterOf({ concurrency: 1, limit: 2, window: "10 seconds" })
+        const first = yield* acquire(limiter)
+        const fibers = yield* Effect.forEach(waiters, () => Effect.fork(limiter.withPermit(() => Effect.void)))
         yield* TestClock.adjust("1 second")
         const start = cpuMillis()
         yield* Fiber.interruptAll(fibers)
         assert.isBelow(cpuMillis() - start, 2_000)
-        assert.isFalse(yield* lane.isFree)
+        assert.isFalse(yield* limiter.hasRoom)
         yield* first.release
         // The window has still room for the second of its two: none of the interrupted counted.
-        assert.isTrue(yield* lane.isFree)
-        yield* lane.acquire
+        assert.isTrue(yield* limiter.hasRoom)
+        yield* acquire(limiter)
       })
     )
   })
 
   it.effect("a waiter that is interrupted while it sleeps for the window gives its place in flight to the next", () =>
     Effect.gen(function* () {
-      const lane = laneOf({ concurrency: 2, limit: 1, window: "10 seconds" })
-      const permit = yield* lane.acquire
-      const sleeps = yield* Effect.fork(lane.acquire)
-      const next = yield* Effect.fork(Effect.zipRight(lane.acquire, Clock.currentTimeMillis))
+      const limiter = limiterOf({ concurrency: 2, limit: 1, window: "10 seconds" })
+      const permit = yield* acquire(limiter)
+      const sleeps = yield* Effect.fork(acquire(limiter))
+      const next = yield* Effect.fork(Effect.zipRight(acquire(limiter), Clock.currentTimeMillis))
       yield* TestClock.adjust("9 seconds")
       yield* Fiber.interrupt(sleeps)
       yield* TestClock.adjust("1 second")
@@ -111,13 +122,13 @@ describe("RequestLimiter", () => {
 
   it.effect("a waiter that is interrupted while the gate is closed leaves it to the next", () =>
     Effect.gen(function* () {
-      const lane = laneOf({})
-      const permit = yield* lane.acquire
-      yield* permit.throttled(Duration.seconds(10))
-      yield* permit.release
-      assert.strictEqual(lane.opensAt(), 10_000)
-      const waits = yield* Effect.fork(lane.acquire)
-      const next = yield* Effect.fork(Effect.zipRight(lane.acquire, Clock.currentTimeMillis))
+      const limiter = limiterOf({})
+      const held = yield* acquire(limiter)
+      yield* limiter.throttled(held.permit, Duration.seconds(10))
+      yield* held.release
+      assert.strictEqual(limiter.opensAt, 10_000)
+      const waits = yield* Effect.fork(acquire(limiter))
+      const next = yield* Effect.fork(Effect.zipRight(acquire(limiter), Clock.currentTimeMillis))
       yield* TestClock.adjust("5 seconds")
       yield* Fiber.interrupt(waits)
       yield* TestClock.adjust("5 seconds")
@@ -146,26 +157,19 @@ describe("RequestLimiter", () => {
     },
     ({ comings, concurrency, limit, window }) =>
       Effect.gen(function* () {
-        const lane = laneOf({ limit, window, concurrency })
+        const limiter = limiterOf({ limit, window, concurrency })
         const starts: Array<number> = []
         let inFlight = 0
         const one = (coming: (typeof comings)[number]) => {
-          const use = Effect.acquireUseRelease(
-            lane.acquire,
-            (permit) =>
-              Effect.gen(function* () {
-                starts.push(yield* Clock.currentTimeMillis)
-                assert.isAtMost(++inFlight, concurrency)
-                yield* Effect.sleep(coming.holds)
-                if (coming.end === "accepted") yield* permit.accepted
-                if (coming.end === "throttled") yield* permit.throttled(undefined)
-                if (coming.end === "throttled, with a time") yield* permit.throttled(Duration.millis(7))
-              }),
-            (permit) =>
-              Effect.suspend(() => {
-                inFlight--
-                return permit.release
-              })
+          const use = limiter.withPermit((permit) =>
+            Effect.gen(function* () {
+              starts.push(yield* Clock.currentTimeMillis)
+              assert.isAtMost(++inFlight, concurrency)
+              yield* Effect.sleep(coming.holds)
+              if (coming.end === "accepted") yield* limiter.accepted(permit)
+              if (coming.end === "throttled") yield* limiter.throttled(permit, undefined)
+              if (coming.end === "throttled, with a time") yield* limiter.throttled(permit, Duration.millis(7))
+            }).pipe(Effect.ensuring(Effect.sync(() => inFlight--)))
           )
           const { patience } = coming
           return Effect.delay(patience === undefined ? use : Effect.timeoutOption(use, patience), coming.at)
@@ -176,18 +180,18 @@ describe("RequestLimiter", () => {
         }
         // Once gate and window are open, all places are there again, one after the other.
         yield* TestClock.adjust("2 minutes")
-        assert.isTrue(yield* lane.isFree)
+        assert.isTrue(yield* limiter.hasRoom)
         for (let i = 0; i < 20; i++) {
-          const fiber = yield* Effect.fork(lane.acquire)
+          const fiber = yield* Effect.fork(acquire(limiter))
           yield* TestClock.adjust("1 minute")
-          const permit = yield* Fiber.join(fiber)
-          yield* permit.accepted
-          yield* permit.release
+          const held = yield* Fiber.join(fiber)
+          yield* limiter.accepted(held.permit)
+          yield* held.release
         }
-        const all = yield* Effect.fork(Effect.forEach(Array.from({ length: concurrency }), () => lane.acquire))
+        const all = yield* Effect.fork(Effect.forEach(Array.from({ length: concurrency }), () => acquire(limiter)))
         yield* TestClock.adjust("1 minute")
         assert.strictEqual((yield* Fiber.join(all)).length, concurrency)
-        assert.isFalse(yield* lane.isFree)
+        assert.isFalse(yield* limiter.hasRoom)
       }),
     { fastCheck: { numRuns: 10 } }
   )
