@@ -16,8 +16,8 @@ import type * as Job from "../schemas/Job.js"
 import type { PurgeResult } from "../schemas/PurgeResult.js"
 import type { ExecutionPolicy, S3Config } from "../schemas/RunRequest.js"
 import type { JobHandle, ProgressJob } from "./JobHandle.js"
-import * as JobRuntime from "./JobRuntime.js"
-import { RunPod } from "./RunPod.js"
+import type * as JobRuntime from "./JobRuntime.js"
+import { jobRuntime, RunPod } from "./RunPod.js"
 import type { WaitOptions } from "./WaitOptions.js"
 
 /**
@@ -162,7 +162,7 @@ export const make = <I, IE, O, OE, P = unknown, PE = unknown, C = unknown, CE = 
 ): Effect.Effect<Endpoint<I, O, P, C>, never, RunPod> =>
   Effect.gen(function* () {
     const runPod = yield* RunPod
-    const runtime = yield* JobRuntime.current
+    const runtime = yield* jobRuntime
     const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
-    return internal.make({ runPod, runtime, webhooks, endpointId: id, schemas })
+    return internal.make({ runPod, runtime, webhooks, endpointId: id }, schemas)
   })

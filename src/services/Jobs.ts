@@ -12,21 +12,29 @@ import * as Stream from "effect/Stream"
 import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
 import { fromJob } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
-import { keeperOf } from "../internal/jobs/keeper.js"
-import * as waiting from "../internal/jobs/waiting.js"
+import { rulesOf } from "../internal/jobs/cancel.js"
+import type { Wait } from "../internal/jobs/poll.js"
+import * as internalSettle from "../internal/jobs/settle.js"
+import { decode } from "../internal/jobs/waitPolicy.js"
+import * as internalWatch from "../internal/jobs/watch.js"
+import * as WebhookEnd from "../internal/jobs/webhookEnd.js"
 import { Webhooks } from "../internal/webhooks/tag.js"
-import { listen, wordOf } from "../internal/webhooks/jobEnd.js"
 import type * as Job from "../schemas/Job.js"
-import { RunPod } from "./RunPod.js"
+import { jobRuntime, RunPod } from "./RunPod.js"
 import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
 
-const targetOf = (endpointId: string, jobId: string, options: WaitOptions) =>
+const waitOf = (endpointId: string, jobId: string, options: WaitOptions) =>
   Effect.gen(function* () {
-    const target: waiting.Target = { keeper: keeperOf(yield* RunPod), endpointId, jobId }
-    if (options.webhook === undefined) return target
+    const wait: Wait = {
+      job: { runPod: yield* RunPod, runtime: yield* jobRuntime, endpointId, jobId },
+      settings: decode(options),
+      rules: rulesOf(options),
+      onProgress: options.onProgress
+    }
+    if (options.webhook === undefined) return wait
     const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
-    const word = webhooks === undefined ? undefined : wordOf(webhooks, endpointId, jobId)
-    return { ...target, ended: yield* listen(word, options) }
+    const webhookEnd = webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
+    return { ...wait, ended: yield* WebhookEnd.listen(webhookEnd, options) }
   })
 
 /**
@@ -40,7 +48,7 @@ export const watch = (
   jobId: string,
   options: WaitOptions = {}
 ): Stream.Stream<WatchedJob, RunPodError | WaitTimeoutError, RunPod> =>
-  Stream.unwrap(Effect.map(targetOf(endpointId, jobId, options), (target) => waiting.watch(target, options)))
+  Stream.unwrap(Effect.map(waitOf(endpointId, jobId, options), internalWatch.watch))
 
 /**
  * Waits until the job has ended, and returns it however it ended.
@@ -53,7 +61,7 @@ export const settle = (
   jobId: string,
   options: WaitOptions = {}
 ): Effect.Effect<Job.TerminalJob, RunPodError | WaitTimeoutError, RunPod> =>
-  Effect.flatMap(targetOf(endpointId, jobId, options), (target) => waiting.settle(target, options))
+  Effect.flatMap(waitOf(endpointId, jobId, options), internalSettle.settle)
 
 /**
  * Waits until the job has ended, and returns its output; anything but COMPLETED with an output is a `JobError`.
@@ -66,9 +74,9 @@ export const result = (
   jobId: string,
   options: WaitOptions = {}
 ): Effect.Effect<unknown, RunPodError | JobError, RunPod> =>
-  Effect.flatMap(targetOf(endpointId, jobId, options), (target) =>
-    Effect.flatMap(waiting.settle(target, options), (job) => {
-      const error = fromJob(endpointId, job, target.keeper.scrub)
+  Effect.flatMap(waitOf(endpointId, jobId, options), (wait) =>
+    Effect.flatMap(internalSettle.settle(wait), (job) => {
+      const error = fromJob(endpointId, job, wait.job.runtime.scrub)
       return error === undefined ? Effect.succeed(job.output) : Effect.fail(error)
     })
   )

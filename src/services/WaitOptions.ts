@@ -6,7 +6,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
-import { waitDefaults } from "../internal/jobs/waitDefaults.js"
+import { waitDefaults } from "../internal/jobs/waitPolicy.js"
 import type * as Job from "../schemas/Job.js"
 import type { QueueDiagnosis } from "../schemas/QueueDiagnosis.js"
 

@@ -15,8 +15,6 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import type { JobError } from "../../src/errors/JobError.js"
 import type { RunPodError } from "../../src/errors/RunPodError.js"
-import { type Keeper, keeperOf } from "../../src/internal/jobs/keeper.js"
-import * as waiting from "../../src/internal/jobs/waiting.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
@@ -393,14 +391,14 @@ describe("waiting", () => {
         let inLine = 0
         const counts: Array<number> = []
         const waits = Effect.gen(function* () {
-          const keeper = keeperOf(yield* RunPod.RunPod)
-          const counted: Keeper = {
-            ...keeper,
-            poll: (...asked) =>
+          const runPod = yield* RunPod.RunPod
+          const counted: RunPod.Service = {
+            ...runPod,
+            status: (...asked) =>
               Effect.ensuring(
                 Effect.suspend(() => {
                   inLine++
-                  return keeper.poll(...asked)
+                  return runPod.status(...asked)
                 }),
                 Effect.sync(() => inLine--)
               )
@@ -415,9 +413,9 @@ describe("waiting", () => {
           )
           yield* Effect.forEach(
             Array.from({ length: 200 }, (_, n) => `job-${n}`),
-            (jobId) => waiting.settle({ keeper: counted, endpointId: "ep", jobId }, { hold: false }),
+            (jobId) => Jobs.settle("ep", jobId, { hold: false }),
             { concurrency: "unbounded", discard: true }
-          )
+          ).pipe(Effect.provideService(RunPod.RunPod, counted))
         })
         yield* VirtualTime.run(Effect.provide(waits, t.layer({ limits })))
         const later = counts.slice(200, 600)

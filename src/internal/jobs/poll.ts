@@ -20,7 +20,7 @@ import { isNotVisibleYet, type JobRef, read } from "./jobRef.js"
 import { holdAfter, meaningOf } from "./pollError.js"
 import { backoffAt, begin, holdLength, lastDelay, plainDelay, type PollState } from "./pollPace.js"
 import type { Condition } from "./queueHealth.js"
-import { decode, type WaitPolicy } from "./waitPolicy.js"
+import { policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
 
@@ -33,12 +33,14 @@ export type Ended = Effect.Effect<Job.TerminalJob | undefined>
 /** One wait for a job. */
 export interface Wait {
   readonly job: JobRef
-  readonly options: WaitOptions
+  readonly settings: WaitSettings
   /** When it cancels the job. */
   readonly rules: CancelRules
   /** With it the wait does not hold, and polls only in case the webhook gets lost. */
   readonly ended?: Ended | undefined
-  /** Whether it is for each state of the job, not only for its end. */
+  /** Gets the job when its state has changed. */
+  readonly onProgress?: WaitOptions["onProgress"]
+  /** Whether each change of the job's state is wanted. Default: when there is an `onProgress`. */
   readonly wantsProgress?: boolean | undefined
   /** When its caller began, on the monotonic clock; missing when that is now. */
   readonly since?: number | undefined
@@ -83,7 +85,7 @@ export class Poller {
         if (signature === this.signature) continue
         this.signature = signature
         if (Job.isTerminal(job)) yield* Metrics.recordEnd(job, this.now() - this.policy.startedAt)
-        const { onProgress } = this.wait.options
+        const { onProgress } = this.wait
         if (onProgress !== undefined) yield* onProgress(job)
         return job
       }
@@ -110,7 +112,7 @@ export class Poller {
   /** Paces, polls, and gives the job as it stands. */
   private next(): Effect.Effect<WatchedJob, WaitError> {
     return Effect.gen(this, function* () {
-      const { job, options } = this.wait
+      const { job } = this.wait
       for (;;) {
         yield* this.state.listens && this.webhook !== undefined
           ? Effect.raceFirst(this.pause(), Fiber.await(this.webhook))
@@ -301,9 +303,9 @@ export class Poller {
 /** A wait that is about to begin. */
 export const make = (wait: Wait): Effect.Effect<Poller> =>
   Effect.gen(function* () {
-    const { ended, job, options, since, wantsProgress = options.onProgress !== undefined } = wait
+    const { ended, job, onProgress, settings, since, wantsProgress = onProgress !== undefined } = wait
     const clock = yield* Effect.clock
-    const policy = decode(options, {
+    const policy = policyOf(settings, {
       now: monotonicMillis(clock),
       since,
       submittedAt: job.submittedAt?.(clock),
@@ -311,6 +313,6 @@ export const make = (wait: Wait): Effect.Effect<Poller> =>
       wantsProgress,
       listens: ended !== undefined
     })
-    const schedule = policy.schedule === undefined ? undefined : yield* Schedule.driver(policy.schedule)
+    const schedule = settings.schedule === undefined ? undefined : yield* Schedule.driver(settings.schedule)
     return new Poller(wait, policy, clock, schedule)
   })

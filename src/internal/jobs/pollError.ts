@@ -43,8 +43,7 @@ export const meaningOf = ({ error, held, isNotVisibleYet }: FailedPoll): "Defini
 
 /** How long to hold after a poll that failed: shorter than one that a gateway has cut. */
 export const holdAfter = ({ error, held, took }: FailedPoll, hold: number): number => {
-  const wasCut =
-    error._tag === "TransportError" || error._tag === "ServerError" || error._tag === "RequestTimeoutError"
+  const wasCut = error._tag === "TransportError" || error._tag === "ServerError" || error._tag === "RequestTimeoutError"
   const stoodStill = error._tag === "RequestTimeoutError" && error.phase === "Body"
   if (held === undefined || !wasCut || stoodStill || took < tellingCut) return hold
   return Math.max(tellingCut, Math.min(hold, took * 0.8, held * 0.8))

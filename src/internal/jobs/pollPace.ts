@@ -119,12 +119,12 @@ export const holdLength = (
   state: PollState,
   { diagnoseAt, now }: { readonly now: number; readonly diagnoseAt: number }
 ): number | undefined => {
-  const { deadline, hasTimeout, progressInterval, wantsProgress } = policy
+  const { deadline, progressInterval, timeout, wantsProgress } = policy
   const { hold, last, polls } = state
   const progressHold = wantsProgress && polls === 0 ? Math.min(firstProgressHold, progressInterval) : progressInterval
   const mayBeQueued = last === undefined || last.status === "IN_QUEUE"
-  const untilDiagnosis =
-    hasTimeout && mayBeQueued && diagnoseAt < deadline && diagnoseAt - now >= shortestHold ? diagnoseAt - now : Infinity
+  const isDiagnosed = timeout !== undefined && mayBeQueued && diagnoseAt < deadline && diagnoseAt - now >= shortestHold
+  const untilDiagnosis = isDiagnosed ? diagnoseAt - now : Infinity
   const length = Math.floor(Math.min(hold, progressHold, deadline - now, untilDiagnosis))
   return length < shortestHold ? undefined : length
 }

@@ -16,7 +16,7 @@ import type { Read } from "./handle.js"
 import { isNotVisibleYet, type JobRef } from "./jobRef.js"
 import { isDefinite } from "./pollError.js"
 import { settle } from "./settle.js"
-import { waitDefaults } from "./waitPolicy.js"
+import { decode, waitDefaults } from "./waitPolicy.js"
 
 /** Says that chunks of a stream may be lost. */
 export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>
@@ -78,12 +78,12 @@ export const stream = <C>(
     )
   )
   // The stream does not say why a job ended: one look at its status does.
-  const end = Effect.flatMap(settle({ job, options: { poll: { initial: 0 } }, rules: rulesOf({}) }), (ended) => {
-    const error = ended.status === "COMPLETED" ? undefined : fromJob(endpointId, ended, scrub)
-    return error === undefined ? Effect.void : Effect.fail(error)
-  })
-  return Stream.interruptWhen(
-    Stream.concat(chunks, Stream.drain(Stream.fromEffect(end))),
-    failLate(job, options)
+  const end = Effect.flatMap(
+    settle({ job, settings: decode({ poll: { initial: 0 } }), rules: rulesOf({}) }),
+    (ended) => {
+      const error = ended.status === "COMPLETED" ? undefined : fromJob(endpointId, ended, scrub)
+      return error === undefined ? Effect.void : Effect.fail(error)
+    }
   )
+  return Stream.interruptWhen(Stream.concat(chunks, Stream.drain(Stream.fromEffect(end))), failLate(job, options))
 }

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import { type Context, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
+import { observe } from "../http/observe.js"
 import { withObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
 import type { Restore } from "../pace/mask.js"
@@ -34,13 +35,15 @@ export const { Accepted, Ambiguous, Refused, Withdrawn } = Data.taggedEnum<Submi
 export interface Options<A> {
   /** One operation that starts something which costs money. It may be that of a service that is not ours. */
   readonly send: Effect.Effect<A, RunPodError>
+  /** Whether our pipeline sends it, and asks and tells about each attempt; otherwise all of `send` is one. Default: true. */
+  readonly isObserved?: boolean | undefined
   /** For the error of a submit that was sent and left before its answer came. */
   readonly where: Context
   /** Runs, uninterruptibly, before each attempt is handed to the transport; `false` withdraws the submit. */
   readonly beforeSend?: Effect.Effect<boolean> | undefined
   /** Runs, uninterruptibly, when what `beforeSend` let through has started nothing: it was refused, or not sent after all. */
   readonly onRefused?: Effect.Effect<void> | undefined
-  /** Where the submit runs, so that it can outlive its owner. */
+  /** Starts what has to be done after its owner has left, so that closing the layer waits for it. */
   readonly fork: JobRuntime["fork"]
 }
 
@@ -50,16 +53,16 @@ export interface Submission<A> {
   readonly end: Effect.Effect<Submitted<A>>
   /**
    * The owner gives up. What was not sent is withdrawn; what was sent is awaited, at most until its attempt's deadline, and
-   * not sent again.
+   * not sent again. Waits until `onLeft` has dealt with the end.
    */
-  readonly leave: Effect.Effect<Submitted<A>>
+  readonly leave: (onLeft: (submitted: Submitted<A>) => Effect.Effect<void>) => Effect.Effect<void>
 }
 
 /** Where a submit stands. Plain state of one submit, touched only synchronously. */
 class State {
   /**
-   * `Unseen`: our pipeline has not got it yet, or never will (a service of the user's own). `Waiting`: it waits for its first
-   * or next attempt. `Sent`: an attempt was handed to the transport, and its answer is not known.
+   * `Unseen`: our pipeline has not got it yet, or never will (a decorator that answers by itself). `Waiting`: it waits for its
+   * first or next attempt. `Sent`: an attempt was handed to the transport, and its answer is not known.
    */
   phase: "Unseen" | "Waiting" | "Sent" = "Unseen"
   /** The answer to an earlier attempt was lost. */
@@ -85,53 +88,64 @@ class State {
   }
 }
 
-/** Starts a submit. */
+/** Asks and tells about the attempts of a submit, and keeps its state. */
+const observerOf = (state: State, { beforeSend = Effect.succeed(true), onRefused = Effect.void }: Options<unknown>) => {
+  const refused = Effect.suspend(() => (state.isDoubtful ? Effect.void : onRefused))
+  return {
+    onQueued: state.onQueued,
+    onSend: Effect.suspend(() =>
+      state.isLeft
+        ? Effect.succeed(false)
+        : Effect.flatMap(beforeSend, (isWanted) => {
+            if (isWanted && state.isLeft) return Effect.as(refused, false)
+            if (isWanted) state.onSend()
+            return Effect.succeed(isWanted)
+          })
+    ),
+    onRefused: Effect.suspend(() => {
+      state.onRefused()
+      return refused
+    })
+  }
+}
+
+/** How a submit has ended, by the end of its fiber and what was seen of its attempts. */
+const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
+  const attempts = Math.max(1, state.attempts)
+  if (Exit.isSuccess(exit)) return Effect.succeed(Accepted({ value: exit.value, attempts }))
+  if (Cause.isInterruptedOnly(exit.cause)) {
+    const isAmbiguous = state.isDoubtful || state.phase === "Sent"
+    return Effect.succeed(isAmbiguous ? Ambiguous({ error: new SubmitAmbiguousError(where), attempts }) : Withdrawn())
+  }
+  const failure = Cause.failureOption(exit.cause)
+  if (Option.isNone(failure)) return Effect.die(Cause.squash(exit.cause))
+  const error = admitDoubt(failure.value, undefined)
+  return Effect.succeed(
+    error._tag === "SubmitAmbiguousError"
+      ? Ambiguous({ error, attempts })
+      : Refused({ error, attempts: state.attempts })
+  )
+}
+
+/** Starts a submit on a fiber of its own, so that it can outlive its owner. */
 export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
   Effect.suspend(() => {
-    const { beforeSend = Effect.succeed(true), fork, send, where } = options
+    const { fork, isObserved = true, send, where } = options
     const state = new State()
-    const onRefused = Effect.suspend(() => (state.isDoubtful ? Effect.void : (options.onRefused ?? Effect.void)))
-    const observed = withObserver(send, {
-      onQueued: state.onQueued,
-      onSend: Effect.suspend(() =>
-        state.isLeft
-          ? Effect.succeed(false)
-          : Effect.flatMap(beforeSend, (isWanted) => {
-              if (isWanted && state.isLeft) return Effect.as(onRefused, false)
-              if (isWanted) state.onSend()
-              return Effect.succeed(isWanted)
-            })
-      ),
-      onRefused: Effect.suspend(() => {
-        state.onRefused()
-        return onRefused
-      })
-    })
-
-    const toSubmitted = (exit: Exit.Exit<A, RunPodError>): Effect.Effect<Submitted<A>> => {
-      const { attempts, isDoubtful, phase } = state
-      if (Exit.isSuccess(exit)) return Effect.succeed(Accepted({ value: exit.value, attempts: Math.max(1, attempts) }))
-      if (Cause.isInterruptedOnly(exit.cause)) {
-        const error = new SubmitAmbiguousError(where)
-        return Effect.succeed(isDoubtful || phase === "Sent" ? Ambiguous({ error, attempts }) : Withdrawn())
+    const observer = observerOf(state, options)
+    const observed = isObserved ? withObserver(send, observer) : observe(send, observer)
+    return Effect.map(Effect.forkDaemon(Effect.interruptible(Effect.exit(observed))), (fiber) => {
+      const end = Effect.flatMap(Fiber.await(fiber), (exit) => toSubmitted(Exit.flatten(exit), state, where))
+      return {
+        end,
+        leave: (onLeft) =>
+          Effect.suspend(() => {
+            state.isLeft = true
+            // What a decorator does before or instead of our pipeline is not known: it goes on to its end.
+            if (state.phase === "Waiting") fiber.unsafeInterruptAsFork(FiberId.none)
+            return Effect.flatMap(fork(Effect.flatMap(end, onLeft)), (left) => Effect.asVoid(Fiber.await(left)))
+          })
       }
-      const failure = Cause.failureOption(exit.cause)
-      if (Option.isNone(failure)) return Effect.die(Cause.squash(exit.cause))
-      const error = admitDoubt(failure.value, undefined)
-      return Effect.succeed(
-        error._tag === "SubmitAmbiguousError" ? Ambiguous({ error, attempts }) : Refused({ error, attempts })
-      )
-    }
-
-    return Effect.map(fork(observed), (fiber) => {
-      const end = Effect.flatMap(Fiber.await(fiber), toSubmitted)
-      const leave = Effect.suspend(() => {
-        state.isLeft = true
-        // A service of the user's own does not say whether it has sent: it goes on to its end.
-        if (state.phase === "Waiting") fiber.unsafeInterruptAsFork(FiberId.none)
-        return end
-      })
-      return { end, leave }
     })
   })
 
@@ -145,9 +159,7 @@ export const run = <A>(
   restore: Restore,
   onAbandoned: (submitted: Submitted<A>) => Effect.Effect<void>
 ): Effect.Effect<Submitted<A>> =>
-  Effect.flatMap(start(options), ({ end, leave }) =>
-    Effect.onInterrupt(restore(end), () => Effect.flatMap(leave, onAbandoned))
-  )
+  Effect.flatMap(start(options), ({ end, leave }) => Effect.onInterrupt(restore(end), () => leave(onAbandoned)))
 
 // --- what a batch has to do with the submits of its endpoint ------------------------------------------------------
 

@@ -23,20 +23,11 @@ export interface PollNumbers {
   readonly cap: number
 }
 
-/** What the options of a wait come to. Durations are milliseconds, times are on the monotonic clock. */
-export interface WaitPolicy {
-  readonly startedAt: number
-  /** When the job was submitted; missing where that is not known. */
-  readonly submittedAt: number | undefined
-  /** What the job's age counts from: its submit, or else the beginning of the wait. */
-  readonly bornAt: number
-  readonly deadline: number
-  /** Whether the caller has set the deadline. */
-  readonly hasTimeout: boolean
-  /** How long to hold at first; 0 when polls are plain. */
-  readonly hold: number
-  readonly wantsProgress: boolean
-  /** The longest time between two looks at the job; `Infinity` when nobody wants progress. */
+/** The options of a wait with their durations decoded, in milliseconds. */
+export interface WaitSettings {
+  readonly timeout: number | undefined
+  /** 0 for plain polls; missing when the caller does not say. */
+  readonly hold: number | undefined
   readonly progressInterval: number
   readonly poll: PollNumbers
   /** Whether the caller has set the pace: nothing that was learned changes it then. */
@@ -46,7 +37,22 @@ export interface WaitPolicy {
   readonly cancelGrace: number
 }
 
-/** What a wait's policy depends on beside its options. */
+/** The options of one wait at its time: settings, and times on the monotonic clock. */
+export interface WaitPolicy extends WaitSettings {
+  readonly startedAt: number
+  /** When the job was submitted; missing where that is not known. */
+  readonly submittedAt: number | undefined
+  /** What the job's age counts from: its submit, or else the beginning of the wait. */
+  readonly bornAt: number
+  readonly deadline: number
+  /** How long to hold at first; 0 when polls are plain. */
+  readonly hold: number
+  readonly wantsProgress: boolean
+  /** The longest time between two looks at the job; `Infinity` when nobody wants progress. */
+  readonly progressInterval: number
+}
+
+/** What a wait's policy depends on beside its settings. */
 export interface WaitFacts {
   readonly now: number
   /** When the caller began; missing when that is now. */
@@ -58,9 +64,8 @@ export interface WaitFacts {
   readonly listens: boolean
 }
 
-/** How long a cancel may take, in milliseconds. */
-export const cancelGraceOf = ({ cancelGrace = waitDefaults.cancelGrace }: Pick<WaitOptions, "cancelGrace">): number =>
-  Duration.toMillis(cancelGrace)
+const defaultTimeout = Duration.toMillis(waitDefaults.timeout)
+const defaultHold = Duration.toMillis(waitDefaults.hold)
 
 const pollNumbersOf = (poll: WaitOptions["poll"]): PollNumbers => {
   const { ageShare, cap, initial, interval } = poll === undefined || Schedule.isSchedule(poll) ? {} : poll
@@ -74,30 +79,33 @@ const pollNumbersOf = (poll: WaitOptions["poll"]): PollNumbers => {
 }
 
 /** Decodes the options of a wait. */
-export const decode = (options: WaitOptions<never>, facts: WaitFacts): WaitPolicy => {
-  const { diagnoseAfter = waitDefaults.diagnoseAfter, poll, timeout } = options
-  const { listens, now, since, submittedAt, ttl, wantsProgress } = facts
-  const startedAt = since ?? now
-  const bornAt = submittedAt ?? startedAt
-  const hold = options.hold ?? (poll === undefined && !listens ? waitDefaults.hold : false)
+export const decode = (options: WaitOptions<never>): WaitSettings => {
+  const { cancelGrace, diagnoseAfter, hold, poll, progressInterval, timeout } = options
   return {
-    startedAt,
-    submittedAt,
-    bornAt,
-    deadline:
-      timeout === undefined
-        ? bornAt + (ttl ?? Duration.toMillis(waitDefaults.timeout))
-        : startedAt + Duration.toMillis(timeout),
-    hasTimeout: timeout !== undefined,
-    hold: hold === false ? 0 : Math.min(Duration.toMillis(hold), longestHold),
-    wantsProgress,
-    progressInterval: wantsProgress
-      ? Duration.toMillis(options.progressInterval ?? waitDefaults.progressInterval)
-      : Infinity,
+    timeout: timeout === undefined ? undefined : Duration.toMillis(timeout),
+    hold: hold === undefined ? undefined : hold === false ? 0 : Duration.toMillis(hold),
+    progressInterval: Duration.toMillis(progressInterval ?? waitDefaults.progressInterval),
     poll: pollNumbersOf(poll),
     isPaceGiven: poll !== undefined,
     schedule: Schedule.isSchedule(poll) ? poll : undefined,
-    diagnoseAfter,
-    cancelGrace: cancelGraceOf(options)
+    diagnoseAfter: diagnoseAfter ?? waitDefaults.diagnoseAfter,
+    cancelGrace: Duration.toMillis(cancelGrace ?? waitDefaults.cancelGrace)
+  }
+}
+
+/** The policy of a wait that begins now. */
+export const policyOf = (settings: WaitSettings, facts: WaitFacts): WaitPolicy => {
+  const { listens, now, since = now, submittedAt, ttl = defaultTimeout, wantsProgress } = facts
+  const { hold = settings.isPaceGiven || listens ? 0 : defaultHold, timeout } = settings
+  const bornAt = submittedAt ?? since
+  return {
+    ...settings,
+    startedAt: since,
+    submittedAt,
+    bornAt,
+    deadline: timeout === undefined ? bornAt + ttl : since + timeout,
+    hold: Math.min(hold, longestHold),
+    wantsProgress,
+    progressInterval: wantsProgress ? settings.progressInterval : Infinity
   }
 }

@@ -93,10 +93,7 @@ export const adopt = (
   webhooks.next({ endpointId, key }).pipe(
     Effect.map(({ job }) => job.id),
     Effect.catchAll((error) =>
-      Effect.as(
-        Effect.logWarning(`A submit whose fate is unknown is not waited for: ${error.message}`),
-        undefined
-      )
+      Effect.as(Effect.logWarning(`A submit whose fate is unknown is not waited for: ${error.message}`), undefined)
     ),
     Effect.timeoutOption(within),
     Effect.map(Option.getOrUndefined),

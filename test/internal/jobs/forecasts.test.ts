@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as FastCheck from "effect/FastCheck"
 import { Forecasts } from "../../../src/internal/jobs/forecasts.js"
+import { LruCache } from "../../../src/internal/jobs/lru.js"
 import { plainPause } from "../../../src/internal/jobs/pollPace.js"
-import { Recent } from "../../../src/internal/jobs/recent.js"
 import type * as Job from "../../../src/schemas/Job.js"
 
 const completed = (delayTime: number, executionTime: number, more: Partial<Job.SyncJob> = {}): Job.SyncJob => ({
@@ -105,15 +105,15 @@ describe("Forecasts", () => {
   })
 })
 
-describe("Recent", () => {
+describe("LruCache", () => {
   it("forgets the entry that was not used for longest", () => {
-    const recent = new Recent<number>(2)
-    recent.get("a", () => 1)
-    recent.get("b", () => 2)
-    recent.get("a", () => 0)
-    recent.get("c", () => 3)
+    const cache = new LruCache<number>(2)
+    cache.get("a", () => 1)
+    cache.get("b", () => 2)
+    cache.get("a", () => 0)
+    cache.get("c", () => 3)
     assert.deepStrictEqual(
-      ["a", "b", "c"].map((key) => recent.peek(key)),
+      ["a", "b", "c"].map((key) => cache.peek(key)),
       [1, undefined, 3]
     )
   })

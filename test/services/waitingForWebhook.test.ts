@@ -1,4 +1,4 @@
-/** Waits that get word from elsewhere, such as a webhook, that their job has ended. */
+/** Waits that a webhook tells of their job's end. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
@@ -8,8 +8,11 @@ import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import { keeperOf } from "../../src/internal/jobs/keeper.js"
-import * as waiting from "../../src/internal/jobs/waiting.js"
+import { rulesOf } from "../../src/internal/jobs/cancel.js"
+import type { Ended, Wait } from "../../src/internal/jobs/poll.js"
+import * as Settle from "../../src/internal/jobs/settle.js"
+import { decode } from "../../src/internal/jobs/waitPolicy.js"
+import * as Watch from "../../src/internal/jobs/watch.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import type * as Job from "../../src/schemas/Job.js"
 import { JobId } from "../../src/schemas/JobId.js"
@@ -23,22 +26,21 @@ const { json } = Scripted
 const running = json({ status: "IN_PROGRESS" })
 const completed = json({ status: "COMPLETED", output: 3 })
 
-const target = (ended: waiting.Ended) =>
-  Effect.map(RunPod.RunPod, (service): waiting.Target => ({
-    keeper: keeperOf(service),
-    endpointId: "ep",
-    jobId: "a",
-    ended
-  }))
+const waitFor = (ended: Ended, options: WaitOptions = {}, jobId = "a") =>
+  Effect.gen(function* () {
+    const job = { runPod: yield* RunPod.RunPod, runtime: yield* RunPod.jobRuntime, endpointId: "ep", jobId }
+    const { onProgress } = options
+    const wait: Wait = { job, settings: decode(options), rules: rulesOf(options), ended, onProgress }
+    return wait
+  })
 
-const settle = (ended: waiting.Ended, options: WaitOptions = {}) =>
-  Effect.flatMap(target(ended), (target) => waiting.settle(target, options))
+const settle = (ended: Ended, options?: WaitOptions) => Effect.flatMap(waitFor(ended, options), Settle.settle)
 
-const wordAfter = (millis: number) => Effect.as(Effect.sleep(millis), undefined)
+const webhookAfter = (millis: number) => Effect.as(Effect.sleep(millis), undefined)
 
 const gaps = (times: ReadonlyArray<number>) => times.slice(1).map((at, index) => at - times[index]!)
 
-describe("a wait that listens for word of the job's end", () => {
+describe("a wait that listens for its job's webhook", () => {
   it.effect("does not hold, and polls at most 30 s apart", () =>
     Effect.gen(function* () {
       for (let run = 0; run < 10; run++) {
@@ -54,20 +56,20 @@ describe("a wait that listens for word of the job's end", () => {
     })
   )
 
-  it.effect("polls as soon as word comes, and ends when RunPod confirms it", () =>
+  it.effect("polls as soon as the webhook comes, and ends when RunPod confirms it", () =>
     Effect.gen(function* () {
       const t = Scripted.make(({ at }) => (at >= 40_000 ? completed : running))
-      const job = yield* finish(Effect.provide(settle(wordAfter(40_500)), t.layer()))
+      const job = yield* finish(Effect.provide(settle(webhookAfter(40_500)), t.layer()))
       assert.strictEqual(job.status, "COMPLETED")
       assert.strictEqual(t.times().at(-1), 40_500)
       assert.strictEqual(t.asked.at(-1)?.url, "/v2/ep/status/a")
     })
   )
 
-  it.effect("goes on at the plain pace when the word was early", () =>
+  it.effect("goes on at the plain pace when the webhook was early", () =>
     Effect.gen(function* () {
       const t = Scripted.make(({ at }) => (at >= 25_000 ? completed : running))
-      yield* finish(Effect.provide(settle(wordAfter(50)), t.layer()))
+      yield* finish(Effect.provide(settle(webhookAfter(50)), t.layer()))
       assert.strictEqual(t.times()[0], 50)
       for (const gap of gaps(t.times())) assert.isTrue(gap >= 5_800 && gap <= 6_000, `gap ${gap}`)
       assert.isAtMost(t.times().at(-1)!, 31_000)
@@ -82,10 +84,10 @@ describe("a wait that listens for word of the job's end", () => {
     })
   )
 
-  it.effect("outlives a fault that strikes the poll it makes on word", () =>
+  it.effect("outlives a fault of the poll that the webhook causes", () =>
     Effect.gen(function* () {
       const t = Scripted.make(({ at }) => (at < 1_200 ? { status: 503, body: "" } : completed))
-      yield* finish(Effect.provide(settle(wordAfter(1_000)), t.layer()))
+      yield* finish(Effect.provide(settle(webhookAfter(1_000)), t.layer()))
       assert.isAtMost(t.times().at(-1)!, 2_000)
     })
   )
@@ -109,11 +111,11 @@ describe("a wait that listens for word of the job's end", () => {
     })
   )
 
-  it.effect("keeps to a poll policy, and still ends its pause on word", () =>
+  it.effect("keeps to a poll policy, and still ends its pause when the webhook comes", () =>
     Effect.gen(function* () {
       const t = Scripted.make(({ at }) => (at >= 9_000 ? completed : running))
       const poll = { initial: "4 seconds", interval: "4 seconds" } as const
-      yield* finish(Effect.provide(settle(wordAfter(9_000), { poll }), t.layer()))
+      yield* finish(Effect.provide(settle(webhookAfter(9_000), { poll }), t.layer()))
       assert.strictEqual(t.times()[0], 4_000)
       assert.strictEqual(t.times().at(-1), 9_000)
       assert.strictEqual(t.times().length, 3)
@@ -128,19 +130,19 @@ describe("a wait that listens for word of the job's end", () => {
     })
   )
 
-  it.effect("does nothing more on word that comes again or late", () =>
+  it.effect("does nothing more when the webhook comes again or late", () =>
     Effect.gen(function* () {
-      const word = yield* Deferred.make<undefined>()
+      const webhook = yield* Deferred.make<undefined>()
       const t = Scripted.make(() => completed)
-      yield* finish(Effect.provide(settle(Deferred.await(word), { poll: { initial: 0 } }), t.layer()))
+      yield* finish(Effect.provide(settle(Deferred.await(webhook), { poll: { initial: 0 } }), t.layer()))
       assert.strictEqual(t.asked.length, 1)
-      yield* Deferred.succeed(word, undefined)
+      yield* Deferred.succeed(webhook, undefined)
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(t.asked.length, 1)
     })
   )
 
-  it.live("with all word lost, 5,000 of them under the documented limits see each end within 35 s", () =>
+  it.live("with all webhooks lost, 5,000 of them under the documented limits see each end within 35 s", () =>
     Effect.gen(function* () {
       // A fifth of the waits under a fifth of the limit: the same in a fifth of the time.
       const { limit, ...documented } = RateLimits.documented.operations.status
@@ -151,8 +153,7 @@ describe("a wait that listens for word of the job's end", () => {
       let worst = 0
       const wait = (jobId: string) =>
         Effect.gen(function* () {
-          const wait = { ...(yield* target(Effect.never)), jobId }
-          yield* waiting.settle(wait, {})
+          yield* Settle.settle(yield* waitFor(Effect.never, {}, jobId))
           worst = Math.max(worst, (yield* Clock.currentTimeMillis) - ends.get(jobId)!)
         })
       const all = Effect.gen(function* () {
@@ -168,7 +169,7 @@ describe("a wait that listens for word of the job's end", () => {
   describe("stops listening", () => {
     const counting = () => {
       const counts = { runs: 0, open: 0 }
-      const ended: waiting.Ended = Effect.acquireUseRelease(
+      const ended: Ended = Effect.acquireUseRelease(
         Effect.sync(() => {
           counts.runs++
           counts.open++
@@ -205,7 +206,7 @@ describe("a wait that listens for word of the job's end", () => {
       Effect.gen(function* () {
         const { counts, ended } = counting()
         const t = Scripted.make(() => running)
-        const jobs = Stream.unwrap(Effect.map(target(ended), (target) => waiting.watch(target, {})))
+        const jobs = Stream.unwrap(Effect.map(waitFor(ended), Watch.watch))
         const seen = Effect.map(Stream.runCollect(Stream.take(jobs, 1)), (jobs) => [Chunk.size(jobs), { ...counts }])
         assert.deepStrictEqual(yield* finish(Effect.provide(seen, t.layer())), [1, { runs: 1, open: 0 }])
       })

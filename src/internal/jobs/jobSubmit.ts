@@ -1,0 +1,132 @@
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { BadRequestError, type RunPodError } from "../../errors/RunPodError.js"
+import * as Job from "../../schemas/Job.js"
+import { operations, pathOf, templateOf } from "../../schemas/Operation.js"
+import * as RunRequest from "../../schemas/RunRequest.js"
+import type { RunOptions } from "../../services/Endpoint.js"
+import { monotonicMillis } from "../pace/monotonic.js"
+import { cancelJob } from "./cancel.js"
+import { type EndpointContext, jobOf, type SubmitFacts } from "./handle.js"
+import * as Submit from "./submit.js"
+import * as WebhookEnd from "./webhookEnd.js"
+
+/** Something about a submit that is refused before anything is sent. */
+export const refuse = (detail: string): BadRequestError =>
+  new BadRequestError({ operation: "run", method: operations.run.method, path: templateOf("run"), detail })
+
+/** What handles have to know of a submit with these options. */
+export const factsOf = ({
+  policy,
+  s3Config,
+  webhook
+}: Pick<RunOptions, "policy" | "s3Config" | "webhook">): SubmitFacts => ({
+  ttl: policy?.ttl === undefined ? undefined : Duration.toMillis(policy.ttl),
+  secrets: RunRequest.secretsOf({ input: {}, s3Config, webhook: webhook === true ? undefined : webhook }),
+  webhook
+})
+
+/** The URL for the webhook of one submit, where the `Webhooks` service issues it. */
+const issueFor = (
+  { endpointId, webhooks }: EndpointContext,
+  { policy, webhook }: RunOptions
+): Effect.Effect<WebhookEnd.Issued | undefined, RunPodError> => {
+  if (webhooks === undefined || webhook === undefined) return Effect.succeed(undefined)
+  const url = webhook === true ? undefined : webhook
+  return url === undefined || URL.canParse(String(url))
+    ? WebhookEnd.issue(webhooks, endpointId, { ttl: factsOf({ policy }).ttl, url })
+    : Effect.fail(refuse("the webhook must be an absolute http or https URL"))
+}
+
+type NotAccepted = Exclude<Submit.Submitted<never>, { readonly _tag: "Accepted" }>
+
+/** One submit of a job, checked and encoded. */
+export class JobSubmit {
+  private constructor(
+    private readonly context: EndpointContext,
+    private readonly options: RunOptions,
+    private readonly request: RunRequest.RunRequest,
+    /** The name its webhook's URL was issued under. */
+    private readonly webhookKey: string | undefined
+  ) {}
+
+  static readonly prepare = Effect.fnUntraced(function* (
+    context: EndpointContext,
+    encodeInput: Effect.Effect<object, RunPodError>,
+    options: RunOptions
+  ) {
+    if (options.webhook === true && context.webhooks === undefined) return yield* Effect.fail(WebhookEnd.missing("run"))
+    const input = yield* encodeInput
+    const issued = yield* issueFor(context, options)
+    const webhook = issued?.url ?? (options.webhook === true ? undefined : options.webhook)
+    const { policy, s3Config } = options
+    return new JobSubmit(context, options, { input, policy, s3Config, webhook }, issued?.key)
+  })
+
+  /** Starts it: with `hold` through `/runsync`, whose answer RunPod then holds for so many milliseconds. */
+  start(
+    hold: number | undefined,
+    hooks: Submit.SubmitHooks | undefined
+  ): Effect.Effect<Submit.Submission<Job.SyncJob>> {
+    const { endpointId, runPod, runtime } = this.context
+    const { resubmit } = this.options
+    const operation = hold === undefined ? "run" : "runSync"
+    const send: Effect.Effect<Job.SyncJob, RunPodError> =
+      hold === undefined
+        ? runPod.run(endpointId, this.request, { resubmit })
+        : runPod.runSync(endpointId, this.request, { resubmit, wait: hold })
+    return Submit.start({
+      send: Effect.locally(send, Submit.currentHooks, undefined),
+      isObserved: runtime.keepsDeadlines,
+      where: { operation, method: operations[operation].method, path: pathOf(operation, { endpointId }), endpointId },
+      beforeSend: hooks?.beforeSend(this.webhookKey),
+      onRefused: hooks?.onRefused,
+      fork: runtime.fork
+    })
+  }
+
+  /**
+   * What a submit comes to that was not accepted: when its reply was lost, the job whose webhook arrives within
+   * `adoptWithin`, and `left` milliseconds at most.
+   */
+  recover(submitted: NotAccepted, left = Infinity): Effect.Effect<Job.Job, RunPodError> {
+    if (submitted._tag === "Withdrawn") return Effect.interrupt
+    const { error } = submitted
+    const { endpointId, webhooks } = this.context
+    const key = this.webhookKey
+    if (submitted._tag === "Refused" || webhooks === undefined || key === undefined) return Effect.fail(error)
+    const within = Math.min(Duration.toMillis(this.options.adoptWithin ?? WebhookEnd.adoptWithin), left)
+    return Effect.flatMap(
+      WebhookEnd.adopt(webhooks, { endpointId, key, within }),
+      (id): Effect.Effect<Job.Job, RunPodError> =>
+        id === undefined ? Effect.fail(error) : Effect.succeed({ id, status: "IN_QUEUE", raw: {} })
+    )
+  }
+
+  /** Deals with the end of a submit whose caller is gone: cancels its job, or says that it goes on. */
+  abandon(
+    submitted: Submit.Submitted<Job.SyncJob>,
+    { cancels, grace }: { readonly cancels: boolean; readonly grace: number }
+  ): Effect.Effect<void> {
+    if (submitted._tag === "Withdrawn") return Effect.void
+    // There is nobody else to tell.
+    if (submitted._tag !== "Accepted") {
+      return Effect.logWarning("A submit failed after its caller had gone", Cause.fail(submitted.error))
+    }
+    const { endpointId } = this.context
+    const { value: job } = submitted
+    if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
+    return cancels
+      ? Effect.flatMap(this.facts, (facts) => cancelJob(jobOf(this.context, job.id, facts).ref, grace))
+      : Effect.logWarning(`Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`)
+  }
+
+  /** What is known of a job that was submitted just now. */
+  get facts(): Effect.Effect<SubmitFacts> {
+    return Effect.clockWith((clock) => {
+      const submittedAt = monotonicMillis(clock)
+      return Effect.succeed({ ...factsOf(this.request), submittedAt: () => submittedAt })
+    })
+  }
+}
