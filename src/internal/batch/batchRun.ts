@@ -13,7 +13,7 @@ import * as RunRequest from "../../schemas/RunRequest.js"
 import type { FatalError, Options } from "../../services/Batch.js"
 import type { AttachOptions, Endpoint, RunOptions } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { cancelGraceOf, waitDefaults } from "../jobs/waitPolicy.js"
+import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import { makeScrub } from "../text/scrub.js"
 import { Notes } from "./notes.js"
@@ -52,7 +52,10 @@ export type Stop =
   | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
 
 /** What strikes the API key out of a text, and what the submits of a batch carry that must not be printed. */
-const scrubOf = ({ runtime }: Pick<Endpoint<never, unknown>, "runtime">, { s3Config, webhook }: RunOptions): ((text: string) => string) => {
+const scrubOf = (
+  { runtime }: Pick<Endpoint<never, unknown>, "runtime">,
+  { s3Config, webhook }: RunOptions
+): ((text: string) => string) => {
   const scrubSecrets = makeScrub(
     RunRequest.secretsOf({ input: {}, s3Config, webhook: webhook === true ? undefined : webhook })
   )
@@ -100,7 +103,7 @@ export class BatchRun<I, O, P, C> {
     this.runOptions = { adoptWithin: adopts ? 0 : adoptWithin, policy, resubmit, s3Config, webhook }
     this.cancelOnInterrupt = options.cancelOnInterrupt ?? journal === undefined
     this.cancelOnTimeout = options.cancelOnTimeout ?? journal === undefined
-    this.cancelGrace = cancelGraceOf(options)
+    this.cancelGrace = Duration.toMillis(options.cancelGrace ?? waitDefaults.cancelGrace)
     this.notes = new Notes({
       endpointId: endpoint.id,
       journal,

@@ -53,7 +53,7 @@ export const forEachInput = <I, E>(
 ): Effect.Effect<void, E> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const inUse = yield* FiberSet.make<void>()
+      const inUse = yield* FiberSet.make<void, never>()
       const places = Effect.unsafeMakeSemaphore(concurrency)
       let index = 0
       const start = (input: I) =>

@@ -1,7 +1,6 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import { isRetryable, provesNoEffect, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import { operations, pathOf } from "../../schemas/Operation.js"
 import type { JobHandle } from "../../services/JobHandle.js"
@@ -151,14 +150,14 @@ export class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   }
 
   private onRefusal(error: RunPodError): Effect.Effect<Failed | Refused | Open> {
-    return Effect.suspend(() => {
+    return Effect.suspend((): Effect.Effect<Failed | Refused | Open> => {
       const { run } = this
       const isTransport = error._tag === "TransportError"
       if (!isTransport && isFatal(error)) return run.openWith(error)
-      if (!isRetryable(error)) return Effect.succeed<Failed>({ _tag: "Failed", error, attempts: this.attempts })
+      if (!isRetryable(error)) return Effect.succeed({ _tag: "Failed", error, attempts: this.attempts })
       if (isTransport && run.now() - run.answeredAt > outage) return run.openWith(error)
       if (!isTransport) run.answeredAt = run.now()
-      return Effect.succeed<Refused>({ _tag: "Refused", error })
+      return Effect.succeed({ _tag: "Refused", error })
     })
   }
 }

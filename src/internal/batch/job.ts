@@ -4,8 +4,8 @@ import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { cancelWithin, warnNotCancelled } from "../jobs/cancel.js"
 import { type BatchRun, type ItemEnd, type Open, open } from "./batchRun.js"
+import { cancelHandle } from "./cancel.js"
 import type { Item } from "./notes.js"
 import { isFatal, pollOptions } from "./rules.js"
 import * as Turns from "./turns.js"
@@ -38,19 +38,31 @@ export const begin = <I, O, P, C>(
     const submittedAt = run.now()
     run.answeredAt = submittedAt
     const until = Math.min(run.deadline, submittedAt + run.timeout)
-    const job: BatchJob<I, O, P, C> = { _tag: "Started", run, item, handle, submittedAt, until, attempts, hasEnded: false }
+    const job: BatchJob<I, O, P, C> = {
+      _tag: "Started",
+      run,
+      item,
+      handle,
+      submittedAt,
+      until,
+      attempts,
+      hasEnded: false
+    }
     return Effect.map(noteSubmitted(job), (isNoted) => (isNoted ? job : open))
   })
 
-const cancel = ({ handle, item, run, submittedAt }: BatchJob<never, unknown, unknown, unknown>): Effect.Effect<void> =>
-  cancelWithin({ cancel: handle.cancel, submittedAt: () => submittedAt, grace: run.cancelGrace }).pipe(
-    Effect.flatMap((job) => (job?.status === "CANCELLED" ? run.notes.released(item) : Effect.void)),
-    Effect.catchAll((error) => warnNotCancelled(run.endpoint.id, handle.id, error)),
-    Effect.asVoid
+const cancel = ({
+  handle,
+  item,
+  run,
+  submittedAt
+}: BatchJob<never, unknown, unknown, unknown>): Effect.Effect<unknown> =>
+  Effect.flatMap(cancelHandle(handle, { submittedAt, grace: run.cancelGrace }), (job) =>
+    job?.status === "CANCELLED" ? run.notes.released(item) : Effect.void
   )
 
 /** What an interruption does with the job; with a journal, one that is cancelled is to be submitted again. */
-export const abandon = <I, O, P, C>(job: BatchJob<I, O, P, C>): Effect.Effect<void> =>
+export const abandon = <I, O, P, C>(job: BatchJob<I, O, P, C>): Effect.Effect<unknown> =>
   Effect.suspend(() => (job.run.cancelOnInterrupt && !job.run.isOver && !job.hasEnded ? cancel(job) : Effect.void))
 
 const onWaitError = <I, O, P, C>(

@@ -22,9 +22,7 @@ const lastLook = 60_000
 
 /** The SHA-256 of what an input is sent as. */
 export const hashOf = <I>(endpoint: Endpoint<I, unknown>, input: I): Effect.Effect<string, RunPodError> =>
-  Effect.map(endpoint.encode === undefined ? Effect.succeed(input) : endpoint.encode(input), (encoded) =>
-    sha256(jsonOf(encoded))
-  )
+  Effect.map((endpoint.encode ?? Effect.succeed<unknown>)(input), (encoded) => sha256(jsonOf(encoded)))
 
 const inputChanged = (key: string) =>
   new BatchJournalError({
@@ -97,8 +95,10 @@ export class Resume<I, O, P, C> {
       until: run.deadline,
       onInterrupt: ({ job }) => BatchJob.abandon(job),
       turn: ({ end, job }, millis) =>
-        Effect.flatMap(BatchJob.turn(job, millis), (ended) =>
-          ended === undefined ? Effect.succeed(false) : Effect.as(Deferred.succeed(end, ended), true)
+        Effect.onInterrupt(BatchJob.turn(job, millis), () => BatchJob.abandon(job)).pipe(
+          Effect.flatMap((ended) =>
+            ended === undefined ? Effect.succeed(false) : Effect.as(Deferred.succeed(end, ended), true)
+          )
         )
     })
     return Effect.onError(turns, (cause) =>

@@ -2,7 +2,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { JobError } from "../../errors/JobError.js"
 import { retryAfter, type RunPodError } from "../../errors/RunPodError.js"
+import type * as Job from "../../schemas/Job.js"
 import type { FatalError, Options } from "../../services/Batch.js"
+import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { delayAfter } from "../pace/backoff.js"
 
@@ -76,6 +78,12 @@ export const pauseAfter = (error: RunPodError, tries: number): Effect.Effect<num
     const asked = retryAfter(error)
     return Math.max(asked === undefined ? 0 : Math.round(Duration.toMillis(asked)), delay)
   })
+
+/** The output of a job that has ended, or the error it ended with. */
+export const outputOf = <O>(
+  handle: Pick<JobHandle<O>, "read" | "result">,
+  job: Job.TerminalJob
+): Effect.Effect<O, RunPodError | JobError> => handle.read?.(job) ?? handle.result()
 
 /** The name of an item that has none. */
 export const indexAsKey = (_: unknown, index: number): string => String(index)

@@ -1,4 +1,3 @@
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
@@ -7,8 +6,6 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
-import type { JobError } from "../../errors/JobError.js"
-import type { RunPodError } from "../../errors/RunPodError.js"
 import type { Inputs, Options, Outcome, RunError, Tracker } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
@@ -19,7 +16,7 @@ import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
 import * as Item from "./item.js"
 import * as Progress from "./progress.js"
 import { Resume } from "./resume.js"
-import { concurrencyOf, indexAsKey, inSpan } from "./rules.js"
+import { concurrencyOf, indexAsKey, inSpan, outputOf } from "./rules.js"
 
 /** A batch, and where its outcomes go. */
 export interface Batch<I, O, P, C, E> {
@@ -38,13 +35,19 @@ const outcomeOf = <I, O, P, C>(
   const { attempts } = end
   if (end._tag === "Failed") {
     const { error, jobId } = end
-    return Effect.succeed({ index, key, input, attempts, replayed: false, result: Exit.fail(error), ...defined({ jobId }) })
+    return Effect.succeed({
+      index,
+      key,
+      input,
+      attempts,
+      replayed: false,
+      result: Exit.fail(error),
+      ...defined({ jobId })
+    })
   }
   const { handle, job, replayed } = end
   const { delayTime, executionTime } = job
-  const output: Effect.Effect<O, RunPodError | JobError> =
-    handle.read === undefined ? handle.result() : handle.read(job)
-  return Effect.map(Effect.exit(output), (result) => ({
+  return Effect.map(Effect.exit(outputOf(handle, job)), (result) => ({
     index,
     key,
     input,
@@ -142,7 +145,7 @@ const driveIn = <I, O, P, C, E>(
       case undefined:
         return
       case "Inputs":
-        return yield* Effect.flatMap(inputError, Effect.fail)
+        return yield* Option.match(inputError, { onNone: () => Effect.void, onSome: Effect.fail })
       case "Error":
         return yield* Effect.fail(run.stop.error)
       case "Option":
@@ -174,9 +177,7 @@ export const run = <I, O, P, C, E = never>(
     Effect.gen(function* () {
       const outcomes = yield* Mailbox.make<Outcome<I, O>, RunError<E> | BatchStoppedError>(16)
       const emit = (outcome: Outcome<I, O>) => outcomes.offer(outcome)
-      yield* Effect.forkScoped(
-        Effect.onExit(drive({ endpoint, inputs, options, emit }), (exit) => outcomes.done(exit))
-      )
+      yield* Effect.forkScoped(Effect.onExit(drive({ endpoint, inputs, options, emit }), (exit) => outcomes.done(exit)))
       return Mailbox.toStream(outcomes)
     })
   )

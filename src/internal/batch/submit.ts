@@ -1,3 +1,4 @@
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
@@ -6,6 +7,8 @@ import type { FatalError, Inputs, Submission, SubmitOptions } from "../../servic
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
+import { waitDefaults } from "../jobs/waitPolicy.js"
+import { monotonicMillis } from "../pace/monotonic.js"
 import { cancelHandle } from "./cancel.js"
 import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
 import { cancelConcurrency, concurrencyOf, indexAsKey, inSpan, isFatal, pauseAfter } from "./rules.js"
@@ -19,7 +22,10 @@ export const submit = <I, O, P, C, E = never>(
     const { concurrency: wanted, key: keyOf = indexAsKey, ...runOptions } = options
     const { runtime } = endpoint
     const concurrency = concurrencyOf({ wanted, size: sizeOf(inputs), heldAtOnce: runtime?.heldAtOnce })
+    const clock = yield* Effect.clock
     const submissions: Array<Submission<I, O, P, C>> = []
+    /** The jobs, and when each was submitted. */
+    const jobs = new Map<JobHandle<O, P, C>, number>()
     let fatal: FatalError | undefined
 
     const send = (input: I, tries: number): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
@@ -39,13 +45,15 @@ export const submit = <I, O, P, C, E = never>(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Effect.exit(restore(send(input, 0))), (result) => {
           if (Exit.isInterrupted(result)) return Effect.interrupt
+          if (Exit.isSuccess(result)) jobs.set(result.value, monotonicMillis(clock))
           submissions.push({ index, key: keyOf(input, index), input, result })
           return Effect.void
         })
       )
 
+    const grace = Duration.toMillis(waitDefaults.cancelGrace)
     const cancelAll = Effect.suspend(() =>
-      Effect.forEach(submissions, ({ result }) => (Exit.isSuccess(result) ? cancelHandle(result.value) : Effect.void), {
+      Effect.forEach(jobs, ([handle, submittedAt]) => cancelHandle(handle, { grace, submittedAt }), {
         concurrency: cancelConcurrency,
         discard: true
       })

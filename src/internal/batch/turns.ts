@@ -26,47 +26,52 @@ export const turnOf = (jobs: number, concurrency: number): number => {
 export interface TurnsOptions<J, E> {
   /** How many have a turn at once. */
   readonly concurrency: number
-  /** Waits for the job for so many milliseconds; whether it needs no further turn. */
+  /** Waits for the job for so many milliseconds, and says whether that was its last turn. Deals with its own interruption. */
   readonly turn: (job: J, millis: number) => Effect.Effect<boolean, E>
   /** When all waits end at the latest, on the monotonic clock: nothing sleeps beyond it. */
   readonly until: number
-  /** Is given each job that needs further turns when an interruption ends them. */
-  readonly onInterrupt: (job: J) => Effect.Effect<void>
+  /** When they are interrupted, gets each job that was to have further turns and has none now. */
+  readonly onInterrupt: (job: J) => Effect.Effect<unknown>
 }
 
 /**
- * Gives jobs turns until none needs a further one. With more jobs than have a turn at once, each is read at least every 10
- * minutes: 100,000 at the 200 requests a second that RunPod allows.
+ * Gives jobs turns until each has had its last one. Where there are more than have a turn at once, each is read at least every
+ * 10 minutes: up to 100,000 at the 200 requests a second that RunPod allows.
  */
 export const takeTurns = <J, E>(
   jobs: Iterable<J>,
   { concurrency, onInterrupt, turn, until }: TurnsOptions<J, E>
 ): Effect.Effect<void, E> =>
-  Effect.suspend(() => {
-    const pending = new Set(jobs)
-    const round = Effect.fnUntraced(function* (millis: number) {
-      const clock = yield* Effect.clock
-      const startedAt = monotonicMillis(clock)
-      const once = (job: J) =>
-        Effect.map(turn(job, millis), (isLast) => {
-          if (isLast) pending.delete(job)
+  Effect.gen(function* () {
+    const clock = yield* Effect.clock
+    const waiting = new Set(jobs)
+
+    const takeTurn = (job: J, millis: number) =>
+      Effect.uninterruptibleMask((restore) => {
+        waiting.delete(job)
+        return Effect.map(restore(turn(job, millis)), (isLast) => {
+          if (!isLast) waiting.add(job)
         })
-      yield* Effect.forEach(Array.from(pending), once, { concurrency, discard: true })
-      // Rounds of single requests begin a turn apart: asking more often would only take permits from others.
-      if (millis === 0 && pending.size > 0) yield* sleepUntil(Math.min(until, startedAt + shortestTurn))
+      })
+
+    const rounds = Effect.gen(function* () {
+      while (waiting.size > 0) {
+        const millis = turnOf(waiting.size, concurrency)
+        const startedAt = monotonicMillis(clock)
+        yield* Effect.forEach(Array.from(waiting), (job) => takeTurn(job, millis), { concurrency, discard: true })
+        // Rounds of single requests begin a turn apart: asking more often would only take permits from others.
+        if (millis === 0 && waiting.size > 0) yield* sleepUntil(Math.min(until, startedAt + shortestTurn))
+      }
     })
-    const rounds: Effect.Effect<void, E> = Effect.suspend(() =>
-      pending.size === 0 ? Effect.void : Effect.zipRight(round(turnOf(pending.size, concurrency)), rounds)
-    )
-    return Effect.onInterrupt(rounds, () =>
-      Effect.forEach(pending, onInterrupt, { concurrency: cancelConcurrency, discard: true })
+    yield* Effect.onInterrupt(rounds, () =>
+      Effect.forEach(waiting, onInterrupt, { concurrency: cancelConcurrency, discard: true })
     )
   })
 
 /** The options of a wait that ends at a time on the monotonic clock, with turns before that. */
 export interface SettleOptions extends Pick<
   WaitOptions<never>,
-  "cancelGrace" | "cancelOnTimeout" | "hold" | "trustWebhook" | "webhook"
+  "cancelGrace" | "cancelOnInterrupt" | "cancelOnTimeout" | "hold" | "trustWebhook" | "webhook"
 > {
   readonly poll?: PollPolicy | undefined
   readonly until: number
