@@ -47,8 +47,6 @@ export const open: Open = { _tag: "Open" }
 /** Why a batch ends before its inputs do. */
 export type Stop =
   | { readonly _tag: "Error"; readonly error: FatalError | BatchJournalError }
-  /** The inputs have failed; whoever takes them has their error. */
-  | { readonly _tag: "Inputs" }
   | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
 
 /** What strikes the API key out of a text, and what the submits of a batch carry that must not be printed. */

@@ -79,7 +79,7 @@ class ItemRun<I, O, P, C> {
     if (submitted._tag !== "Failed" || submitted.error._tag !== "SubmitAmbiguousError") return Effect.succeed(submitted)
     if (endpoint.adopt === undefined || webhookKey === undefined) return Effect.succeed(submitted)
     const longest = Math.min(within, Duration.toMillis(options.adoptWithin ?? adoptWithin))
-    const adopted = endpoint.adopt(webhookKey, Duration.millis(Math.max(0, longest)), this.run.attachOptions())
+    const adopted = endpoint.adopt(webhookKey, Duration.millis(Math.max(0, longest)))
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(adopted), (handle) =>
         handle === undefined ? Effect.succeed(submitted) : this.begin(handle, submitted.attempts)

@@ -135,24 +135,18 @@ const driveIn = <I, O, P, C, E>(
       })
 
     let inputError: Option.Option<E> = Option.none()
+    // The failure of the inputs is their end: what was taken before goes on.
     const taken = Stream.catchAll(toStream(inputs), (error) => {
       inputError = Option.some(error)
-      return Stream.execute(run.halt({ _tag: "Inputs" }))
+      return Stream.empty
     })
     yield* forEachInput(taken, { concurrency, use, stopped: run.stopped })
     run.isOver = true
-    switch (run.stop?._tag) {
-      case undefined:
-        return
-      case "Inputs":
-        return yield* Option.match(inputError, { onNone: () => Effect.void, onSome: Effect.fail })
-      case "Error":
-        return yield* Effect.fail(run.stop.error)
-      case "Option":
-        return yield* Effect.fail(
-          new BatchStoppedError({ endpointId: endpoint.id, reason: run.stop.reason, settled: run.settled })
-        )
-    }
+    const { settled, stop } = run
+    if (stop?._tag === "Error") return yield* Effect.fail(stop.error)
+    if (Option.isSome(inputError)) return yield* Effect.fail(inputError.value)
+    if (stop === undefined) return
+    return yield* Effect.fail(new BatchStoppedError({ endpointId: endpoint.id, reason: stop.reason, settled }))
   })
 
 /** Runs a batch to its end. What stops it ends the taking of inputs; jobs in flight are followed to their ends. */
