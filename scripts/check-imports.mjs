@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Follows the imports of the built package. Nothing that is reachable from a platform-free entry may be Node-only; all
- * other packages must be peers, and imported module by module; and no two modules may import each other in a circle.
+ * other packages must be peers or dependencies, and imported module by module; and no two modules may import each other in a circle.
  */
 import { existsSync, readFileSync } from "node:fs"
 import { dirname, relative, resolve } from "node:path"
@@ -10,11 +10,13 @@ import { manifest, report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
 const problems = []
-const { exports: entries, peerDependencies, peerDependenciesMeta } = manifest()
-const required = Object.keys(peerDependencies).filter((name) => peerDependenciesMeta[name]?.optional !== true)
+const { dependencies = {}, exports: entries, peerDependencies, peerDependenciesMeta } = manifest()
+const peers = Object.keys(peerDependencies)
+const optional = peers.filter((name) => peerDependenciesMeta[name]?.optional === true)
+const known = [...peers, ...Object.keys(dependencies)]
 
 /** @type {Map<string, ReadonlyArray<string>>} */
-const known = new Map()
+const importsByFile = new Map()
 
 /**
  * What a built module imports, statically or not.
@@ -22,12 +24,12 @@ const known = new Map()
  * @param {string} file
  */
 const importsOf = (file) => {
-  const found = known.get(file)
+  const found = importsByFile.get(file)
   if (found !== undefined) return found
   const imports = existsSync(file)
     ? ts.preProcessFile(readFileSync(file, "utf8"), true, true).importedFiles.map(({ fileName }) => fileName)
     : []
-  known.set(file, imports)
+  importsByFile.set(file, imports)
   return imports
 }
 
@@ -68,9 +70,9 @@ const walk = (file, path, seen, platformFree) => {
     const [name, subpath] = first.startsWith("@") ? [`${first}/${second}`, rest] : [first, [second, ...rest]]
     if (specifier.startsWith("node:")) {
       if (platformFree) problems.push(`${specifier} is reachable from a platform-free entry: ${way}`)
-    } else if (!(name in peerDependencies)) {
-      problems.push(`${specifier} is not a peer dependency: ${way}`)
-    } else if (platformFree && !required.includes(name)) {
+    } else if (!known.includes(name)) {
+      problems.push(`${specifier} is neither a peer nor a dependency: ${way}`)
+    } else if (platformFree && optional.includes(name)) {
       problems.push(`${specifier}, an optional peer, is reachable from a platform-free entry: ${way}`)
     } else if (subpath.join("/") === "") {
       problems.push(`the barrel of ${name} is imported, use its modules: ${way}`)
@@ -86,4 +88,8 @@ for (const [subpath, entry] of Object.entries(entries)) {
   walk(resolve(root, entry.default), [], isNode ? seenByNode : seen, !isNode)
 }
 
-report("imports", [...new Set(problems)], `${known.size} modules, platform-free but for ./Node, without circles`)
+report(
+  "imports",
+  [...new Set(problems)],
+  `${importsByFile.size} modules, platform-free but for ./Node, without circles`
+)

@@ -113,6 +113,7 @@ export const publicModules = () =>
  *   readonly name: string
  *   readonly version: string
  *   readonly exports: Readonly<Record<string, Target | string | null>>
+ *   readonly dependencies?: Readonly<Record<string, string>>
  *   readonly peerDependencies: Readonly<Record<string, string>>
  *   readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional?: boolean }>>
  *   readonly devDependencies: Readonly<Record<string, string>>

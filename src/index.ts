@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+export * as AppendError from "./errors/AppendError.js"
 export * as BatchApi from "./services/BatchApi.js"
 export * as Batch from "./services/Batch.js"
 export * as BatchError from "./errors/BatchError.js"

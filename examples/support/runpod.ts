@@ -2,7 +2,7 @@
  * Where the examples run: on RunPod when RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID are set, otherwise on an emulator inside
  * this process. A program of your own needs none of this: it provides `NodeRunPod.layerConfig()`.
  */
-import type { RunPod } from "effect-runpod"
+import type { RunPod, RunPodHttpClient } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { NodeRunPod } from "effect-runpod/Node"
 import { Config, type ConfigError, Effect, Layer } from "effect"
@@ -26,7 +26,7 @@ export const runPodOrEmulator = (
     readonly faults?: ReadonlyArray<Emulator.Fault.Fault>
     readonly deliver?: Emulator.Deliver
   } = {}
-): Layer.Layer<RunPod.RunPod, ConfigError.ConfigError> =>
+): Layer.Layer<RunPod.RunPod | RunPodHttpClient.RunPodHttpClient, ConfigError.ConfigError> =>
   Layer.unwrapEffect(
     Effect.gen(function* () {
       const id = yield* endpointId

@@ -1,5 +1,5 @@
 /**
- * A RunPod in a box: a local stand-in that behaves like the real one, for tests, demos and benchmarks. It needs no
+ * An emulated RunPod: a local stand-in that behaves like the real one, for tests, demos and benchmarks. It needs no
  * account and, in memory, no socket: `layerRunPod` gives a test the client and the control of the emulator in one layer,
  * and `TestClock` drives both. `NodeEmulator.serve`, in `effect-runpod/Node`, puts the same behind a real server.
  *
@@ -32,14 +32,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { defined } from "../internal/text/json.js"
 import type { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import type { JobRuntime } from "../services/JobRuntime.js"
 import * as RunPod from "../services/RunPod.js"
 import { Webhooks } from "../services/Webhooks.js"
 import type { Options, Service } from "./contract.js"
-import * as Box from "./internal/box.js"
+import * as Core from "./internal/core.js"
 import * as MemoryClient from "./internal/memoryClient.js"
-import * as Post from "./internal/post.js"
+import * as Transports from "./internal/webhooks/transports.js"
 
 /**
  * @since 0.1.0
@@ -97,7 +98,7 @@ export interface InMemory extends Service {
  */
 export interface RunPodOptions extends Options {
   /** Options of the client. Its API key is the emulator's unless one is given here. */
-  readonly client?: Partial<RunPod.Options> | undefined
+  readonly client?: { readonly [K in keyof RunPod.Options]?: RunPod.Options[K] | undefined } | undefined
 }
 
 /**
@@ -109,14 +110,14 @@ export interface RunPodOptions extends Options {
  */
 export const make = (options: Options): Effect.Effect<InMemory, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Post.deliverTo)
-    const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Post.deliverWith)
+    const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Transports.toReceiver)
+    const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Transports.overHttp)
     const deliver = Option.orElse(receiver, () => client)
-    const box = yield* Box.make(
+    const core = yield* Core.make(
       options,
-      Option.getOrElse(deliver, () => Post.deliverToNobody)
+      Option.getOrElse(deliver, () => Transports.toNobody)
     )
-    return { ...box.service, client: MemoryClient.make(box) }
+    return { ...core.control, client: MemoryClient.make(core) }
   })
 
 /**
@@ -140,7 +141,11 @@ export const layer = (options: Options): Layer.Layer<HttpClient.HttpClient | Emu
  */
 export const layerRunPod = (
   options: RunPodOptions
-): Layer.Layer<RunPod.RunPod | RunPodHttpClient | JobRuntime | Emulator> => {
-  const { apiKey = options.apiKey ?? "emulator", ...client } = options.client ?? {}
-  return Layer.provideMerge(RunPod.layer({ apiKey, ...client }), layer(options))
-}
+): Layer.Layer<RunPod.RunPod | RunPodHttpClient | JobRuntime | Emulator> =>
+  Layer.unwrapScoped(
+    Effect.map(make(options), (emulator) => {
+      const client = Layer.succeed(HttpClient.HttpClient, emulator.client)
+      const runPod = RunPod.layer({ apiKey: options.apiKey ?? "emulator", ...defined(options.client ?? {}) })
+      return Layer.merge(Layer.provide(runPod, client), Layer.succeed(Emulator, emulator))
+    })
+  )

@@ -4,299 +4,13 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
-import type { Operation } from "../schemas/Operation.js"
+import type * as Models from "./faultModels.js"
 
 /**
- * Which requests a fault strikes. Faults are asked in order, and the first that strikes decides what the client sees;
- * only a `Delay` and the faults of jobs (`OutputMissing`, `LateProgress`) and webhooks let those after them have a say.
- * For jobs and webhooks, the request is the job's submit.
- *
  * @since 0.1.0
  * @category models
  */
-export interface Target {
-  /** Default: all operations the fault makes sense for. */
-  readonly operations?: ReadonlyArray<Operation> | undefined
-  /** Endpoint ids. Default: all. */
-  readonly endpoints?: ReadonlyArray<string> | undefined
-  /** How likely each matching request is struck, from 0 to 1, drawn from the emulator's seed. Default: 1. */
-  readonly rate?: number | undefined
-  /** How many requests are struck at most. Default: no bound. */
-  readonly times?: number | undefined
-  /** How many matching requests are let through first. Default: 0. */
-  readonly after?: number | undefined
-}
-
-/**
- * A fault that takes the answer away. `processed` tells whether the request was acted on before.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Unanswered extends Target {
-  /** Act on the request (accept the job, drain the chunks), then lose the answer. Default: false. */
-  readonly processed?: boolean | undefined
-}
-
-/**
- * HTTP 429 with an empty body.
- *
- * @since 0.1.0
- * @category models
- */
-export interface RateLimited extends Target {
-  readonly _tag: "RateLimited"
-  /** The `Retry-After` header, rounded up to whole seconds. Default: none. */
-  readonly retryAfter?: Duration.DurationInput | undefined
-  /** How the header says it: a number of seconds or an HTTP date. Default: seconds. */
-  readonly as?: "seconds" | "date" | undefined
-}
-
-/**
- * An HTTP error of the server or the gateway before it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ServerError extends Unanswered {
-  readonly _tag: "ServerError"
-  /** Default: 503. */
-  readonly status?: number | undefined
-  /** Default: json. */
-  readonly body?: "json" | "html" | "text" | "empty" | undefined
-}
-
-/**
- * A page of HTML with HTTP 200.
- *
- * @since 0.1.0
- * @category models
- */
-export interface HtmlOk extends Unanswered {
-  readonly _tag: "HtmlOk"
-}
-
-/**
- * HTTP 200 with an empty body.
- *
- * @since 0.1.0
- * @category models
- */
-export interface EmptyOk extends Unanswered {
-  readonly _tag: "EmptyOk"
-}
-
-/**
- * The connection is reset before the request is looked at.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ResetBefore extends Target {
-  readonly _tag: "ResetBefore"
-}
-
-/**
- * The request is acted on (a job is accepted, say), then the connection is reset without an answer.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ResetAfter extends Target {
-  readonly _tag: "ResetAfter"
-}
-
-/**
- * The request is acted on, the answer's headers and part of its body are sent, then nothing more, for ever.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Stall extends Target {
-  readonly _tag: "Stall"
-  /** How many bytes of the body are sent. Default: half of them. */
-  readonly afterBytes?: number | undefined
-}
-
-/**
- * No answer at all, for ever.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Hang extends Unanswered {
-  readonly _tag: "Hang"
-}
-
-/**
- * The request is acted on and the answer's JSON is cut in half, in a response that is complete as far as HTTP can tell.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Truncated extends Target {
-  readonly _tag: "Truncated"
-}
-
-/**
- * The request is acted on and the connection closes after half of the body, short of its `content-length`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface CutBody extends Target {
-  readonly _tag: "CutBody"
-}
-
-/**
- * HTTP 404 `job not found` for a job that exists but is younger than `for`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface NotVisibleYet extends Target {
-  readonly _tag: "NotVisibleYet"
-  readonly for: Duration.DurationInput
-}
-
-/**
- * HTTP 409 `ENDPOINT_PAUSED`. Strikes run and runSync unless `operations` says otherwise.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Paused extends Target {
-  readonly _tag: "Paused"
-}
-
-/**
- * The answer comes late; the request is acted on at once.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Delay extends Target {
-  readonly _tag: "Delay"
-  readonly by: Duration.DurationInput
-}
-
-/**
- * A job that completes without its output. Whether it strikes is settled when the job is submitted.
- *
- * @since 0.1.0
- * @category models
- */
-export interface OutputMissing extends Target {
-  readonly _tag: "OutputMissing"
-}
-
-/**
- * A job whose completion is overwritten by a late progress update: it stays IN_PROGRESS for ever, with its
- * `executionTime` and the update as output. Whether it strikes is settled when the job is submitted.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LateProgress extends Target {
-  readonly _tag: "LateProgress"
-  /** The update. Default: the handler's last one, or `"100%"`. */
-  readonly value?: unknown
-}
-
-/**
- * A webhook that is never delivered, by none of its tries.
- *
- * @since 0.1.0
- * @category models
- */
-export interface WebhookLost extends Target {
-  readonly _tag: "WebhookLost"
-}
-
-/**
- * A webhook that is delivered more than once although it was acknowledged.
- *
- * @since 0.1.0
- * @category models
- */
-export interface WebhookDuplicated extends Target {
-  readonly _tag: "WebhookDuplicated"
-  /** How often it comes in all. Default: 2. */
-  readonly copies?: number | undefined
-  /** How long after one copy the next is sent. Default: 0, all at the same time. */
-  readonly gap?: Duration.DurationInput | undefined
-}
-
-/**
- * A webhook that is sent some time after the job's end.
- *
- * @since 0.1.0
- * @category models
- */
-export interface WebhookLate extends Target {
-  readonly _tag: "WebhookLate"
-  readonly by: Duration.DurationInput
-}
-
-/**
- * A webhook that is overtaken by those of jobs that end later.
- *
- * @since 0.1.0
- * @category models
- */
-export interface WebhookOutOfOrder extends Target {
-  readonly _tag: "WebhookOutOfOrder"
-  /** How many overtake it. Default: 1. */
-  readonly behind?: number | undefined
-  /** When it is sent although too few have come. Default: 30 seconds. */
-  readonly within?: Duration.DurationInput | undefined
-}
-
-/**
- * Faults of the connection and the gateway, that strike requests.
- *
- * @since 0.1.0
- * @category models
- */
-export type RequestFault =
-  | RateLimited
-  | ServerError
-  | HtmlOk
-  | EmptyOk
-  | ResetBefore
-  | ResetAfter
-  | Stall
-  | Hang
-  | Truncated
-  | CutBody
-  | NotVisibleYet
-  | Paused
-  | Delay
-
-/**
- * Faults of the platform, that strike jobs.
- *
- * @since 0.1.0
- * @category models
- */
-export type JobFault = OutputMissing | LateProgress
-
-/**
- * Faults of delivery, that strike webhooks. Whether they strike is settled when the job ends.
- *
- * @since 0.1.0
- * @category models
- */
-export type WebhookFault = WebhookLost | WebhookDuplicated | WebhookLate | WebhookOutOfOrder
-
-/**
- * Any fault.
- *
- * @since 0.1.0
- * @category models
- */
-export type Fault = RequestFault | JobFault | WebhookFault
+export type * from "./faultModels.js"
 
 /**
  * HTTP 429, with or without `Retry-After`.
@@ -304,7 +18,10 @@ export type Fault = RequestFault | JobFault | WebhookFault
  * @since 0.1.0
  * @category constructors
  */
-export const rateLimited = (options?: Omit<RateLimited, "_tag">): RateLimited => ({ _tag: "RateLimited", ...options })
+export const rateLimited = (options?: Omit<Models.RateLimited, "_tag">): Models.RateLimited => ({
+  _tag: "RateLimited",
+  ...options
+})
 
 /**
  * HTTP 503 or another error status, with a body of JSON, HTML, text or none.
@@ -312,7 +29,10 @@ export const rateLimited = (options?: Omit<RateLimited, "_tag">): RateLimited =>
  * @since 0.1.0
  * @category constructors
  */
-export const serverError = (options?: Omit<ServerError, "_tag">): ServerError => ({ _tag: "ServerError", ...options })
+export const serverError = (options?: Omit<Models.ServerError, "_tag">): Models.ServerError => ({
+  _tag: "ServerError",
+  ...options
+})
 
 /**
  * HTML on HTTP 200.
@@ -320,7 +40,7 @@ export const serverError = (options?: Omit<ServerError, "_tag">): ServerError =>
  * @since 0.1.0
  * @category constructors
  */
-export const htmlOk = (options?: Omit<HtmlOk, "_tag">): HtmlOk => ({ _tag: "HtmlOk", ...options })
+export const htmlOk = (options?: Omit<Models.HtmlOk, "_tag">): Models.HtmlOk => ({ _tag: "HtmlOk", ...options })
 
 /**
  * Nothing on HTTP 200.
@@ -328,7 +48,7 @@ export const htmlOk = (options?: Omit<HtmlOk, "_tag">): HtmlOk => ({ _tag: "Html
  * @since 0.1.0
  * @category constructors
  */
-export const emptyOk = (options?: Omit<EmptyOk, "_tag">): EmptyOk => ({ _tag: "EmptyOk", ...options })
+export const emptyOk = (options?: Omit<Models.EmptyOk, "_tag">): Models.EmptyOk => ({ _tag: "EmptyOk", ...options })
 
 /**
  * A reset before the request is looked at.
@@ -336,7 +56,7 @@ export const emptyOk = (options?: Omit<EmptyOk, "_tag">): EmptyOk => ({ _tag: "E
  * @since 0.1.0
  * @category constructors
  */
-export const resetBefore = (options?: Target): ResetBefore => ({ _tag: "ResetBefore", ...options })
+export const resetBefore = (options?: Models.Target): Models.ResetBefore => ({ _tag: "ResetBefore", ...options })
 
 /**
  * A reset after the request was acted on.
@@ -344,7 +64,7 @@ export const resetBefore = (options?: Target): ResetBefore => ({ _tag: "ResetBef
  * @since 0.1.0
  * @category constructors
  */
-export const resetAfter = (options?: Target): ResetAfter => ({ _tag: "ResetAfter", ...options })
+export const resetAfter = (options?: Models.Target): Models.ResetAfter => ({ _tag: "ResetAfter", ...options })
 
 /**
  * An answer that stops in the middle and never ends.
@@ -352,7 +72,7 @@ export const resetAfter = (options?: Target): ResetAfter => ({ _tag: "ResetAfter
  * @since 0.1.0
  * @category constructors
  */
-export const stall = (options?: Omit<Stall, "_tag">): Stall => ({ _tag: "Stall", ...options })
+export const stall = (options?: Omit<Models.Stall, "_tag">): Models.Stall => ({ _tag: "Stall", ...options })
 
 /**
  * No answer, ever.
@@ -360,7 +80,7 @@ export const stall = (options?: Omit<Stall, "_tag">): Stall => ({ _tag: "Stall",
  * @since 0.1.0
  * @category constructors
  */
-export const hang = (options?: Omit<Hang, "_tag">): Hang => ({ _tag: "Hang", ...options })
+export const hang = (options?: Omit<Models.Hang, "_tag">): Models.Hang => ({ _tag: "Hang", ...options })
 
 /**
  * Half of the JSON in a complete response.
@@ -368,7 +88,7 @@ export const hang = (options?: Omit<Hang, "_tag">): Hang => ({ _tag: "Hang", ...
  * @since 0.1.0
  * @category constructors
  */
-export const truncated = (options?: Target): Truncated => ({ _tag: "Truncated", ...options })
+export const truncated = (options?: Models.Target): Models.Truncated => ({ _tag: "Truncated", ...options })
 
 /**
  * A connection that closes in the middle of the body.
@@ -376,7 +96,7 @@ export const truncated = (options?: Target): Truncated => ({ _tag: "Truncated", 
  * @since 0.1.0
  * @category constructors
  */
-export const cutBody = (options?: Target): CutBody => ({ _tag: "CutBody", ...options })
+export const cutBody = (options?: Models.Target): Models.CutBody => ({ _tag: "CutBody", ...options })
 
 /**
  * A job that cannot be seen while it is young.
@@ -384,7 +104,7 @@ export const cutBody = (options?: Target): CutBody => ({ _tag: "CutBody", ...opt
  * @since 0.1.0
  * @category constructors
  */
-export const notVisibleYet = (options: Omit<NotVisibleYet, "_tag">): NotVisibleYet => ({
+export const notVisibleYet = (options: Omit<Models.NotVisibleYet, "_tag">): Models.NotVisibleYet => ({
   _tag: "NotVisibleYet",
   ...options
 })
@@ -395,7 +115,7 @@ export const notVisibleYet = (options: Omit<NotVisibleYet, "_tag">): NotVisibleY
  * @since 0.1.0
  * @category constructors
  */
-export const paused = (options?: Target): Paused => ({ _tag: "Paused", ...options })
+export const paused = (options?: Models.Target): Models.Paused => ({ _tag: "Paused", ...options })
 
 /**
  * A late answer.
@@ -403,7 +123,7 @@ export const paused = (options?: Target): Paused => ({ _tag: "Paused", ...option
  * @since 0.1.0
  * @category constructors
  */
-export const delay = (options: Omit<Delay, "_tag">): Delay => ({ _tag: "Delay", ...options })
+export const delay = (options: Omit<Models.Delay, "_tag">): Models.Delay => ({ _tag: "Delay", ...options })
 
 /**
  * A job that completes without output.
@@ -411,7 +131,7 @@ export const delay = (options: Omit<Delay, "_tag">): Delay => ({ _tag: "Delay", 
  * @since 0.1.0
  * @category constructors
  */
-export const outputMissing = (options?: Target): OutputMissing => ({ _tag: "OutputMissing", ...options })
+export const outputMissing = (options?: Models.Target): Models.OutputMissing => ({ _tag: "OutputMissing", ...options })
 
 /**
  * A finished job that stays IN_PROGRESS for ever.
@@ -419,7 +139,7 @@ export const outputMissing = (options?: Target): OutputMissing => ({ _tag: "Outp
  * @since 0.1.0
  * @category constructors
  */
-export const lateProgress = (options?: Omit<LateProgress, "_tag">): LateProgress => ({
+export const lateProgress = (options?: Omit<Models.LateProgress, "_tag">): Models.LateProgress => ({
   _tag: "LateProgress",
   ...options
 })
@@ -430,7 +150,7 @@ export const lateProgress = (options?: Omit<LateProgress, "_tag">): LateProgress
  * @since 0.1.0
  * @category constructors
  */
-export const webhookLost = (options?: Target): WebhookLost => ({ _tag: "WebhookLost", ...options })
+export const webhookLost = (options?: Models.Target): Models.WebhookLost => ({ _tag: "WebhookLost", ...options })
 
 /**
  * A webhook that comes twice, or more often.
@@ -438,7 +158,7 @@ export const webhookLost = (options?: Target): WebhookLost => ({ _tag: "WebhookL
  * @since 0.1.0
  * @category constructors
  */
-export const webhookDuplicated = (options?: Omit<WebhookDuplicated, "_tag">): WebhookDuplicated => ({
+export const webhookDuplicated = (options?: Omit<Models.WebhookDuplicated, "_tag">): Models.WebhookDuplicated => ({
   _tag: "WebhookDuplicated",
   ...options
 })
@@ -449,7 +169,10 @@ export const webhookDuplicated = (options?: Omit<WebhookDuplicated, "_tag">): We
  * @since 0.1.0
  * @category constructors
  */
-export const webhookLate = (options: Omit<WebhookLate, "_tag">): WebhookLate => ({ _tag: "WebhookLate", ...options })
+export const webhookLate = (options: Omit<Models.WebhookLate, "_tag">): Models.WebhookLate => ({
+  _tag: "WebhookLate",
+  ...options
+})
 
 /**
  * A webhook that comes after those of jobs that ended later.
@@ -457,7 +180,7 @@ export const webhookLate = (options: Omit<WebhookLate, "_tag">): WebhookLate => 
  * @since 0.1.0
  * @category constructors
  */
-export const webhookOutOfOrder = (options?: Omit<WebhookOutOfOrder, "_tag">): WebhookOutOfOrder => ({
+export const webhookOutOfOrder = (options?: Omit<Models.WebhookOutOfOrder, "_tag">): Models.WebhookOutOfOrder => ({
   _tag: "WebhookOutOfOrder",
   ...options
 })

@@ -139,10 +139,10 @@ export interface Options {
   readonly faults?: ReadonlyArray<Fault> | undefined
   /**
    * How webhooks are delivered. Default: a server posts them with fetch. In memory, the `Webhooks` service that the layer
-   * is provided with receives them, or else the `HttpClient` that it is provided with posts them, or else nobody gets them.
+   * is provided with receives them, or else the `HttpClient` that it is provided with posts them, or else every try fails.
    */
   readonly deliver?: Deliver | undefined
-  /** Where all chance comes from: ids, spreads of time, rates of faults. Default: always the same. */
+  /** The seed of all that is random: ids, spreads of time, rates of faults. Default: always the same. */
   readonly seed?: number | string | undefined
 }
 
@@ -231,7 +231,7 @@ export interface RequestRecord {
   readonly wait?: string | undefined
   /** The status of the answer; missing when none was sent (yet). */
   readonly status?: number | undefined
-  /** The fault that struck it. */
+  /** The fault that was applied to it. */
   readonly fault?: Fault["_tag"] | undefined
   /** Whether the client left before it was answered. */
   readonly abandoned: boolean
@@ -251,7 +251,7 @@ export interface DeliveryRecord {
   readonly attempt: number
   /** Of the answer; missing when there was none (yet). */
   readonly status?: number | undefined
-  /** The faults that struck it. */
+  /** The faults that were applied to it. */
   readonly faults: ReadonlyArray<Fault["_tag"]>
 }
 
@@ -287,7 +287,7 @@ export interface Counts {
   readonly unauthorized: number
   /** Requests whose client left before they were answered. */
   readonly abandoned: number
-  /** How often each fault struck. */
+  /** How often each fault was applied. */
   readonly faults: Readonly<Partial<Record<Fault["_tag"], number>>>
   /** Jobs accepted. */
   readonly submitted: number
@@ -310,7 +310,7 @@ export interface End {
 }
 
 /**
- * The control of an emulator: what a test looks at and turns. An endpoint id that the emulator does not have is a
+ * The control of an emulator: what a test can look at and change. An endpoint id that the emulator does not have is a
  * mistake in the test, and a defect.
  *
  * @since 0.1.0

@@ -5,9 +5,10 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { excerpt, inWords, sentence } from "../internal/text/excerpt.js"
+import { excerpt, formatDuration, asSentence } from "../internal/text/excerpt.js"
 import { defined } from "../internal/text/json.js"
-import { type Scrub, scrubValue } from "../internal/text/scrub.js"
+import { Json } from "../internal/text/reply.js"
+import { scrubValue } from "../internal/text/scrub.js"
 import type * as Job from "../schemas/Job.js"
 import * as JobFailure from "../schemas/JobFailure.js"
 import * as QueueDiagnosis from "../schemas/QueueDiagnosis.js"
@@ -62,9 +63,9 @@ export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-r
     errorType: Schema.optional(Schema.String),
     traceback: Schema.optional(Schema.String),
     /** `error` as it came. */
-    error: Schema.optional(Schema.Unknown),
+    error: Schema.optional(Json),
     /** What the handler left in `output`. */
-    output: Schema.optional(Schema.Unknown)
+    output: Schema.optional(Json)
   }
 ) {
   get [TypeId](): TypeId {
@@ -72,7 +73,7 @@ export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-r
   }
   override get message(): string {
     const type = this.errorType === undefined ? "" : `${this.errorType}: `
-    const what = `${subject(this)} failed: ${type}${sentence(this.detail === undefined ? "it came without an error text" : excerpt(this.detail))}`
+    const what = `${subject(this)} failed: ${type}${asSentence(this.detail === undefined ? "it came without an error text" : excerpt(this.detail))}`
     switch (this.reason) {
       case "ExecutionTimeout":
         return `${what} It ran longer than its executionTimeout; raise \`policy.executionTimeout\` or make it shorter.`
@@ -110,7 +111,7 @@ export class JobCancelledError extends Schema.TaggedError<JobCancelledError>("ef
  */
 export class JobTimedOutError extends Schema.TaggedError<JobTimedOutError>("effect-runpod/JobTimedOutError")(
   "JobTimedOutError",
-  { ...fields, error: Schema.optional(Schema.Unknown) }
+  { ...fields, error: Schema.optional(Json) }
 ) {
   get [TypeId](): TypeId {
     return TypeId
@@ -152,7 +153,7 @@ export class OutputDecodeError extends Schema.TaggedError<OutputDecodeError>("ef
     /** Where the value and the schema differ. */
     issue: Schema.String,
     /** The value as it came. */
-    output: Schema.Unknown
+    output: Json
   }
 ) {
   get [TypeId](): TypeId {
@@ -206,7 +207,7 @@ export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effe
         : this.cancel === "Pending"
           ? "The job is being cancelled."
           : "The job was cancelled."
-    return `${subject(this)} ${status} after ${inWords(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
+    return `${subject(this)} ${status} after ${formatDuration(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
   }
 }
 
@@ -227,7 +228,7 @@ export type JobError =
  */
 export const isJobError = (value: unknown): value is JobError => hasProperty(value, TypeId)
 
-const factsOf = (endpointId: string, job: Job.SyncJob, scrub: Scrub) => ({
+const factsOf = (endpointId: string, job: Job.SyncJob, scrub: (text: string) => string) => ({
   endpointId,
   ...defined({
     jobId: job.id,
@@ -246,7 +247,7 @@ const factsOf = (endpointId: string, job: Job.SyncJob, scrub: Scrub) => ({
 export const fromJob = (
   endpointId: string,
   job: Job.Ended,
-  scrub: Scrub
+  scrub: (text: string) => string
 ): JobFailedError | JobCancelledError | JobTimedOutError | OutputMissingError | undefined => {
   const facts = factsOf(endpointId, job, scrub)
   switch (job.status) {
@@ -280,7 +281,12 @@ export const fromJob = (
  * @since 0.1.0
  * @category constructors
  */
-export const fromUndecodable = (endpointId: string, job: Job.Ended, issue: string, scrub: Scrub): OutputDecodeError =>
+export const fromUndecodable = (
+  endpointId: string,
+  job: Job.Ended,
+  issue: string,
+  scrub: (text: string) => string
+): OutputDecodeError =>
   new OutputDecodeError({
     ...factsOf(endpointId, job, scrub),
     issue: excerpt(scrub(issue)),

@@ -9,6 +9,7 @@ import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
+import { read } from "../internal/text/config.js"
 import { defined } from "../internal/text/json.js"
 import * as RateLimits from "./RateLimits.js"
 import * as RetryPolicy from "./RetryPolicy.js"
@@ -74,11 +75,6 @@ export const withDefaults = ({ requestTimeout, ...options }: Options) => ({
 export type ConfigOptions = {
   readonly [K in keyof Options]?: Options[K] | Config.Config<Exclude<Options[K], undefined>> | undefined
 }
-
-const isConfig = <A>(option: A | Config.Config<A>): option is Config.Config<A> => Config.isConfig(option)
-
-const read = <A>(option: A | Config.Config<A>): Effect.Effect<A, ConfigError.ConfigError> =>
-  isConfig(option) ? option : Effect.succeed(option)
 
 /**
  * Reads the options. What is not given comes from the environment: `RUNPOD_API_KEY` and, when it is set,

@@ -26,7 +26,7 @@ import * as Retry from "../internal/http/retry.js"
 import { sendWithClient } from "../internal/http/sendWithClient.js"
 import { sendWithDispatcher } from "../internal/http/sendWithDispatcher.js"
 import * as Server from "../internal/http/server.js"
-import { current as currentRequestOptions } from "../internal/http/requestOptions.js"
+import { withCaller } from "../internal/http/caller.js"
 import { spanOptions, useSpan } from "../internal/http/span.js"
 import { type Limiter, Limiters } from "../internal/pace/limiter.js"
 import * as Timer from "../internal/pace/timer.js"
@@ -159,7 +159,12 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     const server = Server.make({ apiKey: options.apiKey, baseUrl })
     const limiters = new Limiters(limits.overall)
     const retry = Retry.make(policy)
-    const reading = { parseJson, errorOf: options.errorOf ?? fromResponse }
+    const reading = {
+      parseJson,
+      errorOf: options.errorOf ?? fromResponse,
+      onSuccess: retry.onSuccess,
+      onThrottled: Metrics.countThrottle
+    }
     const scrubKey = makeScrub([server.apiKey])
     // Our own span says all there is to say, and the vendor gets no trace headers.
     const silent = HttpClient.withTracerDisabledWhen(transport, () => true)
@@ -169,48 +174,34 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
       limiters.get(`${name} ${endpointId}`, () => limit ?? RateLimits.limitOf(limits, name))
 
     const send = (execution: Execution<unknown>, limiter: Limiter): Effect.Effect<Reply, RunPodError> => {
-      const { deadline, request, scrub, where, whereNow } = execution
-      const attempt = {
-        where: whereNow,
-        headersTimeout: execution.headersTimeout(requestTimeout),
-        deadline,
-        timer,
-        scrub
-      }
+      const { request, where } = execution
       return dispatcher === undefined
-        ? sendWithClient(client, server.requestOf(request, where.path), attempt, limiter)
-        : sendWithDispatcher(dispatcher, server.dispatchOf(request, where.path), attempt)
+        ? sendWithClient(server.requestOf(request, where.path), execution, { client, timer, limiter })
+        : sendWithDispatcher(dispatcher, server.dispatchOf(request, where.path), execution, timer)
     }
 
-    const attemptOf = <A>(execution: Execution<A>, limiter: Limiter): Effect.Effect<A, RunPodError> => {
-      const { observer, request, span } = execution
-      return withPermit(execution, limiter, timer, (permit) => {
-        span.attribute("runpod.attempt", execution.attempt)
-        const answer = Effect.suspend(() => send(execution, limiter)).pipe(
-          Effect.flatMap((reply) =>
-            meaningOf(
-              execution,
-              reply,
-              { limiter, permit },
-              { ...reading, onThrottled: Metrics.countThrottle(request.operation.name) }
-            )
-          )
+    const attemptOf = <A>(execution: Execution<A>, limiter: Limiter): Effect.Effect<A, RunPodError> =>
+      withPermit(execution, limiter, timer, (permit) => {
+        execution.span.attribute("runpod.attempt", execution.attempt)
+        const answer = Effect.zipRight(
+          Metrics.countRequest(execution.where.operation),
+          Effect.suspend(() => send(execution, limiter))
         )
-        return observe(Effect.zipRight(Metrics.countRequest(request.operation.name), answer), observer)
+        const value = Effect.flatMap(answer, (reply) => meaningOf(execution, reply, { limiter, permit }, reading))
+        return observe(value, execution.observer)
       })
-    }
 
     const execute = <A>(request: Request<A>): Effect.Effect<A, RunPodError> =>
-      Effect.withFiberRuntime((fiber) => {
+      withCaller((caller) => {
         const { operation, params } = request
         const where = whereOf(request)
         if (server.problem !== undefined) return Effect.fail(server.problem(where))
-        const choices = fiber.getFiberRef(currentRequestOptions)
+        const { choices } = caller
         if (choices.observer?.onQueued() === false) return Effect.interrupt
-        const secrets = [...choices.secrets, ...(request.secrets ?? [])]
+        const secrets = request.secrets === undefined ? choices.secrets : [...choices.secrets, ...request.secrets]
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([server.apiKey, ...secrets])
-        return useSpan(`RunPod.${operation.name}`, spanOptions(where), (span) => {
-          const execution = new Execution({ request, where, choices, scrub, span })
+        return useSpan(`RunPod.${operation.name}`, spanOptions(where), caller, (span) => {
+          const execution = new Execution({ request, where, choices, requestTimeout, scrub, span })
           const attempt = attemptOf(execution, limiterOf(operation, params["endpointId"]))
           return retry.run(execution, attempt, Metrics.countRetry(operation.name))
         })

@@ -80,16 +80,16 @@ const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
   }
 }
 
-const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) =>
-  kept((operation) => {
-    const tagged = Metric.tagged(counter, "operation", operation)
-    return Effect.withFiberRuntime<void>((fiber) => {
+const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
+  const tagged = kept((operation) => Metric.tagged(counter, "operation", operation))
+  return (operation: string): Effect.Effect<void> =>
+    Effect.withFiberRuntime((fiber) => {
       const tally = fiber.getFiberRef(currentTally)
       if (tally !== undefined) tally[count]++
-      tagged.unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
+      tagged(operation).unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
       return Effect.void
     })
-  })
+}
 
 /**
  * Counts a request that is sent.

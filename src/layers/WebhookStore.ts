@@ -8,13 +8,11 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { WebhookStoreError } from "../errors/WebhookError.js"
-import type * as AppendLog from "../internal/files/appendLog.js"
-import * as internal from "../internal/webhooks/fileStore.js"
-import { Shelf } from "../internal/webhooks/deliveries.js"
-import { readBounds } from "../internal/webhooks/bounds.js"
+import * as fileStore from "../internal/webhooks/fileStore.js"
+import * as memoryStore from "../internal/webhooks/memoryStore.js"
 
 /**
  * A delivery that has passed all checks.
@@ -23,7 +21,7 @@ import { readBounds } from "../internal/webhooks/bounds.js"
  * @category models
  */
 export interface Delivery {
-  /** Says which token it came with, and is of no use as one. */
+  /** Identifies the token it came with, and cannot be used as one. */
   readonly token: string
   /** When the token expires, in milliseconds of the clock; until then a store remembers what it was used for. */
   readonly expiresAt: number
@@ -36,7 +34,7 @@ export interface Delivery {
   readonly outcome: string
   /** When it came, in milliseconds of the clock. */
   readonly receivedAt: number
-  /** The JSON as it came, with the token struck out. */
+  /** The JSON as it came, with the token redacted. */
   readonly body: string
 }
 
@@ -122,16 +120,16 @@ export interface Options {
 }
 
 /**
- * `Options` with the defaults, the age in milliseconds.
+ * When deliveries are forced to the disk. The end of the process takes nothing, whichever it is.
+ *
+ * - `always`: before each is acknowledged, so that a power failure takes none of them
+ * - `{ every }`: now and then, so that a power failure takes what came in that time
+ * - `never`: when the system does so by itself
  *
  * @since 0.1.0
  * @category models
  */
-export interface Bounds {
-  readonly maxAge: number
-  readonly maxCount: number
-  readonly maxBytes: number
-}
+export type Sync = "always" | "never" | { readonly every: Duration.DurationInput }
 
 /**
  * Options of the file store.
@@ -140,12 +138,8 @@ export interface Bounds {
  * @category models
  */
 export interface FileOptions extends Options {
-  /**
-   * When deliveries are forced to the disk: `always`, before each is acknowledged, so that a power failure takes none
-   * of them; `{ every }`, now and then, so that it takes what came in that time; `never` leaves it to the system. The end of
-   * the process takes nothing, whichever it is. Default: `always`.
-   */
-  readonly sync?: AppendLog.Sync | undefined
+  /** When deliveries are forced to the disk. Default: `always`. */
+  readonly sync?: Sync | undefined
   /** Opens the file although another process seems to have it open. If that lives, both write to it. Default: false. */
   readonly force?: boolean | undefined
 }
@@ -156,23 +150,7 @@ export interface FileOptions extends Options {
  * @since 0.1.0
  * @category constructors
  */
-export const memory = (options: Options = {}): Effect.Effect<Service> =>
-  Effect.sync(() => {
-    const shelf = new Shelf(readBounds(options))
-    return {
-      add: (delivery) =>
-        Effect.sync(() => {
-          const verdict = shelf.judge(delivery)
-          if (verdict !== "New") return { _tag: verdict }
-          const sequence = shelf.latest + 1
-          shelf.put({ ...delivery, sequence })
-          return { _tag: "Stored", sequence }
-        }),
-      after: (sequence, limit) => Effect.sync(() => shelf.range(sequence, Infinity, limit)),
-      find: (match) => Effect.sync(() => Option.fromNullable(shelf.find(match))),
-      latest: Effect.sync(() => shelf.latest)
-    }
-  })
+export const memory = (options: Options = {}): Effect.Effect<Service> => Effect.sync(() => memoryStore.make(options))
 
 /**
  * A store in an append-only file of JSON lines. What is no longer kept is cut out of the file now and then. One process at
@@ -185,7 +163,7 @@ export const memory = (options: Options = {}): Effect.Effect<Service> =>
 export const file = (
   path: string,
   options: FileOptions = {}
-): Effect.Effect<Service, WebhookStoreError, FileSystem.FileSystem | Scope.Scope> => internal.open(path, options)
+): Effect.Effect<Service, WebhookStoreError, FileSystem.FileSystem | Scope.Scope> => fileStore.open(path, options)
 
 /**
  * `memory` as a layer.

@@ -8,17 +8,17 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
-import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import { defined } from "../internal/text/json.js"
 import type { Options, Service } from "../emulator/contract.js"
 import { Emulator } from "../emulator/Emulator.js"
-import type { Answer } from "../emulator/internal/answers.js"
-import * as Box from "../emulator/internal/box.js"
-import * as Post from "../emulator/internal/post.js"
+import * as Core from "../emulator/internal/core.js"
+import { headersOf, type Transmission } from "../emulator/internal/http/messages.js"
+import * as Transports from "../emulator/internal/webhooks/transports.js"
 
 /**
  * The options of a server.
@@ -92,46 +92,45 @@ const readBody = (request: Http.IncomingMessage, limit: number): Effect.Effect<s
     request.on("end", () => resume(Effect.sync(() => Buffer.concat(chunks).toString("utf8"))))
   })
 
-const headersOf = (answer: Answer, length: number): Http.OutgoingHttpHeaders => {
-  const headers: Http.OutgoingHttpHeaders = { "content-length": length }
-  if (answer.contentType !== undefined) headers["content-type"] = answer.contentType
-  if (answer.retryAfter !== undefined) headers["retry-after"] = answer.retryAfter
-  return headers
-}
-
-const deliver = (outcome: Box.Outcome, request: Http.IncomingMessage, response: Http.ServerResponse): void => {
+const respond = (
+  transmission: Transmission,
+  request: Http.IncomingMessage,
+  httpResponse: Http.ServerResponse
+): void => {
   const { socket } = request
   // The client left at the last moment: writing would be an error.
-  if (response.destroyed) return
-  if (outcome._tag === "Reset") {
+  if (httpResponse.destroyed) return
+  if (transmission._tag === "Reset") {
     socket.resetAndDestroy()
     return
   }
-  const { answer } = outcome
-  const body = Buffer.from(answer.body, "utf8")
-  // What is cut or stands still is never complete, not even an empty body.
-  const length = outcome._tag === "Whole" ? body.byteLength : Math.max(body.byteLength, outcome.bytes + 1)
-  response.writeHead(answer.status, headersOf(answer, length))
-  if (outcome._tag === "Whole") {
-    response.end(body)
+  const { response } = transmission
+  const body = Buffer.from(response.body, "utf8")
+  const isWhole = transmission._tag === "Whole"
+  // A body that stalls or is cut lacks a byte at least, even when it is empty.
+  const length = isWhole ? body.byteLength : Math.max(body.byteLength, transmission.bytes + 1)
+  httpResponse.writeHead(response.status, headersOf(response, length))
+  if (isWhole) {
+    httpResponse.end(body)
     return
   }
-  response.flushHeaders()
-  if (outcome.bytes > 0) response.write(body.subarray(0, outcome.bytes))
-  if (outcome._tag === "Cut") socket.destroySoon()
+  httpResponse.flushHeaders()
+  if (transmission.bytes > 0) httpResponse.write(body.subarray(0, transmission.bytes))
+  if (transmission._tag === "Cut") socket.destroySoon()
 }
 
-const makeServer = (box: Box.Box): Effect.Effect<Http.Server> =>
-  Effect.map(Effect.runtime(), (runtime) => {
-    const runFork = Runtime.runFork(runtime)
+const makeServer = (core: Core.Core): Effect.Effect<Http.Server, never, Scope.Scope> =>
+  Effect.map(FiberSet.makeRuntime(), (fork) => {
     const server = Http.createServer((request, response) => {
-      const handled = box.handle({
+      const handled = core.handle({
         method: request.method ?? "GET",
         target: request.url ?? "/",
         authorization: request.headers.authorization,
         readBody: (limit) => readBody(request, limit)
       })
-      const fiber = runFork(Effect.interruptible(Effect.map(handled, (outcome) => deliver(outcome, request, response))))
+      const fiber = fork(
+        Effect.interruptible(Effect.map(handled, (transmission) => respond(transmission, request, response)))
+      )
       // The client left, or the response is complete.
       response.on("close", () => {
         if (fiber.unsafePoll() === null) fiber.unsafeInterruptAsFork(FiberId.none)
@@ -178,10 +177,10 @@ export const serve = (options: ServeOptions): Effect.Effect<Server, ServeError, 
   Effect.gen(function* () {
     const { host = "127.0.0.1", port = 0 } = options
     const client = yield* Effect.provide(HttpClient.HttpClient, FetchHttpClient.layer)
-    const box = yield* Box.make(options, Post.deliverWith(client))
-    const server = yield* Effect.acquireRelease(makeServer(box), close)
+    const core = yield* Core.make(options, Transports.overHttp(client))
+    const server = yield* Effect.acquireRelease(makeServer(core), close)
     const bound = yield* listen(server, host, port)
-    return { ...box.service, url: `http://${reachable(host)}:${bound}/v2` }
+    return { ...core.control, url: `http://${reachable(host)}:${bound}/v2` }
   })
 
 /**

@@ -23,15 +23,15 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
-import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import { WebhookSetupError } from "../errors/WebhookError.js"
-import * as http from "../internal/webhooks/answer.js"
-import * as Webhooks from "../services/Webhooks.js"
+import * as Handler from "../internal/webhooks/handler.js"
 import * as WebhookStore from "../layers/WebhookStore.js"
+import * as Webhooks from "../services/Webhooks.js"
+import * as HttpServer from "./internal/httpServer.js"
 
 /**
  * Where a server listens.
@@ -65,10 +65,12 @@ const headersTimeout = 10_000
 const smallRest = 64 * 1024
 /** How often Node looks for connections that are too slow, in milliseconds. */
 const checkInterval = 2_000
+/** How long the requests that have begun may take at the end, besides the reading of their bodies. */
+const closeGrace = "5 seconds"
 
 const readBody =
-  (request: Http.IncomingMessage) =>
-  (limit: number): Effect.Effect<Uint8Array, http.Unreadable> =>
+  (request: Http.IncomingMessage): Handler.Request["readBody"] =>
+  (limit) =>
     Effect.async((resume) => {
       if (request.destroyed) return resume(Effect.fail("Broken"))
       const chunks: Array<Buffer> = []
@@ -76,20 +78,73 @@ const readBody =
       const onData = (chunk: Buffer) => {
         size += chunk.byteLength
         if (size <= limit) chunks.push(chunk)
-        else leave("TooLarge")
+        else fail("TooLarge")
       }
       const onEnd = () => {
-        leave()
+        stop()
         resume(Effect.sync(() => Buffer.concat(chunks)))
       }
-      const onClose = () => leave("Broken")
-      const leave = (problem?: http.Unreadable) => {
-        request.off("data", onData).off("end", onEnd).off("close", onClose)
-        if (problem !== undefined) resume(Effect.fail(problem))
+      const onClose = () => fail("Broken")
+      const fail = (error: Handler.BodyError) => {
+        stop()
+        resume(Effect.fail(error))
       }
+      const stop = () => request.off("data", onData).off("end", onEnd).off("close", onClose)
       request.on("data", onData).on("end", onEnd).on("close", onClose)
-      return Effect.sync(() => leave())
+      return Effect.sync(stop)
     })
+
+/** What the requests of a server share. */
+interface State {
+  /** The only path that is served. */
+  readonly path: string
+  /** Missing until the receiver is there, which may need the server's address first. */
+  service: Webhooks.Service | undefined
+  isClosing: boolean
+}
+
+/** The status for a request. */
+const answer = ({ path, service }: State, request: Http.IncomingMessage): Effect.Effect<number> => {
+  const { headers, method = "", url = "" } = request
+  // A proxy may ask with the whole URL.
+  const target = url.replace(/^https?:\/\/[^/?#]*/i, "")
+  if (target.split("?", 1)[0] !== path) return Effect.succeed(404)
+  if (service === undefined) return Effect.succeed(503)
+  const length = Handler.contentLength(headers["content-length"])
+  return Handler.handle(service, { method, url, headers, length, readBody: readBody(request) })
+}
+
+/** Sends a status, and waits until it is sent or the sender has gone. */
+const respond = (
+  { isClosing }: State,
+  request: Http.IncomingMessage,
+  response: Http.ServerResponse,
+  status: number
+): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (response.destroyed) return resume(Effect.void)
+    response.once("close", () => resume(Effect.void))
+    // The rest of a refused body is not waited for, unless it is small; Node reads that, within its own timeout.
+    const rest = request.complete ? 0 : (Handler.contentLength(request.headers["content-length"]) ?? Infinity)
+    const isLast = isClosing || rest > smallRest
+    response.writeHead(status, { "content-length": 0, ...(isLast ? { connection: "close" } : {}) })
+    response.end(() => resume(Effect.void))
+  })
+
+const makeServer = (
+  state: State,
+  readTimeout: Duration.Duration,
+  run: (effect: Effect.Effect<void>) => void
+): Http.Server => {
+  const server = Http.createServer({ connectionsCheckingInterval: checkInterval }, (request, response) => {
+    // Not interrupted when the sender leaves: what has been read is stored.
+    run(Effect.flatMap(answer(state, request), (status) => respond(state, request, response, status)))
+  })
+  server.headersTimeout = headersTimeout
+  // A little later than our own, which can still answer.
+  server.requestTimeout = headersTimeout + Duration.toMillis(readTimeout)
+  return server
+}
 
 interface Listening {
   /** Where this machine reaches the server. */
@@ -98,83 +153,45 @@ interface Listening {
   readonly start: (service: Webhooks.Service) => void
 }
 
-const setupError = (host: string, port: number, cause: Error) => {
-  const why = "code" in cause && typeof cause.code === "string" ? cause.code : cause.message
-  return new WebhookSetupError({ detail: `the server cannot listen on ${host}, port ${port} (${why})` })
-}
+const setupError =
+  ({ host, port }: HttpServer.Address) =>
+  (cause: Error) => {
+    const why = "code" in cause && typeof cause.code === "string" ? cause.code : cause.message
+    return new WebhookSetupError({ detail: `the server cannot listen on ${host}, port ${port} (${why})` })
+  }
 
 /**
  * Listens until the scope closes. Then it takes no more connections, finishes what it has begun, and closes the rest: what
  * was not acknowledged is delivered again.
  */
-const listen = (
-  { host = "0.0.0.0", port = 0 }: ServeOptions,
-  path: string,
+const listen = Effect.fnUntraced(function* (
+  options: ServeOptions & { readonly path: string },
   readTimeout: Duration.Duration
-): Effect.Effect<Listening, WebhookSetupError, Scope.Scope> =>
-  Effect.gen(function* () {
-    const runFork = Runtime.runFork(yield* Effect.runtime())
-    const running = new Set<Fiber.RuntimeFiber<void>>()
-    let service: Webhooks.Service | undefined
-    let isClosing = false
-
-    const answer = (request: Http.IncomingMessage): Effect.Effect<number> => {
-      const { headers, method = "", url = "" } = request
-      // A proxy may ask with the whole URL.
-      const target = url.replace(/^https?:\/\/[^/?#]*/i, "")
-      if (target.split("?", 1)[0] !== path) return Effect.succeed(404)
-      if (service === undefined) return Effect.succeed(503)
-      const length = http.readLength(headers["content-length"])
-      return http.answer(service, { method, url, headers, length, readBody: readBody(request) })
+): Effect.fn.Return<Listening, WebhookSetupError, Scope.Scope> {
+  const { host = "0.0.0.0", path, port = 0 } = options
+  const state: State = { path, service: undefined, isClosing: false }
+  const requests = yield* FiberSet.make<void>()
+  const runFork = yield* FiberSet.runtime(requests)()
+  // Disconnected, so that a store that hangs cannot hold up the end of the scope.
+  const server = makeServer(state, readTimeout, (effect) => runFork(Effect.disconnect(effect)))
+  const close = Effect.suspend(() => {
+    state.isClosing = true
+    server.close()
+    return FiberSet.awaitEmpty(requests)
+  }).pipe(
+    Effect.interruptible,
+    Effect.timeoutOption(Duration.sum(readTimeout, closeGrace)),
+    Effect.zipRight(Effect.sync(() => server.closeAllConnections()))
+  )
+  const bind = Effect.mapError(HttpServer.bind(server, { host, port }), setupError({ host, port }))
+  const bound = yield* Effect.acquireRelease(bind, () => close)
+  return {
+    url: HttpServer.originOf({ host, port: bound }) + path,
+    start: (service) => {
+      state.service = service
     }
-
-    const respond = (request: Http.IncomingMessage, response: Http.ServerResponse) => (status: number) =>
-      Effect.async<void>((resume) => {
-        if (response.destroyed) return resume(Effect.void)
-        response.once("close", () => resume(Effect.void))
-        // Nobody waits for the rest of what was refused, unless it is small; Node reads that, within its own timeout.
-        const rest = request.complete ? 0 : (http.readLength(request.headers["content-length"]) ?? Infinity)
-        const isOver = isClosing || rest > smallRest
-        response.writeHead(status, { "content-length": 0, ...(isOver ? { connection: "close" } : {}) })
-        response.end(() => resume(Effect.void))
-      })
-
-    const server = Http.createServer({ connectionsCheckingInterval: checkInterval }, (request, response) => {
-      // Not interrupted when the sender leaves: what has been read is stored.
-      const fiber = runFork(Effect.flatMap(answer(request), respond(request, response)))
-      running.add(fiber)
-      fiber.addObserver(() => running.delete(fiber))
-    })
-    server.headersTimeout = headersTimeout
-    // A little later than our own, which can still answer.
-    server.requestTimeout = headersTimeout + Duration.toMillis(readTimeout)
-
-    const close = Effect.suspend(() => {
-      isClosing = true
-      server.close()
-      return Effect.whileLoop({ while: () => running.size > 0, body: () => Fiber.awaitAll(running), step: () => {} })
-    }).pipe(
-      Effect.interruptible,
-      Effect.timeoutOption(Duration.sum(readTimeout, "5 seconds")),
-      Effect.zipRight(Effect.sync(() => server.closeAllConnections()))
-    )
-
-    const bind = Effect.async<number, WebhookSetupError>((resume) => {
-      server.once("error", (cause) => resume(Effect.fail(setupError(host, port, cause))))
-      server.listen({ host, port, backlog: 4096 }, () => {
-        const address = server.address()
-        resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : port))
-      })
-    })
-    const bound = yield* Effect.acquireRelease(bind, () => close)
-    const local = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host
-    return {
-      url: `http://${local}:${bound}${path}`,
-      start: (ready) => {
-        service = ready
-      }
-    }
-  })
+  }
+})
 
 /**
  * Serves webhooks that are provided already, until the scope closes; then it finishes what it has begun. `url` is where this
@@ -188,7 +205,7 @@ export const serve = (
 ): Effect.Effect<{ readonly url: string }, WebhookSetupError, Webhooks.Webhooks | Scope.Scope> =>
   Effect.gen(function* () {
     const service = yield* Webhooks.Webhooks
-    const { start, url } = yield* listen(options, options.path ?? "/", service.readTimeout)
+    const { start, url } = yield* listen({ ...options, path: options.path ?? "/" }, service.readTimeout)
     start(service)
     return { url }
   })
@@ -208,7 +225,7 @@ export const layerStore = (
       const { url } = options
       const path = options.path ?? (url !== undefined && URL.canParse(String(url)) ? new URL(url).pathname : "/")
       const readTimeout = Duration.decode(options.readTimeout ?? Webhooks.defaults.readTimeout)
-      const server = yield* listen(options, path, readTimeout)
+      const server = yield* listen({ ...options, path }, readTimeout)
       const service = yield* Webhooks.make({ ...options, url: url ?? server.url })
       server.start(service)
       return service

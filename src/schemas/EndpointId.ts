@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Schema from "effect/Schema"
 import { idProblem, idSchema } from "../internal/text/identifier.js"
 
 /**
@@ -32,4 +31,8 @@ export const problemOf = (id: unknown): string | undefined =>
  * @since 0.1.0
  * @category schemas
  */
-export const EndpointId = idSchema("EndpointId", problemOf).pipe(Schema.brand("effect-runpod/EndpointId"))
+export const EndpointId = /* @__PURE__ */ idSchema({
+  identifier: "EndpointId",
+  brand: "effect-runpod/EndpointId",
+  problem: problemOf
+})

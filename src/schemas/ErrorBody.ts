@@ -42,7 +42,7 @@ export const fromText = (text: string): ErrorBody => {
   try {
     body = JSON.parse(trimmed)
   } catch {
-    // HTML says nothing to a reader of messages; other plain text, such as "error code: 502", does.
+    // Plain text such as "error code: 502" belongs in a message; a page of HTML does not.
     return trimmed.startsWith("<") ? {} : { detail: trimmed }
   }
   if (!isJsonObject(body)) {

@@ -4,9 +4,9 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
-import type * as Schema from "effect/Schema"
-import { defined, describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/text/json.js"
-import { replySchema } from "../internal/text/reply.js"
+import * as Schema from "effect/Schema"
+import { defined, describeJson, isJsonObject, numberOf } from "../internal/text/json.js"
+import { Count, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
 
 /**
  * Numbers of jobs. Any may be missing.
@@ -47,7 +47,7 @@ export interface Health {
   readonly jobs: Jobs
   readonly workers: Workers
   /** The whole body as it came. */
-  readonly raw: JsonObject
+  readonly raw: Readonly<Record<string, unknown>>
 }
 
 /**
@@ -84,15 +84,48 @@ export const fromReply = (body: unknown): Either.Either<Health, string> => {
 }
 
 /**
+ * The schema of numbers of jobs.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Jobs = /* @__PURE__ */ Schema.Struct({
+  completed: Count,
+  failed: Count,
+  inProgress: Count,
+  inQueue: Count,
+  retried: Count
+})
+
+/**
+ * The schema of numbers of workers.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Workers = /* @__PURE__ */ Schema.Struct({
+  idle: Count,
+  initializing: Count,
+  ready: Count,
+  running: Count,
+  throttled: Count,
+  unhealthy: Count
+})
+
+/**
  * The schema of a `/health` reply, as `fromReply` reads it.
  *
  * @since 0.1.0
  * @category schemas
  */
-export const Health: Schema.Schema<Health, unknown> = replySchema({
+export const Health: Schema.Schema<Health, unknown> = /* @__PURE__ */ replySchema(() => ({
   identifier: "Health",
-  is: (value): value is Health =>
-    isJsonObject(value) && isJsonObject(value["jobs"]) && isJsonObject(value["workers"]) && isJsonObject(value["raw"]),
+  description: "numbers of an endpoint's jobs and workers, as /health answers",
+  wire: openStruct({
+    jobs: Schema.optional(openStruct(Jobs.fields)),
+    workers: Schema.optional(openStruct(Workers.fields))
+  }),
+  type: Schema.Struct({ jobs: Jobs, workers: Workers, raw: RawObject }),
   read: fromReply,
   body: (health) => health.raw
-})
+}))

@@ -4,12 +4,13 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
+import { dual } from "effect/Function"
 import * as Redacted from "effect/Redacted"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import { idProblem } from "../internal/text/identifier.js"
 import { describeJson, isJsonObject, type JsonObject, type Mutable, numberOf, textOf } from "../internal/text/json.js"
-import { replySchema } from "../internal/text/reply.js"
-import { isTerminal as isTerminalStatus, type JobStatus, type Terminal } from "./JobStatus.js"
+import { Count, Json, Millis, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
+import { isTerminal as isTerminalStatus, JobStatus, type Terminal } from "./JobStatus.js"
 import * as JobId from "./JobId.js"
 
 /**
@@ -41,7 +42,7 @@ export interface SyncJob {
    * The whole body as it came, with keys this version does not know. An echoed `webhook`, `webhookV2` or `s3Config`
    * is wrapped in `Redacted`, since it can hold a secret.
    */
-  readonly raw: JsonObject
+  readonly raw: Readonly<Record<string, unknown>>
 }
 
 /**
@@ -141,8 +142,12 @@ export const idOf = (body: unknown): string | undefined => {
  * @since 0.1.0
  * @category decoding
  */
-export const fromReply = (body: unknown, id: string): Either.Either<Job, string> =>
+export const fromReply: {
+  (id: string): (body: unknown) => Either.Either<Job, string>
+  (body: unknown, id: string): Either.Either<Job, string>
+} = /* @__PURE__ */ dual(2, (body: unknown, id: string) =>
   Either.map(statusOf(body), ({ body, status }) => withId(make(body, status), id))
+)
 
 /**
  * Reads a reply that may or may not name the job, like that of `/runsync`. A job that has neither ended nor an id could
@@ -159,6 +164,16 @@ export const fromSyncReply = (body: unknown): Either.Either<SyncJob, string> =>
       ? Either.right(make(body, status))
       : Either.left(`expected an "id" beside the status ${status}, got ${describeJson(body["id"])} there`)
   })
+
+/**
+ * Reads a body that must name its job, like a delivery to a webhook or an entry of `/requests`. `Left` says what was found
+ * instead.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const fromNamedReply = (body: unknown): Either.Either<Job, string> =>
+  Either.filterOrLeft(fromSyncReply(body), hasId, () => `expected a job with a string "id", got none`)
 
 /**
  * Reads the reply to a submit. A string `id` makes it a job; a status that is missing is taken as IN_QUEUE, so that
@@ -188,20 +203,6 @@ const statusOf = (body: unknown): Either.Either<{ readonly body: JsonObject; rea
 }
 
 /**
- * The schema of a job with an id, from the body RunPod sends; forgiving as `fromSyncReply` is.
- *
- * @since 0.1.0
- * @category schemas
- */
-export const Job: Schema.Schema<Job, unknown> = replySchema({
-  identifier: "Job",
-  is: (value): value is Job =>
-    isJsonObject(value) && typeof value["status"] === "string" && isJsonObject(value["raw"]) && "id" in value,
-  read: (body) => Either.filterOrLeft(fromSyncReply(body), hasId, () => `expected a job with a string "id", got none`),
-  body: (job) => toBody(job)
-})
-
-/**
  * The body a job came from: the known fields over `raw`. Echoed secrets stay wrapped.
  *
  * @since 0.1.0
@@ -211,3 +212,50 @@ export const toBody = (job: SyncJob): JsonObject => {
   const { raw, ...fields } = job
   return { ...raw, ...fields }
 }
+
+const fields = () => ({
+  status: JobStatus,
+  delayTime: Millis,
+  executionTime: Millis,
+  workerId: Schema.optional(Schema.String),
+  retries: Count,
+  output: Schema.optional(Json),
+  error: Schema.optional(Json)
+})
+
+/** What RunPod echoes of the request. */
+const echoes = () => ({
+  input: Schema.optional(Json),
+  webhook: Schema.optional(Schema.String),
+  s3Config: Schema.optional(Json)
+})
+
+/**
+ * The schema of a job whose id may be unknown, as `fromSyncReply` reads it. It encodes to the body the job came from.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const SyncJob: Schema.Schema<SyncJob, unknown> = /* @__PURE__ */ replySchema(() => ({
+  identifier: "SyncJob",
+  description: "a job whose id may be unknown",
+  wire: openStruct({ id: Schema.optional(JobId.JobId), ...fields(), ...echoes() }),
+  type: Schema.Struct({ id: Schema.optional(JobId.JobId), ...fields(), raw: RawObject }),
+  read: fromSyncReply,
+  body: toBody
+}))
+
+/**
+ * The schema of a job with an id, from the body RunPod sends; forgiving as `fromSyncReply` is. It encodes to that body.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Job: Schema.Schema<Job, unknown> = /* @__PURE__ */ replySchema(() => ({
+  identifier: "Job",
+  description: "a job",
+  wire: openStruct({ id: JobId.JobId, ...fields(), ...echoes() }),
+  type: Schema.Struct({ id: JobId.JobId, ...fields(), raw: RawObject }),
+  read: fromNamedReply,
+  body: toBody
+}))

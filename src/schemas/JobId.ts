@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Schema from "effect/Schema"
+import * as Brand from "effect/Brand"
 import { idProblem, idSchema } from "../internal/text/identifier.js"
 
 /**
@@ -30,7 +30,11 @@ export const problemOf: (id: unknown) => string | undefined = idProblem
  * @since 0.1.0
  * @category schemas
  */
-export const JobId = idSchema("JobId", problemOf).pipe(Schema.brand("effect-runpod/JobId"))
+export const JobId = /* @__PURE__ */ idSchema({
+  identifier: "JobId",
+  brand: "effect-runpod/JobId",
+  problem: problemOf
+})
 
 /**
  * The id as a `JobId` without a check: for one that RunPod gave, or that is checked where it is used.
@@ -38,4 +42,4 @@ export const JobId = idSchema("JobId", problemOf).pipe(Schema.brand("effect-runp
  * @since 0.1.0
  * @category constructors
  */
-export const unsafeMake = (id: string): JobId => JobId.make(id, { disableValidation: true })
+export const unsafeMake: (id: string) => JobId = /* @__PURE__ */ Brand.nominal<JobId>()

@@ -35,9 +35,11 @@ export type JobStatus = Known | (string & {})
  * @since 0.1.0
  * @category schemas
  */
-export const JobStatus: Schema.Schema<JobStatus, string> = Schema.String.annotations({
+export const JobStatus: Schema.Schema<JobStatus, string> = /* @__PURE__ */ Schema.String.annotations({
   identifier: "JobStatus",
-  description: "IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, TIMED_OUT, or a status unknown to this version"
+  description: "IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, TIMED_OUT, or a status unknown to this version",
+  arbitrary: () => (fc) =>
+    fc.oneof(fc.constantFrom("IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"), fc.string())
 })
 
 /**

@@ -4,13 +4,14 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { Count, Finite, Json } from "../internal/text/reply.js"
 
 const item = {
   key: Schema.String,
   /** The SHA-256 of the encoded input's JSON, in hex. */
   hash: Schema.String,
   /** When it was written, in milliseconds of the clock. */
-  at: Schema.Number
+  at: Finite
 }
 
 /**
@@ -41,7 +42,7 @@ export const Submitted = Schema.TaggedStruct("Submitted", {
   ...item,
   jobId: Schema.String,
   /** How often the job was started: its submits and its retries. */
-  attempts: Schema.Number
+  attempts: Finite
 })
 
 /**
@@ -59,15 +60,15 @@ export type Submitted = typeof Submitted.Type
 export const Settled = Schema.TaggedStruct("Settled", {
   ...item,
   jobId: Schema.String,
-  attempts: Schema.Number,
+  attempts: Finite,
   status: Schema.Literal("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"),
-  delayTime: Schema.optional(Schema.Number),
-  executionTime: Schema.optional(Schema.Number),
+  delayTime: Count,
+  executionTime: Count,
   workerId: Schema.optional(Schema.String),
-  /** As it came, the request's secrets struck out. */
-  output: Schema.optional(Schema.Unknown),
-  /** As it came, the request's secrets struck out. */
-  error: Schema.optional(Schema.Unknown)
+  /** As it came, the request's secrets replaced by `<redacted>`. */
+  output: Schema.optional(Json),
+  /** As it came, the request's secrets replaced by `<redacted>`. */
+  error: Schema.optional(Json)
 })
 
 /**

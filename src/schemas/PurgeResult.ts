@@ -4,9 +4,9 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
-import type * as Schema from "effect/Schema"
-import { describeJson, isJsonObject, type JsonObject, numberOf } from "../internal/text/json.js"
-import { replySchema } from "../internal/text/reply.js"
+import * as Schema from "effect/Schema"
+import { describeJson, isJsonObject, numberOf } from "../internal/text/json.js"
+import { Count, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
 
 /**
  * The result of a purge. Jobs in progress are not touched by it.
@@ -18,7 +18,7 @@ export interface PurgeResult {
   /** How many queued jobs were removed, when RunPod said so. */
   readonly removed?: number | undefined
   /** The whole body as it came. */
-  readonly raw: JsonObject
+  readonly raw: Readonly<Record<string, unknown>>
 }
 
 /**
@@ -42,9 +42,11 @@ export const fromReply = (body: unknown): Either.Either<PurgeResult, string> => 
  * @since 0.1.0
  * @category schemas
  */
-export const PurgeResult: Schema.Schema<PurgeResult, unknown> = replySchema({
+export const PurgeResult: Schema.Schema<PurgeResult, unknown> = /* @__PURE__ */ replySchema(() => ({
   identifier: "PurgeResult",
-  is: (value): value is PurgeResult => isJsonObject(value) && isJsonObject(value["raw"]),
+  description: "how many queued jobs were removed, as /purge-queue answers",
+  wire: openStruct({ removed: Count, status: Schema.optional(Schema.String) }),
+  type: Schema.Struct({ removed: Count, raw: RawObject }),
   read: fromReply,
   body: (result) => result.raw
-})
+}))

@@ -3,16 +3,16 @@
  *
  * @since 0.1.0
  */
+import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import { defined } from "../internal/text/json.js"
-import type * as Health from "./Health.js"
-
-const Count = Schema.optional(Schema.Number)
+import { Count, Finite } from "../internal/text/reply.js"
+import * as Health from "./Health.js"
 
 /**
  * The reasons: the endpoint has no workers; RunPod has no hardware free for them (`Throttled`); they fail their checks
- * (`Unhealthy`); they are starting (`Initializing`); the endpoint is paused; or workers work, and it is others' turn
- * (`Busy`).
+ * (`Unhealthy`); they are starting (`Initializing`); the endpoint is paused; or its workers are busy
+ * with other jobs (`Busy`).
  *
  * @since 0.1.0
  * @category models
@@ -36,20 +36,13 @@ export const QueueDiagnosis = Schema.Struct({
   /** What is the matter and what to do, in a sentence or two. */
   message: Schema.String,
   /** How long the job has been in the queue, in milliseconds. */
-  queuedFor: Schema.Number,
+  queuedFor: Finite,
   /** How long jobs of this endpoint usually are in the queue, in milliseconds; missing while that is not known. */
   usualDelay: Count,
   /** How many jobs are in the queue. */
   jobsInQueue: Count,
   /** The numbers of workers that `/health` gave; none for a paused endpoint. */
-  workers: Schema.Struct({
-    idle: Count,
-    initializing: Count,
-    ready: Count,
-    running: Count,
-    throttled: Count,
-    unhealthy: Count
-  })
+  workers: Health.Workers
 }).annotations({ identifier: "QueueDiagnosis" })
 
 /**
@@ -60,11 +53,11 @@ export const QueueDiagnosis = Schema.Struct({
  */
 export interface QueueDiagnosis extends Schema.Schema.Type<typeof QueueDiagnosis> {}
 
-/** What is the matter with an endpoint of these gauges; `undefined` when they do not say. */
+/** The reason that these numbers show; `undefined` when they show none. */
 const reasonOf = ({ jobs, workers }: Health.Health): Reason | undefined => {
   const { idle = 0, initializing = 0, ready = 0, running = 0, throttled = 0, unhealthy = 0 } = workers
   if (running > 0 || (jobs.inProgress ?? 0) > 0) return "Busy"
-  // A worker that is ready, or idle, may still take its time for a cold start.
+  // A worker that is ready or idle can still need minutes for a cold start.
   if (initializing > 0 || ready > 0 || idle > 0) return "Initializing"
   if (unhealthy > 0 && unhealthy >= throttled) return "Unhealthy"
   if (throttled > 0) return "Throttled"
@@ -111,7 +104,10 @@ export interface Queued {
  * @since 0.1.0
  * @category constructors
  */
-export const fromHealth = (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined => {
+export const fromHealth: {
+  (queued: Queued): (health: Health.Health | "Paused") => QueueDiagnosis | undefined
+  (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined
+} = /* @__PURE__ */ dual(2, (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined => {
   const gauges: Pick<Health.Health, "jobs" | "workers"> = health === "Paused" ? { jobs: {}, workers: {} } : health
   const reason = health === "Paused" ? health : reasonOf(health)
   if (reason === undefined) return undefined
@@ -122,4 +118,4 @@ export const fromHealth = (health: Health.Health | "Paused", queued: Queued): Qu
     workers: gauges.workers,
     ...defined({ usualDelay: queued.usualDelay, jobsInQueue: gauges.jobs.inQueue })
   }
-}
+})

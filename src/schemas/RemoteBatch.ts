@@ -1,15 +1,16 @@
 /**
  * A batch of RunPod's batch API (beta), and the requests in it: collected as a draft, then run on the endpoint's workers
- * at RunPod's leisure. Not to be mistaken for `Batch`, which submits jobs one by one from here.
+ * when RunPod schedules them. `Batch` is something else: it submits jobs one by one from this process.
  *
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
-import type * as Schema from "effect/Schema"
+import { dual } from "effect/Function"
+import * as Schema from "effect/Schema"
 import { idProblem } from "../internal/text/identifier.js"
 import { defined, describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/text/json.js"
-import { replySchema } from "../internal/text/reply.js"
-import type { JobStatus } from "./JobStatus.js"
+import { Count, Finite, Json, Millis, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
+import { JobStatus } from "./JobStatus.js"
 
 /**
  * The states of a batch. FINALIZED lasts while its requests run and stays when all have ended.
@@ -40,11 +41,11 @@ export interface RemoteBatch {
   /** Milliseconds since 1970. */
   readonly createdAt?: number | undefined
   /** The whole body as it came. */
-  readonly raw: JsonObject
+  readonly raw: Readonly<Record<string, unknown>>
 }
 
 /**
- * A request of a batch, and what became of it.
+ * A request of a batch, and how it stands.
  *
  * @since 0.1.0
  * @category models
@@ -61,7 +62,7 @@ export interface BatchRequest {
   /** Milliseconds since 1970. */
   readonly completedAt?: number | undefined
   /** The whole entry as it came. */
-  readonly raw: JsonObject
+  readonly raw: Readonly<Record<string, unknown>>
 }
 
 /**
@@ -78,7 +79,7 @@ export interface BatchPage {
   readonly total?: number | undefined
   readonly hasMore: boolean
   /** The whole body as it came. */
-  readonly raw: JsonObject | ReadonlyArray<unknown>
+  readonly raw: Readonly<Record<string, unknown>> | ReadonlyArray<unknown>
 }
 
 /**
@@ -91,7 +92,7 @@ export interface BatchList {
   /** The newest first. */
   readonly batches: ReadonlyArray<RemoteBatch>
   /** The whole body as it came. */
-  readonly raw: JsonObject | ReadonlyArray<unknown>
+  readonly raw: Readonly<Record<string, unknown>> | ReadonlyArray<unknown>
 }
 
 /**
@@ -136,13 +137,16 @@ const toBatch = (body: JsonObject, id: string, status: string): RemoteBatch => (
  * @since 0.1.0
  * @category decoding
  */
-export const fromReply = (body: unknown, batchId: string): Either.Either<RemoteBatch, string> => {
+export const fromReply: {
+  (batchId: string): (body: unknown) => Either.Either<RemoteBatch, string>
+  (body: unknown, batchId: string): Either.Either<RemoteBatch, string>
+} = /* @__PURE__ */ dual(2, (body: unknown, batchId: string): Either.Either<RemoteBatch, string> => {
   if (!isJsonObject(body)) return Either.left(`expected a batch, got ${describeJson(body)}`)
   const { status } = body
   return typeof status === "string"
     ? Either.right(toBatch(body, batchId, status))
     : Either.left(`expected a batch with a string "status", got ${describeJson(status)} there`)
-}
+})
 
 /**
  * Reads the reply to a create. A string `id` makes it a batch; a status that is missing is taken as DRAFT. `Left` says
@@ -235,20 +239,59 @@ export const pageFromReply = (body: unknown): Either.Either<BatchPage, string> =
   })
 
 /**
+ * The schema of a batch's status: any string.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const BatchStatus: Schema.Schema<BatchStatus, string> = /* @__PURE__ */ Schema.String.annotations({
+  identifier: "BatchStatus",
+  description: "DRAFT, FINALIZED, FAILED, CANCELLED, or a status unknown to this version",
+  arbitrary: () => (fc) => fc.constantFrom("DRAFT", "FINALIZED", "FAILED", "CANCELLED", "PAUSED")
+})
+
+/** A field for a time on the wire. */
+const time = () =>
+  Schema.optional(
+    Schema.Union(
+      Finite.annotations({ description: "milliseconds since 1970" }),
+      Schema.String.annotations({
+        description: "an ISO date",
+        arbitrary: () => (fc) => fc.date({ noInvalidDate: true }).map((date) => date.toISOString())
+      })
+    )
+  )
+
+/**
  * The schema of a batch, from the body RunPod sends; forgiving as `fromCreateReply` is.
  *
  * @since 0.1.0
  * @category schemas
  */
-export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = replySchema({
-  identifier: "RemoteBatch",
-  is: (value): value is RemoteBatch =>
-    isJsonObject(value) &&
-    typeof value["id"] === "string" &&
-    typeof value["status"] === "string" &&
-    isJsonObject(value["raw"]),
-  read: fromCreateReply,
-  body: ({ raw, ...fields }) => ({ ...raw, ...fields })
+export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ replySchema(() => {
+  const fields = {
+    id: Schema.String,
+    status: BatchStatus,
+    endpointId: Schema.optional(Schema.String),
+    name: Schema.optional(Schema.String),
+    requestTotal: Count,
+    requestInProgress: Count,
+    requestCompleted: Count,
+    requestFailed: Count
+  }
+  return {
+    identifier: "RemoteBatch",
+    description: "a batch of the batch API",
+    wire: openStruct({ ...fields, createdAt: time() }),
+    type: Schema.Struct({ ...fields, createdAt: Millis, raw: RawObject }),
+    read: fromCreateReply,
+    body: ({ createdAt, raw, ...batch }) => ({
+      ...raw,
+      ...batch,
+      // A date stays as RunPod wrote it.
+      ...(timeOf(raw["createdAt"]) === createdAt ? {} : { createdAt })
+    })
+  }
 })
 
 /**
@@ -257,9 +300,29 @@ export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = replySchema({
  * @since 0.1.0
  * @category schemas
  */
-export const BatchPage: Schema.Schema<BatchPage, unknown> = replySchema({
-  identifier: "BatchPage",
-  is: (value): value is BatchPage => isJsonObject(value) && Array.isArray(value["requests"]) && "raw" in value,
-  read: pageFromReply,
-  body: (page) => page.raw
+export const BatchPage: Schema.Schema<BatchPage, unknown> = /* @__PURE__ */ replySchema(() => {
+  const fields = { id: Schema.String, status: JobStatus, output: Schema.optional(Json), error: Schema.optional(Json) }
+  const sent = Schema.Array(openStruct({ ...fields, startedAt: time(), completedAt: time() }))
+  return {
+    identifier: "BatchPage",
+    description: "some of a batch's requests, and how they stand",
+    wire: Schema.Union(
+      openStruct({
+        requests: Schema.NullOr(sent),
+        total: Count,
+        offset: Count,
+        hasMore: Schema.optional(Schema.Boolean)
+      }),
+      sent
+    ),
+    type: Schema.Struct({
+      requests: Schema.Array(Schema.Struct({ ...fields, startedAt: Millis, completedAt: Millis, raw: RawObject })),
+      size: Finite,
+      total: Count,
+      hasMore: Schema.Boolean,
+      raw: Schema.Union(RawObject, Schema.Array(Json))
+    }),
+    read: pageFromReply,
+    body: (page) => page.raw
+  }
 })

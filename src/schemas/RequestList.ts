@@ -3,10 +3,11 @@
  *
  * @since 0.1.0
  */
+import * as Array from "effect/Array"
 import * as Either from "effect/Either"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import { describeJson, isJsonObject } from "../internal/text/json.js"
-import { replySchema } from "../internal/text/reply.js"
+import { Json, openStruct, replySchema } from "../internal/text/reply.js"
 import * as Job from "./Job.js"
 
 /**
@@ -35,9 +36,7 @@ export const fromReply = (body: unknown): Either.Either<RequestList, string> => 
     return Either.left(`expected an array or null in "requests", got ${describeJson(requests)} there`)
   }
   return Either.right({
-    requests: requests.flatMap((entry) =>
-      Either.match(Job.fromSyncReply(entry), { onLeft: () => [], onRight: (job) => (Job.hasId(job) ? [job] : []) })
-    ),
+    requests: Array.getRights(requests.map(Job.fromNamedReply)),
     raw: body
   })
 }
@@ -48,9 +47,11 @@ export const fromReply = (body: unknown): Either.Either<RequestList, string> => 
  * @since 0.1.0
  * @category schemas
  */
-export const RequestList: Schema.Schema<RequestList, unknown> = replySchema({
+export const RequestList: Schema.Schema<RequestList, unknown> = /* @__PURE__ */ replySchema(() => ({
   identifier: "RequestList",
-  is: (value): value is RequestList => isJsonObject(value) && Array.isArray(value["requests"]),
+  description: "an endpoint's recent jobs, as /requests answers",
+  wire: openStruct({ requests: Schema.NullOr(Schema.Array(Schema.encodedSchema(Job.Job))) }),
+  type: Schema.Struct({ requests: Schema.Array(Schema.typeSchema(Job.Job)), raw: Json }),
   read: fromReply,
   body: (list) => list.raw
-})
+}))

@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { isJsonObject } from "../internal/text/json.js"
 import { millisBetween } from "../internal/text/durationRange.js"
+import { sameJson } from "../internal/text/reply.js"
 import { makeScrub } from "../internal/text/scrub.js"
 
 /**
@@ -68,23 +69,35 @@ const Secret = Schema.transform(Schema.String, Schema.Union(Schema.String, Schem
   encode: (secret) => (Redacted.isRedacted(secret) ? Redacted.value(secret) : secret)
 })
 
-// `URL` forgives spaces around a URL and missing slashes; who posts to it may not.
+// `URL` accepts spaces around a URL and missing slashes, which RunPod may not.
 const isHttpUrl = (url: string): boolean => /^https?:\/\/\S+$/i.test(url) && URL.canParse(url)
 
-const Webhook = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.instanceOf(URL)), {
+const Webhook = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.URLFromSelf), {
   strict: true,
   decode: (text) => text,
   encode: (url) => (typeof url === "string" ? url : url.href)
 }).pipe(
-  Schema.filter((url) => isHttpUrl(String(url)) || "the webhook must be an absolute http or https URL"),
+  Schema.filter((url) => isHttpUrl(String(url)) || "the webhook must be an absolute http or https URL", {
+    arbitrary: () => (fc) => fc.webUrl().chain((url) => fc.constantFrom<string | URL>(url, new URL(url)))
+  }),
   Schema.annotations({ identifier: "webhook" })
 )
 
-const Input = Schema.declare(
-  (value): value is object =>
-    isJsonObject(value) &&
-    !(value instanceof Date || value instanceof Map || value instanceof Set || ArrayBuffer.isView(value)),
-  { identifier: "input", message: () => "the input must be a JSON object: RunPod hands it to the handler as a dict" }
+const Input = Schema.typeSchema(
+  Schema.Unknown.pipe(
+    Schema.filter(
+      (value): value is object =>
+        isJsonObject(value) &&
+        !(value instanceof Date || value instanceof Map || value instanceof Set || ArrayBuffer.isView(value)),
+      {
+        identifier: "input",
+        message: () => "the input must be a JSON object: RunPod hands it to the handler as a dict",
+        jsonSchema: { type: "object", minProperties: 1 },
+        arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue(), { minKeys: 1 }),
+        equivalence: () => sameJson
+      }
+    )
+  )
 ).pipe(
   Schema.filter(
     (input) =>
@@ -95,8 +108,33 @@ const Input = Schema.declare(
 )
 
 /**
+ * The schema of how long RunPod keeps and runs a job. Source of the ranges: RunPod's documentation of execution policies.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const ExecutionPolicy = Schema.Struct({
+  executionTimeout: Schema.optional(millisBetween("executionTimeout", "5 seconds", "7 days")),
+  ttl: Schema.optional(millisBetween("ttl", "10 seconds", "7 days")),
+  lowPriority: Schema.optional(Schema.Boolean)
+}).annotations({ title: "an object with executionTimeout, ttl or lowPriority" })
+
+/**
+ * The schema of where large results are stored. The credentials decode to `Redacted`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const S3Config = Schema.Struct({
+  accessId: Secret,
+  accessSecret: Secret,
+  bucketName: Schema.NonEmptyString,
+  endpointUrl: Schema.NonEmptyString,
+  objectPath: Schema.optional(Schema.String)
+}).annotations({ title: "an object with accessId, accessSecret, bucketName and endpointUrl" })
+
+/**
  * The schema of a submit's body. Encoding is strict: unknown keys, values out of range and empty inputs are refused.
- * Source of the ranges: RunPod's documentation of execution policies.
  *
  * @since 0.1.0
  * @category schemas
@@ -104,22 +142,8 @@ const Input = Schema.declare(
 export const RunRequest = Schema.Struct({
   input: Input,
   webhook: Schema.optional(Webhook),
-  policy: Schema.optional(
-    Schema.Struct({
-      executionTimeout: Schema.optional(millisBetween("executionTimeout", "5 seconds", "7 days")),
-      ttl: Schema.optional(millisBetween("ttl", "10 seconds", "7 days")),
-      lowPriority: Schema.optional(Schema.Boolean)
-    }).annotations({ title: "an object with executionTimeout, ttl or lowPriority" })
-  ),
-  s3Config: Schema.optional(
-    Schema.Struct({
-      accessId: Secret,
-      accessSecret: Secret,
-      bucketName: Schema.NonEmptyString,
-      endpointUrl: Schema.NonEmptyString,
-      objectPath: Schema.optional(Schema.String)
-    }).annotations({ title: "an object with accessId, accessSecret, bucketName and endpointUrl" })
-  )
+  policy: Schema.optional(ExecutionPolicy),
+  s3Config: Schema.optional(S3Config)
 }).annotations({ title: "an object with an input" })
 
 /**
@@ -143,7 +167,7 @@ export const waitMillis = (wait: Duration.DurationInput): Either.Either<number, 
 
 const encode = Schema.encodeUnknownEither(RunRequest, { onExcessProperty: "error" })
 
-// What was found is left out: it may be a secret.
+// Without the value that was found: it may be a secret.
 const issueOf = (error: ParseResult.ParseError): string => {
   const issue = ParseResult.ArrayFormatter.formatErrorSync(error)[0]
   if (issue === undefined) return "the request is not valid"
@@ -196,6 +220,6 @@ export const secretsOf = (request: RunRequest): ReadonlyArray<string> => {
       secrets.push(...parts, ...url.pathname.split("/"))
     }
   }
-  // Short parts ("v1", "hook") are no secrets, and striking them out would maim every message.
+  // Short parts ("v1", "hook") are no secrets, and messages without them could not be read.
   return secrets.filter((secret) => secret.length >= 8)
 }

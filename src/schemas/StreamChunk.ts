@@ -4,10 +4,10 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
-import type * as Schema from "effect/Schema"
-import { describeJson, isJsonObject, type JsonObject } from "../internal/text/json.js"
-import { replySchema } from "../internal/text/reply.js"
-import type { JobStatus } from "./JobStatus.js"
+import * as Schema from "effect/Schema"
+import { describeJson, isJsonObject } from "../internal/text/json.js"
+import { Json, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
+import { JobStatus } from "./JobStatus.js"
 
 /**
  * One chunk: what the handler yielded once.
@@ -33,7 +33,7 @@ export interface StreamReply {
   readonly status?: JobStatus | undefined
   readonly chunks: ReadonlyArray<StreamChunk>
   /** The whole body as it came. */
-  readonly raw: JsonObject | ReadonlyArray<unknown>
+  readonly raw: Readonly<Record<string, unknown>> | ReadonlyArray<unknown>
 }
 
 const toChunk = (value: unknown): StreamChunk => {
@@ -66,14 +66,45 @@ export const fromReply = (body: unknown): Either.Either<StreamReply, string> => 
 }
 
 /**
+ * The schema of one chunk, whatever shape it came in.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const StreamChunk: Schema.Schema<StreamChunk, unknown> = /* @__PURE__ */ replySchema(() => {
+  const fields = { output: Json, metrics: Schema.optional(Json) }
+  return {
+    identifier: "StreamChunk",
+    description: "what a handler yielded once",
+    wire: openStruct(fields),
+    type: Schema.Struct(fields),
+    read: (chunk) => Either.right(toChunk(chunk)),
+    body: (chunk) => chunk
+  }
+})
+
+/**
  * The schema of a `/stream` reply, as `fromReply` reads it.
  *
  * @since 0.1.0
  * @category schemas
  */
-export const StreamReply: Schema.Schema<StreamReply, unknown> = replySchema({
-  identifier: "StreamReply",
-  is: (value): value is StreamReply => isJsonObject(value) && Array.isArray(value["chunks"]) && "raw" in value,
-  read: fromReply,
-  body: (reply) => reply.raw
+export const StreamReply: Schema.Schema<StreamReply, unknown> = /* @__PURE__ */ replySchema(() => {
+  const chunks = Schema.Array(StreamChunk)
+  const sent = Schema.encodedSchema(chunks)
+  return {
+    identifier: "StreamReply",
+    description: "the chunks since the reply before, as /stream answers",
+    wire: Schema.Union(
+      openStruct({ status: Schema.optional(JobStatus), stream: Schema.optional(Schema.NullOr(sent)) }),
+      sent
+    ),
+    type: Schema.Struct({
+      status: Schema.optional(JobStatus),
+      chunks: Schema.typeSchema(chunks),
+      raw: Schema.Union(RawObject, Schema.Array(Json))
+    }),
+    read: fromReply,
+    body: (reply) => reply.raw
+  }
 })

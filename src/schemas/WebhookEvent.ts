@@ -4,9 +4,8 @@
  * @since 0.1.0
  */
 import * as Either from "effect/Either"
-import type * as Schema from "effect/Schema"
-import { isJsonObject } from "../internal/text/json.js"
-import { replySchema } from "../internal/text/reply.js"
+import * as Schema from "effect/Schema"
+import { Json, replySchema } from "../internal/text/reply.js"
 import * as Job from "./Job.js"
 
 /**
@@ -29,8 +28,8 @@ export interface WebhookEvent {
  * @category decoding
  */
 export const fromBody = (body: unknown): Either.Either<WebhookEvent, string> =>
-  Either.filterOrLeft(Job.fromSyncReply(body), Job.hasId, () => `expected a job with a string "id", got none`).pipe(
-    Either.map((job) => (job.raw["input"] === undefined ? { job } : { job, input: job.raw["input"] }))
+  Either.map(Job.fromNamedReply(body), (job) =>
+    job.raw["input"] === undefined ? { job } : { job, input: job.raw["input"] }
   )
 
 /**
@@ -39,9 +38,11 @@ export const fromBody = (body: unknown): Either.Either<WebhookEvent, string> =>
  * @since 0.1.0
  * @category schemas
  */
-export const WebhookEvent: Schema.Schema<WebhookEvent, unknown> = replySchema({
+export const WebhookEvent: Schema.Schema<WebhookEvent, unknown> = /* @__PURE__ */ replySchema(() => ({
   identifier: "WebhookEvent",
-  is: (value): value is WebhookEvent => isJsonObject(value) && isJsonObject(value["job"]),
+  description: "the job that has ended and its input, as RunPod posts them to a webhook",
+  wire: Schema.encodedSchema(Job.Job),
+  type: Schema.Struct({ job: Schema.typeSchema(Job.Job), input: Schema.optional(Json) }),
   read: fromBody,
   body: (event) => Job.toBody(event.job)
-})
+}))

@@ -100,7 +100,7 @@ export const make = (
 ): Effect.Effect<Service> =>
   Effect.sync(() => {
     const forecasts = new Forecasts()
-    const fork: Service["fork"] = client?.fork ?? Effect.forkDaemon
+    const fork: Service["fork"] = client?.fork ?? ((effect) => Effect.forkDaemon(Effect.interruptible(effect)))
     const queueHealth = QueueHealth.make(health, fork)
     return {
       learn: (endpointId, job) => forecasts.learn(endpointId, job),

@@ -12,10 +12,9 @@ import * as Stream from "effect/Stream"
 import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
 import { fromJob } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
-import { rulesOf } from "../internal/jobs/cancel.js"
 import type { Wait } from "../internal/jobs/poll.js"
 import * as internalSettle from "../internal/jobs/settle.js"
-import { decode } from "../internal/jobs/waitPolicy.js"
+import { decode, rulesOf } from "../internal/jobs/waitPolicy.js"
 import * as internalWatch from "../internal/jobs/watch.js"
 import * as WebhookEnd from "../internal/jobs/webhookEnd.js"
 import { Webhooks } from "../internal/webhooks/tag.js"
@@ -23,19 +22,18 @@ import type * as Job from "../schemas/Job.js"
 import { jobRuntime, RunPod } from "./RunPod.js"
 import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
 
-const waitOf = (endpointId: string, jobId: string, options: WaitOptions) =>
-  Effect.gen(function* () {
-    const wait: Wait = {
-      job: { runPod: yield* RunPod, runtime: yield* jobRuntime, endpointId, jobId },
-      settings: decode(options),
-      rules: rulesOf(options),
-      onProgress: options.onProgress
-    }
-    if (options.webhook === undefined) return wait
-    const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
-    const webhookEnd = webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
-    return { ...wait, ended: yield* WebhookEnd.listen(webhookEnd, options) }
-  })
+const waitOf = Effect.fnUntraced(function* (endpointId: string, jobId: string, options: WaitOptions) {
+  const wait: Wait = {
+    job: { runPod: yield* RunPod, runtime: yield* jobRuntime, endpointId, jobId },
+    settings: decode(options),
+    rules: rulesOf(options),
+    onProgress: options.onProgress
+  }
+  if (options.webhook === undefined) return wait
+  const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
+  const webhookEnd = webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
+  return { ...wait, ended: yield* WebhookEnd.listen(webhookEnd, options) }
+})
 
 /**
  * The job as it changes: emitted when its status or its progress output is new, last when it has ended.

@@ -34,16 +34,16 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
-import * as Stream from "effect/Stream"
-import type * as Tracer from "effect/Tracer"
+import type * as Stream from "effect/Stream"
 import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
-import { concatBytes } from "../internal/text/bytes.js"
+import { read } from "../internal/text/config.js"
 import { defined } from "../internal/text/json.js"
-import * as http from "../internal/webhooks/answer.js"
+import { handle } from "../internal/webhooks/handler.js"
 import * as receiver from "../internal/webhooks/receiver.js"
+import * as ServerRequests from "../internal/webhooks/serverRequests.js"
+import * as settings from "../internal/webhooks/settings.js"
 import { Webhooks } from "../internal/webhooks/tag.js"
 import * as WebhookStore from "../layers/WebhookStore.js"
 import type * as WebhookEvent from "../schemas/WebhookEvent.js"
@@ -238,7 +238,7 @@ export interface Service {
  * @since 0.1.0
  * @category constants
  */
-export const defaults = receiver.defaults
+export const defaults = settings.defaults
 
 // --- layers -------------------------------------------------------------------------------------------------------
 
@@ -268,11 +268,6 @@ export const layer = (options: Options): Layer.Layer<Webhooks, WebhookSetupError
  */
 export const layerStore = (options: Options): Layer.Layer<Webhooks, WebhookSetupError, WebhookStore.WebhookStore> =>
   Layer.effect(Webhooks, make(options))
-
-const isConfig = <A>(option: A | Config.Config<A>): option is Config.Config<A> => Config.isConfig(option)
-
-const read = <A>(option: A | Config.Config<A>): Effect.Effect<A, ConfigError.ConfigError> =>
-  isConfig(option) ? option : Effect.succeed(option)
 
 const fromConfig = (options: ConfigOptions): Effect.Effect<Options, ConfigError.ConfigError> =>
   Effect.gen(function* () {
@@ -315,42 +310,6 @@ export const layerConfigStore = (
 
 // --- servers ------------------------------------------------------------------------------------------------------
 
-/** Reads a body until it is over, or longer than it may be. */
-const readStream =
-  <E>(stream: Stream.Stream<Uint8Array, E>) =>
-  (limit: number): Effect.Effect<Uint8Array, http.Unreadable> =>
-    Effect.suspend(() => {
-      const chunks: Array<Uint8Array> = []
-      let size = 0
-      return stream.pipe(
-        Stream.runForEachWhile((chunk) =>
-          Effect.sync(() => {
-            size += chunk.byteLength
-            if (size <= limit) chunks.push(chunk)
-            return size <= limit
-          })
-        ),
-        Effect.mapError((): http.Unreadable => "Broken"),
-        Effect.filterOrFail(
-          () => size <= limit,
-          (): http.Unreadable => "TooLarge"
-        ),
-        Effect.map(() => concatBytes(chunks))
-      )
-    })
-
-/** The spans around us have got the URL as an attribute before we come: the token must not be exported with it. */
-const hideUrl: Effect.Effect<void> = Effect.map(Effect.option(Effect.currentSpan), (current) => {
-  let span: Option.Option<Tracer.AnySpan> = current
-  for (; span._tag === "Some" && span.value._tag === "Span"; span = span.value.parent) {
-    for (const [name, value] of span.value.attributes) {
-      if (typeof value === "string" && value.includes("token=")) {
-        span.value.attribute(name, value.replace(/token=[^&#\s]*/g, "token=<redacted>"))
-      }
-    }
-  }
-})
-
 /**
  * The receiver as an app of `@effect/platform`, for any router or server. It answers POST with 200, 4xx or 503 and no body,
  * and keeps the URL, which holds the token, out of the server's log and spans.
@@ -365,14 +324,8 @@ export const httpApp: Effect.Effect<
 > = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   const service = yield* Webhooks
-  yield* hideUrl
-  const status = yield* http.answer(service, {
-    method: request.method,
-    url: request.originalUrl,
-    headers: request.headers,
-    length: http.readLength(request.headers["content-length"]),
-    readBody: readStream(request.stream)
-  })
+  yield* ServerRequests.redactSpans
+  const status = yield* handle(service, ServerRequests.fromPlatform(request))
   return HttpServerResponse.empty({ status })
 }).pipe(HttpMiddleware.withLoggerDisabled)
 
@@ -432,27 +385,6 @@ export const webHandler: Effect.Effect<(request: Request) => Promise<Response>, 
     const service = yield* Webhooks
     const run = Runtime.runPromise(yield* Effect.runtime())
     return (request) =>
-      run(
-        Effect.map(
-          http.answer(service, {
-            method: request.method,
-            url: request.url,
-            headers: request.headers,
-            length: http.readLength(request.headers.get("content-length")),
-            readBody: readStream(
-              Stream.suspend(() => {
-                const { body } = request
-                return body === null
-                  ? Stream.empty
-                  : Stream.fromReadableStream(
-                      () => body,
-                      (cause) => cause
-                    )
-              })
-            )
-          }),
-          (status) => new Response(null, { status })
-        )
-      )
+      run(Effect.map(handle(service, ServerRequests.fromWeb(request)), (status) => new Response(null, { status })))
   }
 )

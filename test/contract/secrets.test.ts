@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
+import * as RunPodHttpClient from "../../src/layers/RunPodHttpClient.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
@@ -320,7 +321,7 @@ describe("nothing of a key, an S3 secret or a webhook's token is printed", () =>
         layer: RunPod.layer(options),
         layerConfig: RunPod.layerConfig(options),
         "layerConfig of a Config": RunPod.layerConfig({ apiKey: Config.succeed(Redacted.make(key)) }),
-        make: RunPod.make(options),
+        client: RunPodHttpClient.make(options),
         "Node's layer": NodeRunPod.layer(options),
         "Node's layerConfig": NodeRunPod.layerConfig(options)
       })) {

@@ -8,13 +8,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { connect } from "node:net"
 import { Agent } from "undici"
-import * as Hmac from "../../src/internal/webhooks/hmac.js"
+import { utf8 } from "../../src/internal/text/bytes.js"
 import { sha256 } from "../../src/internal/text/sha256.js"
 import * as Token from "../../src/internal/webhooks/token.js"
 import { spawnReceiver } from "../support/webhookProcess.js"
 
 const secret = "a-secret-of-32-characters-for-tests"
-const key: Token.SigningKey = { id: sha256(`effect-runpod key id ${secret}`).slice(0, 8), key: Hmac.utf8(secret) }
+const key: Token.SigningKey = { id: sha256(`effect-runpod key id ${secret}`).slice(0, 8), key: utf8(secret) }
 const hour = 3_600_000
 
 /** Chance that is the same in every run. */
@@ -80,7 +80,7 @@ const makeAttacks = (seed: number, used: ReadonlyArray<string>) => {
         return [version, "unknown", expiry, endpoint, name, signature].join(".")
       case 8:
         return Token.issue(
-          { id: key.id, key: Hmac.utf8("another secret altogether") },
+          { id: key.id, key: utf8("another secret altogether") },
           { endpointId: "ep", key: "k", expiresAt: Date.now() + hour }
         )
       case 9:

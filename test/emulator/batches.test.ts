@@ -75,7 +75,7 @@ describe("the batch API of the emulator", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("tells the error of a request whose handler failed", () =>
+  it.effect("lists the error of a request whose handler failed", () =>
     Effect.gen(function* () {
       const id = yield* create("broken", [request(1)])
       yield* post(`/v2/broken/batch/${id}/finalize`)
@@ -104,7 +104,7 @@ describe("the batch API of the emulator", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("refuses what it cannot do", () =>
+  it.effect("answers 400 or 404 to what it refuses", () =>
     Effect.gen(function* () {
       const id = yield* create("echo", [request(1)])
       const path = `/v2/echo/batch/${id}`
@@ -148,7 +148,7 @@ describe("the batch API of the emulator", () => {
     }).pipe(Effect.provide(layer))
   )
 
-  it.effect("removes a request without a word, and cancels a draft at once", () =>
+  it.effect("answers the removal of a request with an empty 204, and cancels a draft at once", () =>
     Effect.gen(function* () {
       const id = yield* create("echo", [request(1), request(2)])
       const emulator = yield* Emulator.Emulator

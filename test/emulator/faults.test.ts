@@ -21,8 +21,8 @@ const submitted = Effect.flatMap(Emulator.Emulator, (emulator) =>
 const statuses = (times: number) =>
   Effect.map(Effect.replicateEffect(health, times), (replies) => replies.map(({ status }) => status))
 
-describe("which requests a fault strikes", () => {
-  it.effect("`after` lets some through, `times` ends it", () =>
+describe("which requests a fault applies to", () => {
+  it.effect("`after` spares the first requests, `times` bounds how many it applies to", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* statuses(5), [200, 503, 503, 200, 200])
     }).pipe(withFaults(Fault.serverError({ after: 1, times: 2 })))
@@ -36,17 +36,17 @@ describe("which requests a fault strikes", () => {
     }).pipe(withFaults(Fault.serverError({ operations: ["health"], endpoints: ["b"] })))
   )
 
-  it.effect("`rate` strikes about that share, the same requests for the same seed", () =>
+  it.effect("`rate` is about the share it applies to, the same requests for the same seed", () =>
     Effect.gen(function* () {
       const once = statuses(400).pipe(withFaults(Fault.serverError({ rate: 0.25 })))
       const first = yield* once
-      const struck = first.filter((status) => status === 503).length
-      assert.isTrue(struck > 70 && struck < 130, `${struck} of 400`)
+      const applied = first.filter((status) => status === 503).length
+      assert.isTrue(applied > 70 && applied < 130, `${applied} of 400`)
       assert.deepStrictEqual(yield* once, first)
     })
   )
 
-  it.effect("the first that strikes decides", () =>
+  it.effect("the first fault that applies decides the response", () =>
     Effect.gen(function* () {
       const emulator = yield* Emulator.Emulator
       assert.deepStrictEqual(yield* statuses(3), [503, 429, 200])
@@ -58,7 +58,7 @@ describe("which requests a fault strikes", () => {
     }).pipe(withFaults(Fault.serverError({ times: 1 }), Fault.rateLimited({ times: 1 })))
   )
 
-  it.effect("they can be switched while the emulator runs", () =>
+  it.effect("faults can be replaced while the emulator runs", () =>
     Effect.gen(function* () {
       const emulator = yield* Emulator.Emulator
       assert.deepStrictEqual(yield* emulator.faults, [])
@@ -132,7 +132,7 @@ describe("faults that answer", () => {
     }).pipe(withFaults(Fault.serverError({ processed: true, times: 1 }), Fault.emptyOk({ processed: true })))
   )
 
-  it.effect("a paused endpoint still tells of its jobs", () =>
+  it.effect("a paused endpoint still answers reads of its jobs", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* health).status, 200)
     }).pipe(withFaults(Fault.paused()))

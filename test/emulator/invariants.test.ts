@@ -5,7 +5,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import * as Box from "../../src/emulator/internal/box.js"
+import * as Core from "../../src/emulator/internal/core.js"
 import { unlimited } from "../../src/layers/RateLimits.js"
 import { get, post } from "./support.js"
 
@@ -20,7 +20,7 @@ const endpoints: Emulator.Options["endpoints"] = {
       if (Number(n) % 5 === 1) return Stream.schedule(Stream.range(0, 4), Schedule.spaced("700 millis"))
       return Effect.zipRight(
         job.progress("half"),
-        // Takes its time to give up.
+        // An interruption takes it 500 ms.
         Effect.onInterrupt(Effect.delay(Effect.succeed({ n }), "3 seconds"), () => Effect.sleep("500 millis"))
       )
     }
@@ -83,7 +83,7 @@ const take = (endpointId: string, { do: name, n }: Step, ids: Array<string>) =>
     }
   })
 
-/** What holds at any moment: the gauges tell of the jobs there are, and no more run than the workers can. */
+/** What holds at any moment: health counts the jobs there are, and the fields of a job fit its status. */
 const check = (endpointId: string) =>
   Effect.gen(function* () {
     const emulator = yield* Emulator.Emulator
@@ -91,7 +91,7 @@ const check = (endpointId: string) =>
     const health = yield* json(get(`/${endpointId}/health`))
     const count = (status: string) => jobs.filter((job) => job.status === status).length
     assert.strictEqual(health.jobs.inQueue, count("IN_QUEUE"))
-    // The handler of a job that was cancelled may still be giving up.
+    // The handler of a cancelled job may still be ending, and counts until then.
     assert.isAtLeast(health.jobs.inProgress, count("IN_PROGRESS"))
     for (const job of jobs) {
       const isEnded = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"].includes(job.status)
@@ -107,7 +107,7 @@ const check = (endpointId: string) =>
 describe("whatever is done to an endpoint", () => {
   for (const endpointId of Object.keys(endpoints)) {
     it.effect.prop(
-      `its gauges and its jobs agree, and in the end every job has ended and every worker is free: ${endpointId}`,
+      `health and the jobs agree, and in the end every job has ended and every worker is free: ${endpointId}`,
       { steps: FastCheck.array(step, { maxLength: 40, size: "max" }) },
       ({ steps }) =>
         Effect.gen(function* () {
@@ -189,9 +189,9 @@ describe("whatever is sent", () => {
     },
     ({ body, method, query, segments }) =>
       Effect.gen(function* () {
-        const box = yield* Box.make({ endpoints, limits: unlimited }, () => Effect.succeed(200))
+        const core = yield* Core.make({ endpoints, limits: unlimited }, () => Effect.succeed(200))
         const answering = yield* Effect.fork(
-          box.handle({
+          core.handle({
             method,
             target: `/${segments.join("/")}?${query}`,
             authorization: "Bearer key",
@@ -199,11 +199,11 @@ describe("whatever is sent", () => {
           })
         )
         yield* TestClock.adjust("5 minutes")
-        const outcome = yield* answering
-        assert(outcome._tag === "Whole")
-        const { answer } = outcome
-        assert.include([200, 204, 400, 404, 405], answer.status)
-        if (answer.body !== "") assert.isObject(JSON.parse(answer.body))
+        const transmission = yield* answering
+        assert(transmission._tag === "Whole")
+        const { response } = transmission
+        assert.include([200, 204, 400, 404, 405], response.status)
+        if (response.body !== "") assert.isObject(JSON.parse(response.body))
       }),
     { fastCheck: { numRuns: 150 } }
   )

@@ -43,7 +43,7 @@ export const post = (path: string, body?: unknown) => send("POST", path, body)
 export const submit = (endpointId: string, body: object = { input: { n: 1 } }) =>
   Effect.map(post(`/v2/${endpointId}/run`, body), ({ text }): string => JSON.parse(text).id)
 
-/** The job as `/status` tells it. */
+/** The job as `/status` answers it. */
 export const read = (endpointId: string, jobId: string) =>
   Effect.map(get(`/v2/${endpointId}/status/${jobId}`), ({ text }): Record<string, unknown> => JSON.parse(text))
 

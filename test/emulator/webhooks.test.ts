@@ -52,7 +52,7 @@ describe("a webhook", () => {
   )
 
   const failing = receiver()
-  it.effect("is told of failures and of ends by hand, not of cancelled jobs nor of those without a webhook", () =>
+  it.effect("is sent for failures and ends by hand, not for cancelled jobs nor for those without a webhook", () =>
     Effect.gen(function* () {
       const { end } = yield* Emulator.Emulator
       yield* submit("failing", job)
@@ -175,7 +175,7 @@ describe("a fault of webhooks", () => {
     })
   )
 
-  it.effect("strikes at its rate, the same for the same seed, and leaves requests alone", () =>
+  it.effect("applies at its rate, to the same webhooks for the same seed, and to no request", () =>
     Effect.gen(function* () {
       const faults = [Fault.webhookLost({ rate: 0.3 })]
       const [first, second] = [yield* run(200, faults), yield* run(200, faults)]
@@ -187,7 +187,7 @@ describe("a fault of webhooks", () => {
 })
 
 describe("in memory", () => {
-  it.effect("without a receiver nobody gets it", () =>
+  it.effect("without a receiver all three tries fail", () =>
     Effect.gen(function* () {
       yield* submit("echo", job)
       yield* TestClock.adjust("1 minute")

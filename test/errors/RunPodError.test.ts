@@ -233,6 +233,7 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
       refused,
       /does not know the job.*belongs to another endpoint/
     ],
+    [new RunPodError.BatchNotFoundError(at), refused, /does not know the batch.*List the endpoint's batches/],
     [new RunPodError.EndpointPausedError(at), refused, /maximum of workers above 0/],
     [new RunPodError.RateLimitedError({ ...at, retryAfter: Duration.seconds(90) }), throttled, /Wait 1m 30s before/],
     [new RunPodError.RateLimitedError({ ...at, retryAfter: Duration.millis(624.6) }), throttled, /Wait 625ms before/],
@@ -298,6 +299,14 @@ describe("RunPodError", () => {
     assert.include(of("it is odd"), " it is odd. Correct")
     assert.include(of("it is odd."), " it is odd. Correct")
     assert.include(of("is it odd?"), " is it odd? Correct")
+  })
+
+  it("tells how long the server asked to wait, when it did", () => {
+    const retryAfter = Duration.seconds(7)
+    assert.strictEqual(RunPodError.retryAfter(new RunPodError.RateLimitedError({ ...poll, retryAfter })), retryAfter)
+    assert.strictEqual(RunPodError.retryAfter(new RunPodError.ServerError({ ...poll, retryAfter })), retryAfter)
+    assert.isUndefined(RunPodError.retryAfter(new RunPodError.RateLimitedError(poll)))
+    assert.isUndefined(RunPodError.retryAfter(new RunPodError.BadRequestError(poll)))
   })
 
   it.each<[unknown]>([[undefined], [null], [new Error("x")], [{ _tag: "ServerError" }], ["ServerError"]])(

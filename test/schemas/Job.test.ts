@@ -2,6 +2,7 @@ import { inspect } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
 import * as Job from "effect-runpod/Job"
 import * as Either from "effect/Either"
+import { pipe } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { body as anyBody } from "../support/arbitraries.js"
@@ -113,6 +114,13 @@ describe("Job.fromReply", () => {
     [{ id, status: { value: "COMPLETED" } }, `expected a job with a string "status", got an object there`]
   ])("refuses %j", (body, sentence) => {
     assert.deepStrictEqual(Job.fromReply(body, id), Either.left(sentence))
+  })
+})
+
+describe("Job.fromReply, piped", () => {
+  it("takes the id first", () => {
+    assert.deepStrictEqual(pipe({ status: "FAILED" }, Job.fromReply(id)), Job.fromReply({ status: "FAILED" }, id))
+    assert.deepStrictEqual(pipe(null, Job.fromReply(id)), Job.fromReply(null, id))
   })
 })
 

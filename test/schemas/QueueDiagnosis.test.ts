@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Either from "effect/Either"
+import { pipe } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as Health from "../../src/schemas/Health.js"
 import * as QueueDiagnosis from "../../src/schemas/QueueDiagnosis.js"
@@ -39,6 +40,14 @@ describe("QueueDiagnosis", () => {
       assert.isFalse("usualDelay" in diagnosis)
     })
   }
+
+  it("can be piped", () => {
+    const queued = { queuedFor: 1_000 }
+    assert.deepStrictEqual(
+      pipe(health(none), QueueDiagnosis.fromHealth(queued)),
+      QueueDiagnosis.fromHealth(health(none), queued)
+    )
+  })
 
   it("says what is usual, and keeps the numbers", () => {
     const diagnosis = QueueDiagnosis.fromHealth(health({ running: 1 }, { inQueue: 7 }), {

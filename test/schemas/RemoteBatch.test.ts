@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as RemoteBatch from "effect-runpod/RemoteBatch"
 import * as Either from "effect/Either"
+import { pipe } from "effect/Function"
 
 const right = Either.getOrThrow
 
@@ -107,6 +108,13 @@ describe("RemoteBatch.listFromReply", () => {
     [{ batches: {} }, `expected an array or null in "batches", got an object there`]
   ])("refuses %j", (body, sentence) => {
     assert.deepStrictEqual(RemoteBatch.listFromReply(body), Either.left(sentence))
+  })
+})
+
+describe("RemoteBatch.fromReply, piped", () => {
+  it("takes the id first", () => {
+    const body = { status: "DRAFT" }
+    assert.deepStrictEqual(pipe(body, RemoteBatch.fromReply("b-1")), RemoteBatch.fromReply(body, "b-1"))
   })
 })
 

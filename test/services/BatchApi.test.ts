@@ -1,14 +1,18 @@
 import { inspect } from "node:util"
+import * as HttpClient from "@effect/platform/HttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as BatchApi from "effect-runpod/BatchApi"
 import type * as RemoteBatch from "effect-runpod/RemoteBatch"
 import * as RetryPolicy from "effect-runpod/RetryPolicy"
 import * as RunPod from "effect-runpod/RunPod"
+import * as RunPodHttpClient from "effect-runpod/RunPodHttpClient"
 import type { RunPodError } from "effect-runpod/RunPodError"
 import * as RunPodMetrics from "effect-runpod/RunPodMetrics"
 import type { RunRequest } from "effect-runpod/RunRequest"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
@@ -658,11 +662,39 @@ describe("the operations of the batch API", () => {
     })
   )
 
-  it.effect("over a service that is not of this library the layer says so", () =>
+  it.effect("works beside a RunPod of the user's own", () =>
     Effect.gen(function* () {
-      const foreign = Layer.succeed(RunPod.RunPod, {} as RunPod.Service)
-      const exit = yield* Effect.exit(Effect.provide(BatchApi.BatchApi, Layer.provide(BatchApi.layer, foreign)))
-      assert.include(inspect(exit), "BatchApi needs the RunPod service")
+      const transport = Scripted.make([json({ id: "b", status: "DRAFT" })])
+      const layer = BatchApi.layer.pipe(
+        Layer.provideMerge(Layer.succeed(RunPod.RunPod, {} as RunPod.Service)),
+        Layer.provide(RunPodHttpClient.layer({ apiKey: "test-key" })),
+        Layer.provide(Layer.succeed(HttpClient.HttpClient, transport.client))
+      )
+      const batch = yield* Effect.flatMap(BatchApi.BatchApi, (batches) => batches.create("ep")).pipe(
+        Effect.provide(layer)
+      )
+      assert.strictEqual(batch.id, "b")
+    })
+  )
+
+  it.effect("an append whose caller is interrupted goes on to its end, and is not sent again", () =>
+    Effect.gen(function* () {
+      const transport = Scripted.make(
+        ({ method }) => (method === "GET" ? json({ status: "DRAFT" }) : json({ status: "DRAFT" })),
+        ({ method }) => (method === "GET" ? 0 : "8 seconds")
+      )
+      const layer = Layer.provide(BatchApi.layer, transport.layer())
+      const program = Effect.flatMap(BatchApi.BatchApi, (batches) => batches.append("ep", "b", [{ input: { n: 1 } }]))
+      const fiber = yield* Effect.fork(Effect.provide(program, layer))
+      yield* TestClock.adjust("1 second")
+      const interruption = yield* Effect.fork(Fiber.interrupt(fiber))
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.join(interruption)))
+      assert.strictEqual(transport.aborted(), 0)
+      assert.deepStrictEqual(
+        transport.asked.map(({ method }) => method),
+        ["GET", "POST"]
+      )
     })
   )
 })

@@ -11,6 +11,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
 import {
+  Deferred,
   Duration,
   Effect,
   Exit,
@@ -23,6 +24,7 @@ import {
   Schema,
   Scope,
   Stream,
+  TestClock,
   Tracer
 } from "effect"
 import { createServer, request as send } from "node:http"
@@ -404,6 +406,36 @@ describe("a server of its own", () => {
         const refused = yield* Effect.either(Effect.tryPromise(() => fetch(url)))
         assert.strictEqual(refused._tag, "Left")
       })
+  )
+
+  it.scoped("a store that hangs does not hold up the end of the scope", () =>
+    Effect.gen(function* () {
+      const memory = yield* WebhookStore.memory()
+      const isReached = yield* Deferred.make<void>()
+      const hanging: WebhookStore.Service = {
+        ...memory,
+        add: () => Effect.zipRight(Deferred.succeed(isReached, undefined), Effect.never)
+      }
+      const webhooks = yield* Effect.provideService(
+        Webhooks.make({ ...settings, secret }),
+        WebhookStore.WebhookStore,
+        hanging
+      )
+      const scope = yield* Scope.make()
+      const { url } = yield* NodeWebhooks.serve({ host: "127.0.0.1", path: "/hooks" }).pipe(
+        Effect.provideService(Webhooks.Webhooks, webhooks),
+        Scope.extend(scope)
+      )
+      const target = yield* issueAt({ url, webhooks }, "a")
+      const delivery = yield* Effect.fork(
+        Effect.either(Effect.tryPromise(() => fetch(target, { method: "POST", body: body("a") })))
+      )
+      yield* Deferred.await(isReached)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("6 seconds")
+      yield* Fiber.join(closing)
+      assert.strictEqual((yield* Fiber.join(delivery))._tag, "Left")
+    })
   )
 
   it.scopedLive(

@@ -436,6 +436,24 @@ describe("events", () => {
   )
 })
 
+describe("what a body echoes", () => {
+  it.effect("of S3 credentials is not stored, and the delivery can be read again even when they are digits", () =>
+    Effect.gen(function* () {
+      const { eventsSince } = yield* Webhooks.Webhooks
+      const s3Config = { accessId: "12345678", accessSecret: "a/secret+of=s3" }
+      yield* receive({ url: yield* issue(), body: body({ executionTime: 12345678, s3Config }) })
+      const [stored] = yield* (yield* WebhookStore.WebhookStore).after(0, 1)
+      assert.notInclude(stored?.body, "12345678")
+      assert.notInclude(stored?.body, "a/secret")
+      const events = yield* Stream.runCollect(Stream.take(eventsSince(0), 1))
+      assert.deepStrictEqual(
+        [...events].map(({ job }) => job.id),
+        ["job-1"]
+      )
+    }).pipe(provide())
+  )
+})
+
 describe("a store that fails", () => {
   const failing: WebhookStore.Service = {
     add: () => Effect.fail(new WebhookError.WebhookStoreError({ operation: "add", detail: "no space left" })),

@@ -1,45 +1,38 @@
 import * as Duration from "effect/Duration"
 import type { Operation } from "../../schemas/Operation.js"
 import type { Delay, Fault, JobFault, LateProgress, RequestFault, WebhookFault } from "../Fault.js"
-import * as Dice from "./dice.js"
-import type { Tally } from "./tally.js"
+import type { Counters } from "./counters.js"
+import * as Random from "./random.js"
 
-/** A request as faults look at it. */
-export interface Aim {
+/** What the faults look at of a request. */
+export interface RequestFacts {
   readonly operation: Operation
   readonly endpointId: string
   /** The age in milliseconds of the job it asks for. */
   readonly jobAge: () => number | undefined
 }
 
-/** What struck a request. */
-export interface Strike {
+/** The faults that apply to a request. */
+export interface RequestFaults {
   readonly fault: Exclude<RequestFault, Delay> | undefined
-  /** How long its answer is held back, in milliseconds. */
+  /** How late the response is sent, in milliseconds. */
   readonly delay: number
 }
 
-/** What struck a job at its submit. */
-export interface JobStrike {
+/** The faults that apply to a job, drawn at its submit. */
+export interface JobFaults {
   readonly outputMissing: boolean
   readonly lateProgress: LateProgress | undefined
 }
 
-/** The faults that are switched on. */
-export interface Faults {
-  readonly get: () => ReadonlyArray<Fault>
-  readonly set: (faults: ReadonlyArray<Fault>) => void
-  readonly strikeRequest: (aim: Aim) => Strike
-  readonly strikeJob: (operation: "run" | "runSync", endpointId: string) => JobStrike
-  /** What strikes a webhook at its job's end. */
-  readonly strikeWebhook: (operation: "run" | "runSync", endpointId: string) => ReadonlyArray<WebhookFault>
-}
-
-interface Armed<F extends Fault> {
+/** A fault that is switched on. */
+interface ActiveFault<F extends Fault> {
   readonly fault: F
-  readonly dice: Dice.Dice
-  seen: number
-  struck: number
+  readonly random: Random.RandomSource
+  /** How many matching requests there were. */
+  matched: number
+  /** To how many of them it applied. */
+  applied: number
 }
 
 const ofOneJob: ReadonlyArray<Operation> = ["status", "statusSync", "stream", "cancel", "retry"]
@@ -51,78 +44,85 @@ const operationsOf = (fault: Fault): ReadonlyArray<Operation> | undefined => {
   return fault._tag === "NotVisibleYet" ? ofOneJob : undefined
 }
 
-const isOfJob = (fault: Fault): fault is JobFault => fault._tag === "OutputMissing" || fault._tag === "LateProgress"
+/** The faults that are switched on, and to what they apply. */
+export class Faults {
+  private faults: ReadonlyArray<Fault> = []
+  private ofRequests: Array<ActiveFault<RequestFault>> = []
+  private ofJobs: Array<ActiveFault<JobFault>> = []
+  private ofWebhooks: Array<ActiveFault<WebhookFault>> = []
 
-const isOfWebhook = (fault: Fault): fault is WebhookFault =>
-  fault._tag === "WebhookLost" ||
-  fault._tag === "WebhookDuplicated" ||
-  fault._tag === "WebhookLate" ||
-  fault._tag === "WebhookOutOfOrder"
+  constructor(
+    initial: ReadonlyArray<Fault>,
+    private readonly seed: number | string,
+    private readonly counters: Counters
+  ) {
+    this.set(initial)
+  }
 
-const nothing: Strike = { fault: undefined, delay: 0 }
-const noJobFault: JobStrike = { outputMissing: false, lateProgress: undefined }
+  get(): ReadonlyArray<Fault> {
+    return this.faults
+  }
 
-export const make = (initial: ReadonlyArray<Fault>, seed: number | string, tally: Tally): Faults => {
-  let faults: ReadonlyArray<Fault> = []
-  let ofRequests: Array<Armed<RequestFault>> = []
-  let ofJobs: Array<Armed<JobFault>> = []
-  let ofWebhooks: Array<Armed<WebhookFault>> = []
-
-  const set = (next: ReadonlyArray<Fault>) => {
-    faults = next
-    ofRequests = []
-    ofJobs = []
-    ofWebhooks = []
-    next.forEach((fault, index) => {
-      const dice = Dice.make(seed, `fault ${index}`)
-      if (isOfJob(fault)) ofJobs.push({ fault, dice, seen: 0, struck: 0 })
-      else if (isOfWebhook(fault)) ofWebhooks.push({ fault, dice, seen: 0, struck: 0 })
-      else ofRequests.push({ fault, dice, seen: 0, struck: 0 })
+  set(faults: ReadonlyArray<Fault>): void {
+    this.faults = faults
+    this.ofRequests = []
+    this.ofJobs = []
+    this.ofWebhooks = []
+    faults.forEach((fault, index) => {
+      const state = { random: Random.make(this.seed, `fault ${index}`), matched: 0, applied: 0 }
+      switch (fault._tag) {
+        case "OutputMissing":
+        case "LateProgress":
+          this.ofJobs.push({ fault, ...state })
+          break
+        case "WebhookLost":
+        case "WebhookDuplicated":
+        case "WebhookLate":
+        case "WebhookOutOfOrder":
+          this.ofWebhooks.push({ fault, ...state })
+          break
+        default:
+          this.ofRequests.push({ fault, ...state })
+      }
     })
   }
-  set(initial)
 
-  const strikes = (armed: Armed<Fault>, operation: Operation, endpointId: string): boolean => {
-    const { after = 0, endpoints, rate = 1, times = Infinity } = armed.fault
-    if (operationsOf(armed.fault)?.includes(operation) === false) return false
-    if (endpoints?.includes(endpointId) === false) return false
-    if (armed.seen++ < after || armed.struck >= times) return false
-    if (rate < 1 && armed.dice.fraction() >= rate) return false
-    armed.struck++
-    tally.struck(armed.fault._tag)
-    return true
+  forRequest(request: RequestFacts): RequestFaults {
+    let delay = 0
+    for (const active of this.ofRequests) {
+      const { fault } = active
+      if (fault._tag === "NotVisibleYet" && (request.jobAge() ?? Infinity) >= Duration.toMillis(fault.for)) continue
+      if (!this.applies(active, request.operation, request.endpointId)) continue
+      if (fault._tag !== "Delay") return { fault, delay }
+      delay += Duration.toMillis(fault.by)
+    }
+    return { fault: undefined, delay }
   }
 
-  const isTooOld = (fault: RequestFault, aim: Aim): boolean =>
-    fault._tag === "NotVisibleYet" && (aim.jobAge() ?? Infinity) >= Duration.toMillis(fault.for)
+  forJob(operation: Operation, endpointId: string): JobFaults {
+    let outputMissing = false
+    let lateProgress: LateProgress | undefined
+    for (const active of this.ofJobs) {
+      if (!this.applies(active, operation, endpointId)) continue
+      if (active.fault._tag === "OutputMissing") outputMissing = true
+      else lateProgress = active.fault
+    }
+    return { outputMissing, lateProgress }
+  }
 
-  return {
-    get: () => faults,
-    set,
-    strikeRequest: (aim) => {
-      if (ofRequests.length === 0) return nothing
-      let delay = 0
-      for (const armed of ofRequests) {
-        const { fault } = armed
-        if (isTooOld(fault, aim) || !strikes(armed, aim.operation, aim.endpointId)) continue
-        if (fault._tag !== "Delay") return { fault, delay }
-        delay += Duration.toMillis(fault.by)
-      }
-      return { fault: undefined, delay }
-    },
-    strikeJob: (operation, endpointId) => {
-      if (ofJobs.length === 0) return noJobFault
-      let strike = noJobFault
-      for (const armed of ofJobs) {
-        if (!strikes(armed, operation, endpointId)) continue
-        strike =
-          armed.fault._tag === "OutputMissing"
-            ? { ...strike, outputMissing: true }
-            : { ...strike, lateProgress: armed.fault }
-      }
-      return strike
-    },
-    strikeWebhook: (operation, endpointId) =>
-      ofWebhooks.flatMap((armed) => (strikes(armed, operation, endpointId) ? [armed.fault] : []))
+  /** The faults that apply to a webhook, drawn at its job's end. */
+  forWebhook(operation: Operation, endpointId: string): ReadonlyArray<WebhookFault> {
+    return this.ofWebhooks.flatMap((active) => (this.applies(active, operation, endpointId) ? [active.fault] : []))
+  }
+
+  private applies(active: ActiveFault<Fault>, operation: Operation, endpointId: string): boolean {
+    const { after = 0, endpoints, rate = 1, times = Infinity } = active.fault
+    if (operationsOf(active.fault)?.includes(operation) === false) return false
+    if (endpoints?.includes(endpointId) === false) return false
+    if (active.matched++ < after || active.applied >= times) return false
+    if (rate < 1 && active.random.fraction() >= rate) return false
+    active.applied++
+    this.counters.faultApplied(active.fault._tag)
+    return true
   }
 }

@@ -1,20 +1,14 @@
-import * as Cookies from "@effect/platform/Cookies"
-import * as Headers from "@effect/platform/Headers"
 import type * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
-import * as UrlParams from "@effect/platform/UrlParams"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
-import * as Inspectable from "effect/Inspectable"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { concatBytes } from "../../internal/text/bytes.js"
-import type { Answer } from "./answers.js"
-import type { Box, Incoming, Outcome } from "./box.js"
+import type { Core } from "./core.js"
+import { headersOf, type Transmission } from "./http/messages.js"
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
@@ -36,9 +30,7 @@ const readBody = (body: HttpBody.HttpBody, limit: number): Effect.Effect<string 
       return Effect.succeed(textWithin(body.body, limit))
     case "Raw":
       return Effect.succeed(
-        body.body instanceof Uint8Array
-          ? textWithin(body.body, limit)
-          : textWithin(encoder.encode(String(body.body)), limit)
+        textWithin(body.body instanceof Uint8Array ? body.body : encoder.encode(String(body.body)), limit)
       )
     case "Stream":
       // A body that its client cannot read is its client's bug.
@@ -51,89 +43,44 @@ const readBody = (body: HttpBody.HttpBody, limit: number): Effect.Effect<string 
   }
 }
 
-class MemoryResponse extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
-  readonly [HttpIncomingMessage.TypeId]: HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
-  readonly [HttpClientResponse.TypeId]: HttpClientResponse.TypeId = HttpClientResponse.TypeId
-  readonly status: number
-  readonly headers: Headers.Headers
-  readonly cookies = Cookies.empty
-  readonly remoteAddress = Option.none()
-  private readonly bytes: Uint8Array
-
-  constructor(
-    readonly request: HttpClientRequest.HttpClientRequest,
-    private readonly outcome: Exclude<Outcome, { readonly _tag: "Reset" }>
-  ) {
-    super()
-    const { answer } = outcome
-    this.status = answer.status
-    this.bytes = encoder.encode(answer.body)
-    this.headers = headersOf(answer, this.bytes.byteLength)
-  }
-
-  get stream(): Stream.Stream<Uint8Array, HttpClientError.ResponseError> {
-    const { outcome } = this
-    if (outcome._tag === "Whole") return Stream.succeed(this.bytes)
-    const part = Stream.succeed(this.bytes.subarray(0, outcome.bytes))
-    return Stream.concat(part, outcome._tag === "Stall" ? Stream.never : Stream.fail(this.failure(bodyCut())))
-  }
-
-  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError.ResponseError> {
-    if (this.outcome._tag === "Whole") return Effect.sync(() => new Uint8Array(this.bytes).buffer)
-    return this.outcome._tag === "Stall" ? Effect.never : Effect.fail(this.failure(bodyCut()))
-  }
-
-  get text(): Effect.Effect<string, HttpClientError.ResponseError> {
-    return Effect.map(this.arrayBuffer, (buffer) => decoder.decode(buffer))
-  }
-
-  get json(): Effect.Effect<unknown, HttpClientError.ResponseError> {
-    return Effect.tryMap(this.text, {
-      try: (text): unknown => (text === "" ? null : JSON.parse(text)),
-      catch: (cause) => this.failure(cause)
-    })
-  }
-
-  get urlParamsBody(): Effect.Effect<UrlParams.UrlParams, HttpClientError.ResponseError> {
-    return Effect.map(this.text, (text) => UrlParams.fromInput(new URLSearchParams(text)))
-  }
-
-  get formData(): Effect.Effect<FormData, HttpClientError.ResponseError> {
-    return Effect.fail(this.failure(new Error("RunPod does not answer with form data")))
-  }
-
-  toJSON(): unknown {
-    return HttpIncomingMessage.inspect(this, {
-      _id: "@effect/platform/HttpClientResponse",
-      request: this.request.toJSON(),
-      status: this.status
-    })
-  }
-
-  private failure(cause: unknown): HttpClientError.ResponseError {
-    return new HttpClientError.ResponseError({ request: this.request, response: this, reason: "Decode", cause })
-  }
-}
-
-const headersOf = (answer: Answer, length: number): Headers.Headers => {
-  const headers: Record<string, string> = { "content-length": String(length) }
-  if (answer.contentType !== undefined) headers["content-type"] = answer.contentType
-  if (answer.retryAfter !== undefined) headers["retry-after"] = answer.retryAfter
-  return Headers.fromInput(headers)
+const responseOf = (
+  request: HttpClientRequest.HttpClientRequest,
+  transmission: Exclude<Transmission, { readonly _tag: "Reset" }>
+): HttpClientResponse.HttpClientResponse => {
+  const { status } = transmission.response
+  const bytes = encoder.encode(transmission.response.body)
+  const headers = headersOf(transmission.response, bytes.byteLength)
+  const response = HttpClientResponse.fromWeb(request, new Response(null, { status, headers }))
+  const failure = () =>
+    Effect.fail(new HttpClientError.ResponseError({ request, response, reason: "Decode", cause: bodyCut() }))
+  const rest: Effect.Effect<never, HttpClientError.ResponseError> =
+    transmission._tag === "Stall" ? Effect.never : Effect.suspend(failure)
+  const isWhole = transmission._tag === "Whole"
+  // The body is read without a ReadableStream, whose promises make a request twice as dear (95 instead of 45 µs of CPU).
+  return Object.defineProperties(response, {
+    stream: {
+      value: isWhole
+        ? Stream.succeed(bytes)
+        : Stream.concat(Stream.succeed(bytes.subarray(0, transmission.bytes)), Stream.fromEffect(rest))
+    },
+    arrayBuffer: { value: isWhole ? Effect.sync(() => bytes.slice().buffer) : rest },
+    text: { value: isWhole ? Effect.sync(() => decoder.decode(bytes)) : rest }
+  })
 }
 
 /** An `HttpClient` whose every request is handled by the emulator, in the fiber that sends it. */
-export const make = (box: Box): HttpClient.HttpClient =>
-  HttpClient.make((request, url) => {
-    const incoming: Incoming = {
-      method: request.method,
-      target: url.pathname + url.search,
-      authorization: request.headers["authorization"],
-      readBody: (limit) => readBody(request.body, limit)
-    }
-    return Effect.flatMap(box.handle(incoming), (outcome) =>
-      outcome._tag === "Reset"
-        ? Effect.fail(new HttpClientError.RequestError({ request, reason: "Transport", cause: connectionReset() }))
-        : Effect.succeed(new MemoryResponse(request, outcome))
+export const make = (core: Core): HttpClient.HttpClient =>
+  HttpClient.make((request, url) =>
+    Effect.flatMap(
+      core.handle({
+        method: request.method,
+        target: url.pathname + url.search,
+        authorization: request.headers["authorization"],
+        readBody: (limit) => readBody(request.body, limit)
+      }),
+      (transmission) =>
+        transmission._tag === "Reset"
+          ? Effect.fail(new HttpClientError.RequestError({ request, reason: "Transport", cause: connectionReset() }))
+          : Effect.succeed(responseOf(request, transmission))
     )
-  })
+  )

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { globalValue } from "effect/GlobalValue"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
-import { defined, isJsonObject, textOf } from "../text/json.js"
+import { isJsonObject, textOf } from "../text/json.js"
 import type { ThisProcess } from "./process.js"
 
 /** Who holds a lock. */
@@ -18,12 +18,25 @@ export interface Holder {
   readonly id: string
 }
 
-/** The lock is held by somebody who lives, or nobody can tell. */
+/** The lock is held by a process that lives, or nobody can tell. */
 export interface Refusal {
   readonly _tag: "Refused"
   readonly file: string
   /** Missing when the file does not say. */
   readonly holder: Holder | undefined
+}
+
+/** A lock file, and the process that wants it. */
+export interface Lock {
+  readonly fs: FileSystem
+  readonly file: string
+  readonly self: ThisProcess
+}
+
+/** A process on its way to a lock: its entry is written already, under a name of its own. */
+interface Candidate extends Lock {
+  readonly holder: Holder
+  readonly draft: string
 }
 
 const exists = (error: PlatformError) => error._tag === "SystemError" && error.reason === "AlreadyExists"
@@ -37,7 +50,7 @@ const parse = (text: string): Holder | undefined => {
     if (typeof host !== "string" || typeof pid !== "number" || typeof id !== "string") return undefined
     // It becomes part of a file's name.
     if (!/^[\w-]{1,100}$/.test(id)) return undefined
-    return { host, id, pid, ...defined({ start: textOf(value["start"]) }) }
+    return { host, id, pid, start: textOf(value["start"]) }
   } catch {
     return undefined
   }
@@ -59,7 +72,7 @@ const startOf = (fs: FileSystem, pid: number): Effect.Effect<string | undefined>
     Effect.orElseSucceed(() => undefined)
   )
 
-const hasEnded = (fs: FileSystem, holder: Holder, self: ThisProcess): Effect.Effect<boolean> => {
+const hasEnded = ({ fs, self }: Lock, holder: Holder): Effect.Effect<boolean> => {
   if (holder.host !== self.host) return Effect.succeed(false)
   if (!self.isAlive(holder.pid)) return Effect.succeed(true)
   return Effect.map(
@@ -68,97 +81,87 @@ const hasEnded = (fs: FileSystem, holder: Holder, self: ThisProcess): Effect.Eff
   )
 }
 
-/** Who holds the lock: nobody when there is no such file. */
-const readHolder = (fs: FileSystem, file: string): Effect.Effect<Holder | "Nobody" | undefined, PlatformError> =>
+/** Who holds the lock; `undefined` when the file does not say, "Nobody" when there is none. */
+const readHolder = ({ file, fs }: Lock): Effect.Effect<Holder | "Nobody" | undefined, PlatformError> =>
   Effect.catchIf(Effect.map(fs.readFileString(file), parse), isMissing, () => Effect.succeed("Nobody" as const))
 
-/** Creates the lock unless there is one. Where there are no links, the file is created and then written. */
-const create = (fs: FileSystem, draft: string, file: string, text: string): Effect.Effect<boolean, PlatformError> =>
+const isHeldBy = (lock: Lock, { id }: Holder): Effect.Effect<boolean, PlatformError> =>
+  Effect.map(readHolder(lock), (now) => now !== "Nobody" && now?.id === id)
+
+/** Creates the lock file, whole, unless there is one. */
+const create = ({ draft, file, fs, holder }: Candidate): Effect.Effect<boolean, PlatformError> =>
   fs.link(draft, file).pipe(
     Effect.catchIf(
       (error) => !exists(error),
-      () => fs.writeFileString(file, text, { flag: "wx" })
+      // A file system without links: others may see the file before it is written, and are refused.
+      () => fs.writeFileString(file, JSON.stringify(holder), { flag: "wx" })
     ),
     Effect.as(true),
     Effect.catchIf(exists, () => Effect.succeed(false))
   )
 
+/** Replaces the entry of a process that has ended; false when it is no longer there. */
+const takeOver = (candidate: Candidate, dead: Holder): Effect.Effect<boolean | Refusal, PlatformError> => {
+  const { draft, file, fs, self } = candidate
+  const second: Lock = { fs, self, file: `${file}.${dead.id}` }
+  return Effect.gen(function* () {
+    const claim = yield* take(second)
+    // Another process is taking the lock over at this moment.
+    if ("_tag" in claim) return { ...claim, file }
+    return yield* Effect.gen(function* () {
+      if (!(yield* isHeldBy(candidate, dead))) return false
+      yield* fs.rename(draft, file)
+      return true
+    }).pipe(Effect.ensuring(release(second, claim)))
+  })
+}
+
+const compete = Effect.fnUntraced(function* (candidate: Candidate) {
+  for (;;) {
+    if (yield* create(candidate)) return candidate.holder
+    const other = yield* readHolder(candidate)
+    // It was released meanwhile.
+    if (other === "Nobody") continue
+    if (other === undefined || !(yield* hasEnded(candidate, other))) {
+      return { _tag: "Refused" as const, file: candidate.file, holder: other }
+    }
+    const taken = yield* takeOver(candidate, other)
+    if (taken === true) return candidate.holder
+    if (taken !== false) return taken
+  }
+})
+
 /**
- * Takes a lock file.
+ * Takes a lock file; with `force` whoever holds it.
  *
  * It appears with everything in it: written under a name of its own (flag `wx`), then linked to the lock's name, which fails
  * when there is one. One whose holder has ended is taken over under a second lock, named after that holding: only who has
- * it, and still finds the dead holding there, replaces the file. A taker that dies meanwhile leaves a second lock that is
- * taken over in the same way.
+ * it, and still finds the dead holding there, replaces the file. A process that dies while taking over leaves a second lock
+ * that is taken over in the same way.
  */
-const take = (
-  fs: FileSystem,
-  file: string,
-  self: ThisProcess,
-  force: boolean
-): Effect.Effect<Holder | Refusal, PlatformError> =>
+const take = (lock: Lock, force = false): Effect.Effect<Holder | Refusal, PlatformError> =>
   Effect.gen(function* () {
+    const { file, fs, self } = lock
     const id = yield* nextId(self)
-    const start = yield* startOf(fs, self.pid)
-    const holder: Holder = { host: self.host, pid: self.pid, ...defined({ start }), id }
-    const draft = `${file}.${id}.new`
-    const text = JSON.stringify(holder)
-
-    const replace = (dead: Holder): Effect.Effect<boolean | Refusal, PlatformError> => {
-      const claimFile = `${file}.${dead.id}`
-      return Effect.flatMap(
-        take(fs, claimFile, self, false),
-        (claim): Effect.Effect<boolean | Refusal, PlatformError> => {
-          // Somebody else is taking it over at this moment.
-          if ("_tag" in claim) return Effect.succeed({ ...claim, file })
-          return readHolder(fs, file).pipe(
-            Effect.flatMap((now) =>
-              now !== "Nobody" && now?.id === dead.id ? Effect.as(fs.rename(draft, file), true) : Effect.succeed(false)
-            ),
-            Effect.ensuring(release(fs, claimFile, claim))
-          )
-        }
-      )
-    }
-
-    const attempt: Effect.Effect<Holder | Refusal, PlatformError> = Effect.gen(function* () {
-      if (force) {
-        yield* fs.rename(draft, file)
-        return holder
-      }
-      for (;;) {
-        if (yield* create(fs, draft, file, text)) return holder
-        const other = yield* readHolder(fs, file)
-        // It was given back meanwhile.
-        if (other === "Nobody") continue
-        if (other === undefined || !(yield* hasEnded(fs, other, self))) {
-          return { _tag: "Refused" as const, file, holder: other }
-        }
-        const replaced = yield* replace(other)
-        if (replaced === true) return holder
-        if (replaced !== false) return replaced
-      }
-    })
-
-    yield* fs.writeFileString(draft, text, { flag: "wx" })
-    return yield* Effect.ensuring(attempt, Effect.ignore(fs.remove(draft, { force: true })))
+    const holder: Holder = { host: self.host, pid: self.pid, start: yield* startOf(fs, self.pid), id }
+    const candidate: Candidate = { ...lock, holder, draft: `${file}.${id}.new` }
+    yield* fs.writeFileString(candidate.draft, JSON.stringify(holder), { flag: "wx" })
+    const taken = force ? Effect.as(fs.rename(candidate.draft, file), holder) : compete(candidate)
+    return yield* Effect.ensuring(taken, Effect.ignore(fs.remove(candidate.draft, { force: true })))
   })
 
-const release = (fs: FileSystem, file: string, holder: Holder): Effect.Effect<void> =>
-  Effect.flatMap(readHolder(fs, file), (now) =>
-    // Another may have forced it.
-    now === "Nobody" || now?.id !== holder.id ? Effect.void : fs.remove(file, { force: true })
+const release = (lock: Lock, holder: Holder): Effect.Effect<void> =>
+  // Another process may have taken it with `force`.
+  Effect.flatMap(isHeldBy(lock, holder), (isOurs) =>
+    isOurs ? lock.fs.remove(lock.file, { force: true }) : Effect.void
   ).pipe(Effect.ignore)
 
 /** Holds a lock file until the scope closes. */
-export const acquire = (
-  fs: FileSystem,
-  file: string,
-  options: { readonly self: ThisProcess; readonly force: boolean }
-): Effect.Effect<void, PlatformError | Refusal, Scope.Scope> =>
+export const acquire = ({
+  force,
+  ...lock
+}: Lock & { readonly force: boolean }): Effect.Effect<void, PlatformError | Refusal, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.flatMap(take(fs, file, options.self, options.force), (taken) =>
-      "_tag" in taken ? Effect.fail(taken) : Effect.succeed(taken)
-    ),
-    (holder) => release(fs, file, holder)
+    Effect.flatMap(take(lock, force), (taken) => ("_tag" in taken ? Effect.fail(taken) : Effect.succeed(taken))),
+    (holder) => release(lock, holder)
   )

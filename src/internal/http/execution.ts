@@ -3,6 +3,7 @@ import type * as Tracer from "effect/Tracer"
 import { type Context, RequestTimeoutError } from "../../errors/RunPodError.js"
 import type { AttemptObserver, Request } from "../../layers/RunPodHttpClient.js"
 import type { Scrub } from "../text/scrub.js"
+import type { Attempt } from "./attempt.js"
 import { fillPath } from "./path.js"
 import type { RequestOptions } from "./requestOptions.js"
 
@@ -13,7 +14,7 @@ const holdGrace = 10_000
 export const whereOf = ({ operation, params }: Request<unknown>): Context => {
   const { batchId, endpointId, jobId } = params
   const path = fillPath(operation.path, params)
-  return { operation: operation.name, method: operation.method, path, endpointId, jobId, batchId }
+  return { operation: operation.name, method: operation.method, path, endpointId, jobId, batchId, attempt: 1 }
 }
 
 /** What an execution begins with. */
@@ -21,6 +22,8 @@ interface Start<out A> {
   readonly request: Request<A>
   readonly where: Context
   readonly choices: RequestOptions
+  /** How long an attempt that is not held may take until its headers, in milliseconds. */
+  readonly requestTimeout: number
   readonly scrub: Scrub
   readonly span: Tracer.Span
 }
@@ -28,9 +31,14 @@ interface Start<out A> {
 /** How far a request has come: state of one execution, touched only by its fiber. */
 export class Execution<out A> {
   readonly request: Request<A>
-  readonly where: Context
   readonly scrub: Scrub
   readonly span: Tracer.Span
+  /** Where the errors of the current attempt say they are from. */
+  where: Context
+  /** How long an attempt may take until its headers, in milliseconds. */
+  readonly headersTimeout: number
+  /** The attempt that is under way, where its transport has no fiber of its own. */
+  current: Attempt | undefined
   /** What its effects say about it. */
   readonly once: boolean
   readonly grace: number | undefined
@@ -39,10 +47,8 @@ export class Execution<out A> {
   readonly callerDeadline: number
   /** When it is given up: by its caller, or at the end of its grace. */
   deadline: number
-  /** The number of the current attempt, from 1. */
-  attempt = 1
 
-  constructor({ choices, request, scrub, span, where }: Start<A>) {
+  constructor({ choices, request, requestTimeout, scrub, span, where }: Start<A>) {
     this.request = request
     this.where = where
     this.scrub = scrub
@@ -52,19 +58,24 @@ export class Execution<out A> {
     this.observer = choices.observer
     this.callerDeadline = choices.deadline
     this.deadline = choices.deadline
-  }
-
-  /** Where the current attempt's errors say they are from. */
-  get whereNow(): Context {
-    return { ...this.where, attempt: this.attempt }
-  }
-
-  /** How long an attempt may take until its headers, in milliseconds. */
-  headersTimeout(requestTimeout: number): number {
-    const { hold = this.request.operation.hold } = this.request
-    if (hold !== undefined) return hold + holdGrace
+    const { hold = request.operation.hold } = request
+    if (hold !== undefined) this.headersTimeout = hold + holdGrace
     // Within a grace there must be time for a second attempt.
-    return this.grace === undefined ? requestTimeout : Math.min(requestTimeout, this.grace / 2)
+    else this.headersTimeout = this.grace === undefined ? requestTimeout : Math.min(requestTimeout, this.grace / 2)
+  }
+
+  /** The number of the current attempt, from 1. */
+  get attempt(): number {
+    return this.where.attempt ?? 1
+  }
+
+  nextAttempt(): void {
+    this.where = { ...this.where, attempt: this.attempt + 1 }
+  }
+
+  /** Gives up what is under way when the fiber of the request is interrupted. */
+  interrupt(): void {
+    this.current?.giveUp()
   }
 
   /** It has its permit: from the first one on its grace counts, less the waiting for others. */
@@ -76,6 +87,6 @@ export class Execution<out A> {
 
   /** What it fails with when its deadline came before it was sent. */
   tooLate(millis: number): RequestTimeoutError {
-    return new RequestTimeoutError({ ...this.whereNow, sent: "No", phase: "Headers", timeout: Duration.millis(millis) })
+    return new RequestTimeoutError({ ...this.where, sent: "No", phase: "Headers", timeout: Duration.millis(millis) })
   }
 }

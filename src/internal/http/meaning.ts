@@ -12,16 +12,19 @@ export const meaningOf = <A>(
   execution: Execution<A>,
   reply: Reply,
   { limiter, permit }: { readonly limiter: Limiter; readonly permit: Permit },
-  { onThrottled, ...reading }: Reading & { readonly onThrottled: Effect.Effect<void> }
+  reading: Reading & {
+    readonly onThrottled: (operation: string) => Effect.Effect<void>
+    readonly onSuccess: () => void
+  }
 ): Effect.Effect<A, RunPodError> => {
   const { request, scrub, span, where } = execution
   span.attribute("http.response.status_code", reply.status)
   const read = (retryAfter: Duration.Duration | undefined): Either.Either<A, RunPodError> => {
-    const value = interpret(request, { reply, where: execution.whereNow, retryAfter }, scrub, reading)
-    if (Either.isRight(value) && where.jobId === undefined) {
-      const jobId = request.idOf?.(value.right)
-      if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
-    }
+    const value = interpret(request, { reply, where, retryAfter }, scrub, reading)
+    if (Either.isLeft(value)) return value
+    reading.onSuccess()
+    const jobId = where.jobId === undefined ? request.idOf?.(value.right) : undefined
+    if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
     return value
   }
   if (reply.status !== 429 && reply.retryAfter === undefined) {
@@ -31,7 +34,7 @@ export const meaningOf = <A>(
     const retryAfter = readRetryAfter(reply.retryAfter, clock.unsafeCurrentTimeMillis())
     const told =
       reply.status === 429
-        ? Effect.zipRight(limiter.throttled(permit, retryAfter), onThrottled)
+        ? Effect.zipRight(limiter.throttled(permit, retryAfter), reading.onThrottled(where.operation))
         : limiter.accepted(permit)
     return Effect.zipRight(told, read(retryAfter))
   })

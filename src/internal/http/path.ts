@@ -19,6 +19,8 @@ const templateOf = (path: string): Template => {
 export const fillPath = (path: string, params: Readonly<Record<string, string | undefined>>): string => {
   const { names, texts } = templateOf(path)
   let filled = texts[0] ?? ""
-  for (const [i, name] of names.entries()) filled += encodeURIComponent(params[name] ?? "") + (texts[i + 1] ?? "")
+  for (let i = 0; i < names.length; i++) {
+    filled += encodeURIComponent(params[names[i] ?? ""] ?? "") + (texts[i + 1] ?? "")
+  }
   return filled
 }

@@ -13,13 +13,14 @@ export const withPermit = <A>(
   use: (permit: Permit) => Effect.Effect<A, RunPodError>
 ): Effect.Effect<A, RunPodError> => {
   const { callerDeadline, deadline } = execution
-  if (deadline === Infinity && execution.grace === undefined) return limiter.withPermit(use)
+  const onInterrupt = () => execution.interrupt()
+  if (deadline === Infinity && execution.grace === undefined) return limiter.withPermit({ use, onInterrupt })
   return Effect.suspend(() => {
     const since = timer.now()
     const left = deadline - since
     const closedFor = limiter.opensAt - since
     if (closedFor > 0 && closedFor >= left) {
-      return Effect.fail(new RateLimitedError({ ...execution.whereNow, retryAfter: Duration.millis(closedFor) }))
+      return Effect.fail(new RateLimitedError({ ...execution.where, retryAfter: Duration.millis(closedFor) }))
     }
     if (left <= 0) return Effect.fail(execution.tooLate(0))
     const useInTime = (permit: Permit) => {
@@ -27,10 +28,7 @@ export const withPermit = <A>(
       execution.onPermit(now, now - since)
       return execution.deadline <= now ? Effect.fail(execution.tooLate(0)) : use(permit)
     }
-    return limiter.withPermit(useInTime, {
-      timer,
-      deadline: callerDeadline,
-      onLate: () => Effect.fail(execution.tooLate(callerDeadline - since))
-    })
+    const onLate = () => Effect.fail(execution.tooLate(callerDeadline - since))
+    return limiter.withPermit({ use: useInTime, onInterrupt, until: { timer, deadline: callerDeadline, onLate } })
   })
 }

@@ -20,15 +20,13 @@ const decoder = new TextDecoder()
 /** Collects the body of an answer, up to a size, and decodes it once. */
 export class ReplyCollector {
   private readonly chunks: Array<Uint8Array> = []
-  private readonly isError: boolean
   private left: number
 
   constructor(
     private readonly status: number,
     private readonly retryAfter: string | undefined
   ) {
-    this.isError = status >= 400
-    this.left = this.isError ? largestErrorAnswer : largestAnswer
+    this.left = status >= 400 ? largestErrorAnswer : largestAnswer
   }
 
   /** Whether more of it is wanted. */
@@ -43,7 +41,7 @@ export class ReplyCollector {
       status: this.status,
       text: decoder.decode(concatBytes(this.chunks)),
       retryAfter: this.retryAfter,
-      isWhole: this.isError || this.left >= 0
+      isWhole: this.status >= 400 || this.left >= 0
     }
   }
 }

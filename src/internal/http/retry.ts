@@ -88,6 +88,8 @@ export interface Retry {
     attempt: Effect.Effect<A, RunPodError>,
     onRetry: Effect.Effect<void>
   ) => Effect.Effect<A, RunPodError>
+  /** A request went well. */
+  readonly onSuccess: () => void
 }
 
 /** The retries of one layer. */
@@ -137,7 +139,7 @@ export const make = (policy: RetryPolicy): Retry => {
       return Effect.matchEffect(waitAfter(error, execution, retries), {
         onFailure: () => final(error, retries.doubt),
         onSuccess: () => {
-          execution.attempt++
+          execution.nextAttempt()
           return onRetry.pipe(
             Effect.zipRight((isLost ? request.onGap?.(error) : undefined) ?? Effect.void),
             Effect.zipRight(
@@ -154,17 +156,12 @@ export const make = (policy: RetryPolicy): Retry => {
       })
     }
 
-    return Effect.matchEffect(attempt, {
-      onFailure: (error) =>
-        once || !mayRepeat(request, error, policy)
-          ? final(error, undefined)
-          : Effect.flatMap(start(execution), (retries) => again(error, retries)),
-      onSuccess: (value) => {
-        budget.giveBack(1)
-        return Effect.succeed(value)
-      }
-    })
+    return Effect.catchAll(attempt, (error) =>
+      once || !mayRepeat(request, error, policy)
+        ? final(error, undefined)
+        : Effect.flatMap(start(execution), (retries) => again(error, retries))
+    )
   }
 
-  return { run }
+  return { run, onSuccess: () => budget.giveBack(1) }
 }

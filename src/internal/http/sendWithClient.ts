@@ -3,6 +3,7 @@ import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -13,7 +14,9 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { BadRequestError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
 import type { Limiter } from "../pace/limiter.js"
-import { Attempt, type Options } from "./attempt.js"
+import type { Timer } from "../pace/timer.js"
+import { Attempt } from "./attempt.js"
+import type { Execution } from "./execution.js"
 import { type Reply, ReplyCollector } from "./reply.js"
 import { safeCause, safeDefects, sentOf } from "./transportCause.js"
 
@@ -62,7 +65,7 @@ const execute = (
 const toRunPodError = (
   error: HttpClientError.HttpClientError,
   { sent }: Attempt,
-  { scrub, where }: Options
+  { scrub, where }: Execution<unknown>
 ): RunPodError => {
   if (error._tag === "RequestError" && error.reason !== "Transport") {
     return new BadRequestError({ ...where, detail: `the request could not be built: ${scrub(String(error.cause))}` })
@@ -74,57 +77,53 @@ const toRunPodError = (
   })
 }
 
+/** What a request over a client goes through. */
+export interface Options {
+  readonly client: HttpClient.HttpClient
+  readonly timer: Timer
+  readonly limiter: Limiter
+}
+
 /**
  * Sends a request over any `HttpClient`, on a fiber of its own, since only a fiber can be given up at a deadline. Interrupting
  * it interrupts that fiber and waits for its end; at a deadline it ends at once, and its place in flight stays taken until
  * the fiber has ended.
  */
 export const sendWithClient = (
-  client: HttpClient.HttpClient,
   request: HttpClientRequest.HttpClientRequest,
-  options: Options,
-  limiter: Limiter
+  execution: Execution<unknown>,
+  { client, limiter, timer }: Options
 ): Effect.Effect<Reply, RunPodError> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.suspend(() => {
-      let resume: (end: Effect.Effect<Reply, RunPodError>) => void = () => {}
-      let end: Effect.Effect<Reply, RunPodError> | undefined
-      const attempt = new Attempt(options, (ended) => {
-        end = ended
-        resume(ended)
-      })
-      const ended = Effect.async<Reply, RunPodError>((listener) => {
-        if (end === undefined) resume = listener
-        else listener(end)
-      })
+    Effect.gen(function* () {
+      const end = yield* Deferred.make<Reply, RunPodError>()
+      const attempt = new Attempt(execution, timer, (ended) => Deferred.unsafeDone(end, ended))
       // Effect logs the failure of a fiber as it is: with the request, and the key in it.
       const silently = Effect.withUnhandledErrorLogLevel(Option.none())
-      const sending = Effect.interruptible(execute(client, request, attempt))
-      return Effect.flatMap(silently(Effect.forkDaemon(sending)), (fiber) => {
-        if (!attempt.isOver) attempt.abort = () => fiber.unsafeInterruptAsFork(FiberId.none)
-        fiber.addObserver((exit) =>
-          attempt.end(
-            Exit.mapErrorCause(exit, (cause) =>
-              safeDefects(
-                Cause.map(cause, (error) => toRunPodError(error, attempt, options)),
-                options.scrub
-              )
+      const fiber = yield* silently(Effect.forkDaemon(Effect.interruptible(execute(client, request, attempt))))
+      if (!attempt.isOver) attempt.abort = () => fiber.unsafeInterruptAsFork(FiberId.none)
+      fiber.addObserver((exit) =>
+        attempt.end(
+          Exit.mapErrorCause(exit, (cause) =>
+            safeDefects(
+              Cause.map(cause, (error) => toRunPodError(error, attempt, execution)),
+              execution.scrub
             )
           )
         )
-        const keepPlaceUntilItEnds = Effect.suspend(() =>
-          fiber.unsafePoll() === null
-            ? Effect.flatMap(limiter.keepPlace, ({ release }) =>
-                Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), release))
-              )
-            : Effect.void
-        )
-        return Effect.onInterrupt(restore(ended), () =>
-          Effect.suspend(() => {
-            attempt.close()
-            return Fiber.interrupt(fiber)
-          })
-        ).pipe(Effect.tapErrorTag("RequestTimeoutError", () => keepPlaceUntilItEnds))
-      })
+      )
+      const keepPlaceUntilItEnds = Effect.suspend(() =>
+        fiber.unsafePoll() === null
+          ? Effect.flatMap(limiter.keepPlace, ({ release }) =>
+              Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), release))
+            )
+          : Effect.void
+      )
+      return yield* Effect.onInterrupt(restore(Deferred.await(end)), () =>
+        Effect.suspend(() => {
+          attempt.giveUp()
+          return Fiber.await(fiber)
+        })
+      ).pipe(Effect.tapErrorTag("RequestTimeoutError", () => keepPlaceUntilItEnds))
     })
   )

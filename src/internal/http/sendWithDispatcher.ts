@@ -1,56 +1,53 @@
 import * as Effect from "effect/Effect"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
-import { Attempt, type Options } from "./attempt.js"
+import type { Timer } from "../pace/timer.js"
+import { Attempt } from "./attempt.js"
+import type { Execution } from "./execution.js"
 import { type Reply, ReplyCollector } from "./reply.js"
 
-/** Feeds an attempt with what a dispatcher tells. */
-class AttemptHandler implements Dispatcher.Handler {
+/** An attempt that a dispatcher tells what becomes of it. */
+class DispatchedAttempt extends Attempt implements Dispatcher.Handler {
+  override sent: "No" | "Maybe" = "No"
   private body: ReplyCollector | undefined
 
-  constructor(private readonly attempt: Attempt) {}
-
   onConnected(): void {
-    this.attempt.sent = "Maybe"
+    this.sent = "Maybe"
   }
 
   onHead(status: number, headers: Parameters<Dispatcher.Handler["onHead"]>[1]): void {
     const retryAfter = headers["retry-after"]
     this.body = new ReplyCollector(status, typeof retryAfter === "string" ? retryAfter : retryAfter?.[0])
-    this.attempt.onBytes()
+    this.onBytes()
   }
 
   onData(bytes: Uint8Array): void {
-    this.attempt.onBytes()
+    this.onBytes()
     if (this.body?.add(bytes) !== false) return
-    const { abort } = this.attempt
+    const { abort } = this
     this.onEnd()
     abort()
   }
 
   onEnd(): void {
-    if (this.body !== undefined && !this.attempt.isOver) this.attempt.end(Effect.succeed(this.body.toReply()))
+    if (this.body !== undefined && !this.isOver) this.end(Effect.succeed(this.body.toReply()))
   }
 
   onError(cause: unknown): void {
-    this.attempt.fail(cause)
+    this.fail(cause)
   }
 }
 
-/** Sends a request, without a fiber of its own. Interrupting it closes the connection. */
+/** Sends a request, without a fiber of its own. When it is interrupted, its execution gives the attempt up. */
 export const sendWithDispatcher = (
   dispatcher: Dispatcher.Service,
   request: Dispatcher.Request,
-  options: Options
+  execution: Execution<unknown>,
+  timer: Timer
 ): Effect.Effect<Reply, RunPodError> =>
   Effect.async((resume) => {
-    const attempt = new Attempt(options, resume)
-    attempt.sent = "No"
-    const { abort } = dispatcher.dispatch(request, new AttemptHandler(attempt))
+    const attempt = new DispatchedAttempt(execution, timer, resume)
+    execution.current = attempt
+    const { abort } = dispatcher.dispatch(request, attempt)
     if (!attempt.isOver) attempt.abort = abort
-    return Effect.sync(() => {
-      const { abort } = attempt
-      attempt.close()
-      abort()
-    })
   })

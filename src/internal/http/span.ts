@@ -1,25 +1,32 @@
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberRef from "effect/FiberRef"
 import type * as Tracer from "effect/Tracer"
 import type { Context } from "../../errors/RunPodError.js"
+import { nanosOf } from "../pace/monotonic.js"
 
-/** `Effect.useSpan` for what does not look at the span in its context: half the steps of it. */
+/** What a span needs of its fiber. */
+export interface Timing {
+  readonly clock: Clock.Clock
+  readonly isTimed: boolean
+}
+
+/**
+ * `Effect.useSpan` for what does not look at the span in its context, in half the steps: its clock is read once, and its end is
+ * no effect.
+ */
 export const useSpan = <A, E>(
   name: string,
   options: Tracer.SpanOptions,
+  { clock, isTimed }: Timing,
   use: (span: Tracer.Span) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Effect.makeSpan(name, options), (span) => {
-      const end = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> =>
-        Effect.withFiberRuntime((fiber) =>
-          Effect.clockWith((clock) => {
-            const isTimed = fiber.getFiberRef(FiberRef.currentTracerTimingEnabled)
-            if (span.status._tag !== "Ended") span.end(isTimed ? clock.unsafeCurrentTimeNanos() : 0n, exit)
-            return exit
-          })
-        )
+      const end = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> => {
+        if (span.status._tag !== "Ended") span.end(isTimed ? nanosOf(clock) : 0n, exit)
+        return exit
+      }
       return Effect.matchCauseEffect(restore(use(span)), {
         onFailure: (cause) => end(Exit.failCause(cause)),
         onSuccess: (value) => end(Exit.succeed(value))

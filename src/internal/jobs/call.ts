@@ -7,12 +7,13 @@ import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import type { CallOptions } from "../../services/Endpoint.js"
 import { monotonicMillis } from "../pace/monotonic.js"
-import { cancelUnlessEnded, type CancelRules } from "./cancel.js"
-import { type EndpointContext, jobOf, outputOf, type Readers, scrubOf, typed } from "./handle.js"
+import { cancelUnlessEnded } from "./cancel.js"
+import { type EndpointContext, jobOf } from "./handle.js"
 import type { JobSubmit } from "./jobSubmit.js"
 import * as Poll from "./poll.js"
+import { outputOf, type Readers, scrubOf, typed } from "./readers.js"
 import { follow } from "./settle.js"
-import { decode } from "./waitPolicy.js"
+import { type CancelRules, decode } from "./waitPolicy.js"
 
 /** A call of an endpoint. */
 export interface Call<O, P> {
@@ -24,7 +25,7 @@ export interface Call<O, P> {
   readonly hold: number | undefined
 }
 
-/** Submits a job and waits for its output. From the submit to the job's end there is always somebody who would cancel it. */
+/** Submits a job and waits for its output. An interruption at any moment in between gives up the submit or cancels the job. */
 export const call = <O, P>({
   context,
   hold,

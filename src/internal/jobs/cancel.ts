@@ -5,7 +5,6 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
-import type { WaitOptions } from "../../services/WaitOptions.js"
 import { withGrace } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import * as JobRef from "./jobRef.js"
@@ -52,21 +51,6 @@ export const cancelJob = (job: JobRef.JobRef, grace: number): Effect.Effect<void
     Effect.catchAll((error) => warnNotCancelled(job.endpointId, job.jobId, error)),
     Effect.asVoid
   )
-
-/** When a wait cancels its job. */
-export interface CancelRules {
-  readonly onInterrupt: boolean
-  readonly onTimeout: boolean
-  /** When the wait fails otherwise although the job may go on. */
-  readonly onFailure: boolean
-}
-
-/** The rules of a wait for a job that somebody else has submitted. */
-export const rulesOf = ({ cancelOnInterrupt, cancelOnTimeout }: WaitOptions<never>): CancelRules => ({
-  onInterrupt: cancelOnInterrupt === true,
-  onTimeout: cancelOnTimeout === true,
-  onFailure: false
-})
 
 /** Cancels by the rules when a wait did not see its job end: on interruption at once, otherwise in the background. */
 export const cancelUnlessEnded = (poller: Poller, exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> => {

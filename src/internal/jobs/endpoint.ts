@@ -12,8 +12,9 @@ import { monotonicMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import { call } from "./call.js"
-import { type EndpointContext, make as makeHandle, type Readers, type SubmitFacts } from "./handle.js"
+import { type EndpointContext, make as makeHandle, type SubmitFacts } from "./handle.js"
 import { factsOf, JobSubmit, refuse } from "./jobSubmit.js"
+import type { Readers } from "./readers.js"
 import { currentHooks, type Submitted } from "./submit.js"
 import { waitDefaults } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
@@ -48,7 +49,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
 
   const prepare = (input: I, options: RunOptions) => JobSubmit.prepare(context, encode(input), options)
 
-  /** Submits a prepared job. There is no moment at which nobody would cancel a job whose handle nobody gets. */
+  /** Submits a prepared job. An interruption at any moment before its handle is returned cancels it. */
   const submitted = (submit: JobSubmit): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {

@@ -1,29 +1,22 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
-import { fromJob, fromUndecodable, type JobError } from "../../errors/JobError.js"
 import type { BadRequestError } from "../../errors/RunPodError.js"
-import * as Job from "../../schemas/Job.js"
+import type * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
 import type { JobHandle, ProgressJob } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { Service as RunPod } from "../../services/RunPod.js"
-import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
+import type { WaitOptions } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
-import { issueOf } from "../text/parseIssue.js"
-import { makeScrub, type Scrub } from "../text/scrub.js"
-import { rulesOf } from "./cancel.js"
 import { type JobRef, withSecrets } from "./jobRef.js"
 import type { Wait } from "./poll.js"
+import { outputOf, type Readers, scrubOf, typed, withProgress } from "./readers.js"
 import { settle } from "./settle.js"
 import { stream } from "./stream.js"
 import { watch } from "./watch.js"
-import { decode } from "./waitPolicy.js"
+import { decode, rulesOf } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
-
-/** Reads a value with a schema. */
-export type Read<A> = (value: unknown) => Effect.Effect<A, ParseResult.ParseError>
 
 /** What the jobs of one endpoint share. */
 export interface EndpointContext {
@@ -31,13 +24,6 @@ export interface EndpointContext {
   readonly runtime: JobRuntime
   readonly webhooks: Webhooks | undefined
   readonly endpointId: string
-}
-
-/** How the values of an endpoint's jobs are read. */
-export interface Readers<O, P, C> {
-  readonly output: Read<O>
-  readonly progress: Read<P>
-  readonly chunk: Read<C>
 }
 
 /** What is known of the submit of a job. */
@@ -56,13 +42,6 @@ export interface EndpointJob {
   readonly webhookEnd: WebhookEnd.WebhookEnd | undefined
 }
 
-/** Strikes out the API key and these secrets. */
-export const scrubOf = (runtime: JobRuntime, secrets: ReadonlyArray<string> = []): Scrub => {
-  if (secrets.length === 0) return runtime.scrub
-  const scrubSecrets = makeScrub(secrets)
-  return (text) => runtime.scrub(scrubSecrets(text))
-}
-
 export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFacts): EndpointJob => {
   const { endpointId, runPod, runtime, webhooks } = context
   const { secrets = [], submittedAt, ttl } = facts
@@ -71,32 +50,6 @@ export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFact
     webhookEnd: webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
   }
 }
-
-/** The output of a job that has ended, or the error it ended with. */
-export const outputOf = <O>(
-  ended: Job.Ended,
-  { endpointId, output, scrub }: { readonly endpointId: string; readonly output: Read<O>; readonly scrub: Scrub }
-): Effect.Effect<O, JobError> => {
-  const error = fromJob(endpointId, ended, scrub)
-  return error === undefined
-    ? Effect.mapError(output(ended.output), (issue) => fromUndecodable(endpointId, ended, issueOf(issue), scrub))
-    : Effect.fail(error)
-}
-
-const withProgress = <P>(progress: Read<P>, job: WatchedJob): Effect.Effect<ProgressJob<P>> =>
-  Job.isTerminal(job) || job.output === undefined
-    ? Effect.succeed(job)
-    : Effect.match(progress(job.output), {
-        onFailure: () => job,
-        onSuccess: (progress) => ({ ...job, progress })
-      })
-
-/** Reads progress before `onProgress` gets it. */
-export const typed = <P>(
-  progress: Read<P>,
-  onProgress: WaitOptions<ProgressJob<P>>["onProgress"]
-): WaitOptions["onProgress"] =>
-  onProgress === undefined ? undefined : (job) => Effect.flatMap(withProgress(progress, job), onProgress)
 
 /** A handle on a job. */
 export const make = <O, P, C>(

@@ -46,7 +46,8 @@ const bounded = <A>(
     const where = { operation, method, path: pathOf(operation, { endpointId, jobId }), endpointId, jobId }
     return new RequestTimeoutError({ ...where, sent: "Maybe", phase: "Headers", timeout })
   }
-  return Effect.timeoutFail(request, { duration: timeout, onTimeout })
+  // `timeoutFail` gives the request a fiber of its own, which can be interrupted although a finalizer waits for it.
+  return Effect.timeoutFail(Effect.interruptible(request), { duration: timeout, onTimeout })
 }
 
 /** Reads the job with one request, held for `hold` milliseconds when given, over at `deadline` on the monotonic clock. */

@@ -110,7 +110,7 @@ export class JobSubmit {
     { cancels, grace }: { readonly cancels: boolean; readonly grace: number }
   ): Effect.Effect<void> {
     if (submitted._tag === "Withdrawn") return Effect.void
-    // There is nobody else to tell.
+    // Its caller is gone: the log is the only place where it can be said.
     if (submitted._tag !== "Accepted") {
       return Effect.logWarning("A submit failed after its caller had gone", Cause.fail(submitted.error))
     }

@@ -15,12 +15,11 @@ import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
 import { delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { defined, jsonOf } from "../text/json.js"
-import type { CancelRules } from "./cancel.js"
 import { isNotVisibleYet, type JobRef, read } from "./jobRef.js"
 import { holdAfter, meaningOf } from "./pollError.js"
 import { backoffAt, begin, holdLength, lastDelay, plainDelay, type PollState } from "./pollPace.js"
 import type { Condition } from "./queueHealth.js"
-import { policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
+import { type CancelRules, policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
 
@@ -117,14 +116,14 @@ export class Poller {
         yield* this.state.listens && this.webhook !== undefined
           ? Effect.raceFirst(this.pause(), Fiber.await(this.webhook))
           : this.pause()
-        const told = this.takeWebhookEnd()
-        if (told?.job !== undefined) {
-          this.runtime.learn(job.endpointId, told.job)
-          return told.job
+        const delivery = this.takeDelivery()
+        if (delivery?.job !== undefined) {
+          this.runtime.learn(job.endpointId, delivery.job)
+          return delivery.job
         }
         if (this.now() >= this.policy.deadline) return yield* this.timedOut()
         // After a webhook, RunPod can answer at once.
-        const held = told === undefined ? yield* this.nextHold() : undefined
+        const held = delivery === undefined ? yield* this.nextHold() : undefined
         const askedAt = this.now()
         const found = yield* Effect.matchEffect(read(job, { hold: held, deadline: this.policy.deadline }), {
           onSuccess: (found) => this.onJob(found, held, this.now() - askedAt),
@@ -135,8 +134,8 @@ export class Poller {
     })
   }
 
-  /** The end of the job that its webhook has told since the last look, if it has; afterwards there is nothing to listen for. */
-  private takeWebhookEnd(): { readonly job: Job.TerminalJob | undefined } | undefined {
+  /** What has come by the webhook that was listened for, once; `job` is its end where that is trusted. */
+  private takeDelivery(): { readonly job: Job.TerminalJob | undefined } | undefined {
     const exit = this.state.listens ? this.webhook?.unsafePoll() : undefined
     if (exit === undefined || exit === null) return undefined
     this.state.listens = false
@@ -301,18 +300,17 @@ export class Poller {
 }
 
 /** A wait that is about to begin. */
-export const make = (wait: Wait): Effect.Effect<Poller> =>
-  Effect.gen(function* () {
-    const { ended, job, onProgress, settings, since, wantsProgress = onProgress !== undefined } = wait
-    const clock = yield* Effect.clock
-    const policy = policyOf(settings, {
-      now: monotonicMillis(clock),
-      since,
-      submittedAt: job.submittedAt?.(clock),
-      ttl: job.ttl,
-      wantsProgress,
-      listens: ended !== undefined
-    })
-    const schedule = settings.schedule === undefined ? undefined : yield* Schedule.driver(settings.schedule)
-    return new Poller(wait, policy, clock, schedule)
+export const make = Effect.fnUntraced(function* (wait: Wait) {
+  const { ended, job, onProgress, settings, since, wantsProgress = onProgress !== undefined } = wait
+  const clock = yield* Effect.clock
+  const policy = policyOf(settings, {
+    now: monotonicMillis(clock),
+    since,
+    submittedAt: job.submittedAt?.(clock),
+    ttl: job.ttl,
+    wantsProgress,
+    listens: ended !== undefined
   })
+  const schedule = settings.schedule === undefined ? undefined : yield* Schedule.driver(settings.schedule)
+  return new Poller(wait, policy, clock, schedule)
+})

@@ -11,12 +11,11 @@ import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
 import { type Scrub, scrubValue } from "../text/scrub.js"
-import { rulesOf } from "./cancel.js"
-import type { Read } from "./handle.js"
 import { isNotVisibleYet, type JobRef } from "./jobRef.js"
 import { isDefinite } from "./pollError.js"
+import type { Read } from "./readers.js"
 import { settle } from "./settle.js"
-import { decode, waitDefaults } from "./waitPolicy.js"
+import { decode, rulesOf, waitDefaults } from "./waitPolicy.js"
 
 /** Says that chunks of a stream may be lost. */
 export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>

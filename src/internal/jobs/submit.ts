@@ -8,6 +8,7 @@ import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import { type Context, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
+import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import { observe } from "../http/observe.js"
@@ -41,7 +42,10 @@ export interface Options<A> {
   readonly where: Context
   /** Runs, uninterruptibly, before each attempt is handed to the transport; `false` withdraws the submit. */
   readonly beforeSend?: Effect.Effect<boolean> | undefined
-  /** Runs, uninterruptibly, when what `beforeSend` let through has started nothing: it was refused, or not sent after all. */
+  /**
+   * Runs, uninterruptibly, when an attempt that `beforeSend` let through has started nothing: it was refused, or not sent after
+   * all. An attempt before it may have started something.
+   */
   readonly onRefused?: Effect.Effect<void> | undefined
   /** Starts what has to be done after its owner has left, so that closing the layer waits for it. */
   readonly fork: JobRuntime["fork"]
@@ -89,25 +93,25 @@ class State {
 }
 
 /** Asks and tells about the attempts of a submit, and keeps its state. */
-const observerOf = (state: State, { beforeSend = Effect.succeed(true), onRefused = Effect.void }: Options<unknown>) => {
-  const refused = Effect.suspend(() => (state.isDoubtful ? Effect.void : onRefused))
-  return {
-    onQueued: state.onQueued,
-    onSend: Effect.suspend(() =>
-      state.isLeft
-        ? Effect.succeed(false)
-        : Effect.flatMap(beforeSend, (isWanted) => {
-            if (isWanted && state.isLeft) return Effect.as(refused, false)
-            if (isWanted) state.onSend()
-            return Effect.succeed(isWanted)
-          })
-    ),
-    onRefused: Effect.suspend(() => {
-      state.onRefused()
-      return refused
-    })
-  }
-}
+const observerOf = (
+  state: State,
+  { beforeSend = Effect.succeed(true), onRefused = Effect.void }: Options<unknown>
+): AttemptObserver => ({
+  onQueued: state.onQueued,
+  onSend: Effect.suspend(() =>
+    state.isLeft
+      ? Effect.succeed(false)
+      : Effect.flatMap(beforeSend, (isWanted) => {
+          if (isWanted && state.isLeft) return Effect.as(onRefused, false)
+          if (isWanted) state.onSend()
+          return Effect.succeed(isWanted)
+        })
+  ),
+  onRefused: Effect.suspend(() => {
+    state.onRefused()
+    return onRefused
+  })
+})
 
 /** How a submit has ended, by the end of its fiber and what was seen of its attempts. */
 const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
@@ -167,7 +171,7 @@ export const run = <A>(
 export interface SubmitHooks {
   /** Runs before each attempt is sent, with the name of its webhook's URL where one was issued; `false` withdraws it. */
   readonly beforeSend: (webhookKey: string | undefined) => Effect.Effect<boolean>
-  /** Runs when what `beforeSend` let through has started nothing: it was refused, or not sent after all. */
+  /** Runs when an attempt that `beforeSend` let through has started nothing; one before it may have. */
   readonly onRefused: Effect.Effect<void>
   /** Gets the job that was started although its caller was interrupted meanwhile, instead of its being cancelled. */
   readonly onAbandoned: (handle: JobHandle<unknown>) => Effect.Effect<void>

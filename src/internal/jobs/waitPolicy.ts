@@ -109,3 +109,18 @@ export const policyOf = (settings: WaitSettings, facts: WaitFacts): WaitPolicy =
     progressInterval: wantsProgress ? settings.progressInterval : Infinity
   }
 }
+
+/** When a wait cancels its job. */
+export interface CancelRules {
+  readonly onInterrupt: boolean
+  readonly onTimeout: boolean
+  /** When the wait fails otherwise although the job may go on. */
+  readonly onFailure: boolean
+}
+
+/** The rules of a wait for a job that somebody else has submitted. */
+export const rulesOf = ({ cancelOnInterrupt, cancelOnTimeout }: WaitOptions<never>): CancelRules => ({
+  onInterrupt: cancelOnInterrupt === true,
+  onTimeout: cancelOnTimeout === true,
+  onFailure: false
+})

@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -20,6 +21,15 @@ export interface Until<A, E> {
   /** On the monotonic clock. */
   readonly deadline: number
   readonly onLate: () => Effect.Effect<A, E>
+}
+
+/** What is done with a permit. */
+export interface Use<A, E, R> {
+  readonly use: (permit: Permit) => Effect.Effect<A, E, R>
+  /** Runs when `use` is interrupted, before its permit is given back. */
+  readonly onInterrupt?: (() => void) | undefined
+  /** Default: it waits for as long as it takes. */
+  readonly until?: Until<A, E> | undefined
 }
 
 const firstCooldown = 1_000
@@ -69,15 +79,18 @@ export class Limiter {
 
   /**
    * Runs `use` with a permit, which is given back when it ends. Interruptible while it waits: nothing is taken then.
-   * Without an `until` it waits for as long as it takes.
    */
-  withPermit<A, E, R>(use: (permit: Permit) => Effect.Effect<A, E, R>, until?: Until<A, E>): Effect.Effect<A, E, R> {
+  withPermit<A, E, R>(options: Use<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.clockWith((clock) => {
       const now = monotonicMillis(clock)
-      if (!this.isOpenAt(now)) return this.inLine(use, until)
-      const atOnce = this.semaphore.withPermitsIfAvailable(1)(Effect.suspend(() => use(this.admit(now))))
-      return Effect.flatMap(atOnce, (used) =>
-        Option.isSome(used) ? Effect.succeed(used.value) : this.inLine(use, until)
+      if (!this.isOpenAt(now)) return this.inLine(options)
+      return Effect.uninterruptibleMask((restore) =>
+        // `release(-1)` takes a place without the suspension of `take`; below 0 there was none.
+        Effect.flatMap(this.semaphore.release(-1), (free) =>
+          free >= 0
+            ? this.used(options, restore(options.use(this.admit(now))))
+            : Effect.zipRight(this.semaphore.release(1), restore(this.inLine(options)))
+        )
       )
     })
   }
@@ -136,17 +149,24 @@ export class Limiter {
     return this.closings
   }
 
-  private inLine<A, E, R>(
-    use: (permit: Permit) => Effect.Effect<A, E, R>,
-    until?: Until<A, E>
-  ): Effect.Effect<A, E, R> {
+  private inLine<A, E, R>(options: Use<A, E, R>): Effect.Effect<A, E, R> {
+    const { until, use } = options
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(this.acquireInLine(restore, until), (permit) =>
-        permit === undefined
-          ? (until?.onLate() ?? Effect.never)
-          : Effect.ensuring(restore(use(permit)), this.semaphore.release(1))
+        permit === undefined ? (until?.onLate() ?? Effect.never) : this.used(options, restore(use(permit)))
       )
     )
+  }
+
+  /** `Effect.ensuring` for an uninterruptible region: gives the place back at the end. */
+  private used<A, E, R>({ onInterrupt }: Use<A, E, R>, use: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.matchCauseEffect(use, {
+      onFailure: (cause) => {
+        if (onInterrupt !== undefined && Cause.isInterrupted(cause)) onInterrupt()
+        return Effect.zipRight(this.semaphore.release(1), Effect.failCause(cause))
+      },
+      onSuccess: (value) => Effect.as(this.semaphore.release(1), value)
+    })
   }
 
   /** Waits for the head of the queue, then for a place, then for windows and gate. `undefined` at the deadline. */

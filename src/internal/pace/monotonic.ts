@@ -12,6 +12,9 @@ export const monotonicMillis = (clock: Clock.Clock): number => {
   }
 }
 
+/** Nanoseconds of the clock, for spans. */
+export const nanosOf = (clock: Clock.Clock): bigint => clock.unsafeCurrentTimeNanos()
+
 /** The longest time a JavaScript timer can wait; more fires at once. */
 export const maxTimerMillis = 2 ** 31 - 1
 

@@ -19,6 +19,8 @@ export interface Timer {
   /** Milliseconds of the monotonic clock. */
   readonly now: () => number
   readonly set: (at: number, run: () => void) => Alarm
+  /** Sets an alarm that is an object of the caller's own, and not set. */
+  readonly add: (alarm: Alarm) => void
   readonly clear: (alarm: Alarm) => void
 }
 
@@ -55,6 +57,11 @@ export const make: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(functio
     if (changes === change) sleeper = fiber
   }
 
+  const add = (alarm: Alarm) => {
+    alarms.add(alarm)
+    arm()
+  }
+
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       closed = true
@@ -66,10 +73,10 @@ export const make: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(functio
     now: () => monotonicMillis(clock),
     set: (at, run) => {
       const alarm: Alarm = { at, order: 0, index: -1, run }
-      alarms.add(alarm)
-      arm()
+      add(alarm)
       return alarm
     },
+    add,
     clear: (alarm) => alarms.remove(alarm)
   }
 })

@@ -9,9 +9,9 @@ export const excerpt = (text: string, bytes = 2048): string => {
   return read === text.length ? text : text.slice(0, read)
 }
 
-/** A text as a sentence of a message, with an end. */
-export const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`)
+/** A text for the middle of a message: with a full stop, unless it ends with a mark of its own. */
+export const asSentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`)
 
-/** A duration for a message, in whole milliseconds. */
-export const inWords = (duration: Duration.Duration): string =>
+/** A duration for a message, such as "1m 30s", rounded to milliseconds. */
+export const formatDuration = (duration: Duration.Duration): string =>
   Duration.format(Duration.millis(Math.round(Duration.toMillis(duration))))

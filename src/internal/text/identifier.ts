@@ -13,9 +13,14 @@ export const idProblem = (id: unknown): string | undefined => {
   return undefined
 }
 
-/** A string schema that admits what `problem` has nothing to say about. */
-export const idSchema = (identifier: string, problem: (id: string) => string | undefined) =>
+/** A branded string schema that admits what `problem` has nothing to say about. */
+export const idSchema = <Brand extends string>(options: {
+  readonly identifier: string
+  readonly brand: Brand
+  readonly problem: (id: string) => string | undefined
+}) =>
   Schema.String.pipe(
-    Schema.filter((id) => problem(id) ?? true),
-    Schema.annotations({ identifier })
+    Schema.filter((id) => options.problem(id) ?? true, { jsonSchema: { minLength: 1, maxLength: 512 } }),
+    Schema.annotations({ identifier: options.identifier }),
+    Schema.brand(options.brand)
   )

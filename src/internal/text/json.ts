@@ -7,7 +7,7 @@ export interface JsonObject {
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
-/** The value when it is a string with something in it. */
+/** The value when it is a string that is not blank. */
 export const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : undefined
 
@@ -24,7 +24,7 @@ export const defined = <A extends object>(fields: A): { [K in keyof A]?: Exclude
   return out as { [K in keyof A]?: Exclude<A[K], undefined> }
 }
 
-/** A value as JSON, for a message; what kind of value it is where it cannot be written, such as one nested too deeply. */
+/** A value as JSON, for a message. One that JSON cannot write, such as a circle or one nested too deeply, is described instead. */
 export const jsonOf = (value: unknown): string => {
   try {
     const text: string | undefined = JSON.stringify(value, (_, entry: unknown) =>
@@ -44,5 +44,5 @@ export const describeJson = (value: unknown): string => {
   return typeof value === "object" ? "an object" : `a ${typeof value}`
 }
 
-/** For an object that is still being made. */
+/** The same fields, writable: for an object that is filled field by field. */
 export type Mutable<A> = { -readonly [K in keyof A]: A[K] }

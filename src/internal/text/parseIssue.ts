@@ -1,6 +1,6 @@
 import type * as ParseResult from "effect/ParseResult"
 
-/** What a parse error says; a value nested more deeply than calls can be cannot be shown. */
+/** The message of a parse error. Writing it overflows the stack when the value is nested deeply enough. */
 export const issueOf = (error: ParseResult.ParseError): string => {
   try {
     return error.message

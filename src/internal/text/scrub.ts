@@ -1,60 +1,60 @@
 import * as Redacted from "effect/Redacted"
 import { isJsonObject } from "./json.js"
 
-/** Strikes secrets out of a text. */
+/** Replaces secrets in a text by `<redacted>`. */
 export type Scrub = (text: string) => string
 
 const encoder = new TextEncoder()
 
-const entities: Record<string, string> = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }
+const htmlNames: Record<string, string> = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }
 
-/** Escapes a text for use in a pattern. */
-const literally = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
+/** A pattern for exactly this text. */
+const escapePattern = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
 
-/** Hexadecimal digits in either case. */
-const hex = (code: number, length: number): string =>
+/** A pattern for a number in hexadecimal digits of either case. */
+const hexPattern = (code: number, length: number): string =>
   code
     .toString(16)
     .padStart(length, "0")
     .replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`)
 
-// Any of these can have been written inside another: JSON in JSON, HTML in JSON, a URL in a URL. Each text has one way to
-// be read as a run of `backslash`, or a text full of them would take for ever.
+// Encodings nest: JSON in JSON, HTML in JSON, a URL in a URL. Each of these patterns matches a text in one way only. With two
+// ways, a text of many backslashes would take exponential time.
 const percent = "%(?:25)*"
 const ampersand = `(?:&|u0026|${percent}26)(?:amp;)*`
 const semicolon = `(?:;|\\\\*u003[bB]|${percent}3[bB])`
 const hash = `(?:#|\\\\*u0023|${percent}23)`
 const backslash = `(?:\\\\u005[cC]|\\\\|${percent}5[cC]|&(?:amp;)*#(?:0*92|[xX]0*5[cC]);)`
 
-/** A pattern for a character that encoders touch, as it stands, and as JSON, HTML or a URL would write it. */
-const patternOf = (character: string): string => {
+/** A pattern for a character that encodings escape: as it stands, and as JSON, HTML or a URL writes it. */
+const characterPattern = (character: string): string => {
   const code = character.codePointAt(0) ?? 0
-  const units = Array.from({ length: character.length }, (_, i) => `u${hex(character.charCodeAt(i), 4)}`)
-  const bytes = Array.from(encoder.encode(character), (byte) => `${percent}${hex(byte, 2)}`)
-  const names = [entities[character] ?? [], `${hash}0*${code}`, `${hash}[xX]0*${hex(code, 1)}`].flat()
+  const units = Array.from({ length: character.length }, (_, i) => `u${hexPattern(character.charCodeAt(i), 4)}`)
+  const bytes = Array.from(encoder.encode(character), (byte) => `${percent}${hexPattern(byte, 2)}`)
+  const references = [htmlNames[character] ?? [], `${hash}0*${code}`, `${hash}[xX]0*${hexPattern(code, 1)}`].flat()
   const [first, letter] = JSON.stringify(character).slice(1, -1)
   const forms = [
     units.join("\\\\*"),
     bytes.join(""),
-    `${ampersand}(?:${names.join("|")})${semicolon}`,
+    `${ampersand}(?:${references.join("|")})${semicolon}`,
     character === " " ? "\\+" : [],
-    // A control character, such as \n.
+    // A control character that JSON writes with a letter, such as \n.
     first === "\\" && letter !== undefined && letter !== character ? letter : [],
-    // The shortest last: the others may begin with it.
-    literally(character)
+    // Last, since a longer form may begin with the character itself.
+    escapePattern(character)
   ]
   return `(?:${forms.flat().join("|")})`
 }
 
-/** A pattern for a secret in any of these ways, with any number of backslashes before what they may escape. */
-const patternOfSecret = (secret: string): string => {
+/** A pattern for a secret in any encoding. Any number of backslashes may stand before a character that JSON may escape. */
+const secretPattern = (secret: string): string => {
   let pattern = ""
-  // Backslashes of the secret's own that come next.
+  /** How many backslashes of the secret itself come before the next character. */
   let own = 0
-  const backslashes = (mayBeMore: boolean): string => {
-    // At the beginning there may be more of them than belong to it, and each would be tried as the first.
-    const most = pattern === "" ? own * 16 + (mayBeMore ? 4 : 0) : ""
-    return own === 0 && !mayBeMore ? "" : `${backslash}{${own},${most}}`
+  const backslashes = (escapable: boolean): string => {
+    // Bounded at the beginning of the pattern, where each backslash of a long run is tried as the first one.
+    const most = pattern === "" ? own * 16 + (escapable ? 4 : 0) : ""
+    return own === 0 && !escapable ? "" : `${backslash}{${own},${most}}`
   }
   for (const character of secret) {
     if (character === "\\") {
@@ -62,51 +62,46 @@ const patternOfSecret = (secret: string): string => {
       continue
     }
     const isPlain = /[A-Za-z0-9]/.test(character)
-    pattern += backslashes(!isPlain) + (isPlain ? character : patternOf(character))
+    pattern += backslashes(!isPlain) + (isPlain ? character : characterPattern(character))
     own = 0
   }
   return pattern + backslashes(false)
 }
 
-/** A pattern for what may be in a text. */
-type Search = (text: string) => RegExp | undefined
+/** The pattern to look for in a text; `undefined` when the text cannot match. */
+type PatternFor = (text: string) => RegExp | undefined
 
-/** A pattern is dear to make. Letters and digits stand in it as they are: a text without the longest run of them needs none. */
-const searchFor = (secret: string): Search => {
+/**
+ * Compiling the pattern of a secret is expensive, and most texts do not need it: encodings leave letters and digits as they
+ * are, so a text that lacks the secret's longest run of them cannot hold the secret.
+ */
+const lazyPattern = (secret: string): PatternFor => {
   const run = (secret.match(/[A-Za-z0-9]+/g) ?? []).reduce((a, b) => (b.length > a.length ? b : a), "")
   let pattern: RegExp | undefined
-  return (text) => (text.includes(run) ? (pattern ??= new RegExp(patternOfSecret(secret), "g")) : undefined)
+  return (text) => (text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined)
 }
 
 /**
- * A field of JSON, or of JSON within JSON, in which RunPod echoes what the submit of a job carried: who reads a job may not
- * know its secrets. A value that is cut off ends with the text.
+ * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit. A program that
+ * reads a job it did not submit does not know these secrets. A value that is cut off ends with the text.
  */
-const echo =
+const echoedField =
   /(?<!\\)(?<quote>(?<escape>\\*)")(?:webhook(?:V2)?|s3Config|accessId|accessSecret)\k<quote>\s*:\s*(?:\k<quote>(?<text>(?:(?!(?<!\\)\k<escape>")[^])*)|\{(?<object>[^}]*))/g
 
 /**
- * A scrubber for these secrets as they stand, and as JSON, HTML or a URL would write them, and for fields that hold such.
- * A server can echo what it was sent, so whatever comes from outside passes here before it enters an error, a log or a
- * span.
+ * Makes the function that replaces these secrets, as they stand and as JSON, HTML or a URL writes them, and the values of
+ * echoed fields. A server can echo what it was sent, so every text from outside goes through it before it enters an error, a
+ * log or a span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
-  // Most requests go well and need no scrubber, most texts no pattern.
-  let searches: ReadonlyArray<Search> | undefined
+  // Made at the first text: most requests succeed, and have none to scrub.
+  let patterns: ReadonlyArray<PatternFor> | undefined
   return (text) => {
-    searches ??= [...new Set(secrets)].filter((secret) => secret !== "").map(searchFor)
-    const patterns = [...searches.flatMap((search) => search(text) ?? []), echo]
-    // All of them are looked for in the text as it came: where two overlap, nothing may be left of either.
-    const found: Array<{ readonly start: number; readonly end: number }> = []
-    for (const pattern of patterns) {
-      pattern.lastIndex = 0
-      for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-        const end = match.index + match[0].length
-        const value = match.groups?.["text"] ?? match.groups?.["object"] ?? match[0]
-        if (value !== "") found.push({ start: end - value.length, end })
-        pattern.lastIndex = match.index + 1
-      }
-    }
+    patterns ??= [...new Set(secrets)].filter((secret) => secret !== "").map(lazyPattern)
+    // Every pattern searches the original text, so that of two secrets that overlap no part is left.
+    const found = [...patterns.flatMap((patternFor) => patternFor(text) ?? []), echoedField].flatMap((pattern) =>
+      matchesOf(pattern, text)
+    )
     if (found.length === 0) return text
     found.sort((a, b) => a.start - b.start || b.end - a.end)
     let out = ""
@@ -119,26 +114,39 @@ export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   }
 }
 
+/** Where a pattern matches, overlapping matches included; of an echoed field, where its value stands. */
+const matchesOf = (pattern: RegExp, text: string): ReadonlyArray<{ readonly start: number; readonly end: number }> => {
+  const found = []
+  pattern.lastIndex = 0
+  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+    const end = match.index + match[0].length
+    const value = match.groups?.["text"] ?? match.groups?.["object"] ?? match[0]
+    if (value !== "") found.push({ start: end - value.length, end })
+    pattern.lastIndex = match.index + 1
+  }
+  return found
+}
+
 /**
- * The scrubber applied to every string and key inside a value; what is no plain JSON, such as the numbers of a parser of
- * one's own, stays as it is. A loop, since JSON from outside can be nested more deeply than calls can.
+ * A copy of a value with every string and key in it scrubbed. What is not plain JSON, such as a number class of the user's
+ * own JSON parser, is kept. A loop rather than recursion: JSON from outside can be nested more deeply than the stack allows.
  */
 export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
-  const todo: Array<() => void> = []
+  const pending: Array<() => void> = []
   const copyOf = (from: unknown): unknown => {
     if (typeof from === "string") return scrub(from)
     if (Array.isArray(from)) {
       const to: Array<unknown> = []
-      todo.push(() => {
+      pending.push(() => {
         for (const entry of from) to.push(copyOf(entry))
       })
       return to
     }
     if (!isPlainObject(from)) return from
     const to = {}
-    todo.push(() => {
+    pending.push(() => {
       for (const [key, entry] of Object.entries(from)) {
-        // Not an assignment: a key may be `__proto__`.
+        // An assignment to the key `__proto__` would set the prototype.
         const property = { value: copyOf(entry), enumerable: true, configurable: true, writable: true }
         Object.defineProperty(to, scrub(key), property)
       }
@@ -146,7 +154,7 @@ export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
     return to
   }
   const copy = copyOf(value)
-  for (let next = todo.pop(); next !== undefined; next = todo.pop()) next()
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) next()
   return copy
 }
 

@@ -1,4 +1,3 @@
-import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -9,10 +8,9 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { WebhookStoreError } from "../../errors/WebhookError.js"
-import type { Delivery, FileOptions, Service, Stored } from "../../layers/WebhookStore.js"
+import type { Added, Delivery, FileOptions, Service, Stored } from "../../layers/WebhookStore.js"
 import * as AppendLog from "../files/appendLog.js"
-import { readBounds } from "./bounds.js"
-import { Shelf } from "./deliveries.js"
+import { DeliveryTable, limitsOf } from "./deliveryTable.js"
 
 /** A delivery. */
 const StoredRecord = Schema.Struct({
@@ -28,7 +26,7 @@ const StoredRecord = Schema.Struct({
 })
 
 /** What a token was used for, when the delivery itself is gone. */
-const UseRecord = Schema.Struct({
+const TokenUseRecord = Schema.Struct({
   token: Schema.String,
   jobId: Schema.String,
   expiresAt: Schema.Number,
@@ -38,114 +36,143 @@ const UseRecord = Schema.Struct({
 /** The highest sequence number at a compaction, so that none is given out twice. */
 const LatestRecord = Schema.Struct({ latest: Schema.Number })
 
-const decode = Schema.decodeUnknownEither(Schema.Union(StoredRecord, UseRecord, LatestRecord))
+const decode = Schema.decodeUnknownEither(Schema.Union(StoredRecord, TokenUseRecord, LatestRecord))
 
 const isStored = (record: object): record is Stored => "sequence" in record
 
 const storeError = (operation: WebhookStoreError["operation"]) => (error: AppendLog.AppendLogError) =>
   new WebhookStoreError({ operation, detail: error.message })
 
-/** The store in a file: a shelf in memory, filled from the log and written to it first. */
-export const open = (
-  path: string,
-  options: FileOptions
-): Effect.Effect<Service, WebhookStoreError, FileSystem.FileSystem | Scope.Scope> =>
-  Effect.gen(function* () {
-    const scope = yield* Effect.scope
-    const shelf = new Shelf(readBounds(options))
-    /** Deliveries that are being written, by token, in the order of their numbers. */
-    const pending = new Map<string, { readonly stored: Stored; readonly done: Deferred.Deferred<void> }>()
-    /** Lines in the file. */
-    let records = 0
-    let last = 0
-    let isCompacting = false
+/** A delivery that is being written. */
+interface Pending {
+  readonly stored: Stored
+  readonly done: Deferred.Deferred<void>
+}
 
-    const restore = ({ line, record }: AppendLog.Entry): Effect.Effect<void, WebhookStoreError> =>
-      Either.match(decode(record), {
-        onLeft: (error) => {
-          const detail = `${path}, line ${line}: this is no delivery (${AppendLog.wrongFieldOf(error)}). Restore the file, or move it away to start a new one.`
-          return Effect.fail(new WebhookStoreError({ operation: "open", detail }))
-        },
-        onRight: (read) => {
-          records++
-          if (isStored(read)) {
-            if (shelf.judge(read) === "New") shelf.put(read)
-          } else if ("latest" in read) shelf.latest = Math.max(shelf.latest, read.latest)
-          else shelf.note(read)
-          return Effect.void
-        }
+/** The table of deliveries, filled from a log and written to it first. Plain state, touched only synchronously. */
+class FileStore {
+  /** By token, in the order of their sequence numbers. */
+  private readonly pending = new Map<string, Pending>()
+  /** How many records the file holds. */
+  private records = 0
+  /** The highest sequence number given out, also to deliveries that are being written. */
+  private latest = 0
+  private isCompacting = false
+  private readonly table: DeliveryTable
+
+  constructor(options: FileOptions) {
+    this.table = new DeliveryTable(limitsOf(options))
+  }
+
+  /** Takes a record that the file holds. */
+  restore(record: typeof StoredRecord.Type | typeof TokenUseRecord.Type | typeof LatestRecord.Type): void {
+    this.records++
+    if (isStored(record)) {
+      if (this.table.check(record) === "New") this.table.insert(record)
+    } else if ("latest" in record) this.table.latest = Math.max(this.table.latest, record.latest)
+    else this.table.addTokenUse(record)
+  }
+
+  /** All records are restored. */
+  start(now: number): void {
+    this.table.prune(now)
+    this.latest = this.table.latest
+  }
+
+  /** The store's methods, over an open log. */
+  service(log: AppendLog.AppendLog, scope: Scope.Scope): Service {
+    const compact = this.compact(log, scope)
+    const add: Service["add"] = (delivery) =>
+      Effect.suspend(() => {
+        const other = this.pending.get(delivery.token)
+        // The same token at the same moment: whether that write succeeds decides about this delivery.
+        if (other !== undefined) return Effect.zipRight(Deferred.await(other.done), add(delivery))
+        const verdict = this.table.check(delivery)
+        if (verdict !== "New") return Effect.succeed<Added>({ _tag: verdict })
+        return Effect.uninterruptible(Effect.zipLeft(this.write(log, delivery), compact))
       })
-
-    const log = yield* AppendLog.open(path, {
-      format: "effect-runpod/webhooks",
-      version: 1,
-      onRecord: restore,
-      sync: options.sync ?? "always",
-      force: options.force ?? false
-    }).pipe(Effect.catchTag("AppendLogError", (error) => Effect.fail(storeError("open")(error))))
-    shelf.tidy(yield* Clock.currentTimeMillis)
-    last = shelf.latest
-
-    /** What the file is to hold. Uses come last: a delivery that is there already is no use of its token. */
-    const contents = (): ReadonlyArray<object> => {
-      const { kept, uses } = shelf.contents()
-      // What is being written may be in the old file already. If it comes again behind these, it is read only once.
-      return [{ latest: last }, ...kept, ...Array.from(pending.values(), ({ stored }) => stored), ...uses]
+    return {
+      add,
+      after: (sequence, limit) => Effect.sync(() => this.table.range(sequence, this.visibleUntil(), limit)),
+      find: (match) => Effect.sync(() => Option.fromNullable(this.table.find(match))),
+      latest: Effect.sync(() => Math.min(this.latest, this.visibleUntil() - 1))
     }
+  }
 
-    /** Cuts out what is no longer kept. A file that cannot be compacted goes on growing, and it is tried again. */
-    const compact = Effect.suspend(() => {
-      if (isCompacting || !AppendLog.isWorthCompacting(records, shelf.count + shelf.useCount)) return Effect.void
-      isCompacting = true
-      // Read when nothing else can be written.
-      const stream = Stream.suspend(() => {
-        const all = contents()
-        records = all.length
-        return Stream.fromIterable(all)
-      })
-      return log.compact(stream).pipe(
+  private write(log: AppendLog.AppendLog, delivery: Delivery): Effect.Effect<Added, WebhookStoreError> {
+    const stored: Stored = { ...delivery, sequence: ++this.latest }
+    const done = Deferred.unsafeMake<void>(FiberId.none)
+    this.pending.set(delivery.token, { stored, done })
+    return log.append(stored).pipe(
+      Effect.mapBoth({
+        onFailure: storeError("add"),
+        onSuccess: (): Added => {
+          this.table.insert(stored)
+          return { _tag: "Stored", sequence: stored.sequence }
+        }
+      }),
+      Effect.ensuring(
+        Effect.suspend(() => {
+          this.records++
+          this.pending.delete(delivery.token)
+          return Deferred.succeed(done, undefined)
+        })
+      )
+    )
+  }
+
+  /** The first sequence number that must not be seen yet: a write before it may still fail, or end after it. */
+  private visibleUntil(): number {
+    return this.pending.values().next().value?.stored.sequence ?? Infinity
+  }
+
+  /** What the file is to hold. Uses of tokens come last: a delivery would be a duplicate of the use of its own token. */
+  private contents(): ReadonlyArray<object> {
+    const { deliveries, tokenUses } = this.table.contents()
+    // A delivery that is being written may be in the old file already. When it is appended again it is read only once.
+    const pending = Array.from(this.pending.values(), ({ stored }) => stored)
+    return [{ latest: this.latest }, ...deliveries, ...pending, ...tokenUses]
+  }
+
+  /** Cuts out what is no longer kept, in the background. After a failure the next delivery tries again. */
+  private compact(log: AppendLog.AppendLog, scope: Scope.Scope): Effect.Effect<void> {
+    // The log reads this when nothing else can be written.
+    const records = Stream.suspend(() => {
+      const all = this.contents()
+      this.records = all.length
+      return Stream.fromIterable(all)
+    })
+    return Effect.suspend(() => {
+      if (this.isCompacting || !AppendLog.isWorthCompacting(this.records, this.table.size)) return Effect.void
+      this.isCompacting = true
+      return log.compact(records).pipe(
         Effect.catchAll((error) => Effect.logWarning(`The store of webhooks was not compacted: ${error.message}`)),
-        Effect.ensuring(Effect.sync(() => (isCompacting = false))),
+        Effect.ensuring(Effect.sync(() => (this.isCompacting = false))),
         Effect.forkIn(scope),
         Effect.asVoid
       )
     })
+  }
+}
 
-    const write = (delivery: Delivery) => {
-      const stored: Stored = { ...delivery, sequence: ++last }
-      const done = Deferred.unsafeMake<void>(FiberId.none)
-      pending.set(delivery.token, { stored, done })
-      return log.append(stored).pipe(
-        Effect.tap(() => Effect.sync(() => shelf.put(stored))),
-        Effect.ensuring(
-          Effect.suspend(() => {
-            records++
-            pending.delete(delivery.token)
-            return Deferred.succeed(done, undefined)
-          })
-        ),
-        Effect.mapError(storeError("add")),
-        Effect.zipRight(compact),
-        Effect.as({ _tag: "Stored" as const, sequence: stored.sequence })
-      )
-    }
-
-    const add: Service["add"] = (delivery) =>
-      Effect.suspend(() => {
-        const other = pending.get(delivery.token)
-        // The same token at the same moment: what became of the other decides.
-        if (other !== undefined) return Effect.zipRight(Deferred.await(other.done), add(delivery))
-        const verdict = shelf.judge(delivery)
-        return verdict === "New" ? Effect.uninterruptible(write(delivery)) : Effect.succeed({ _tag: verdict })
-      })
-
-    /** The first number that is not to be seen yet: what is being written may fail, or come before what was written already. */
-    const horizon = (): number => pending.values().next().value?.stored.sequence ?? Infinity
-
-    return {
-      add,
-      after: (sequence, limit) => Effect.sync(() => shelf.range(sequence, horizon(), limit)),
-      find: (match) => Effect.sync(() => Option.fromNullable(shelf.find(match))),
-      latest: Effect.sync(() => Math.min(last, horizon() - 1))
-    }
-  })
+/** The store in a file. */
+export const open = Effect.fnUntraced(function* (path: string, options: FileOptions) {
+  const store = new FileStore(options)
+  const restore = ({ line, record }: AppendLog.Entry): Effect.Effect<void, WebhookStoreError> =>
+    Either.match(decode(record), {
+      onLeft: (error) => {
+        const detail = `${path}, line ${line}: this is no delivery (${AppendLog.wrongFieldOf(error)}). Restore the file, or move it away to start a new one.`
+        return Effect.fail(new WebhookStoreError({ operation: "open", detail }))
+      },
+      onRight: (read) => Effect.sync(() => store.restore(read))
+    })
+  const log = yield* AppendLog.open(path, {
+    format: "effect-runpod/webhooks",
+    version: 1,
+    onRecord: restore,
+    sync: options.sync ?? "always",
+    force: options.force ?? false
+  }).pipe(Effect.catchTag("AppendLogError", (error) => Effect.fail(storeError("open")(error))))
+  store.start(yield* Clock.currentTimeMillis)
+  return store.service(log, yield* Effect.scope)
+})

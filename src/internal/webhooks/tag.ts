@@ -1,6 +1,8 @@
 import * as Context from "effect/Context"
 import type { Service } from "../../services/Webhooks.js"
 
+// Apart from services/Webhooks.ts, so that a program without webhooks does not bundle its routes.
+
 /**
  * The webhooks of an application: issues their URLs and receives what is delivered to them.
  *

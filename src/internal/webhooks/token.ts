@@ -1,7 +1,8 @@
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
-import * as Hmac from "./hmac.js"
+import { utf8 } from "../text/bytes.js"
 import { digest } from "../text/sha256.js"
+import * as Hmac from "./hmac.js"
 
 /** What a token permits: to tell of the end of one job, until a time. */
 export interface Grant {
@@ -17,8 +18,8 @@ export interface SigningKey {
   readonly key: Uint8Array
 }
 
-/** A token as it came, before anybody has checked it. */
-export interface Unchecked {
+/** A token whose signature is not verified yet. */
+export interface UnverifiedToken {
   readonly text: string
   readonly keyId: string
   readonly signed: string
@@ -28,22 +29,23 @@ export interface Unchecked {
 
 /** The parameter of the query that holds the token. */
 const parameter = "token"
-/** Of the signed text, so that a signature of anything else never counts as one of a token. */
+/** Begins what is signed, so that no signature of anything else with the same key counts as one of a token. */
 const purpose = "effect-runpod webhook "
-/** No token of ours is longer. */
-const longest = 8_192
-const longestKey = 512
+/** No token that was issued here is longer. */
+const maxLength = 8_192
+/** Of an endpoint id and of a key, in characters. */
+const maxNameLength = 512
 /** The latest time that a `Date` can hold, in seconds. */
-const latest = 8_640_000_000_000
+const maxExpiry = 8_640_000_000_000
 
 const problemOf = (name: string, text: string): string | undefined => {
-  if (text.length > longestKey)
-    return `the ${name} of a webhook is ${text.length} characters long (at most ${longestKey})`
+  if (text.length > maxNameLength)
+    return `the ${name} of a webhook is ${text.length} characters long (at most ${maxNameLength})`
   return text.isWellFormed() ? undefined : `the ${name} of a webhook is not well-formed Unicode`
 }
 
 const signatureOf = (key: Uint8Array, signed: string): string =>
-  Encoding.encodeBase64Url(Hmac.hmac(key, Hmac.utf8(purpose + signed)))
+  Encoding.encodeBase64Url(Hmac.hmac(key, utf8(purpose + signed)))
 
 /**
  * A token: `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`, of letters that need no escape in a URL. It throws a
@@ -52,7 +54,7 @@ const signatureOf = (key: Uint8Array, signed: string): string =>
 export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
   const problem = problemOf("endpoint id", grant.endpointId) ?? problemOf("key", grant.key)
   if (problem !== undefined) throw new RangeError(problem)
-  const expiry = Math.min(Math.ceil(grant.expiresAt / 1000), latest).toString(36)
+  const expiry = Math.min(Math.ceil(grant.expiresAt / 1000), maxExpiry).toString(36)
   const signed = `v1.${id}.${expiry}.${Encoding.encodeBase64Url(grant.endpointId)}.${Encoding.encodeBase64Url(grant.key)}`
   return `${signed}.${signatureOf(key, signed)}`
 }
@@ -81,8 +83,8 @@ export const find = (url: string): string | undefined => {
 const form = /^v1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]{43})$/
 
 /** Takes a token apart; `undefined` when it has not the form of one. */
-export const parse = (text: string): Unchecked | undefined => {
-  if (text.length > longest) return undefined
+export const parse = (text: string): UnverifiedToken | undefined => {
+  if (text.length > maxLength) return undefined
   const [, keyId, expiry, endpoint, key, signature] = form.exec(text) ?? []
   if (keyId === undefined || expiry === undefined || signature === undefined) return undefined
   const endpointId = Encoding.decodeBase64UrlString(endpoint ?? "")
@@ -98,8 +100,8 @@ export const parse = (text: string): Unchecked | undefined => {
 }
 
 /** Whether the token carries the signature of this key. */
-export const isSignedWith = (token: Unchecked, key: Uint8Array): boolean =>
+export const isSignedWith = (token: UnverifiedToken, key: Uint8Array): boolean =>
   Hmac.isSame(signatureOf(key, token.signed), token.signature)
 
-/** Says which token it was, and is of no use as one. */
-export const fingerprint = (token: string): string => Encoding.encodeBase64Url(digest(Hmac.utf8(token)))
+/** Identifies a token, and cannot be used as one. */
+export const fingerprint = (token: string): string => Encoding.encodeBase64Url(digest(utf8(token)))

@@ -1,8 +1,11 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { FileSystem } from "@effect/platform/FileSystem"
+import { type File, FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { spawn } from "node:child_process"
 import { hostname } from "node:os"
@@ -43,6 +46,21 @@ const write = (file: string, records: Iterable<unknown>, sync: AppendLog.Sync = 
     })
   )
 
+/** A file system whose open files are changed by `change`. */
+const withFiles = (fs: FileSystem, change: (file: File, path: string) => Partial<Pick<File, "sync" | "writeAll">>) =>
+  FileSystem.of({
+    ...fs,
+    open: (path, options) =>
+      Effect.map(fs.open(path, options), (file) => ({
+        ...file,
+        stat: file.stat,
+        sync: file.sync,
+        truncate: (length) => file.truncate(length),
+        writeAll: (bytes) => file.writeAll(bytes),
+        ...change(file, path)
+      }))
+  })
+
 const recordsOf = (entries: ReadonlyArray<AppendLog.Entry>) => entries.map(({ record }) => record)
 
 describe("AppendLog", () => {
@@ -63,24 +81,17 @@ describe("AppendLog", () => {
       Effect.gen(function* () {
         let syncs = 0
         let writes = 0
-        const counting = FileSystem.of({
-          ...fs,
-          open: (path, options) =>
-            Effect.map(fs.open(path, options), (handle) => ({
-              ...handle,
-              stat: handle.stat,
-              truncate: (length) => handle.truncate(length),
-              sync: Effect.zipRight(
-                Effect.sync(() => syncs++),
-                handle.sync
-              ),
-              writeAll: (bytes) =>
-                Effect.zipRight(
-                  Effect.sync(() => writes++),
-                  handle.writeAll(bytes)
-                )
-            }))
-        })
+        const counting = withFiles(fs, (file) => ({
+          sync: Effect.zipRight(
+            Effect.sync(() => syncs++),
+            file.sync
+          ),
+          writeAll: (bytes) =>
+            Effect.zipRight(
+              Effect.sync(() => writes++),
+              file.writeAll(bytes)
+            )
+        }))
         const records = Array.from({ length: 1000 }, (_, i) => i)
         yield* Effect.provideService(write(file, records, "always"), FileSystem, counting)
         assert.deepStrictEqual(recordsOf(yield* read(file)), records)
@@ -131,6 +142,7 @@ describe("AppendLog", () => {
           ["my notes", "Format"],
           [`{"format":"other","version":1}\n`, "Format"],
           [`{"some":"json"}`, "Format"],
+          [`{"format":"test","version":1} and notes of mine`, "Format"],
           [`{"format":"test","version":2}\n`, "Version"]
         ] as const) {
           yield* fs.writeFileString(file, text)
@@ -180,20 +192,12 @@ describe("AppendLog", () => {
     withFile((file, fs) =>
       Effect.gen(function* () {
         let fails = false
-        const failing = FileSystem.of({
-          ...fs,
-          open: (path, options) =>
-            Effect.map(fs.open(path, options), (handle) => ({
-              ...handle,
-              stat: handle.stat,
-              sync: handle.sync,
-              truncate: (length) => handle.truncate(length),
-              writeAll: (bytes) =>
-                fails
-                  ? Effect.zipRight(handle.writeAll(bytes.subarray(0, 3)), fs.access(`${path}.missing`))
-                  : handle.writeAll(bytes)
-            }))
-        })
+        const failing = withFiles(fs, (file, path) => ({
+          writeAll: (bytes) =>
+            fails
+              ? Effect.zipRight(file.writeAll(bytes.subarray(0, 3)), fs.access(`${path}.missing`))
+              : file.writeAll(bytes)
+        }))
         yield* Effect.scoped(
           Effect.gen(function* () {
             const log = yield* AppendLog.open(file, options)
@@ -206,6 +210,70 @@ describe("AppendLog", () => {
         ).pipe(Effect.provideService(FileSystem, failing))
         assert.deepStrictEqual(recordsOf(yield* read(file)), ["one", "three"])
       })
+    )
+  )
+
+  for (const sync of ["always", { every: "5 millis" }] as const) {
+    it.live(`after a sync that failed nothing is appended any more (sync ${JSON.stringify(sync)})`, () =>
+      withFile((file, fs) =>
+        Effect.gen(function* () {
+          let fails = false
+          const failing = withFiles(fs, (file, path) => ({
+            sync: Effect.suspend(() => (fails ? fs.access(`${path}.missing`) : file.sync))
+          }))
+          yield* Effect.gen(function* () {
+            const log = yield* AppendLog.open(file, { ...options, sync })
+            yield* log.append("one")
+            fails = true
+            // With `every` the append is acknowledged, and the log fails when the sync has.
+            const two = yield* Effect.either(log.append("two"))
+            assert.strictEqual(two._tag, sync === "always" ? "Left" : "Right")
+            yield* Effect.sleep("50 millis")
+            fails = false
+            const errors = [yield* Effect.flip(log.append("three")), yield* Effect.flip(log.compact(log.records))]
+            assert.deepStrictEqual(
+              errors.map(({ reason }) => reason),
+              ["Io", "Io"]
+            )
+          }).pipe(Effect.scoped, Effect.provideService(FileSystem, failing))
+          assert.deepStrictEqual(recordsOf(yield* read(file)), ["one", "two"])
+        })
+      )
+    )
+  }
+
+  it.live("after its scope nothing is appended, and what was appended before is there", () =>
+    withFile((file) =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const log = yield* Scope.extend(AppendLog.open(file, options), scope)
+        const first = yield* Effect.fork(log.append("first"))
+        yield* Effect.yieldNow()
+        yield* Scope.close(scope, Exit.void)
+        yield* Fiber.join(first)
+        assert.include((yield* Effect.flip(log.append("second"))).message, "closed")
+        assert.deepStrictEqual(recordsOf(yield* read(file)), ["first"])
+      })
+    )
+  )
+
+  it.live("a compaction that fails leaves the file, and nothing else", () =>
+    withFile((file, fs) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const folder = file.slice(0, -"/log.jsonl".length)
+          const renames = FileSystem.of({ ...fs, rename: (from) => fs.access(`${from}.missing`) })
+          const log = yield* Effect.provideService(AppendLog.open(file, options), FileSystem, renames)
+          yield* log.append("one")
+          assert.strictEqual(yield* Effect.flip(log.compact(Stream.fail("no more"))), "no more")
+          const error = yield* Effect.flip(log.compact(Stream.make("two")))
+          assert.strictEqual(error.reason, "Io")
+          yield* log.append("three")
+          assert.deepStrictEqual((yield* fs.readDirectory(folder)).sort(), ["log.jsonl", "log.jsonl.lock"])
+          const left = yield* Stream.runCollect(Stream.map(log.records, ({ record }) => record))
+          assert.deepStrictEqual([...left], ["one", "three"])
+        })
+      )
     )
   )
 

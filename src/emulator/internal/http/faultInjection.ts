@@ -1,0 +1,76 @@
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Delay, RateLimited, RequestFault } from "../../Fault.js"
+import type { HttpResponse, Transmission } from "./messages.js"
+import * as Responses from "./responses.js"
+
+/** A fault that decides what the client sees. */
+export type ResponseFault = Exclude<RequestFault, Delay>
+
+export const whole = (response: HttpResponse): Transmission => ({ _tag: "Whole", response })
+
+export const reset: Transmission = { _tag: "Reset" }
+
+const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
+
+/** Whether the request gets as far as RunPod itself. */
+export const isProcessed = (fault: ResponseFault): boolean => {
+  switch (fault._tag) {
+    case "ServerError":
+    case "HtmlOk":
+    case "EmptyOk":
+    case "Hang":
+      return fault.processed === true
+    case "ResetBefore":
+    case "RateLimited":
+    case "NotVisibleYet":
+    case "Paused":
+      return false
+    case "ResetAfter":
+    case "Stall":
+    case "CutBody":
+    case "Truncated":
+      return true
+  }
+}
+
+const rateLimited = ({ as, retryAfter }: RateLimited, clock: Clock.Clock): HttpResponse => {
+  if (retryAfter === undefined) return Responses.rateLimited()
+  const seconds = Math.ceil(Duration.toSeconds(retryAfter))
+  if (as !== "date") return Responses.rateLimited(String(seconds))
+  return Responses.rateLimited(new Date(clock.unsafeCurrentTimeMillis() + seconds * 1000).toUTCString())
+}
+
+/** What the client sees of RunPod's response; of a request that was not processed, only the fault decides it. */
+export const apply = (
+  fault: ResponseFault,
+  response: HttpResponse,
+  clock: Clock.Clock
+): Effect.Effect<Transmission> => {
+  switch (fault._tag) {
+    case "RateLimited":
+      return Effect.succeed(whole(rateLimited(fault, clock)))
+    case "ServerError":
+      return Effect.succeed(whole(Responses.serverError(fault.status ?? 503, fault.body ?? "json")))
+    case "HtmlOk":
+      return Effect.succeed(whole(Responses.htmlOk))
+    case "EmptyOk":
+      return Effect.succeed(whole(Responses.emptyOk))
+    case "NotVisibleYet":
+      return Effect.succeed(whole(Responses.jobNotFound))
+    case "Paused":
+      return Effect.succeed(whole(Responses.paused))
+    case "Truncated":
+      return Effect.succeed(whole({ ...response, body: response.body.slice(0, response.body.length >> 1) }))
+    case "Stall":
+      return Effect.succeed({ _tag: "Stall", response, bytes: fault.afterBytes ?? halfOf(response) })
+    case "CutBody":
+      return Effect.succeed({ _tag: "Cut", response, bytes: halfOf(response) })
+    case "ResetBefore":
+    case "ResetAfter":
+      return Effect.succeed(reset)
+    case "Hang":
+      return Effect.never
+  }
+}

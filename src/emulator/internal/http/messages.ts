@@ -1,0 +1,36 @@
+import type * as Effect from "effect/Effect"
+
+/** A request, in memory or from a server. */
+export interface HttpRequest {
+  readonly method: string
+  /** The path with the query, as it stands in the request line. */
+  readonly target: string
+  readonly authorization: string | undefined
+  /** The text of the body; `undefined` when it is longer than `limit` bytes. */
+  readonly readBody: (limit: number) => Effect.Effect<string | undefined>
+}
+
+/** A response before it is sent. */
+export interface HttpResponse {
+  readonly status: number
+  readonly contentType: string | undefined
+  readonly body: string
+  readonly retryAfter?: string | undefined
+}
+
+/** How a response is sent. */
+export type Transmission =
+  | { readonly _tag: "Whole"; readonly response: HttpResponse }
+  /** The connection is reset without a response. */
+  | { readonly _tag: "Reset" }
+  /** So many bytes of the body, then nothing more. */
+  | { readonly _tag: "Stall"; readonly response: HttpResponse; readonly bytes: number }
+  /** So many bytes of the body, then the connection closes. */
+  | { readonly _tag: "Cut"; readonly response: HttpResponse; readonly bytes: number }
+
+export const headersOf = ({ contentType, retryAfter }: HttpResponse, contentLength: number): Record<string, string> => {
+  const headers: Record<string, string> = { "content-length": String(contentLength) }
+  if (contentType !== undefined) headers["content-type"] = contentType
+  if (retryAfter !== undefined) headers["retry-after"] = retryAfter
+  return headers
+}

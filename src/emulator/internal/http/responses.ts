@@ -1,0 +1,139 @@
+import { defined } from "../../../internal/text/json.js"
+import * as Lifecycle from "../jobs/lifecycle.js"
+import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation } from "../jobs/model.js"
+import * as Retention from "../jobs/retention.js"
+import * as Workers from "../jobs/workers.js"
+import type { HttpResponse } from "./messages.js"
+
+const json = "application/json"
+
+export const ok = (body: string): HttpResponse => ({ status: 200, contentType: json, body })
+
+const titles: Readonly<Record<number, string>> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  409: "Conflict",
+  500: "Internal Server Error",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout"
+}
+
+const titleOf = (status: number): string => titles[status] ?? "Error"
+
+const error = (status: number, detail?: string, code?: string): HttpResponse => ({
+  status,
+  contentType: json,
+  body: JSON.stringify({ status, title: titleOf(status), ...defined({ detail, code }) })
+})
+
+export const badRequest = (detail: string): HttpResponse => error(400, detail)
+export const tooLarge = (operation: SubmitOperation): HttpResponse =>
+  badRequest(`bad request: body: exceeded max body size of ${largestBody[operation].says}`)
+export const noToken = error(401, "no token provided")
+export const invalidKey = error(401, "invalid api key")
+export const notFound = error(404)
+export const endpointNotFound = error(404, "endpoint not found")
+export const jobNotFound = error(404, "job not found")
+export const batchNotFound = error(404, "batch not found")
+export const requestNotFound = error(404, "request not found")
+export const noContent: HttpResponse = { status: 204, contentType: undefined, body: "" }
+export const methodNotAllowed = error(405)
+export const paused = error(
+  409,
+  "Endpoint is paused (max_workers=0). Set max_workers > 0 to accept work.",
+  "ENDPOINT_PAUSED"
+)
+
+export const rateLimited = (retryAfter?: string): HttpResponse => ({
+  status: 429,
+  contentType: undefined,
+  body: "",
+  retryAfter
+})
+
+const page = (title: string): string =>
+  `<!DOCTYPE html>\n<html><head><title>${title}</title></head><body><h1>${title}</h1></body></html>\n`
+
+export const htmlOk: HttpResponse = {
+  status: 200,
+  contentType: "text/html; charset=UTF-8",
+  body: page("Just a moment...")
+}
+export const emptyOk: HttpResponse = { status: 200, contentType: undefined, body: "" }
+
+export const serverError = (status: number, body: "json" | "html" | "text" | "empty"): HttpResponse => {
+  switch (body) {
+    case "json":
+      return error(status)
+    case "html":
+      return { status, contentType: "text/html; charset=UTF-8", body: page(`${status} ${titleOf(status)}`) }
+    case "text":
+      return { status, contentType: "text/plain; charset=UTF-8", body: `error code: ${status}` }
+    case "empty":
+      return { status, contentType: undefined, body: "" }
+  }
+}
+
+export const accepted = (job: Job): HttpResponse => ok(`{"id":"${job.id}","status":"IN_QUEUE"}`)
+
+/** The envelope of a job, its keys in the order RunPod sends them; as its webhook gets it when `webhook` is given. */
+const envelope = (job: Job, webhook?: string): string => {
+  let text = "{"
+  if (job.delayTime !== undefined) text += `"delayTime":${job.delayTime},`
+  if (job.error !== undefined) text += `"error":${job.error},`
+  if (job.executionTime !== undefined) text += `"executionTime":${job.executionTime},`
+  text += `"id":"${job.id}",`
+  if (webhook !== undefined) text += `"input":${JSON.stringify(job.submission.input)},`
+  if (job.output !== undefined) text += `"output":${job.output},`
+  if (job.retries > 0) text += `"retries":${job.retries},`
+  text += `"status":"${job.status}"`
+  if (webhook !== undefined) return `${text},"webhook":${JSON.stringify(webhook)}}`
+  return `${text}${job.workerId === undefined ? "" : `,"workerId":"${job.workerId}"`}}`
+}
+
+/** The body of a webhook: what was submitted is echoed, the worker is not named. */
+export const webhookBody = (job: Job, url: string): string => envelope(job, url)
+
+export const job = (job: Job): HttpResponse => ok(envelope(job))
+
+export const chunks = (job: Job, taken: ReadonlyArray<string>): HttpResponse =>
+  ok(`{"status":"${job.status}","stream":[${taken.map((chunk) => `{"output":${chunk}}`).join(",")}]}`)
+
+export const purged = (removed: number): HttpResponse => ok(`{"removed":${removed},"status":"completed"}`)
+
+export const health = (model: Model, endpoint: Endpoint): HttpResponse => {
+  const { idle, running, starting } = Workers.count(model, endpoint)
+  return ok(
+    JSON.stringify({
+      jobs: {
+        completed: endpoint.completed,
+        failed: endpoint.failed,
+        inProgress: endpoint.inProgress,
+        inQueue: endpoint.queue.size,
+        retried: endpoint.retried
+      },
+      workers: {
+        idle,
+        initializing: starting,
+        ready: idle,
+        running,
+        throttled: endpoint.throttled,
+        unhealthy: endpoint.unhealthy
+      }
+    })
+  )
+}
+
+export const requests = (model: Model, endpoint: Endpoint): HttpResponse => {
+  const list = Retention.list(model, endpoint).map((job) => ({
+    id: job.id,
+    status: job.status,
+    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(Lifecycle.ageOf(model, job)) : 0),
+    ...defined({ executionTime: job.executionTime }),
+    workerId: job.workerId ?? ""
+  }))
+  return ok(JSON.stringify({ requests: list.length === 0 ? null : list }))
+}

@@ -1,0 +1,150 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import type { Handler } from "../../contract.js"
+import { finishExecution } from "./finish.js"
+import { completed, failed, type JobResult, perform, toText } from "./handler.js"
+import * as Holds from "./holds.js"
+import type { Endpoint, Execution, Job, Model, Worker } from "./model.js"
+import * as Workers from "./workers.js"
+
+/**
+ * A worker that was given an empty input never reports: after this time the job goes to another one, and after the same
+ * time there it fails, without ever reaching the handler.
+ */
+const emptyInputIsLostAfter = 45_000
+
+/** RunPod kills a job so long after its executionTimeout, in milliseconds. */
+const killedAfterTimeout = { min: 1_000, max: 4_000 }
+
+/** Gives queued jobs to workers as long as there are both. */
+export const dispatch = (model: Model, endpoint: Endpoint): void => {
+  // A job that ends at once calls this again: the outer loop starts the next, so that calls do not nest.
+  if (endpoint.isDispatching || model.isClosed) return
+  endpoint.isDispatching = true
+  for (let next = endpoint.queue.peek(); next !== undefined; next = endpoint.queue.peek()) {
+    const worker = Workers.acquire(model, endpoint, () => dispatch(model, endpoint))
+    if (worker === undefined) break
+    endpoint.queue.remove(next)
+    start(model, next.job, worker)
+  }
+  endpoint.isDispatching = false
+}
+
+const start = (model: Model, job: Job, worker: Worker): void => {
+  const { endpoint, submission } = job
+  const now = model.timer.now()
+  const execution: Execution = { job, worker, startedAt: now, alarm: undefined, fiber: undefined }
+  worker.active++
+  endpoint.inProgress++
+  job.status = "IN_PROGRESS"
+  job.startedAt = now
+  job.delayTime = Math.round(now - job.queuedAt)
+  job.workerId = worker.id
+  job.execution = execution
+  const { handler } = endpoint.settings
+  if (Object.keys(submission.input).length === 0) startEmptyInput(model, execution)
+  else if (handler === undefined) startEcho(model, execution)
+  else startHandler(model, execution, handler)
+}
+
+const end = (model: Model, job: Job, result: JobResult): void => {
+  finishExecution(model, job, result)
+  stop(model, job)
+}
+
+const endAfter = (model: Model, execution: Execution, millis: number, result: () => JobResult): void => {
+  execution.alarm = model.timer.set(execution.startedAt + millis, () => end(model, execution.job, result()))
+}
+
+const failAtTimeout = (model: Model, execution: Execution): void => {
+  const late = model.random.timeouts.between(killedAfterTimeout.min, killedAfterTimeout.max)
+  const millis = execution.job.submission.executionTimeout + late
+  endAfter(model, execution, millis, () => failed("executionTimeout exceeded"))
+}
+
+const startEmptyInput = (model: Model, execution: Execution): void => {
+  const { retries, submission } = execution.job
+  if (submission.executionTimeout < emptyInputIsLostAfter) return failAtTimeout(model, execution)
+  if (retries > 0) {
+    return endAfter(model, execution, emptyInputIsLostAfter, () => failed("job timed out after 1 retries"))
+  }
+  execution.alarm = model.timer.set(execution.startedAt + emptyInputIsLostAfter, () => redispatch(model, execution.job))
+}
+
+/** Without a handler, the job takes the time of `execution` and returns its input. */
+const startEcho = (model: Model, execution: Execution): void => {
+  const { endpoint, submission } = execution.job
+  const { max, min } = endpoint.settings.execution
+  const millis = model.random.times.between(min, max)
+  const result = () => completed(toText(submission.input))
+  if (millis > submission.executionTimeout) failAtTimeout(model, execution)
+  else if (millis > 0) endAfter(model, execution, millis, result)
+  else end(model, execution.job, result())
+}
+
+const startHandler = (model: Model, execution: Execution, handler: Handler): void => {
+  const { job, worker } = execution
+  const { endpoint, submission } = job
+  // What a handler does after its job was taken from the worker changes nothing.
+  const isCurrent = () => job.execution === execution
+  job.starts++
+  failAtTimeout(model, execution)
+  const work = perform({
+    handler,
+    input: submission.input,
+    context: {
+      id: job.id,
+      workerId: worker.id,
+      progress: (value) =>
+        Effect.sync(() => {
+          if (isCurrent()) job.output = toText(value)
+        })
+    },
+    aggregate: endpoint.settings.aggregateStream,
+    onChunk: (text) => {
+      if (!isCurrent()) return
+      job.chunks.push(text)
+      Holds.wake(job.chunkWaiters)
+    }
+  })
+  const fiber = model.forkHandler(work)
+  execution.fiber = fiber
+  fiber.addObserver((exit) => {
+    execution.fiber = undefined
+    if (model.isClosed) return
+    // The job was taken from the worker, which is free only now.
+    if (!isCurrent()) return release(model, endpoint, worker)
+    // Too late for a result: the alarm of the executionTimeout ends the job.
+    if (model.timer.now() - execution.startedAt > submission.executionTimeout) return
+    end(model, job, Exit.isSuccess(exit) ? exit.value : failed("the worker exited"))
+  })
+}
+
+/** Takes the job from a worker that does not report, and queues it again: it has waited since its submit. */
+const redispatch = (model: Model, job: Job): void => {
+  const { endpoint } = job
+  stop(model, job)
+  job.retries++
+  endpoint.retried++
+  job.status = "IN_QUEUE"
+  job.startedAt = job.delayTime = job.workerId = undefined
+  endpoint.queue.add(job.queueEntry)
+  dispatch(model, endpoint)
+}
+
+/** Takes the job off its worker. A handler is interrupted, and its worker is free when it has ended. */
+export const stop = (model: Model, job: Job): void => {
+  const { endpoint, execution } = job
+  if (execution === undefined) return
+  job.execution = undefined
+  if (execution.alarm !== undefined) model.timer.clear(execution.alarm)
+  if (execution.fiber === undefined) release(model, endpoint, execution.worker)
+  else execution.fiber.unsafeInterruptAsFork(FiberId.none)
+}
+
+const release = (model: Model, endpoint: Endpoint, worker: Worker): void => {
+  endpoint.inProgress--
+  Workers.release(model, endpoint, worker)
+  dispatch(model, endpoint)
+}

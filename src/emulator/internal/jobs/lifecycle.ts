@@ -1,0 +1,122 @@
+import { defined } from "../../../internal/text/json.js"
+import type { Terminal } from "../../../schemas/JobStatus.js"
+import type { End, JobSnapshot, Workers as WorkerCounts } from "../../contract.js"
+import * as Random from "../random.js"
+import { dispatch, stop } from "./execution.js"
+import { finish } from "./finish.js"
+import { toText } from "./handler.js"
+import { type Endpoint, Job, type Model, priority, type Submission } from "./model.js"
+import * as Retention from "./retention.js"
+import * as Workers from "./workers.js"
+
+/** Queues a new job. */
+export const submit = (model: Model, endpoint: Endpoint, submission: Submission): Job => {
+  const prefix = submission.operation === "run" ? "" : "sync-"
+  Retention.forgetExpired(model)
+  return add(model, new Job(`${prefix}${Random.uuid(model.random.ids)}-u1`, endpoint, submission, model.timer.now()))
+}
+
+/** Queues the job of a batch's request: it runs when no others wait, and no purge removes it. */
+export const submitBatched = (model: Model, endpoint: Endpoint, submission: Submission, id: string): Job => {
+  Retention.forgetExpired(model)
+  const job = new Job(id, endpoint, submission, model.timer.now())
+  job.queueEntry.at = priority.batch
+  return add(model, job)
+}
+
+const add = (model: Model, job: Job): Job => {
+  job.endpoint.jobs.set(job.id, job)
+  model.counters.jobSubmitted()
+  enqueue(model, job)
+  return job
+}
+
+const enqueue = (model: Model, job: Job): void => {
+  const { endpoint } = job
+  job.status = "IN_QUEUE"
+  job.queuedAt = model.timer.now()
+  endpoint.queue.add(job.queueEntry)
+  job.ttlAlarm = model.timer.set(job.createdAt + job.submission.ttl, () => {
+    endpoint.queue.remove(job.queueEntry)
+    Retention.forget(model, job)
+    stop(model, job)
+  })
+  dispatch(model, endpoint)
+}
+
+const endNow = (model: Model, job: Job, end: { status: Terminal; output?: string; error?: string }): void => {
+  job.endpoint.queue.remove(job.queueEntry)
+  finish(model, job, { output: undefined, error: undefined, ...end })
+  stop(model, job)
+}
+
+export const cancel = (model: Model, job: Job): void => {
+  job.cancels++
+  if (!job.hasEnded) endNow(model, job, { status: "CANCELLED" })
+}
+
+/** Ends a job by hand, unless it has ended. */
+export const end = (model: Model, job: Job, { error, output, status }: End): boolean => {
+  if (job.hasEnded) return false
+  endNow(model, job, { status, ...defined({ output: toText(output), error: toText(error) }) })
+  return true
+}
+
+/** Queues a job again, when it is in a state to be retried. */
+export const retry = (model: Model, job: Job): boolean => {
+  if (job.status !== "FAILED" && job.status !== "TIMED_OUT") return false
+  model.endedJobs.remove(job.endedEntry)
+  job.retried++
+  job.endpoint.retried++
+  job.retries = 0
+  job.startedAt = job.finishedAt = job.delayTime = job.executionTime = undefined
+  job.workerId = job.output = job.error = undefined
+  job.chunks = []
+  enqueue(model, job)
+  return true
+}
+
+/** Removes what is queued, jobs of batches excepted, and says how much it was. */
+export const purge = (model: Model, endpoint: Endpoint): number => {
+  let removed = 0
+  for (let next = endpoint.queue.peek(); next !== undefined; next = endpoint.queue.peek()) {
+    if (next.at === priority.batch) break
+    removed++
+    endpoint.queue.remove(next)
+    Retention.forget(model, next.job)
+  }
+  return removed
+}
+
+export const setWorkers = (model: Model, endpoint: Endpoint, workers: WorkerCounts): void => {
+  Workers.resize(model, endpoint, workers)
+  dispatch(model, endpoint)
+}
+
+/** How long ago the job was submitted, in milliseconds. */
+export const ageOf = (model: Model, job: Job): number => model.timer.now() - job.createdAt
+
+const parse = (text: string | undefined): unknown => (text === undefined ? undefined : JSON.parse(text))
+
+export const snapshot = ({ toClockTime }: Model, job: Job): JobSnapshot => ({
+  id: job.id,
+  endpointId: job.endpoint.id,
+  operation: job.submission.operation,
+  status: job.status,
+  input: job.submission.input,
+  createdAt: toClockTime(job.createdAt),
+  ...defined({
+    output: parse(job.output),
+    error: parse(job.error),
+    startedAt: job.startedAt === undefined ? undefined : toClockTime(job.startedAt),
+    finishedAt: job.finishedAt === undefined ? undefined : toClockTime(job.finishedAt),
+    workerId: job.workerId,
+    delayTime: job.delayTime,
+    executionTime: job.executionTime
+  }),
+  retries: job.retries,
+  retried: job.retried,
+  cancels: job.cancels,
+  starts: job.starts,
+  chunks: job.chunks.length
+})

@@ -1,0 +1,217 @@
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type * as Redacted from "effect/Redacted"
+import { Heap, type Timed } from "../../../internal/pace/heap.js"
+import type { Alarm, Timer } from "../../../internal/pace/timer.js"
+import type { JsonObject } from "../../../internal/text/json.js"
+import { isTerminal, type Terminal } from "../../../schemas/JobStatus.js"
+import type { EndpointOptions, Handler, Spread } from "../../contract.js"
+import type { LateProgress } from "../../Fault.js"
+import type { Counters } from "../counters.js"
+import type { RandomSource } from "../random.js"
+import type { JobResult } from "./handler.js"
+
+/** The operations that submit one job. */
+export type SubmitOperation = "run" | "runSync"
+
+/** The largest bodies of submits: what RunPod says of them is part of its answer. */
+export const largestBody = {
+  run: { bytes: 10 * 1024 * 1024, says: "10MiB" },
+  runSync: { bytes: 20_000_000, says: "20MB" }
+}
+
+/** What a client asks for with a submit or a request of a batch, checked and with its defaults. Times are milliseconds. */
+export interface JobRequest {
+  readonly input: JsonObject
+  readonly webhook: Redacted.Redacted | undefined
+  readonly s3Config: Redacted.Redacted<JsonObject> | undefined
+  readonly executionTimeout: number
+  readonly ttl: number
+  readonly lowPriority: boolean
+}
+
+/** What a job is submitted with: the client's request and the faults that apply to the job. */
+export interface Submission extends JobRequest {
+  readonly operation: SubmitOperation
+  /** The job completes without its output. */
+  readonly outputMissing: boolean
+  /** The job's completion is overwritten by this progress update. */
+  readonly lateProgress: LateProgress | undefined
+}
+
+/** A job's entry in a heap: the queue, or the ended jobs by the time they are forgotten. */
+export interface JobEntry extends Timed {
+  at: number
+  readonly job: Job
+}
+
+/** The levels of the queue: jobs of batches run when no others wait. */
+export const priority = { normal: 0, low: 1, batch: 2 }
+
+/** One execution of a job on a worker. */
+export interface Execution {
+  readonly job: Job
+  readonly worker: Worker
+  readonly startedAt: number
+  /** Ends the job: at its executionTimeout, or where no handler runs. */
+  alarm: Alarm | undefined
+  /** The handler's. */
+  fiber: Fiber.RuntimeFiber<JobResult> | undefined
+}
+
+/** A job. Times are milliseconds of the timer; `output`, `error` and `chunks` are JSON texts. */
+export class Job {
+  status: "IN_QUEUE" | "IN_PROGRESS" | Terminal = "IN_QUEUE"
+  queuedAt: number
+  startedAt: number | undefined
+  finishedAt: number | undefined
+  delayTime: number | undefined
+  executionTime: number | undefined
+  workerId: string | undefined
+  output: string | undefined
+  error: string | undefined
+  retries = 0
+  retried = 0
+  cancels = 0
+  starts = 0
+  chunks: Array<string> = []
+  execution: Execution | undefined
+  ttlAlarm: Alarm | undefined
+  /** Its entry in the endpoint's queue; `at` is the priority. */
+  readonly queueEntry: JobEntry
+  /** Its entry in the model's `endedJobs`; `at` is when it is forgotten. */
+  readonly endedEntry: JobEntry = { at: 0, order: 0, index: -1, job: this }
+  /** Wakes the held requests that wait for the end. */
+  readonly endWaiters = new Set<() => void>()
+  /** Wakes the held requests that wait for a chunk or the end. */
+  readonly chunkWaiters = new Set<() => void>()
+
+  constructor(
+    readonly id: string,
+    readonly endpoint: Endpoint,
+    readonly submission: Submission,
+    readonly createdAt: number
+  ) {
+    this.queuedAt = createdAt
+    const at = submission.lowPriority ? priority.low : priority.normal
+    this.queueEntry = { at, order: 0, index: -1, job: this }
+  }
+
+  get hasEnded(): boolean {
+    return isTerminal(this.status)
+  }
+
+  /** Whether it can still be read. */
+  get isKept(): boolean {
+    return this.endpoint.jobs.get(this.id) === this
+  }
+}
+
+export interface Worker {
+  readonly id: string
+  /** How many jobs it runs. */
+  active: number
+  isReady: boolean
+  /** Since when it has had no job. */
+  idleSince: number
+  /** The end of its cold start. */
+  startAlarm: Alarm | undefined
+}
+
+/** An endpoint with its jobs, its queue and its workers. */
+export interface Endpoint {
+  readonly id: string
+  readonly jobs: Map<string, Job>
+  readonly queue: Heap<JobEntry>
+  readonly workers: Set<Worker>
+  readonly settings: Settings
+  maxWorkers: number
+  minWorkers: number
+  /** Workers that take no jobs. */
+  throttled: number
+  unhealthy: number
+  isDispatching: boolean
+  inProgress: number
+  completed: number
+  failed: number
+  retried: number
+}
+
+/** An endpoint's options with their defaults. Times are milliseconds. */
+export interface Settings {
+  readonly coldStart: Range
+  readonly execution: Range
+  readonly idleTimeout: number
+  readonly concurrency: number
+  readonly handler: Handler | undefined
+  readonly aggregateStream: boolean
+  readonly retention: Readonly<Record<SubmitOperation, number>>
+}
+
+export interface Range {
+  readonly min: number
+  readonly max: number
+}
+
+/**
+ * All endpoints with their jobs, and what their changes need. Plain mutable objects, touched only synchronously by the
+ * requests, alarms and handlers of one emulator.
+ */
+export interface Model {
+  readonly endpoints: ReadonlyMap<string, Endpoint>
+  /** The jobs that have ended, by the time they are forgotten. */
+  readonly endedJobs: Heap<JobEntry>
+  readonly clock: Clock.Clock
+  readonly timer: Timer
+  readonly counters: Counters
+  readonly random: Readonly<Record<"ids" | "times" | "workerIds" | "timeouts", RandomSource>>
+  readonly forkHandler: (effect: Effect.Effect<JobResult>) => Fiber.RuntimeFiber<JobResult>
+  /** Called when a job has ended, to deliver its webhook. */
+  readonly onEnd: (job: Job) => void
+  /** From the timer's milliseconds to the clock's. */
+  readonly toClockTime: (millis: number) => number
+  /** No job starts or ends any more. */
+  isClosed: boolean
+}
+
+const wholeMillis = (duration: Duration.DurationInput): number => Math.round(Duration.toMillis(duration))
+
+const readSpread = (spread: Spread): Range => {
+  if (typeof spread === "object" && "min" in spread)
+    return { min: wholeMillis(spread.min), max: wholeMillis(spread.max) }
+  const millis = wholeMillis(spread)
+  return { min: millis, max: millis }
+}
+
+const readSettings = (options: EndpointOptions): Settings => ({
+  coldStart: readSpread(options.coldStart ?? 0),
+  execution: readSpread(options.execution ?? 0),
+  idleTimeout: wholeMillis(options.idleTimeout ?? "5 seconds"),
+  concurrency: options.concurrency ?? 1,
+  handler: options.handler,
+  aggregateStream: options.aggregateStream ?? true,
+  retention: {
+    run: wholeMillis(options.retention?.run ?? "30 minutes"),
+    runSync: wholeMillis(options.retention?.runSync ?? "1 minute")
+  }
+})
+
+/** An endpoint that has no workers yet. */
+export const makeEndpoint = (id: string, options: EndpointOptions): Endpoint => ({
+  id,
+  jobs: new Map(),
+  queue: new Heap(),
+  workers: new Set(),
+  settings: readSettings(options),
+  maxWorkers: 0,
+  minWorkers: 0,
+  throttled: 0,
+  unhealthy: 0,
+  isDispatching: false,
+  inProgress: 0,
+  completed: 0,
+  failed: 0,
+  retried: 0
+})

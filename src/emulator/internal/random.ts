@@ -1,0 +1,36 @@
+import * as Hash from "effect/Hash"
+import { PCGRandom } from "effect/Utils"
+
+/** A seeded source of random numbers: the generator below Effect's `Random`, read without an effect. */
+export interface RandomSource {
+  /** From 0 up to 1. */
+  readonly fraction: () => number
+  /** A whole number from `min` to `max`, both included. */
+  readonly between: (min: number, max: number) => number
+}
+
+/** A source of its own for each `purpose`, so that the draws of one do not shift those of another. */
+export const make = (seed: number | string, purpose: string): RandomSource => {
+  const random = new PCGRandom(Hash.hash(`${typeof seed}:${seed}:${purpose}`))
+  return {
+    fraction: () => random.number(),
+    between: (min, max) => (max <= min ? min : min + Math.floor(random.number() * (max - min + 1)))
+  }
+}
+
+const letters = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+const pick = (random: RandomSource, alphabet: number, length: number): string => {
+  let text = ""
+  for (let i = 0; i < length; i++) text += letters[random.between(0, alphabet - 1)]
+  return text
+}
+
+/** A random UUID. */
+export const uuid = (random: RandomSource): string => {
+  const variant = letters[8 + random.between(0, 3)]
+  return `${pick(random, 16, 8)}-${pick(random, 16, 4)}-4${pick(random, 16, 3)}-${variant}${pick(random, 16, 3)}-${pick(random, 16, 12)}`
+}
+
+/** The id of a worker: 14 letters and digits. */
+export const workerId = (random: RandomSource): string => pick(random, 36, 14)

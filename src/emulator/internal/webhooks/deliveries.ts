@@ -1,0 +1,163 @@
+import * as Array from "effect/Array"
+import type * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import { monotonicMillis, sleepUntil } from "../../../internal/pace/monotonic.js"
+import type { Deliver } from "../../contract.js"
+import type { WebhookFault } from "../../Fault.js"
+import type { Counters, OpenDelivery } from "../counters.js"
+import type { Faults } from "../faults.js"
+import * as Responses from "../http/responses.js"
+import type { Job } from "../jobs/model.js"
+
+/** When it is tried, in milliseconds from the first try. RunPod documents 10 seconds between tries; these were measured. */
+const tries = [0, 5_000, 15_000]
+/** How long RunPod waits for an answer is not known. */
+const answerTimeout = "30 seconds"
+const headers = { "content-type": "application/json", "user-agent": "Go-http-client/2.0" }
+
+/** A webhook that waits until others have been delivered. */
+interface HeldBack {
+  /** How many. */
+  behind: number
+  readonly isOvertaken: Deferred.Deferred<void>
+}
+
+/** A webhook with the faults that apply to it. */
+interface Webhook {
+  readonly endpointId: string
+  readonly jobId: string
+  readonly url: string
+  readonly body: string
+  readonly faults: ReadonlyArray<WebhookFault>
+}
+
+type Plan = ReturnType<typeof planOf>
+
+/** What the faults make of a delivery; times in milliseconds. */
+const planOf = (faults: ReadonlyArray<WebhookFault>) => {
+  let plan = { isLost: false, delay: 0, behind: 0, within: 0, copies: 1, gap: 0 }
+  for (const fault of faults) {
+    switch (fault._tag) {
+      case "WebhookLost":
+        plan = { ...plan, isLost: true }
+        break
+      case "WebhookLate":
+        plan = { ...plan, delay: plan.delay + Duration.toMillis(fault.by) }
+        break
+      case "WebhookDuplicated":
+        plan = { ...plan, copies: fault.copies ?? 2, gap: Duration.toMillis(fault.gap ?? 0) }
+        break
+      case "WebhookOutOfOrder":
+        plan = { ...plan, behind: fault.behind ?? 1, within: Duration.toMillis(fault.within ?? "30 seconds") }
+    }
+  }
+  return plan
+}
+
+/** What the deliveries of one emulator share. */
+interface State {
+  readonly deliver: Deliver
+  readonly counters: Counters
+  readonly clock: Clock.Clock
+  readonly heldBack: Set<HeldBack>
+}
+
+const record = ({ clock, counters }: State, { endpointId, faults, jobId }: Webhook, attempt: number): OpenDelivery => {
+  const record: OpenDelivery = {
+    endpointId,
+    jobId,
+    at: clock.unsafeCurrentTimeMillis(),
+    attempt,
+    faults: faults.map((fault) => fault._tag)
+  }
+  counters.deliveryStarted(record)
+  return record
+}
+
+/** One try; whether it was acknowledged. */
+const attempt = (state: State, webhook: Webhook, number: number): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    const open = record(state, webhook, number)
+    const { body, endpointId, jobId, url } = webhook
+    return Effect.suspend(() => state.deliver({ endpointId, jobId, attempt: number, url, headers, body })).pipe(
+      Effect.timeout(answerTimeout),
+      // Whatever goes wrong on the way or at the receiver, RunPod sees no 2xx.
+      Effect.matchCause({
+        onFailure: () => false,
+        onSuccess: (status) => {
+          open.status = status
+          return status >= 200 && status < 300
+        }
+      })
+    )
+  })
+
+/** Tries until it is acknowledged or was tried often enough. */
+const sendCopy = Effect.fnUntraced(function* (state: State, webhook: Webhook) {
+  const first = monotonicMillis(state.clock)
+  for (const [index, after] of tries.entries()) {
+    yield* sleepUntil(first + after)
+    if (yield* attempt(state, webhook, index + 1)) return
+  }
+})
+
+/** Waits until `behind` other webhooks have been delivered, `within` milliseconds at most. */
+const holdBack = ({ heldBack }: State, behind: number, within: number): Effect.Effect<unknown> =>
+  Effect.suspend(() => {
+    const held: HeldBack = { behind, isOvertaken: Deferred.unsafeMake(FiberId.none) }
+    heldBack.add(held)
+    return Effect.ensuring(
+      Effect.timeoutOption(Deferred.await(held.isOvertaken), within),
+      Effect.sync(() => heldBack.delete(held))
+    )
+  })
+
+const overtake = ({ heldBack }: State): void => {
+  for (const held of heldBack) {
+    if (--held.behind <= 0) Deferred.unsafeDone(held.isOvertaken, Effect.void)
+  }
+}
+
+/** All that is sent for one job's end. */
+const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: Plan) {
+  const { behind, copies, delay, gap, within } = plan
+  yield* sleepUntil(monotonicMillis(state.clock) + delay)
+  if (behind > 0) yield* holdBack(state, behind, within)
+  const start = monotonicMillis(state.clock)
+  const copy = (index: number) => Effect.zipRight(sleepUntil(start + index * gap), sendCopy(state, webhook))
+  yield* Effect.all(Array.makeBy(copies, copy), { concurrency: "unbounded", discard: true })
+  overtake(state)
+})
+
+/** Delivers the webhook of a job that has ended. Closing the scope interrupts the deliveries under way. */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly deliver: Deliver
+  readonly faults: Faults
+  readonly counters: Counters
+}): Effect.fn.Return<(job: Job) => void, never, Scope.Scope> {
+  const { counters, deliver, faults } = options
+  const fork = yield* FiberSet.makeRuntime()
+  const state: State = { deliver, counters, clock: yield* Effect.clock, heldBack: new Set() }
+  return (job) => {
+    const { endpoint, submission } = job
+    // RunPod sends none for a cancelled job.
+    if (submission.webhook === undefined || job.status === "CANCELLED") return
+    const url = String(Redacted.value(submission.webhook))
+    const webhook: Webhook = {
+      endpointId: endpoint.id,
+      jobId: job.id,
+      url,
+      body: Responses.webhookBody(job, url),
+      faults: faults.forWebhook(submission.operation, endpoint.id)
+    }
+    const plan = planOf(webhook.faults)
+    if (plan.isLost) record(state, webhook, 1)
+    else fork(Effect.interruptible(send(state, webhook, plan)))
+  }
+})

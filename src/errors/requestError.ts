@@ -1,0 +1,97 @@
+/** What the errors of a request share: their fields, the form of their messages, and what a retry policy asks them. */
+import * as Schema from "effect/Schema"
+import { asSentence } from "../internal/text/excerpt.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: unique symbol = Symbol.for("effect-runpod/RunPodError")
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/**
+ * Where an error happened: the fields that every member of the family has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Context {
+  /** The operation's name, as the methods of the `RunPod` service are named. */
+  readonly operation: string
+  readonly method: string
+  /** The path below the base URL, ids percent-encoded, without the query. */
+  readonly path: string
+  readonly endpointId?: string | undefined
+  readonly jobId?: string | undefined
+  /** The batch of an operation of the batch API. */
+  readonly batchId?: string | undefined
+  /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
+  readonly attempt?: number | undefined
+  /** The HTTP status of the answer; missing when there was none. */
+  readonly status?: number | undefined
+  /** What RunPod said, or what is wrong with the request. */
+  readonly detail?: string | undefined
+  /** The first 2 KiB of the answer's body. */
+  readonly body?: string | undefined
+}
+
+const fields = {
+  operation: Schema.String,
+  method: Schema.String,
+  path: Schema.String,
+  endpointId: Schema.optional(Schema.String),
+  jobId: Schema.optional(Schema.String),
+  batchId: Schema.optional(Schema.String),
+  attempt: Schema.optional(Schema.Number),
+  status: Schema.optional(Schema.Number),
+  detail: Schema.optional(Schema.String),
+  body: Schema.optional(Schema.String)
+}
+
+/** The base class of an error of a request, by its tag and the fields that only it has. */
+export const requestError =
+  <Self>() =>
+  <Tag extends string, Own extends Schema.Struct.Fields>(tag: Tag, own: Own) =>
+    Schema.TaggedError<Self>(`effect-runpod/${tag}`)(tag, { ...fields, ...own })
+
+/** An error's message: where it happened, what happened, and what to do. */
+export const render = (error: Context, what: string, advice: string): string => {
+  const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
+  const batch = error.batchId === undefined ? "" : ` of batch ${error.batchId}`
+  const endpoint = error.endpointId === undefined ? "" : ` on endpoint ${error.endpointId}`
+  const status = error.status === undefined ? "" : ` (HTTP ${error.status})`
+  const attempt = error.attempt === undefined || error.attempt === 1 ? "" : ` at attempt ${error.attempt}`
+  const detail = error.detail === undefined ? "" : ` ${asSentence(error.detail)}`
+  return `${error.operation}${job}${batch}${endpoint}: ${what}${status}${attempt}.${detail} ${advice}`
+}
+
+/**
+ * What a retry policy asks an error.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Facts {
+  /** The same request may succeed later. Whether it may be sent again depends on the operation. */
+  readonly retryable: boolean
+  /** RunPod asked to slow down. */
+  readonly throttled: boolean
+  /** The request had no effect: nothing was started, whatever the operation. */
+  readonly withoutEffect: boolean
+}
+
+/** RunPod, or this client, refused the request. */
+export const refused: Facts = { retryable: false, throttled: false, withoutEffect: true }
+/** RunPod asked to slow down. */
+export const throttled: Facts = { retryable: true, throttled: true, withoutEffect: true }
+/** The request did not reach RunPod. */
+export const neverSent: Facts = { retryable: true, throttled: false, withoutEffect: true }
+/** RunPod may have acted on the request. */
+export const unclear: Facts = { retryable: true, throttled: false, withoutEffect: false }
+/** RunPod may have acted on the request, and sending it again does not help. */
+export const final: Facts = { retryable: false, throttled: false, withoutEffect: false }

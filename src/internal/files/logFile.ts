@@ -1,0 +1,69 @@
+import type { PlatformError } from "@effect/platform/Error"
+import type { FileSystem } from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { utf8 } from "../text/bytes.js"
+
+/** What can go wrong with a log. */
+export class AppendLogError extends Schema.TaggedError<AppendLogError>("effect-runpod/AppendLogError")(
+  "AppendLogError",
+  {
+    /**
+     * - `Corrupt`: a line that is no record, and not the torn end of a write
+     * - `Locked`: another process has the file, or nobody can tell
+     * - `Format`: the file is something else
+     * - `Version`: the file was written by a version that this one does not know
+     * - `Io`: the file system failed
+     */
+    reason: Schema.Literal("Corrupt", "Locked", "Format", "Version", "Io"),
+    /** The file; with `Locked`, the lock. */
+    file: Schema.String,
+    detail: Schema.String,
+    line: Schema.optional(Schema.Number),
+    /** In bytes from the file's start. */
+    offset: Schema.optional(Schema.Number)
+  }
+) {
+  override get message(): string {
+    const at = this.line === undefined ? "" : `, line ${this.line} (byte ${this.offset})`
+    return `${this.file}${at}: ${this.detail}`
+  }
+}
+
+/** Where a record stands in its file. */
+export interface Position {
+  /** Counting from 1; the header is line 1. */
+  readonly line: number
+  /** Of the first byte. */
+  readonly offset: number
+  /** In bytes, without the line feed. */
+  readonly length: number
+}
+
+/** What it takes to read a record again, until the next compaction. */
+export type Place = Pick<Position, "offset" | "length">
+
+/** A record as it was read. */
+export interface Entry extends Position {
+  readonly record: unknown
+}
+
+/** The file of a log. */
+export interface LogFile {
+  readonly fs: FileSystem
+  readonly path: string
+}
+
+/** A failure of the file system, as one of the log. */
+export const ioError = (path: string) => (cause: PlatformError) =>
+  new AppendLogError({ reason: "Io", file: path, detail: cause.message })
+
+/** A record as it is written. */
+export const encodeLine = (record: unknown): Uint8Array => utf8(`${JSON.stringify(record)}\n`)
+
+/** Forces the names in a file's folder to the disk, where that can be done. */
+export const syncFolder = ({ fs, path }: LogFile): Effect.Effect<void> => {
+  const slash = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"))
+  const folder = slash < 0 ? "." : path.slice(0, Math.max(1, slash))
+  return Effect.scoped(Effect.flatMap(fs.open(folder, { flag: "r" }), (folder) => folder.sync)).pipe(Effect.ignore)
+}

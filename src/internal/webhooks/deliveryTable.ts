@@ -1,0 +1,148 @@
+import * as Duration from "effect/Duration"
+import type { Delivery, Match, Options, Stored } from "../../layers/WebhookStore.js"
+
+/** How much a store keeps. */
+export interface Limits {
+  /** In milliseconds. */
+  readonly maxAge: number
+  readonly maxCount: number
+  readonly maxBytes: number
+}
+
+/** The options of a store, with their defaults. */
+export const limitsOf = (options: Options): Limits => ({
+  maxAge: Duration.toMillis(options.maxAge ?? "7 days"),
+  maxCount: options.maxCount ?? 10_000,
+  maxBytes: options.maxBytes ?? 128 * 1024 * 1024
+})
+
+/** What a token has been used for. */
+export interface TokenUse {
+  readonly token: string
+  readonly jobId: string
+  readonly expiresAt: number
+  readonly outcomes: ReadonlyArray<string>
+}
+
+/** A job can be retried and end again, but not for ever. */
+const maxOutcomes = 16
+/** Uses of tokens are small and guard against replays until they expire: more of them are remembered than deliveries. */
+const usesPerDelivery = 10
+
+/**
+ * The deliveries that are kept, by sequence number, job and key, and the uses of tokens. Plain state, touched only
+ * synchronously.
+ */
+export class DeliveryTable {
+  private readonly deliveries = new Map<number, Stored>()
+  private readonly byJob = new Map<string, Array<Stored>>()
+  private readonly byKey = new Map<string, Array<Stored>>()
+  private readonly tokenUses = new Map<string, TokenUse>()
+  /** No delivery that is kept has a lower sequence number. */
+  private lowest = Infinity
+  /** Of all bodies, in characters. */
+  private bodyLength = 0
+  /** The highest sequence number so far. */
+  latest = 0
+
+  constructor(private readonly limits: Limits) {}
+
+  /** How many records it takes to write all of it down. */
+  get size(): number {
+    return this.deliveries.size + this.tokenUses.size
+  }
+
+  /** Whether a delivery may be inserted. */
+  check({ jobId, outcome, token }: Delivery): "New" | "Duplicate" | "Replayed" {
+    const use = this.tokenUses.get(token)
+    if (use === undefined) return "New"
+    if (use.jobId !== jobId) return "Replayed"
+    if (use.outcomes.includes(outcome)) return "Duplicate"
+    return use.outcomes.length < maxOutcomes ? "New" : "Replayed"
+  }
+
+  insert(stored: Stored): void {
+    const { expiresAt, jobId, key, outcome, receivedAt, sequence, token } = stored
+    this.addTokenUse({ token, jobId, expiresAt, outcomes: [outcome] })
+    this.deliveries.set(sequence, stored)
+    this.latest = Math.max(this.latest, sequence)
+    this.lowest = Math.min(this.lowest, sequence)
+    append(this.byJob, jobId, stored)
+    if (key !== undefined) append(this.byKey, key, stored)
+    this.bodyLength += stored.body.length
+    this.prune(receivedAt)
+  }
+
+  addTokenUse(use: TokenUse): void {
+    const known = this.tokenUses.get(use.token)
+    const outcomes = new Set([...(known?.outcomes ?? []), ...use.outcomes])
+    this.tokenUses.set(use.token, { ...(known ?? use), outcomes: [...outcomes] })
+  }
+
+  /** Drops what is too old or too much: the oldest first. */
+  prune(now: number): void {
+    const { maxAge, maxBytes, maxCount } = this.limits
+    for (const stored of this.deliveries.values()) {
+      // The newest stays, however large it is: its subscribers have not read it yet.
+      const isTooMuch = this.deliveries.size > 1 && (this.deliveries.size > maxCount || this.bodyLength > maxBytes)
+      if (!isTooMuch && now - stored.receivedAt <= maxAge) break
+      this.remove(stored)
+    }
+    for (const use of this.tokenUses.values()) {
+      if (use.expiresAt > now && this.tokenUses.size <= maxCount * usesPerDelivery) break
+      this.tokenUses.delete(use.token)
+    }
+  }
+
+  /** Deliveries from `after` to `until`, both excluded, oldest first. */
+  range(after: number, until: number, limit: number): ReadonlyArray<Stored> {
+    const found: Array<Stored> = []
+    const end = Math.min(until, this.latest + 1)
+    // Only numbers of writes that failed are missing, so that going through the numbers is cheaper than a search.
+    for (let n = Math.max(after + 1, this.lowest); n < end && found.length < limit; n++) {
+      const stored = this.deliveries.get(n)
+      if (stored !== undefined) found.push(stored)
+    }
+    return found
+  }
+
+  /** The newest delivery that matches. */
+  find(match: Match): Stored | undefined {
+    const candidates = match.jobId === undefined ? this.byKey.get(match.key ?? "") : this.byJob.get(match.jobId)
+    return candidates?.findLast((stored) => matches(match, stored))
+  }
+
+  /** All that is kept. */
+  contents(): { readonly deliveries: ReadonlyArray<Stored>; readonly tokenUses: ReadonlyArray<TokenUse> } {
+    return { deliveries: [...this.deliveries.values()], tokenUses: [...this.tokenUses.values()] }
+  }
+
+  private remove(stored: Stored): void {
+    const { body, jobId, key, sequence } = stored
+    this.deliveries.delete(sequence)
+    drop(this.byJob, jobId, stored)
+    if (key !== undefined) drop(this.byKey, key, stored)
+    this.bodyLength -= body.length
+    while (this.lowest <= this.latest && !this.deliveries.has(this.lowest)) this.lowest++
+  }
+}
+
+/** Whether a delivery fits what is looked for. */
+export const matches = (match: Match, stored: Pick<Stored, "endpointId" | "jobId" | "key" | "sequence">): boolean =>
+  (match.endpointId === undefined || stored.endpointId === undefined || stored.endpointId === match.endpointId) &&
+  (match.jobId === undefined || stored.jobId === match.jobId) &&
+  (match.key === undefined || stored.key === undefined || stored.key === match.key) &&
+  stored.sequence > (match.after ?? 0)
+
+const append = (index: Map<string, Array<Stored>>, key: string, stored: Stored): void => {
+  const list = index.get(key)
+  if (list === undefined) index.set(key, [stored])
+  else list.push(stored)
+}
+
+const drop = (index: Map<string, Array<Stored>>, key: string, stored: Stored): void => {
+  const list = index.get(key) ?? []
+  const at = list.indexOf(stored)
+  if (at >= 0) list.splice(at, 1)
+  if (list.length === 0) index.delete(key)
+}

@@ -1,0 +1,82 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { WebhookSetupError } from "../../errors/WebhookError.js"
+import type { Key, Options } from "../../services/Webhooks.js"
+import { utf8 } from "../text/bytes.js"
+import { sha256 } from "../text/sha256.js"
+import * as StandardWebhooks from "./standardWebhooks.js"
+import * as Token from "./token.js"
+
+export const defaults = {
+  expiresIn: "25 hours",
+  bodyLimit: 32 * 1024 * 1024,
+  readTimeout: "30 seconds"
+} as const
+
+/** The options of a receiver, checked and with their defaults. */
+export interface Settings {
+  readonly url: URL
+  /** What new tokens are signed with. */
+  readonly signingKey: Token.SigningKey
+  /** All keys that tokens may be signed with, by id. */
+  readonly keys: ReadonlyMap<string, Uint8Array>
+  readonly relayKeys: ReadonlyArray<Uint8Array>
+  readonly bodyLimit: number
+  readonly readTimeout: Duration.Duration
+  readonly parseJson: (text: string) => unknown
+}
+
+const minSecretLength = 16
+
+const reveal = (secret: string | Redacted.Redacted): string =>
+  (Redacted.isRedacted(secret) ? Redacted.value(secret) : secret).trim()
+
+const refuse = (detail: string) => Effect.fail(new WebhookSetupError({ detail }))
+
+const readUrl = (url: string | URL): Effect.Effect<URL, WebhookSetupError> => {
+  const text = String(url).trim()
+  if (!URL.canParse(text)) return refuse("`url` is not a URL")
+  const read = new URL(text)
+  if (read.protocol !== "https:" && read.protocol !== "http:") return refuse("`url` must be http or https")
+  return Token.find(read.search) === undefined
+    ? Effect.succeed(read)
+    : refuse("`url` has a `token` in its query already")
+}
+
+const readKey = ({ id, secret }: Key): Effect.Effect<Token.SigningKey, WebhookSetupError> => {
+  const text = reveal(secret)
+  if (text.length < minSecretLength) {
+    return refuse(`a secret has fewer than ${minSecretLength} characters; take 32 random bytes, for example`)
+  }
+  if (id !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(id)) {
+    return refuse("the `id` of a key must be 1 to 64 letters, digits, - or _")
+  }
+  // Everybody who sees a URL sees the id. A hash's first 8 digits name the key and tell no more of it than a signature does.
+  return Effect.succeed({ id: id ?? sha256(`effect-runpod key id ${text}`).slice(0, 8), key: utf8(text) })
+}
+
+const readRelaySecret = (secret: string | Redacted.Redacted): Effect.Effect<Uint8Array, WebhookSetupError> => {
+  const key = StandardWebhooks.readKey(reveal(secret))
+  return key === undefined ? refuse("a relay's secret is not base64 with `whsec_` before it") : Effect.succeed(key)
+}
+
+/** Checks the options of a receiver. */
+export const read = (options: Options): Effect.Effect<Settings, WebhookSetupError> =>
+  Effect.gen(function* () {
+    const url = yield* readUrl(options.url)
+    const signingKeys = yield* Effect.forEach(options.keys ?? [{ secret: options.secret }], readKey)
+    const [signingKey] = signingKeys
+    if (signingKey === undefined) return yield* refuse("`keys` is empty")
+    const keys = new Map(signingKeys.map(({ id, key }) => [id, key]))
+    if (keys.size < signingKeys.length) return yield* refuse("two keys have the same id")
+    return {
+      url,
+      signingKey,
+      keys,
+      relayKeys: yield* Effect.forEach(options.relaySecrets ?? [], readRelaySecret),
+      bodyLimit: options.bodyLimit ?? defaults.bodyLimit,
+      readTimeout: Duration.decode(options.readTimeout ?? defaults.readTimeout),
+      parseJson: options.parseJson ?? ((text): unknown => JSON.parse(text))
+    }
+  })
