@@ -7,6 +7,8 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import { withFiber } from "../internal/effect/fiber.js"
+import { valueIn } from "../internal/effect/fiberRef.js"
 import { currentTally, type Tally } from "../internal/http/tally.js"
 import type * as Job from "../schemas/Job.js"
 
@@ -83,10 +85,10 @@ const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
 const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
   const tagged = kept((operation) => Metric.tagged(counter, "operation", operation))
   return (operation: string): Effect.Effect<void> =>
-    Effect.withFiberRuntime((fiber) => {
-      const tally = fiber.getFiberRef(currentTally)
+    withFiber((fiber) => {
+      const tally = valueIn(fiber, currentTally)
       if (tally !== undefined) tally[count]++
-      tagged(operation).unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
+      tagged(operation).unsafeUpdate(1, valueIn(fiber, FiberRef.currentMetricLabels))
       return Effect.void
     })
 }

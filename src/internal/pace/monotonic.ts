@@ -15,6 +15,13 @@ export const monotonicMillis = (clock: Clock.Clock): number => {
 /** Nanoseconds of the clock, for spans. */
 export const nanosOf = (clock: Clock.Clock): bigint => clock.unsafeCurrentTimeNanos()
 
+/** Milliseconds of the wall clock, for times that leave the process. */
+export const wallMillis = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis()
+
+/** A moment of the past, in milliseconds of the wall clock, on the monotonic clock. */
+export const monotonicAt = (clock: Clock.Clock, at: number): number =>
+  monotonicMillis(clock) - Math.max(0, wallMillis(clock) - at)
+
 /** The longest time a JavaScript timer can wait; more fires at once. */
 export const maxTimerMillis = 2 ** 31 - 1
 
