@@ -1,6 +1,8 @@
 import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import { withFiber } from "../effect/fiber.js"
+import { valueIn } from "../effect/fiberRef.js"
 import { clockOf } from "../pace/monotonic.js"
 import * as RequestOptions from "./requestOptions.js"
 
@@ -14,10 +16,10 @@ export interface Caller {
 
 /** Reads the fiber once, in one step. */
 export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) =>
+  withFiber((fiber) =>
     f({
       clock: clockOf(fiber),
-      isTimed: fiber.getFiberRef(FiberRef.currentTracerTimingEnabled),
-      choices: fiber.getFiberRef(RequestOptions.current)
+      isTimed: valueIn(fiber, FiberRef.currentTracerTimingEnabled),
+      choices: valueIn(fiber, RequestOptions.current)
     })
   )
