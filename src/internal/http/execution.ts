@@ -3,7 +3,6 @@ import type * as Tracer from "effect/Tracer"
 import { type Context, RequestTimeoutError } from "../../errors/RunPodError.js"
 import type { AttemptObserver, Request } from "../../layers/RunPodHttpClient.js"
 import type { Scrub } from "../text/scrub.js"
-import type { Attempt } from "./attempt.js"
 import { fillPath } from "./path.js"
 import type { RequestOptions } from "./requestOptions.js"
 
@@ -38,7 +37,7 @@ export class Execution<out A> {
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
   /** The attempt that is under way, where its transport has no fiber of its own. */
-  current: Attempt | undefined
+  current: { readonly giveUp: () => void } | undefined
   /** What its effects say about it. */
   readonly once: boolean
   readonly grace: number | undefined
