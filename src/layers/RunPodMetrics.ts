@@ -7,6 +7,8 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import { type RuntimeFiber, withFiber } from "../internal/effect/fiber.js"
+import { valueIn } from "../internal/effect/fiberRef.js"
 import { currentTally, type Tally } from "../internal/http/tally.js"
 import type * as Job from "../schemas/Job.js"
 
@@ -82,22 +84,28 @@ const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
 
 const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
   const tagged = kept((operation) => Metric.tagged(counter, "operation", operation))
-  return (operation: string): Effect.Effect<void> =>
-    Effect.withFiberRuntime((fiber) => {
-      const tally = fiber.getFiberRef(currentTally)
-      if (tally !== undefined) tally[count]++
-      tagged(operation).unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
-      return Effect.void
-    })
+  return (operation: string, fiber: RuntimeFiber<unknown, unknown>): void => {
+    const tally = valueIn(fiber, currentTally)
+    if (tally !== undefined) tally[count]++
+    tagged(operation).unsafeUpdate(1, valueIn(fiber, FiberRef.currentMetricLabels))
+  }
 }
 
+const addRequest = byOperation(requests, "requests")
+const addRetry = byOperation(retries, "retries")
+const addThrottle = byOperation(throttles, "throttles")
+
 /**
- * Counts a request that is sent.
+ * Counts a request, and sends it in the same step.
  *
  * @since 0.1.0
  * @category recording
  */
-export const countRequest: (operation: string) => Effect.Effect<void> = byOperation(requests, "requests")
+export const countRequest = <A, E, R>(operation: string, send: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  withFiber((fiber) => {
+    addRequest(operation, fiber)
+    return send()
+  })
 
 /**
  * Counts a request that is sent again.
@@ -105,7 +113,8 @@ export const countRequest: (operation: string) => Effect.Effect<void> = byOperat
  * @since 0.1.0
  * @category recording
  */
-export const countRetry: (operation: string) => Effect.Effect<void> = byOperation(retries, "retries")
+export const countRetry = (operation: string): Effect.Effect<void> =>
+  withFiber((fiber) => Effect.succeed(addRetry(operation, fiber)))
 
 /**
  * Counts an answer with status 429.
@@ -113,7 +122,8 @@ export const countRetry: (operation: string) => Effect.Effect<void> = byOperatio
  * @since 0.1.0
  * @category recording
  */
-export const countThrottle: (operation: string) => Effect.Effect<void> = byOperation(throttles, "throttles")
+export const countThrottle = (operation: string): Effect.Effect<void> =>
+  withFiber((fiber) => Effect.succeed(addThrottle(operation, fiber)))
 
 const jobsByStatus = kept((status) => Metric.tagged(jobs, "status", status))
 

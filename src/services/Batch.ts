@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -22,7 +23,9 @@ import * as internal from "../internal/batch/run.js"
 import * as progressInternal from "../internal/batch/progress.js"
 import * as reportInternal from "../internal/batch/report.js"
 import * as submitInternal from "../internal/batch/submit.js"
+import * as waitInternal from "../internal/batch/wait.js"
 import type { JsonObject } from "../internal/text/json.js"
+import type { Health } from "../schemas/Health.js"
 import type { JobId } from "../schemas/JobId.js"
 import type { BatchJournal } from "./BatchJournal.js"
 import type { Endpoint, RunOptions } from "./Endpoint.js"
@@ -309,6 +312,11 @@ export interface WaitOutcome<out O> {
  * @category models
  */
 export interface WaitOptions {
+  /**
+   * How many jobs are waited for at once. Where there are more, they take turns of at most 90 seconds, and each is read at
+   * least every 10 minutes, before RunPod deletes its result: up to 100,000 jobs under the documented limits. Default: 1,000.
+   */
+  readonly concurrency?: number | undefined
   /** How long to wait in all; jobs that have not ended then have a `WaitTimeoutError`. Default: each job's own life, 24 hours. */
   readonly timeout?: Duration.DurationInput | undefined
   /** Whether an interruption cancels the jobs that have not ended. Default: false. */
@@ -326,7 +334,7 @@ export interface WaitOptions {
 }
 
 /**
- * Waits for jobs, all at once; the outcomes are in the order of the jobs. A `FatalError` ends the wait, and the jobs go on.
+ * Waits for jobs; the outcomes are in their order. A `FatalError` ends the wait, and the jobs go on.
  *
  * @since 0.1.0
  * @category running
@@ -335,7 +343,7 @@ export const wait: <I, O, P, C>(
   endpoint: Endpoint<I, O, P, C>,
   jobs: Iterable<string | JobHandle<O, P, C>>,
   options?: WaitOptions
-) => Effect.Effect<ReadonlyArray<WaitOutcome<O>>, FatalError> = submitInternal.wait
+) => Effect.Effect<ReadonlyArray<WaitOutcome<O>>, FatalError> = waitInternal.wait
 
 /**
  * How far a batch is.
@@ -369,13 +377,44 @@ export interface Progress {
 }
 
 /**
+ * What a tracker counts; the batch changes it as it runs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TrackerCounts {
+  total: number | undefined
+  done: number
+  failed: number
+  replayed: number
+  inFlight: number
+}
+
+/**
+ * What the rate and the end of a batch are estimated from.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TrackerStart {
+  /** When the batch began, in milliseconds of the monotonic clock. */
+  readonly startedAt: number
+  readonly health: Effect.Effect<Health, RunPodError>
+  /** How many milliseconds a job of the endpoint usually runs, where earlier ones tell. */
+  readonly usualExecution: () => number | undefined
+}
+
+/**
  * What a batch tells of itself while it runs. One tracker follows one batch.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Tracker {
-  readonly [progressInternal.BoardKey]: progressInternal.Board
+  readonly counts: TrackerCounts
+  /** Completes when the batch has begun; with `undefined` when it ends before. */
+  readonly begun: Deferred.Deferred<TrackerStart | undefined>
+  readonly ended: Deferred.Deferred<void>
 }
 
 /**

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -6,7 +7,6 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
-import { KeeperKey } from "../../src/internal/jobs/keeper.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as RunPod from "../../src/services/RunPod.js"
@@ -141,11 +141,14 @@ describe("Batch.run", () => {
 })
 
 describe("with a RunPod service of one's own, on its plain operations", () => {
-  const own = Effect.map(RunPod.RunPod, ({ [KeeperKey]: _, ...operations }): RunPod.Service => operations)
+  /** The endpoint over the operations alone, without the layer's pipeline and runtime. */
+  const own = Effect.flatMap(RunPod.RunPod, (runPod) =>
+    Effect.mapInputContext(endpoint, (_: Context.Context<never>) => Context.make(RunPod.RunPod, { ...runPod }))
+  )
 
   it.effect("a batch runs, and counts what was refused as open", () =>
     Effect.gen(function* () {
-      const ep = yield* Effect.provideServiceEffect(endpoint, RunPod.RunPod, own)
+      const ep = yield* own
       const journal = yield* BatchJournal.memory
       const report = yield* finish(Batch.collect(ep, inputs(50), { concurrency: 5, journal }), "1 hour")
       assert.deepStrictEqual(report.counts, { Completed: 50 })
@@ -162,7 +165,7 @@ describe("with a RunPod service of one's own, on its plain operations", () => {
 
   it.effect("interrupting it cancels what is in flight", () =>
     Effect.gen(function* () {
-      const ep = yield* Effect.provideServiceEffect(endpoint, RunPod.RunPod, own)
+      const ep = yield* own
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(50), { concurrency: 5 }))
       yield* TestClock.adjust("5 seconds")
       yield* Effect.fork(Fiber.interrupt(fiber))

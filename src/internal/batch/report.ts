@@ -42,13 +42,19 @@ const kindOf = ({ result }: Outcome<unknown, unknown>): string =>
 
 const isNumber = (value: number | undefined): value is number => value !== undefined
 
-const make = <I, O>(
-  endpointId: string,
-  outcomes: ReadonlyArray<Outcome<I, O>>,
-  wallTime: number,
-  tally: Tally.Tally,
-  stopped: BatchStoppedError | undefined
-): Report<I, O> => {
+const make = <I, O>({
+  endpointId,
+  outcomes,
+  stopped,
+  tally,
+  wallTime
+}: {
+  readonly endpointId: string
+  readonly outcomes: ReadonlyArray<Outcome<I, O>>
+  readonly stopped: BatchStoppedError | undefined
+  readonly tally: Tally.Tally
+  readonly wallTime: number
+}): Report<I, O> => {
   const counts: Record<string, number> = {}
   for (const outcome of outcomes) {
     const kind = kindOf(outcome)
@@ -82,11 +88,13 @@ export const collect = <I, O, P, C, E = never>(
     const startedAt = monotonicMillis(clock)
     const tally = Tally.make()
     const outcomes: Array<Outcome<I, O>> = []
-    const driven = drive(endpoint, inputs, options, (outcome) => Effect.sync(() => outcomes.push(outcome)))
+    const emit = (outcome: Outcome<I, O>) => Effect.sync(() => outcomes.push(outcome))
+    const driven = drive({ endpoint, inputs, options, emit })
     const end = yield* Effect.either(Effect.locally(driven, Tally.currentTally, tally))
     if (Either.isLeft(end) && !isStopped(end.left)) return yield* Effect.fail(end.left)
     const stopped = Either.isLeft(end) && isStopped(end.left) ? end.left : undefined
-    return make(endpoint.id, outcomes, monotonicMillis(clock) - startedAt, tally, stopped)
+    const wallTime = monotonicMillis(clock) - startedAt
+    return make({ endpointId: endpoint.id, outcomes, stopped, tally, wallTime })
   })
 
 // --- rendering ----------------------------------------------------------------------------------------------------

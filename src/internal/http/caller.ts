@@ -1,6 +1,9 @@
 import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import { withFiber } from "../effect/fiber.js"
+import { valueIn } from "../effect/fiberRef.js"
+import { clockOf } from "../pace/monotonic.js"
 import * as RequestOptions from "./requestOptions.js"
 
 /** What a request takes from the fiber that makes it. */
@@ -13,12 +16,10 @@ export interface Caller {
 
 /** Reads the fiber once, in one step. */
 export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) =>
-    Effect.clockWith((clock) =>
-      f({
-        clock,
-        isTimed: fiber.getFiberRef(FiberRef.currentTracerTimingEnabled),
-        choices: fiber.getFiberRef(RequestOptions.current)
-      })
-    )
+  withFiber((fiber) =>
+    f({
+      clock: clockOf(fiber),
+      isTimed: valueIn(fiber, FiberRef.currentTracerTimingEnabled),
+      choices: valueIn(fiber, RequestOptions.current)
+    })
   )

@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
+import * as Fibers from "../../../internal/effect/fiber.js"
 import type { Handler } from "../../contract.js"
 import { finishExecution } from "./finish.js"
 import { completed, failed, type JobResult, perform, toText } from "./handler.js"
@@ -19,16 +19,25 @@ const killedAfterTimeout = { min: 1_000, max: 4_000 }
 
 /** Gives queued jobs to workers as long as there are both. */
 export const dispatch = (model: Model, endpoint: Endpoint): void => {
-  // A job that ends at once calls this again: the outer loop starts the next, so that calls do not nest.
-  if (endpoint.isDispatching || model.isClosed) return
+  if (model.isClosed) return
+  // A job that ends at once or an alarm that is due calls this again: the outer call goes on for it, so that calls do not nest.
+  endpoint.isDispatchDue = true
+  if (endpoint.isDispatching) return
   endpoint.isDispatching = true
+  while (endpoint.isDispatchDue) {
+    endpoint.isDispatchDue = false
+    startQueued(model, endpoint)
+  }
+  endpoint.isDispatching = false
+}
+
+const startQueued = (model: Model, endpoint: Endpoint): void => {
   for (let next = endpoint.queue.peek(); next !== undefined; next = endpoint.queue.peek()) {
     const worker = Workers.acquire(model, endpoint, () => dispatch(model, endpoint))
-    if (worker === undefined) break
+    if (worker === undefined) return
     endpoint.queue.remove(next)
     start(model, next.job, worker)
   }
-  endpoint.isDispatching = false
 }
 
 const start = (model: Model, job: Job, worker: Worker): void => {
@@ -110,7 +119,7 @@ const startHandler = (model: Model, execution: Execution, handler: Handler): voi
   })
   const fiber = model.forkHandler(work)
   execution.fiber = fiber
-  fiber.addObserver((exit) => {
+  Fibers.onEnd(fiber, (exit) => {
     execution.fiber = undefined
     if (model.isClosed) return
     // The job was taken from the worker, which is free only now.
@@ -140,7 +149,7 @@ export const stop = (model: Model, job: Job): void => {
   job.execution = undefined
   if (execution.alarm !== undefined) model.timer.clear(execution.alarm)
   if (execution.fiber === undefined) release(model, endpoint, execution.worker)
-  else execution.fiber.unsafeInterruptAsFork(FiberId.none)
+  else Fibers.interruptLater(execution.fiber)
 }
 
 const release = (model: Model, endpoint: Endpoint, worker: Worker): void => {

@@ -1,0 +1,139 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
+import { JobNotFoundError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
+import type * as Job from "../../schemas/Job.js"
+import type { JobHandle } from "../../services/JobHandle.js"
+import { type BatchRun, type ItemEnd, type Open, open } from "./batchRun.js"
+import { cancelHandle } from "./cancel.js"
+import type { Item } from "./notes.js"
+import { isFatal, pollOptions } from "./rules.js"
+import * as Turns from "./turns.js"
+
+/** The job of an item, from its submit to its end. Plain state, touched only synchronously. */
+export interface BatchJob<I, O, P, C> {
+  readonly _tag: "Started"
+  readonly run: BatchRun<I, O, P, C>
+  readonly item: Item
+  readonly handle: JobHandle<O, P, C>
+  /** On the monotonic clock. */
+  readonly submittedAt: number
+  /** When it is no longer waited for, on the monotonic clock. */
+  readonly until: number
+  /** How often it was started: its submits and its retries. */
+  attempts: number
+  /** It needs no cancel. */
+  hasEnded: boolean
+}
+
+const noteSubmitted = ({ attempts, handle, item, run, submittedAt }: BatchJob<never, unknown, unknown, unknown>) =>
+  run.notes.submitted(item, { jobId: handle.id, submittedAt, attempts })
+
+/** The job of an item that was submitted just now, once that is noted; `open` when it could not be. */
+export const begin = <I, O, P, C>(
+  run: BatchRun<I, O, P, C>,
+  { attempts, handle, item }: Pick<BatchJob<I, O, P, C>, "attempts" | "handle" | "item">
+): Effect.Effect<BatchJob<I, O, P, C> | Open> =>
+  Effect.suspend(() => {
+    const submittedAt = run.now()
+    run.answeredAt = submittedAt
+    const until = Math.min(run.deadline, submittedAt + run.timeout)
+    const job: BatchJob<I, O, P, C> = {
+      _tag: "Started",
+      run,
+      item,
+      handle,
+      submittedAt,
+      until,
+      attempts,
+      hasEnded: false
+    }
+    return Effect.map(noteSubmitted(job), (isNoted) => (isNoted ? job : open))
+  })
+
+const cancel = ({
+  handle,
+  item,
+  run,
+  submittedAt
+}: BatchJob<never, unknown, unknown, unknown>): Effect.Effect<unknown> =>
+  Effect.flatMap(cancelHandle(handle, { submittedAt, grace: run.cancelGrace }), (job) =>
+    job?.status === "CANCELLED" ? run.notes.released(item) : Effect.void
+  )
+
+/** What an interruption does with the job; with a journal, one that is cancelled is to be submitted again. */
+export const abandon = <I, O, P, C>(job: BatchJob<I, O, P, C>): Effect.Effect<unknown> =>
+  Effect.suspend(() => (job.run.cancelOnInterrupt && !job.run.isOver && !job.hasEnded ? cancel(job) : Effect.void))
+
+const onWaitError = <I, O, P, C>(
+  job: BatchJob<I, O, P, C>,
+  error: RunPodError | WaitTimeoutError
+): Effect.Effect<ItemEnd<O, P, C>> => {
+  const { attempts, handle, run, submittedAt } = job
+  const failed = (error: RunPodError | JobError) =>
+    Effect.succeed<ItemEnd<O, P, C>>({ _tag: "Failed", error, jobId: handle.id, attempts })
+  job.hasEnded = true
+  if (error._tag === "WaitTimeoutError") {
+    return failed(new WaitTimeoutError({ ...error, elapsed: Duration.millis(run.now() - submittedAt) }))
+  }
+  if (error._tag === "JobNotFoundError") {
+    // It was there: we have submitted it.
+    return failed(error.reason === "Unknown" ? new JobNotFoundError({ ...error, reason: "Expired" }) : error)
+  }
+  const cancelled =
+    run.cancelOnInterrupt && run.options.journal === undefined
+      ? (run.endpoint.runtime?.fork ?? Effect.forkDaemon)(cancel(job))
+      : Effect.void
+  return Effect.zipRight(cancelled, isFatal(error) ? run.openWith(error) : failed(error))
+}
+
+/** Whether a job that has ended is put back in the queue. */
+const mayRetry = ({ attempts, run, until }: BatchJob<never, unknown, unknown, unknown>, { status }: Job.TerminalJob) =>
+  (status === "FAILED" || status === "TIMED_OUT") &&
+  attempts <= (run.options.retries ?? 0) &&
+  run.stop === undefined &&
+  run.now() < until
+
+/** Waits for the job for a turn. Gives `undefined` when it needs another one, also after a `/retry`. */
+export const turn = <I, O, P, C>(
+  job: BatchJob<I, O, P, C>,
+  millis: number
+): Effect.Effect<ItemEnd<O, P, C> | undefined> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const { handle, item, run, until } = job
+      const settled = yield* Effect.either(
+        restore(
+          Turns.settle(handle, {
+            ...pollOptions(run.options),
+            cancelGrace: run.cancelGrace,
+            cancelOnTimeout: run.cancelOnTimeout,
+            // The webhook of a job that was retried, in this run or an earlier one, may tell of the end before that.
+            trustWebhook: job.attempts > 1 ? undefined : run.options.trustWebhook,
+            until,
+            turn: millis
+          })
+        )
+      )
+      if (settled._tag === "Left") return yield* onWaitError(job, settled.left)
+      if (settled.right._tag === "Over") return undefined
+      const ended = settled.right.job
+      run.answeredAt = run.now()
+      if (mayRetry(job, ended)) {
+        const retried = yield* Effect.either(restore(handle.retry))
+        if (retried._tag === "Right" || !provesNoEffect(retried.left)) {
+          job.attempts++
+          yield* noteSubmitted(job)
+          return undefined
+        }
+      }
+      job.hasEnded = true
+      const { attempts } = job
+      const isNoted = yield* run.notes.settled(item, ended, attempts)
+      return isNoted ? { _tag: "Ended", handle, job: ended, attempts, replayed: false } : open
+    })
+  )
+
+/** Follows the job to its end, through retries. */
+export const follow = <I, O, P, C>(job: BatchJob<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>
+  Effect.flatMap(turn(job, Infinity), (end) => (end === undefined ? follow(job) : Effect.succeed(end)))

@@ -1,0 +1,94 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { JobError } from "../../errors/JobError.js"
+import { retryAfter, type RunPodError } from "../../errors/RunPodError.js"
+import type * as Job from "../../schemas/Job.js"
+import type { FatalError, Options } from "../../services/Batch.js"
+import type { JobHandle } from "../../services/JobHandle.js"
+import { waitDefaults } from "../jobs/waitPolicy.js"
+import { delayAfter } from "../pace/backoff.js"
+
+/** How many items are in flight at once where the limits do not say. */
+const usualConcurrency = 400
+/** The most items in flight where nobody knows how many there are. */
+const mostConcurrency = 10_000
+/** Every job is read at least so often, so that RunPod, which keeps results for 30 minutes, has not deleted its result. */
+export const longestInterval = 10 * 60_000
+/** How long there may be no way to RunPod before the batch gives up; it does at once when there never was one. */
+export const outage = 5 * 60_000
+/** How many jobs are waited for at once, unless the caller says otherwise; where there are more, they take turns. */
+export const waitConcurrency = 1_000
+/** How many cancels are sent at once: as many as RunPod allows in flight. */
+export const cancelConcurrency = 20
+
+/** What would hit every item alike. */
+export const isFatal = (error: RunPodError | JobError): error is FatalError => {
+  switch (error._tag) {
+    case "AuthenticationError":
+    case "PermissionDeniedError":
+    case "EndpointNotFoundError":
+    case "EndpointPausedError":
+    case "RequestTimeoutError":
+    case "TransportError":
+      return true
+    default:
+      return false
+  }
+}
+
+/** How a batch polls: an interval is never so long that a result could expire meanwhile. */
+export const pollOptions = ({
+  hold,
+  poll
+}: Pick<Options<never>, "hold" | "poll">): Pick<Options<never>, "hold" | "poll"> => {
+  if (poll === undefined) return { hold }
+  const bounded = (duration: Duration.DurationInput) => Math.min(Duration.toMillis(duration), longestInterval)
+  const { ageShare, cap, initial, interval } = poll
+  const defaults = waitDefaults.poll
+  return {
+    hold,
+    poll: {
+      ageShare,
+      initial: bounded(initial ?? defaults.initial),
+      interval: bounded(interval ?? defaults.interval),
+      cap: bounded(cap ?? defaults.cap)
+    }
+  }
+}
+
+/** What the concurrency of a batch depends on. */
+export interface ConcurrencyFacts {
+  /** What the caller asks for. */
+  readonly wanted: number | undefined
+  /** How many inputs there are, when that is known. */
+  readonly size: number | undefined
+  /** How many requests the endpoint may hold at once. */
+  readonly heldAtOnce: number | undefined
+}
+
+export const concurrencyOf = ({ heldAtOnce = Infinity, size, wanted }: ConcurrencyFacts): number => {
+  if (wanted !== undefined && !(wanted >= 1)) throw new RangeError("the concurrency of a batch must be at least 1")
+  const concurrency = wanted ?? (Number.isFinite(heldAtOnce) ? heldAtOnce : usualConcurrency)
+  return Math.floor(Math.min(concurrency, Math.max(1, size ?? mostConcurrency)))
+}
+
+/** How long to wait before the next try after so many, in milliseconds: what RunPod asked for, else longer each time. */
+export const pauseAfter = (error: RunPodError, tries: number): Effect.Effect<number> =>
+  Effect.map(delayAfter({ base: 1_000, cap: 30_000, jitter: "half" }, tries), (delay) => {
+    const asked = retryAfter(error)
+    return Math.max(asked === undefined ? 0 : Math.round(Duration.toMillis(asked)), delay)
+  })
+
+/** The output of a job that has ended, or the error it ended with. */
+export const outputOf = <O>(
+  handle: Pick<JobHandle<O>, "read" | "result">,
+  job: Job.TerminalJob
+): Effect.Effect<O, RunPodError | JobError> => handle.read?.(job) ?? handle.result()
+
+/** The name of an item that has none. */
+export const indexAsKey = (_: unknown, index: number): string => String(index)
+
+export const inSpan =
+  (name: string, endpointId: string) =>
+  <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.withSpan(effect, name, { captureStackTrace: false, attributes: { "runpod.endpoint_id": endpointId } })

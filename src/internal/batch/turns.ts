@@ -1,0 +1,107 @@
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type { WaitTimeoutError } from "../../errors/JobError.js"
+import type { RunPodError } from "../../errors/RunPodError.js"
+import type * as Job from "../../schemas/Job.js"
+import type { JobHandle } from "../../services/JobHandle.js"
+import type { PollPolicy, WaitOptions } from "../../services/WaitOptions.js"
+import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
+import { cancelConcurrency, longestInterval } from "./rules.js"
+
+/** All jobs have had a turn after this long: less than the longest interval, since a turn may begin with a wait for permits. */
+const longestRound = 0.8 * longestInterval
+/** The longest turn: that of a hold, so that a turn takes no more requests than a wait without turns. */
+const longestTurn = 90_000
+/** Where turns would be shorter than this, a job is read once a turn. */
+const shortestTurn = 60_000
+
+/** How long the turn of each of so many jobs lasts, in milliseconds: 0 for one request, `Infinity` for as long as it takes. */
+export const turnOf = (jobs: number, concurrency: number): number => {
+  if (jobs <= concurrency) return Infinity
+  const turn = Math.min(longestTurn, (longestRound * concurrency) / jobs)
+  return turn < shortestTurn ? 0 : turn
+}
+
+/** How jobs take turns. */
+export interface TurnsOptions<J, E> {
+  /** How many have a turn at once. */
+  readonly concurrency: number
+  /** Waits for the job for so many milliseconds, and says whether that was its last turn. Deals with its own interruption. */
+  readonly turn: (job: J, millis: number) => Effect.Effect<boolean, E>
+  /** When all waits end at the latest, on the monotonic clock: nothing sleeps beyond it. */
+  readonly until: number
+  /** When they are interrupted, gets each job that was to have further turns and has none now. */
+  readonly onInterrupt: (job: J) => Effect.Effect<unknown>
+}
+
+/**
+ * Gives jobs turns until each has had its last one. Where there are more than have a turn at once, each is read at least every
+ * 10 minutes: up to 100,000 at the 200 requests a second that RunPod allows.
+ */
+export const takeTurns = <J, E>(
+  jobs: Iterable<J>,
+  { concurrency, onInterrupt, turn, until }: TurnsOptions<J, E>
+): Effect.Effect<void, E> =>
+  Effect.gen(function* () {
+    const clock = yield* Effect.clock
+    const waiting = new Set(jobs)
+
+    const takeTurn = (job: J, millis: number) =>
+      Effect.uninterruptibleMask((restore) => {
+        waiting.delete(job)
+        return Effect.map(restore(turn(job, millis)), (isLast) => {
+          if (!isLast) waiting.add(job)
+        })
+      })
+
+    const rounds = Effect.gen(function* () {
+      while (waiting.size > 0) {
+        const millis = turnOf(waiting.size, concurrency)
+        const startedAt = monotonicMillis(clock)
+        yield* Effect.forEach(Array.from(waiting), (job) => takeTurn(job, millis), { concurrency, discard: true })
+        // Rounds of single requests begin a turn apart: asking more often would only take permits from others.
+        if (millis === 0 && waiting.size > 0) yield* sleepUntil(Math.min(until, startedAt + shortestTurn))
+      }
+    })
+    yield* Effect.onInterrupt(rounds, () =>
+      Effect.forEach(waiting, onInterrupt, { concurrency: cancelConcurrency, discard: true })
+    )
+  })
+
+/** The options of a wait that ends at a time on the monotonic clock, with turns before that. */
+export interface SettleOptions extends Pick<
+  WaitOptions<never>,
+  "cancelGrace" | "cancelOnInterrupt" | "cancelOnTimeout" | "hold" | "trustWebhook" | "webhook"
+> {
+  readonly poll?: PollPolicy | undefined
+  readonly until: number
+  /** How long the turn lasts, as `turnOf` says. */
+  readonly turn: number
+}
+
+/** How a turn ended: with the job's end, or before that with what it was seen to be, if it was seen. */
+export type TurnEnd =
+  | { readonly _tag: "Ended"; readonly job: Job.TerminalJob }
+  | { readonly _tag: "Over"; readonly lastStatus: WaitTimeoutError["lastStatus"] }
+
+/** Waits for a job's end for a turn. */
+export const settle = (
+  { settle }: Pick<JobHandle<unknown>, "settle">,
+  { cancelOnTimeout, turn, until, ...options }: SettleOptions
+): Effect.Effect<TurnEnd, RunPodError | WaitTimeoutError> =>
+  Effect.clockWith((clock) => {
+    const ended = (job: Job.TerminalJob): TurnEnd => ({ _tag: "Ended", job })
+    const left = Math.max(0, until - monotonicMillis(clock))
+    if (turn >= left) return Effect.map(settle({ ...options, cancelOnTimeout, timeout: left }), ended)
+    // One request that no end of a turn cuts, however long it waits for its permit.
+    const once = settle({ ...options, poll: Schedule.stop, hold: false, timeout: left })
+    const turned =
+      turn === 0
+        ? once
+        : Effect.catchTag(settle({ ...options, timeout: turn }), "WaitTimeoutError", (error) =>
+            error.lastStatus === undefined ? once : Effect.fail(error)
+          )
+    return Effect.catchTag(Effect.map(turned, ended), "WaitTimeoutError", ({ lastStatus }) =>
+      Effect.succeed<TurnEnd>({ _tag: "Over", lastStatus })
+    )
+  })
