@@ -288,7 +288,8 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
 })
 
 /**
- * What submits, waits and batches share: the `JobRuntime` that is provided, or a new one for the `RunPod` that is.
+ * What submits, waits and batches share: the `JobRuntime` in the context, or else a new one over the `RunPod` in it, such as a
+ * test double that is provided alone.
  *
  * @since 0.1.0
  * @category constructors
@@ -301,8 +302,9 @@ export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effe
 })
 
 /**
- * The service, the client below it and what jobs share, over any `HttpClient`. In Node, `NodeRunPod.layer` brings a tuned
- * one. Closing it waits for the background work (a submit whose owner was interrupted, a cancel).
+ * The service, the client below it and what jobs share, over any `HttpClient`. In Node, `NodeRunPod.layer` brings a transport of
+ * its own. Closing it interrupts the calls under it, which cancels their jobs, and waits for what outlived its caller: a submit that
+ * was sent, a cancel.
  *
  * @since 0.1.0
  * @category layers
