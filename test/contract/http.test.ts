@@ -14,7 +14,7 @@ const overHttp = (scenario: Scenario, given: (typeof faults)[string]) =>
     )
   }).pipe(Effect.scoped)
 
-describe("the client against the emulator over HTTP", () => {
+describe.concurrent("the client against the emulator over HTTP", () => {
   for (const [fault, given] of Object.entries(faults)) {
     it.live(
       `faults: ${fault}`,

@@ -4,9 +4,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import { spawn } from "node:child_process"
-import { root } from "../examples/run.js"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
+import { program } from "../support/program.js"
 
 const { Fault } = Emulator
 const count = 40
@@ -14,8 +14,7 @@ const count = 40
 /** Runs the batch in a process that is killed so long after it has begun, unless it has ended by then. Gives its output. */
 const runUntil = (url: string, file: string, signal: NodeJS.Signals, after: number) =>
   Effect.async<string>((resume) => {
-    const child = spawn(process.execPath, ["--import", "tsx", "test/support/batchChild.ts", url, file, String(count)], {
-      cwd: root,
+    const child = spawn(process.execPath, [program("batchChild"), url, file, String(count)], {
       stdio: ["ignore", "pipe", "pipe"]
     })
     let output = ""
@@ -45,7 +44,7 @@ describe.concurrent("a batch that is killed at random moments, again and again",
           let output = ""
           // Long enough to get somewhere, short enough to be killed often.
           while (!output.includes("[") && kills++ < 60) {
-            const after = yield* Random.nextIntBetween(20, 500)
+            const after = yield* Random.nextIntBetween(20, 250)
             output = yield* runUntil(server.url, `${folder}/journal.jsonl`, signal, after)
           }
           assert.isAbove(kills, 2)

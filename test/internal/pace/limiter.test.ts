@@ -15,22 +15,16 @@ const laneOf = (limit: Partial<RateLimits.Limit>) =>
     "status"
   )
 
-const cpuMillis = () => {
-  const { system, user } = process.cpuUsage()
-  return (system + user) / 1000
-}
-
 describe("RequestLimiter", () => {
   describe("10,000 waiters", () => {
     const waiters = Array.from({ length: 10_000 }, (_, i) => i)
 
-    it.effect("on 20 permits are served in order, in under 2 seconds of CPU", () =>
+    it.effect("on 20 permits are served in order", () =>
       Effect.gen(function* () {
         const lane = laneOf({ concurrency: 20 })
         const order: Array<number> = []
         let inFlight = 0
         let most = 0
-        const start = cpuMillis()
         yield* Effect.forEach(
           waiters,
           (i) =>
@@ -44,19 +38,16 @@ describe("RequestLimiter", () => {
             }),
           { concurrency: "unbounded", discard: true }
         )
-        const took = cpuMillis() - start
         assert.deepStrictEqual(order, waiters)
         assert.strictEqual(most, 20)
         assert.isTrue(yield* lane.isFree)
-        assert.isBelow(took, 2_000)
       })
     )
 
-    it.effect("on a window of 2,000 are served in order, in under 2 seconds of CPU", () =>
+    it.effect("on a window of 2,000 are served in order", () =>
       Effect.gen(function* () {
         const lane = laneOf({ limit: 2_000, window: "10 seconds" })
         const served: Array<readonly [number, number]> = []
-        const start = cpuMillis()
         yield* finish(
           Effect.forEach(
             waiters,
@@ -69,7 +60,6 @@ describe("RequestLimiter", () => {
             { concurrency: "unbounded", discard: true }
           )
         )
-        assert.isBelow(cpuMillis() - start, 2_000)
         assert.deepStrictEqual(
           served,
           waiters.map((i) => [i, Math.floor(i / 2_000) * 10_000])
@@ -83,9 +73,7 @@ describe("RequestLimiter", () => {
         const first = yield* lane.acquire
         const fibers = yield* Effect.forEach(waiters, () => Effect.fork(lane.acquire))
         yield* TestClock.adjust("1 second")
-        const start = cpuMillis()
         yield* Fiber.interruptAll(fibers)
-        assert.isBelow(cpuMillis() - start, 2_000)
         assert.isFalse(yield* lane.isFree)
         yield* first.release
         // The window has still room for the second of its two: none of the interrupted counted.
