@@ -9,7 +9,7 @@ import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import { program } from "../support/program.js"
 
 const { Fault } = Emulator
-const count = 40
+const count = 80
 
 /** Runs the batch in a process that is killed so long after it has begun, unless it has ended by then. Gives its output. */
 const runUntil = (url: string, file: string, signal: NodeJS.Signals, after: number) =>
@@ -42,9 +42,9 @@ describe.concurrent("a batch that is killed at random moments, again and again",
           })
           let kills = 0
           let output = ""
-          // Long enough to get somewhere, short enough to be killed often.
+          // Long enough to get somewhere; two runs are too short for all, since 80 jobs on 12 workers take 1.2 s.
           while (!output.includes("[") && kills++ < 60) {
-            const after = yield* Random.nextIntBetween(20, 250)
+            const after = yield* Random.nextIntBetween(20, 450)
             output = yield* runUntil(server.url, `${folder}/journal.jsonl`, signal, after)
           }
           assert.isAbove(kills, 2)

@@ -1,4 +1,4 @@
-/** For files of the project `unit`, which share processes and whose tests run side by side: what they may not do, fails. */
+/** For files of the project `unit`, which share threads and whose tests run side by side: what they may not do, fails. */
 import { ChildProcess } from "node:child_process"
 import { Server, Socket } from "node:net"
 import { setPriority } from "node:os"
