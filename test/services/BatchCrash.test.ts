@@ -2,6 +2,7 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import { spawn } from "node:child_process"
 import * as Emulator from "../../src/emulator/Emulator.js"
@@ -9,22 +10,29 @@ import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import { program } from "../support/program.js"
 
 const { Fault } = Emulator
-const count = 80
+const count = 40
 
-/** Runs the batch in a process that is killed so long after it has begun, unless it has ended by then. Gives its output. */
-const runUntil = (url: string, file: string, signal: NodeJS.Signals, after: number) =>
-  Effect.async<string>((resume) => {
+/** Runs the batch in a process that is killed at this moment, unless it has ended by then. Gives its output. */
+const runUntil = (url: string, file: string, signal: NodeJS.Signals, moment: Effect.Effect<unknown>) =>
+  Effect.gen(function* () {
     const child = spawn(process.execPath, [program("batchChild"), url, file, String(count)], {
       stdio: ["ignore", "pipe", "pipe"]
     })
-    let output = ""
-    child.stdout.on("data", (data: Buffer) => {
-      output += data.toString()
-      if (output === "begun\n") setTimeout(() => child.kill(signal), after)
+    const kill = yield* Effect.fork(
+      Effect.zipRight(
+        moment,
+        Effect.sync(() => child.kill(signal))
+      )
+    )
+    const output = yield* Effect.async<string>((resume) => {
+      let output = ""
+      child.stdout.on("data", (data: Buffer) => (output += data.toString()))
+      child.stderr.on("data", (data: Buffer) => (output += data.toString()))
+      child.on("close", () => resume(Effect.succeed(output)))
+      return Effect.sync(() => void child.kill("SIGKILL"))
     })
-    child.stderr.on("data", (data: Buffer) => (output += data.toString()))
-    child.on("close", () => resume(Effect.succeed(output)))
-    return Effect.sync(() => void child.kill("SIGKILL"))
+    yield* Fiber.interrupt(kill)
+    return output
   })
 
 describe.concurrent("a batch that is killed at random moments, again and again", () => {
@@ -42,10 +50,15 @@ describe.concurrent("a batch that is killed at random moments, again and again",
           })
           let kills = 0
           let output = ""
-          // Long enough to get somewhere; two runs are too short for all, since 80 jobs on 12 workers take 1.2 s.
+          // Some requests on and a little later, however slow the machine is. Two runs are too short for 40 submits and results.
           while (!output.includes("[") && kills++ < 60) {
-            const after = yield* Random.nextIntBetween(20, 450)
-            output = yield* runUntil(server.url, `${folder}/journal.jsonl`, signal, after)
+            const requests = (yield* server.counts).total + (yield* Random.nextIntBetween(3, 30))
+            const moment = server.counts.pipe(
+              Effect.delay("1 millis"),
+              Effect.repeat({ until: ({ total }) => total >= requests }),
+              Effect.zipRight(Effect.sleep(yield* Random.nextIntBetween(0, 50)))
+            )
+            output = yield* runUntil(server.url, `${folder}/journal.jsonl`, signal, moment)
           }
           assert.isAbove(kills, 2)
 

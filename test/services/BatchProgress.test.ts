@@ -119,7 +119,8 @@ describe("Batch.progress", () => {
   )
 })
 
-describe("NodeProgress.show", () => {
+// What it prints says how long it took.
+describe.sequential("NodeProgress.show", () => {
   const makeOutput = (isTTY: boolean) => {
     const stream = new PassThrough()
     let text = ""
