@@ -27,7 +27,7 @@ import { sendWithClient } from "../internal/http/sendWithClient.js"
 import { sendWithDispatcher } from "../internal/http/sendWithDispatcher.js"
 import * as Server from "../internal/http/server.js"
 import { withCaller } from "../internal/http/caller.js"
-import { spanOptions, useSpan } from "../internal/http/span.js"
+import { useRequestSpan } from "../internal/http/span.js"
 import { type Limiter, Limiters } from "../internal/pace/limiter.js"
 import * as Timer from "../internal/pace/timer.js"
 import { makeScrub } from "../internal/text/scrub.js"
@@ -183,10 +183,7 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     const attemptOf = <A>(execution: Execution<A>, limiter: Limiter): Effect.Effect<A, RunPodError> =>
       withPermit(execution, limiter, timer, (permit) => {
         execution.span.attribute("runpod.attempt", execution.attempt)
-        const answer = Effect.zipRight(
-          Metrics.countRequest(execution.where.operation),
-          Effect.suspend(() => send(execution, limiter))
-        )
+        const answer = Metrics.countRequest(execution.where.operation, () => send(execution, limiter))
         const value = Effect.flatMap(answer, (reply) => meaningOf(execution, reply, { limiter, permit }, reading))
         return observe(value, execution.observer)
       })
@@ -200,7 +197,7 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
         if (choices.observer?.onQueued() === false) return Effect.interrupt
         const secrets = request.secrets === undefined ? choices.secrets : [...choices.secrets, ...request.secrets]
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([server.apiKey, ...secrets])
-        return useSpan(`RunPod.${operation.name}`, spanOptions(where), caller, (span) => {
+        return useRequestSpan(where, caller, (span) => {
           const execution = new Execution({ request, where, choices, requestTimeout, scrub, span })
           const attempt = attemptOf(execution, limiterOf(operation, params["endpointId"]))
           return retry.run(execution, attempt, Metrics.countRetry(operation.name))

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
@@ -82,22 +83,28 @@ const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
 
 const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
   const tagged = kept((operation) => Metric.tagged(counter, "operation", operation))
-  return (operation: string): Effect.Effect<void> =>
-    Effect.withFiberRuntime((fiber) => {
-      const tally = fiber.getFiberRef(currentTally)
-      if (tally !== undefined) tally[count]++
-      tagged(operation).unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
-      return Effect.void
-    })
+  return (operation: string, fiber: Fiber.RuntimeFiber<unknown, unknown>): void => {
+    const tally = fiber.getFiberRef(currentTally)
+    if (tally !== undefined) tally[count]++
+    tagged(operation).unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
+  }
 }
 
+const addRequest = byOperation(requests, "requests")
+const addRetry = byOperation(retries, "retries")
+const addThrottle = byOperation(throttles, "throttles")
+
 /**
- * Counts a request that is sent.
+ * Counts a request, and sends it in the same step.
  *
  * @since 0.1.0
  * @category recording
  */
-export const countRequest: (operation: string) => Effect.Effect<void> = byOperation(requests, "requests")
+export const countRequest = <A, E, R>(operation: string, send: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    addRequest(operation, fiber)
+    return send()
+  })
 
 /**
  * Counts a request that is sent again.
@@ -105,7 +112,8 @@ export const countRequest: (operation: string) => Effect.Effect<void> = byOperat
  * @since 0.1.0
  * @category recording
  */
-export const countRetry: (operation: string) => Effect.Effect<void> = byOperation(retries, "retries")
+export const countRetry = (operation: string): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => Effect.succeed(addRetry(operation, fiber)))
 
 /**
  * Counts an answer with status 429.
@@ -113,7 +121,8 @@ export const countRetry: (operation: string) => Effect.Effect<void> = byOperatio
  * @since 0.1.0
  * @category recording
  */
-export const countThrottle: (operation: string) => Effect.Effect<void> = byOperation(throttles, "throttles")
+export const countThrottle = (operation: string): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => Effect.succeed(addThrottle(operation, fiber)))
 
 const jobsByStatus = kept((status) => Metric.tagged(jobs, "status", status))
 

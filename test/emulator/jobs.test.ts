@@ -1,11 +1,26 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Option, Ref, TestClock } from "effect"
+import { Clock, Deferred, Effect, Fiber, Option, Ref, TestClock } from "effect"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import { unlimited as noLimits } from "../../src/layers/RateLimits.js"
 import { get, look, post, read, submit } from "./support.js"
 
 const withEndpoint = (options: Emulator.EndpointOptions) =>
   Effect.provide(Emulator.layer({ endpoints: { e: options } }))
+
+/** The clock of a machine so slow that each look at the time finds it `step` milliseconds later; nothing that sleeps wakes up. */
+const slowMachine = (step: number): Clock.Clock => {
+  let now = 0
+  const millis = () => (now += step)
+  const nanos = () => BigInt(millis()) * 1_000_000n
+  return {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    unsafeCurrentTimeMillis: millis,
+    unsafeCurrentTimeNanos: nanos,
+    currentTimeMillis: Effect.sync(millis),
+    currentTimeNanos: Effect.sync(nanos),
+    sleep: () => Effect.never
+  }
+}
 
 describe("workers", () => {
   it.effect("a job waits for a worker to start, and a warm worker takes the next at once", () =>
@@ -36,6 +51,12 @@ describe("workers", () => {
       yield* submit("e")
       assert.strictEqual(yield* coldStarts, 2)
     }).pipe(withEndpoint({ workers: { max: 2, min: 1 }, coldStart: "1 second", execution: "8 seconds" }))
+  )
+
+  it.effect("a cold start that is over as soon as it has begun starts the job", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* look("e", yield* submit("e"))).status, "COMPLETED")
+    }).pipe(withEndpoint({ workers: 1, coldStart: "2 millis" }), Effect.withClock(slowMachine(3)))
   )
 
   it.effect("no more jobs run at once than workers times their concurrency", () =>
@@ -371,6 +392,13 @@ describe("holds", () => {
       yield* TestClock.adjust("1 millis")
       assert.deepInclude(JSON.parse((yield* long).text), { id, status: "IN_PROGRESS" })
     }).pipe(withEndpoint({ execution: "1 hour" }))
+  )
+
+  it.effect("a hold that is over as soon as it has begun is answered", () =>
+    Effect.gen(function* () {
+      const id = yield* submit("e")
+      assert.include((yield* get(`/v2/e/status-sync/${id}?wait=1000`)).text, "IN_QUEUE")
+    }).pipe(withEndpoint({ coldStart: "1 hour" }), Effect.withClock(slowMachine(1500)))
   )
 
   it.effect("a client that leaves a hold leaves its job running", () =>

@@ -1,6 +1,7 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import { clockOf } from "../pace/monotonic.js"
 import * as RequestOptions from "./requestOptions.js"
 
 /** What a request takes from the fiber that makes it. */
@@ -14,11 +15,9 @@ export interface Caller {
 /** Reads the fiber once, in one step. */
 export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiberRuntime((fiber) =>
-    Effect.clockWith((clock) =>
-      f({
-        clock,
-        isTimed: fiber.getFiberRef(FiberRef.currentTracerTimingEnabled),
-        choices: fiber.getFiberRef(RequestOptions.current)
-      })
-    )
+    f({
+      clock: clockOf(fiber),
+      isTimed: fiber.getFiberRef(FiberRef.currentTracerTimingEnabled),
+      choices: fiber.getFiberRef(RequestOptions.current)
+    })
   )

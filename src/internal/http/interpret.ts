@@ -4,7 +4,7 @@ import {
   BadRequestError,
   type Context,
   DecodeError,
-  fromResponse,
+  type fromResponse,
   type RunPodError,
   ServerError
 } from "../../errors/RunPodError.js"

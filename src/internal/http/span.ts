@@ -11,18 +11,27 @@ export interface Timing {
   readonly isTimed: boolean
 }
 
+/** Says on a span what its request is about. */
+const annotate = (span: Tracer.Span, { batchId, endpointId, jobId }: Context): void => {
+  if (endpointId !== undefined) span.attribute("runpod.endpoint_id", endpointId)
+  if (jobId !== undefined) span.attribute("runpod.job_id", jobId)
+  if (batchId !== undefined) span.attribute("runpod.batch_id", batchId)
+}
+
+const options: Tracer.SpanOptions = { kind: "client", captureStackTrace: false }
+
 /**
- * `Effect.useSpan` for what does not look at the span in its context, in half the steps: its clock is read once, and its end is
- * no effect.
+ * The span of a request: `Effect.useSpan` for what does not look at the span in its context, in half the steps. Its clock is
+ * read once, its end is no effect, and its attributes are set one by one.
  */
-export const useSpan = <A, E>(
-  name: string,
-  options: Tracer.SpanOptions,
+export const useRequestSpan = <A, E>(
+  where: Context,
   { clock, isTimed }: Timing,
   use: (span: Tracer.Span) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.makeSpan(name, options), (span) => {
+    Effect.flatMap(Effect.makeSpan(`RunPod.${where.operation}`, options), (span) => {
+      annotate(span, where)
       const end = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> => {
         if (span.status._tag !== "Ended") span.end(isTimed ? nanosOf(clock) : 0n, exit)
         return exit
@@ -33,12 +42,3 @@ export const useSpan = <A, E>(
       })
     })
   )
-
-/** Of the span of a request. */
-export const spanOptions = ({ batchId, endpointId, jobId }: Context): Tracer.SpanOptions => {
-  const attributes: Record<string, string> = {}
-  if (endpointId !== undefined) attributes["runpod.endpoint_id"] = endpointId
-  if (jobId !== undefined) attributes["runpod.job_id"] = jobId
-  if (batchId !== undefined) attributes["runpod.batch_id"] = batchId
-  return { kind: "client", captureStackTrace: false, attributes }
-}

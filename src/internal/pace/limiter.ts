@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
 import type { Restore } from "./mask.js"
-import { monotonicMillis, sleepUntil } from "./monotonic.js"
+import { monotonicMillis, sleepUntil, withClock } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
 import type { Timer } from "./timer.js"
 import { WaitQueue } from "./waitQueue.js"
@@ -71,7 +71,7 @@ export class Limiter {
   }
 
   /** Whether a permit would be given at once. */
-  readonly hasRoom: Effect.Effect<boolean> = Effect.clockWith((clock) =>
+  readonly hasRoom: Effect.Effect<boolean> = withClock((clock) =>
     this.isOpenAt(monotonicMillis(clock))
       ? Effect.map(this.semaphore.withPermitsIfAvailable(1)(Effect.void), Option.isSome)
       : Effect.succeed(false)
@@ -81,7 +81,7 @@ export class Limiter {
    * Runs `use` with a permit, which is given back when it ends. Interruptible while it waits: nothing is taken then.
    */
   withPermit<A, E, R>(options: Use<A, E, R>): Effect.Effect<A, E, R> {
-    return Effect.clockWith((clock) => {
+    return withClock((clock) => {
       const now = monotonicMillis(clock)
       if (!this.isOpenAt(now)) return this.inLine(options)
       return Effect.uninterruptibleMask((restore) =>
@@ -116,7 +116,7 @@ export class Limiter {
 
   /** RunPod answered a request with this permit with 429. */
   throttled(permit: Permit, retryAfter: Duration.Duration | undefined): Effect.Effect<void> {
-    return Effect.clockWith((clock) => {
+    return withClock((clock) => {
       const now = monotonicMillis(clock)
       const asked = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
       if (asked > 0) this.opensAt = Math.max(this.opensAt, now + asked)
@@ -186,7 +186,7 @@ export class Limiter {
     // The fiber must not yield, and so not be interrupted, between the taking and the end of the interruptible region.
     const take = Effect.withMaxOpsBeforeYield(restore(this.semaphore.take(1)), Infinity)
     // Gate and windows move while it sleeps: look again.
-    const admit: Effect.Effect<Permit> = Effect.clockWith((clock) => {
+    const admit: Effect.Effect<Permit> = withClock((clock) => {
       const now = monotonicMillis(clock)
       const at = this.nextAt(now)
       return at > now ? Effect.zipRight(restore(sleepUntil(at)), admit) : Effect.succeed(this.admit(now))

@@ -1,6 +1,9 @@
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 
 /** Milliseconds of a clock that never goes back; under `TestClock`, the test's time. */
 export const monotonicMillis = (clock: Clock.Clock): number => {
@@ -11,6 +14,14 @@ export const monotonicMillis = (clock: Clock.Clock): number => {
     return clock.unsafeCurrentTimeMillis()
   }
 }
+
+/** `Effect.clockWith` in one step instead of three. */
+export const withClock = <A, E, R>(f: (clock: Clock.Clock) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) => f(clockOf(fiber)))
+
+/** The clock of a fiber. */
+export const clockOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Clock.Clock =>
+  Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
 
 /** Nanoseconds of the clock, for spans. */
 export const nanosOf = (clock: Clock.Clock): bigint => clock.unsafeCurrentTimeNanos()

@@ -19,16 +19,25 @@ const killedAfterTimeout = { min: 1_000, max: 4_000 }
 
 /** Gives queued jobs to workers as long as there are both. */
 export const dispatch = (model: Model, endpoint: Endpoint): void => {
-  // A job that ends at once calls this again: the outer loop starts the next, so that calls do not nest.
-  if (endpoint.isDispatching || model.isClosed) return
+  if (model.isClosed) return
+  // A job that ends at once or an alarm that is due calls this again: the outer call goes on for it, so that calls do not nest.
+  endpoint.isDispatchDue = true
+  if (endpoint.isDispatching) return
   endpoint.isDispatching = true
+  while (endpoint.isDispatchDue) {
+    endpoint.isDispatchDue = false
+    startQueued(model, endpoint)
+  }
+  endpoint.isDispatching = false
+}
+
+const startQueued = (model: Model, endpoint: Endpoint): void => {
   for (let next = endpoint.queue.peek(); next !== undefined; next = endpoint.queue.peek()) {
     const worker = Workers.acquire(model, endpoint, () => dispatch(model, endpoint))
-    if (worker === undefined) break
+    if (worker === undefined) return
     endpoint.queue.remove(next)
     start(model, next.job, worker)
   }
-  endpoint.isDispatching = false
 }
 
 const start = (model: Model, job: Job, worker: Worker): void => {

@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import type { Alarm } from "../../../internal/pace/timer.js"
 import type { Job, Model } from "./model.js"
 
 type Waiters = Set<() => void>
@@ -13,34 +14,38 @@ export const wake = (waiters: Waiters): void => {
   for (const resume of [...waiters]) resume()
 }
 
-/** Waits until it is woken, `millis` at most. */
-const hold = ({ timer }: Model, waiters: Waiters, millis: number): Effect.Effect<void> =>
+/** Waits until it is woken, `millis` at most, unless `isOver` already. */
+const hold = ({ timer }: Model, waiters: Waiters, millis: number, isOver: () => boolean): Effect.Effect<void> =>
   Effect.async((resume) => {
+    if (isOver()) return resume(Effect.void)
+    let alarm: Alarm | undefined = undefined
     const leave = () => {
-      timer.clear(alarm)
+      if (alarm !== undefined) timer.clear(alarm)
       waiters.delete(wakeUp)
     }
     const wakeUp = () => {
       leave()
       resume(Effect.void)
     }
-    const alarm = timer.set(timer.now() + millis, wakeUp)
     waiters.add(wakeUp)
+    // An alarm that is due already wakes it before there is an alarm to clear.
+    alarm = timer.set(timer.now() + millis, wakeUp)
     return Effect.sync(leave)
   })
 
 /** Waits until the job has ended or is forgotten, `millis` at most. */
 export const awaitEnd = (model: Model, job: Job, millis: number): Effect.Effect<void> =>
-  job.hasEnded ? Effect.void : hold(model, job.endWaiters, millis)
+  hold(model, job.endWaiters, millis, () => job.hasEnded || !job.isKept)
 
 /** Waits until there is a chunk to read, the job has ended or is forgotten, `millis` at most. */
-export const awaitChunk = (model: Model, job: Job, millis: number): Effect.Effect<void> =>
-  untilChunk(model, job, model.timer.now() + millis)
-
-/** Another reader may have taken the chunk that woke this one: then it goes on waiting. */
-const untilChunk = (model: Model, job: Job, deadline: number): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const left = deadline - model.timer.now()
-    const isOver = job.hasEnded || job.chunks.length > 0 || !job.isKept || left <= 0
-    return isOver ? Effect.void : Effect.zipRight(hold(model, job.chunkWaiters, left), untilChunk(model, job, deadline))
-  })
+export const awaitChunk = (model: Model, job: Job, millis: number): Effect.Effect<void> => {
+  const deadline = model.timer.now() + millis
+  const isOver = () => job.hasEnded || job.chunks.length > 0 || !job.isKept || model.timer.now() >= deadline
+  // Another reader may have taken the chunk that woke this one: then it goes on waiting.
+  const untilChunk: Effect.Effect<void> = Effect.suspend(() =>
+    isOver()
+      ? Effect.void
+      : Effect.zipRight(hold(model, job.chunkWaiters, deadline - model.timer.now(), isOver), untilChunk)
+  )
+  return untilChunk
+}

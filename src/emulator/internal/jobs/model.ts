@@ -133,6 +133,8 @@ export interface Endpoint {
   throttled: number
   unhealthy: number
   isDispatching: boolean
+  /** Since the dispatch that is under way began to look, there is a job or a worker more. */
+  isDispatchDue: boolean
   inProgress: number
   completed: number
   failed: number
@@ -210,6 +212,7 @@ export const makeEndpoint = (id: string, options: EndpointOptions): Endpoint => 
   throttled: 0,
   unhealthy: 0,
   isDispatching: false,
+  isDispatchDue: false,
   inProgress: 0,
   completed: 0,
   failed: 0,
