@@ -39,9 +39,9 @@ class ItemRun<I, O, P, C> {
     Effect.gen(this, function* () {
       const { submitting } = this.run
       const submit = new ItemSubmit(this.run, this.input)
-      if (!(yield* submit.mayRun)) return open
+      if (!(yield* submit.mayRun())) return open
       submitting.add(submit)
-      const exit = yield* Effect.exit(restore(submit.handle))
+      const exit = yield* Effect.exit(restore(submit.handle()))
       submitting.delete(submit)
       this.webhookKey = submit.webhookKey
       const handle = submit.handleOf(exit)

@@ -56,19 +56,19 @@ export class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   ) {}
 
   /** Whether it may run: what does not tell when it is sent counts as sent from then on. */
-  readonly mayRun: Effect.Effect<boolean> = Effect.suspend(() => {
+  mayRun(): Effect.Effect<boolean> {
     if (this.run.endpoint.encode !== undefined) return Effect.succeed(true)
     return Effect.map(this.intend(undefined), (mayBeSent) => {
       this.isPresumed = this.isSent = mayBeSent
       this.attempts = mayBeSent ? 1 : 0
       return mayBeSent
     })
-  })
+  }
 
-  readonly handle: Effect.Effect<JobHandle<O, P, C>, RunPodError> = Effect.suspend(() => {
+  handle(): Effect.Effect<JobHandle<O, P, C>, RunPodError> {
     const { endpoint, runOptions } = this.run
     return Submit.withHooks(endpoint.run(this.item.input, runOptions), this)
-  })
+  }
 
   /** Ends it unless it was sent. */
   withdraw: () => void = constVoid
@@ -86,15 +86,15 @@ export class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       this.hasIntent = isNoted
       this.webhookKey = webhookKey
       if (this.run.stop === undefined) return Effect.succeed(isNoted)
-      return Effect.as(isNoted && !this.mayHaveStarted ? this.release : Effect.void, false)
+      return Effect.as(isNoted && !this.mayHaveStarted ? this.release() : Effect.void, false)
     })
   }
 
-  private readonly release = Effect.suspend(() => {
+  private release(): Effect.Effect<unknown> {
     if (!this.hasIntent) return Effect.void
     this.hasIntent = false
     return this.run.notes.released(this.item.item)
-  })
+  }
 
   /** Whether a job may run for the item although none is known. */
   private get mayHaveStarted(): boolean {
@@ -117,11 +117,13 @@ export class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       })
     })
 
-  readonly onRefused = Effect.suspend(() => {
-    this.isSent = false
-    this.attempts--
-    return this.isDoubtful ? Effect.void : this.release
-  })
+  get onRefused(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.isSent = false
+      this.attempts--
+      return this.isDoubtful ? Effect.void : Effect.asVoid(this.release())
+    })
+  }
 
   readonly onAbandoned: Submit.SubmitHooks["onAbandoned"] = (handle) =>
     Effect.sync(() => {
