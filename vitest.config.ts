@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import { setFlagsFromString } from "node:v8"
 import { defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
 
 const manifest = JSON.parse(readFileSync(new URL("package.json", import.meta.url), "utf8")) as {
   readonly exports: Readonly<Record<string, string | null | { readonly default: string }>>
@@ -18,15 +20,98 @@ const alias = Object.entries(manifest.exports).flatMap(([subpath, target]) => {
   ]
 })
 
+/** By the paths of tests in `test`, without their extension. */
+const files = (...names: ReadonlyArray<string>) => names.map((name) => `test/${name}.test.ts`)
+
+/** What needs sockets or processes, and so takes real time: it waits for most of it, and runs beside `unit`. */
+const live = files(
+  "contract/waits",
+  "examples/examples",
+  "contract/http",
+  "services/BatchCrash",
+  "services/BatchHttp",
+  "internal/files/appendLog",
+  "contract/webhooks.http",
+  "contract/webhooks.kill",
+  "contract/submits",
+  "examples/readme",
+  "services/Webhooks.servers",
+  "node/NodeRunPod",
+  "emulator/webhooks",
+  "contract/batchApi",
+  "emulator/sdk",
+  "internal/http/transportCause",
+  "node/NodeEmulator"
+)
+
+/** What measures how fast or how large a process is: it runs alone, when all others have ended. */
+const measured = files("contract/webhooks.attacks")
+
+/** What else takes long. */
+const long = files(
+  "contract/anyAnswer",
+  "contract/secrets",
+  "contract/memory",
+  "services/waiting",
+  "services/waitingLearned",
+  "services/BatchRetention"
+)
+
+/** Long files first, so that none is left over when all others have ended. */
+class Sequencer extends BaseSequencer {
+  override sort(specs: Array<TestSpecification>) {
+    const order = [...live, ...long]
+    const rank = ({ moduleId }: TestSpecification) => {
+      const at = order.findIndex((file) => moduleId.endsWith(`/${file}`))
+      return at === -1 ? order.length : at
+    }
+    return Promise.resolve(specs.sort((a, b) => rank(a) - rank(b)))
+  }
+}
+
+// For threads: garbage that is collected young costs little.
+setFlagsFromString("--max-semi-space-size=64")
+
 export default defineConfig({
   resolve: { alias },
   test: {
-    include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
     watch: false,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
-    // Processes, not threads: some tests read the CPU time and the heap of their process.
-    pool: "forks",
-    poolOptions: { forks: { minForks: 1, maxForks: 2 } }
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    sequence: { sequencer: Sequencer },
+    // Two pools, since a pool begins with a project only when it is through with the one before. Sockets are for processes: a
+    // thread that has had some may never end (nodejs/node, `Environment::CleanupHandles`).
+    poolOptions: {
+      forks: { minForks: 1, maxForks: 2, isolate: false },
+      threads: { minThreads: 1, maxThreads: 2, isolate: false }
+    },
+    projects: [
+      {
+        extends: true,
+        test: { name: "live", include: live, pool: "forks", maxConcurrency: 4, globalSetup: "test/support/bundle.ts" }
+      },
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
+          exclude: [...live, ...measured],
+          pool: "threads",
+          maxConcurrency: 20,
+          runner: "test/support/concurrentRunner.ts",
+          setupFiles: ["test/support/unit.ts"]
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "measured",
+          include: measured,
+          pool: "forks",
+          globalSetup: "test/support/bundle.ts",
+          sequence: { groupOrder: 1 }
+        }
+      }
+    ]
   }
 })

@@ -157,7 +157,9 @@ try {
       assert(existsSync(resolve(dirname(map), source)), `${map} refers to ${source}, which is not in the package`)
     }
   }
-  const privates = readdirSync(join(installed, "dist", "internal")).filter((file) => file.endsWith(".js"))
+  const privates = readdirSync(join(installed, "dist", "internal"), { encoding: "utf8", recursive: true })
+    .filter((file) => file.endsWith(".js"))
+    .map((file) => file.replaceAll("\\", "/"))
   assert(privates.length > 0, "dist/internal is empty")
   load(
     platformFree,

@@ -6,6 +6,9 @@ import { fileURLToPath } from "node:url"
 /** The folder of the package, with a slash at its end. */
 export const root = fileURLToPath(new URL("../", import.meta.url))
 
+/** What all may import. */
+const lowest = ["internal/effect", "internal/text"]
+
 /**
  * The rooms of `src` in their order: what each may import values from, and from where only types (a public contract and its
  * body know each other). `internal` lies below what uses it, subject by subject. What is Node's is in `node`, and only there.
@@ -13,26 +16,27 @@ export const root = fileURLToPath(new URL("../", import.meta.url))
  * @type {Readonly<Record<string, { readonly may: ReadonlyArray<string>, readonly types?: ReadonlyArray<string> }>>}
  */
 export const rooms = {
+  "internal/effect": { may: [] },
   "internal/text": { may: [] },
-  schemas: { may: ["internal/text"] },
-  errors: { may: ["internal/text", "schemas"] },
-  "internal/pace": { may: ["internal/text"], types: ["layers", "schemas"] },
-  "internal/files": { may: ["internal/text"] },
-  "internal/http": { may: ["internal/text", "internal/pace", "schemas", "errors"], types: ["layers"] },
+  schemas: { may: [...lowest] },
+  errors: { may: [...lowest, "schemas"] },
+  "internal/pace": { may: [...lowest], types: ["layers", "schemas"] },
+  "internal/files": { may: [...lowest] },
+  "internal/http": { may: [...lowest, "internal/pace", "schemas", "errors"], types: ["layers"] },
   "internal/webhooks": {
-    may: ["internal/text", "internal/files", "schemas", "errors"],
+    may: [...lowest, "internal/files", "schemas", "errors"],
     types: ["layers", "services", "internal/jobs"]
   },
   layers: {
-    may: ["internal/text", "internal/pace", "internal/files", "internal/http", "internal/webhooks", "schemas", "errors"]
+    may: [...lowest, "internal/pace", "internal/files", "internal/http", "internal/webhooks", "schemas", "errors"]
   },
   "internal/jobs": {
-    may: ["internal/text", "internal/pace", "internal/http", "internal/webhooks", "schemas", "errors", "layers"],
+    may: [...lowest, "internal/pace", "internal/http", "internal/webhooks", "schemas", "errors", "layers"],
     types: ["services"]
   },
   "internal/batch": {
     may: [
-      "internal/text",
+      ...lowest,
       "internal/pace",
       "internal/files",
       "internal/http",
@@ -46,7 +50,7 @@ export const rooms = {
   },
   services: {
     may: [
-      "internal/text",
+      ...lowest,
       "internal/pace",
       "internal/files",
       "internal/http",
@@ -58,10 +62,10 @@ export const rooms = {
       "layers"
     ]
   },
-  emulator: { may: ["internal/text", "internal/pace", "schemas", "errors", "layers", "services"] },
+  emulator: { may: [...lowest, "internal/pace", "schemas", "errors", "layers", "services"] },
   node: {
     may: [
-      "internal/text",
+      ...lowest,
       "internal/pace",
       "internal/http",
       "internal/webhooks",

@@ -134,7 +134,7 @@ export const layer = (options: Options): Layer.Layer<HttpClient.HttpClient | Emu
   )
 
 /**
- * An emulator in memory, as a `RunPod` service that talks to it and its control: one layer for a test.
+ * An emulator in memory, in one layer for a test: its control, and all that `RunPod.layer` provides over it.
  *
  * @since 0.1.0
  * @category layers

@@ -1,7 +1,7 @@
 /**
- * A transport that tells of a request by callbacks, as undici's `dispatch` does: what `RunPodHttpClient` sends over where
- * there is one, since an `HttpClient` costs a fiber and a stream for each request. `NodeRunPod` provides it; with
- * `transformClient`, or without a dispatcher, requests go through the `HttpClient`.
+ * A transport that tells of a request by callbacks, as undici's `dispatch` does. Where one is provided, `RunPodHttpClient` sends over
+ * it and not over the `HttpClient`, which costs a fiber and a stream for each request. `NodeRunPod` brings one. With
+ * `transformClient`, requests go through the `HttpClient` all the same.
  *
  * @since 0.1.0
  */
@@ -26,7 +26,7 @@ export interface Request {
 }
 
 /**
- * Is told what becomes of a request, in this order, ending with `onEnd` or `onError`.
+ * Its methods are called in this order; `onEnd` or `onError` is the last call.
  *
  * @since 0.1.0
  * @category models
@@ -50,7 +50,7 @@ export interface Handler {
  * @category models
  */
 export interface Exchange {
-  /** Closes the connection; the handler hears nothing more that matters. */
+  /** Closes the connection. What the handler is told afterwards is ignored. */
   readonly abort: () => void
   readonly pause: () => void
   readonly resume: () => void

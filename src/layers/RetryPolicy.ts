@@ -7,8 +7,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import { isThrottled, retryAfter, type RunPodError } from "../errors/RunPodError.js"
+import { recurring } from "../internal/effect/schedule.js"
+import { askedMillis } from "../internal/http/retry.js"
 import { delayAfter } from "../internal/pace/backoff.js"
 import { maxTimerMillis } from "../internal/pace/monotonic.js"
 import { defined } from "../internal/text/json.js"
@@ -93,17 +95,16 @@ export const make = (options: Options = {}): RetryPolicy => {
   const cap = Duration.toMillis(growth.cap)
   const ordinary = { base: Duration.toMillis(growth.base), factor, cap, jitter }
   const throttled = { ...ordinary, base: Duration.toMillis(growth.throttleBase) }
-  const longest = Duration.millis(maxTimerMillis)
   return {
-    schedule: Schedule.recurs(Math.max(0, maxAttempts - 1)).pipe(
-      Schedule.intersect(Schedule.identity<RunPodError>()),
-      Schedule.modifyDelayEffect(([retries, error]) => {
-        const asked = retryAfter(error)
-        return asked !== undefined && Duration.toMillis(asked) > 0
-          ? Effect.succeed(Duration.min(asked, longest))
-          : Effect.map(delayAfter(isThrottled(error) ? throttled : ordinary, retries), Duration.millis)
-      })
-    ),
+    schedule: recurring({
+      times: Math.max(0, maxAttempts - 1),
+      delay: (error: RunPodError, retries) => {
+        const asked = askedMillis(error)
+        return asked > 0
+          ? Effect.succeed(Math.min(asked, maxTimerMillis))
+          : delayAfter(isThrottled(error) ? throttled : ordinary, retries)
+      }
+    }),
     budget,
     whilePaused: options.whilePaused
   }

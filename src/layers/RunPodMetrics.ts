@@ -4,10 +4,11 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import { type RuntimeFiber, withFiber } from "../internal/effect/fiber.js"
+import { valueIn } from "../internal/effect/fiberRef.js"
 import { currentTally, type Tally } from "../internal/http/tally.js"
 import type * as Job from "../schemas/Job.js"
 
@@ -83,10 +84,10 @@ const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
 
 const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
   const tagged = kept((operation) => Metric.tagged(counter, "operation", operation))
-  return (operation: string, fiber: Fiber.RuntimeFiber<unknown, unknown>): void => {
-    const tally = fiber.getFiberRef(currentTally)
+  return (operation: string, fiber: RuntimeFiber<unknown, unknown>): void => {
+    const tally = valueIn(fiber, currentTally)
     if (tally !== undefined) tally[count]++
-    tagged(operation).unsafeUpdate(1, fiber.getFiberRef(FiberRef.currentMetricLabels))
+    tagged(operation).unsafeUpdate(1, valueIn(fiber, FiberRef.currentMetricLabels))
   }
 }
 
@@ -101,7 +102,7 @@ const addThrottle = byOperation(throttles, "throttles")
  * @category recording
  */
 export const countRequest = <A, E, R>(operation: string, send: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) => {
+  withFiber((fiber) => {
     addRequest(operation, fiber)
     return send()
   })
@@ -113,7 +114,7 @@ export const countRequest = <A, E, R>(operation: string, send: () => Effect.Effe
  * @category recording
  */
 export const countRetry = (operation: string): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => Effect.succeed(addRetry(operation, fiber)))
+  withFiber((fiber) => Effect.succeed(addRetry(operation, fiber)))
 
 /**
  * Counts an answer with status 429.
@@ -122,7 +123,7 @@ export const countRetry = (operation: string): Effect.Effect<void> =>
  * @category recording
  */
 export const countThrottle = (operation: string): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => Effect.succeed(addThrottle(operation, fiber)))
+  withFiber((fiber) => Effect.succeed(addThrottle(operation, fiber)))
 
 const jobsByStatus = kept((status) => Metric.tagged(jobs, "status", status))
 

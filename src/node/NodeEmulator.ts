@@ -7,12 +7,12 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
+import * as Fibers from "../internal/effect/fiber.js"
 import { defined } from "../internal/text/json.js"
 import type { Options, Service } from "../emulator/contract.js"
 import { Emulator } from "../emulator/Emulator.js"
@@ -132,9 +132,7 @@ const makeServer = (core: Core.Core): Effect.Effect<Http.Server, never, Scope.Sc
         Effect.interruptible(Effect.map(handled, (transmission) => respond(transmission, request, response)))
       )
       // The client left, or the response is complete.
-      response.on("close", () => {
-        if (fiber.unsafePoll() === null) fiber.unsafeInterruptAsFork(FiberId.none)
-      })
+      response.on("close", () => Fibers.interruptLater(fiber))
     })
     // Clients close idle connections, not the server: a request must not meet a connection that is just being closed.
     server.keepAliveTimeout = 75_000

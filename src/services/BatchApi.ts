@@ -99,8 +99,8 @@ export interface SettleOptions {
 }
 
 /**
- * The operations of the batch API. They go through the pipeline of the `RunPod` layer: its limits, retries, errors, spans
- * and metrics. What is wrong with an argument fails with `BadRequestError` before anything is sent; what RunPod does not
+ * The operations of the batch API. They go through a `RunPodHttpClient`: its limits, retries, errors, spans and metrics. What
+ * is wrong with an argument fails with `BadRequestError` before anything is sent; what RunPod does not
  * know, with `EndpointNotFoundError` or `BatchNotFoundError`.
  *
  * @since 0.1.0
@@ -109,7 +109,8 @@ export interface SettleOptions {
 export interface Service {
   /**
    * Creates a draft, with these requests in it if there are any; for more than 10 MiB of them, create it without and use
-   * `append`. When the answer is lost it fails with `SubmitAmbiguousError`, unless `resubmit` says to send it again.
+   * `append`. When the answer is lost it fails with `SubmitAmbiguousError`, unless `resubmit` says to send it again. Once it was
+   * sent it is not aborted: an interruption waits for its end, and logs how it ended.
    */
   readonly create: (
     endpointId: string,
@@ -119,8 +120,8 @@ export interface Service {
   /**
    * Adds requests to a draft, in calls of at most 10 MiB, one after the other; more than 5,000 in all are refused before any
    * is sent. A call whose answer is lost is not sent again, unless `resubmit` says so: RunPod would add its requests a second
-   * time; an interruption leaves the fate of the call under way open, too. RunPod keeps no order and no inputs: put a key of
-   * your own into each input and let the handler return it.
+   * time. A call that was sent is not aborted: an interruption waits for its end and logs how it ended; the calls after it are
+   * not sent. RunPod keeps no order and no inputs: put a key of your own into each input and let the handler return it.
    */
   readonly append: (
     endpointId: string,
@@ -194,7 +195,7 @@ export const limits: {
 export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(RunPodHttpClient, internal.make)
 
 /**
- * The service as a layer, over the client that `RunPod.layer` provides beside its service.
+ * The service as a layer, over the client that `RunPod.layer` and `NodeRunPod.layer` provide beside `RunPod`.
  *
  * @since 0.1.0
  * @category layers

@@ -1,9 +1,9 @@
 /**
- * What submits, waits and batches of one layer share beside the operations of `RunPod`: what earlier jobs took, how the
- * endpoints' workers are, and work that outlives its caller.
+ * What submits, waits and batches of one layer share beside the operations of `RunPod`: how long earlier jobs took, the gauges of
+ * endpoints, and work that outlives its caller.
  *
- * `RunPod.layer` provides it. A program that provides a `RunPod` of its own alone, such as a test double, need not: each
- * endpoint then has one for itself.
+ * `RunPod.layer` provides it. A program that provides only a `RunPod` of its own, such as a test double, need not provide it:
+ * each endpoint then makes one for itself.
  *
  * @since 0.1.0
  */
@@ -62,13 +62,11 @@ export interface Service {
   readonly remaining: (endpointId: string, seen: Seen) => number | undefined
   /** The newest gauges of the endpoint that are known; asks anew in the background when they are old. Never waits. */
   readonly health: (endpointId: string) => Effect.Effect<Health.Health | "Paused" | undefined>
-  /** What the last `health` of the endpoint has brought. */
+  /** The gauges that the last `health` of the endpoint found. */
   readonly lastHealth: (endpointId: string) => Health.Health | "Paused" | undefined
   /** Starts work that outlives its caller, such as a cancel; closing the layer waits for it. It must end by itself. */
   readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.RuntimeFiber<A, E>>
-  /**
-   * Runs what cleans up when it is interrupted; closing the layer interrupts it first, while there is a way to RunPod.
-   */
+  /** Runs an effect that cleans up when it is interrupted; closing the layer interrupts it while requests can still be sent. */
   readonly supervise: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Strikes the API key out of a text. */
   readonly scrub: (text: string) => string
@@ -76,7 +74,10 @@ export interface Service {
   readonly hasRoomToHold: (endpointId: string) => Effect.Effect<boolean>
   /** How many requests the endpoint may hold at once. */
   readonly heldAtOnce: number
-  /** Whether the operations keep the deadlines they are under; those of a service without our pipeline do not. */
+  /**
+   * Whether `RunPod` sends through a `RunPodHttpClient`, which ends requests at their deadlines and tells of attempts. Over a
+   * service that does not, waits and cancels have timeouts of their own.
+   */
   readonly keepsDeadlines: boolean
 }
 
@@ -89,7 +90,7 @@ export interface Service {
 export class JobRuntime extends Context.Tag("effect-runpod/JobRuntime")<JobRuntime, Service>() {}
 
 /**
- * The service over the pipeline of a client, or over none. `health` asks for the gauges of an endpoint.
+ * The service over a client, or over a `RunPod` that has none. `health` asks for the gauges of an endpoint.
  *
  * @since 0.1.0
  * @category constructors

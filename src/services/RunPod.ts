@@ -17,6 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { BadRequestError, PayloadTooLargeError, type RunPodError } from "../errors/RunPodError.js"
+import { fromEither } from "../internal/effect/either.js"
 import * as RequestOptions from "../internal/http/requestOptions.js"
 import { warnOfGap } from "../internal/jobs/stream.js"
 import { monotonicMillis } from "../internal/pace/monotonic.js"
@@ -256,13 +257,11 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
     Effect.suspend(() => {
       const problem = checkIds(operation, endpointId)
       if (problem !== undefined) return Effect.fail(problem)
-      return Effect.flatMap(
-        Either.all([readBody(operation, endpointId, request), readHold(operation, options)]),
-        ([body, hold]) => {
-          const secrets = RunRequest.secretsOf(request)
-          return call(operation, [endpointId], read, { body, hold, secrets, resubmit: options?.resubmit })
-        }
-      )
+      const parts = Either.all([readBody(operation, endpointId, request), readHold(operation, options)])
+      if (Either.isLeft(parts)) return Effect.fail(parts.left)
+      const [body, hold] = parts.right
+      const secrets = RunRequest.secretsOf(request)
+      return call(operation, [endpointId], read, { body, hold, secrets, resubmit: options?.resubmit })
     })
 
   const status: Service["status"] = (endpointId, jobId) => job("status", endpointId, jobId)
@@ -272,10 +271,10 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
     runSync: (endpointId, request, options) => submit("runSync", [endpointId, request], options, Job.fromSyncReply),
     status,
     statusSync: (endpointId, jobId, options) =>
-      Effect.flatMap(readHold("statusSync", options), (hold) => job("statusSync", endpointId, jobId, hold)),
+      Effect.flatMap(fromEither(readHold("statusSync", options)), (hold) => job("statusSync", endpointId, jobId, hold)),
     stream: (endpointId, jobId, options) => {
       const onGap = options?.onGap ?? ((error) => warnOfGap(endpointId, jobId, error))
-      const read = Effect.flatMap(readHold("stream", options), (hold) =>
+      const read = Effect.flatMap(fromEither(readHold("stream", options)), (hold) =>
         call("stream", [endpointId, jobId], StreamChunk.fromReply, { hold, onGap })
       )
       return chunksOf(read, status(endpointId, jobId))
@@ -289,7 +288,8 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
 })
 
 /**
- * What submits, waits and batches share: the `JobRuntime` that is provided, or a new one for the `RunPod` that is.
+ * What submits, waits and batches share: the `JobRuntime` in the context, or else a new one over the `RunPod` in it, such as a
+ * test double that is provided alone.
  *
  * @since 0.1.0
  * @category constructors
@@ -302,8 +302,9 @@ export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effe
 })
 
 /**
- * The service, the client below it and what jobs share, over any `HttpClient`. In Node, `NodeRunPod.layer` brings a tuned
- * one. Closing it waits for the background work (a submit whose owner was interrupted, a cancel).
+ * The service, the client below it and what jobs share, over any `HttpClient`. In Node, `NodeRunPod.layer` brings a transport of
+ * its own. Closing it interrupts the calls under it, which cancels their jobs, and waits for what outlived its caller: a submit that
+ * was sent, a cancel.
  *
  * @since 0.1.0
  * @category layers

@@ -76,7 +76,7 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
   readonly webhook?: string | URL | true | undefined
   /**
    * Take the body of a webhook for the job's end, without asking RunPod whether it is so: a request less, but whoever has
-   * seen the URL can tell any story. Default: false.
+   * seen the URL can claim any end. Default: false.
    */
   readonly trustWebhook?: boolean | undefined
   /**

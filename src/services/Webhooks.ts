@@ -35,9 +35,9 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
-import * as Runtime from "effect/Runtime"
 import type * as Stream from "effect/Stream"
 import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
+import * as Fibers from "../internal/effect/fiber.js"
 import { read } from "../internal/text/config.js"
 import { defined } from "../internal/text/json.js"
 import { handle } from "../internal/webhooks/handler.js"
@@ -383,7 +383,7 @@ export const layerRoute = <Self, Name extends string, E, R>(
 export const webHandler: Effect.Effect<(request: Request) => Promise<Response>, never, Webhooks> = Effect.gen(
   function* () {
     const service = yield* Webhooks
-    const run = Runtime.runPromise(yield* Effect.runtime())
+    const run = yield* Fibers.promise
     return (request) =>
       run(Effect.map(handle(service, ServerRequests.fromWeb(request)), (status) => new Response(null, { status })))
   }

@@ -140,7 +140,7 @@ const texts: Readonly<Record<string, string>> = {
 
 const statuses = [200, 201, 202, 204, 206, 299, 301, 304, 400, 401, 403, 404, 409, 413, 418, 429, 500, 503, 529, 599]
 
-describe("whatever a server answers, an operation gives a value or a typed error", () => {
+describe.sequential("whatever a server answers, an operation gives a value or a typed error", () => {
   for (const [name, text] of Object.entries(texts)) {
     it.effect(name, () =>
       Effect.forEach([200, 400, 404, 500], (status) => check({ status, headers: {}, chunks: [bytesOf(text)] }), {

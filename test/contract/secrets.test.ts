@@ -153,7 +153,7 @@ const groups = Array.from({ length: Math.ceil(encodings.length / 3) }, (_, i) =>
 
 const ofJobs = Object.entries(Secrets.shapes).filter(([name]) => name.includes("job") || name === "problem")
 
-describe("nothing of a key, an S3 secret or a webhook's token is printed", () => {
+describe.sequential("nothing of a key, an S3 secret or a webhook's token is printed", () => {
   for (const [i, group] of groups.entries()) {
     const encode = (text: string) => group.map(([, encode]) => encode(text)).join(" ")
     const title = group.map(([name]) => name).join("; ")

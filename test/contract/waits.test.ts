@@ -67,6 +67,9 @@ const faces = {
 
 for (const [face, { execution, run, test }] of Object.entries(faces)) {
   describe(`waits ${face}`, () => {
+    /** A test that does little, beside others. */
+    const beside = (name: string, body: () => Effect.Effect<void, unknown>) => test(name, body, { concurrent: true })
+
     test("a call with a timeout of 1.5 s on a 60 s job ends within 50 ms of it, and its job is cancelled", () =>
       run(
         slow,
@@ -90,7 +93,7 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
         })
       ))
 
-    test("interrupting a call cancels its job exactly once", () =>
+    beside("interrupting a call cancels its job exactly once", () =>
       run(
         slow,
         Effect.gen(function* () {
@@ -101,9 +104,10 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
           assert.strictEqual(job?.status, "CANCELLED")
           assert.strictEqual(job?.cancels, 1)
         })
-      ))
+      )
+    )
 
-    test("interrupting a call while its submit is in flight cancels the job exactly once", () =>
+    beside("interrupting a call while its submit is in flight cancels the job exactly once", () =>
       run(
         { ...slow, faults: [Fault.delay({ operations: ["run"], by: "400 millis" })] },
         Effect.gen(function* () {
@@ -114,9 +118,10 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
           assert.strictEqual(job?.status, "CANCELLED")
           assert.strictEqual(job?.cancels, 1)
         })
-      ))
+      )
+    )
 
-    test("interrupting a call whose first cancel gets a 503 cancels the job exactly once", () =>
+    beside("interrupting a call whose first cancel gets a 503 cancels the job exactly once", () =>
       run(
         { ...slow, faults: [Fault.serverError({ operations: ["cancel"], times: 1 })] },
         Effect.gen(function* () {
@@ -128,9 +133,10 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
           assert.strictEqual(job?.cancels, 1)
           assert.strictEqual((yield* counts).byOperation.cancel.total, 2)
         })
-      ))
+      )
+    )
 
-    test(`a ${execution / 1000} s job is waited for through 85 % faulty polls`, () =>
+    beside(`a ${execution / 1000} s job is waited for through 85 % faulty polls`, () =>
       run(
         { endpoints: { ep: { workers: 1, execution } }, faults: faulty },
         Effect.gen(function* () {
@@ -141,9 +147,10 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
           }
           assert.strictEqual((yield* counts).submitted, 2)
         })
-      ))
+      )
+    )
 
-    test("a job that is not visible for 1.5 s after its submit is found", () =>
+    beside("a job that is not visible for 1.5 s after its submit is found", () =>
       run(
         {
           endpoints: { ep: { workers: 1 } },
@@ -154,9 +161,10 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
           assert.deepStrictEqual(output, { n: 1 })
           assert.isAtMost(Duration.toMillis(took), 3_500)
         })
-      ))
+      )
+    )
 
-    test("a body that stands still in the middle costs its idle time, not a whole hold", () =>
+    beside("a body that stands still in the middle costs its idle time, not a whole hold", () =>
       run(
         {
           endpoints: { ep: { workers: 1, execution: "500 millis" } },
@@ -167,7 +175,8 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
           assert.deepStrictEqual(output, { n: 1 })
           assert.isAtMost(Duration.toMillis(took), 7_000)
         })
-      ))
+      )
+    )
 
     test("400 held waits do not delay a submit or a cancel", () =>
       run(
@@ -194,7 +203,7 @@ for (const [face, { execution, run, test }] of Object.entries(faces)) {
   })
 }
 
-describe("the polling bars over HTTP, scaled to a 3 s job", () => {
+describe.concurrent("the polling bars over HTTP, scaled to a 3 s job", () => {
   const job = { endpoints: { ep: { workers: 1, execution: "3 seconds" } } } as const
   const seenWithin = (options: Endpoint.CallOptions) =>
     Effect.gen(function* () {

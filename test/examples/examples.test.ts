@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { readdirSync } from "node:fs"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
-import { build, root, run } from "./run.js"
+import { examples } from "../support/bundle.js"
+import { program } from "../support/program.js"
+import { node, run } from "./run.js"
 
 const timeout = 90_000
 
@@ -70,16 +71,13 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   ]
 }
 
-const examples = readdirSync(`${root}examples`).filter((file) => file.endsWith(".ts"))
-const runBuilt = await build(examples.map((file) => `examples/${file}`))
-
 describe.concurrent("an example runs by itself:", () => {
   for (const file of examples) {
     it.live(
       file,
       () =>
         Effect.gen(function* () {
-          const { code, output } = yield* runBuilt(file)
+          const { code, output } = yield* node([program(file.slice(0, -".ts".length))])
           assert.strictEqual(code, 0, output)
           assert.notStrictEqual(output, "")
           for (const line of lines[file] ?? []) {
@@ -123,7 +121,7 @@ describe.concurrent("with RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID set", () => {
     () =>
       Effect.gen(function* () {
         const server = yield* runPod
-        const { code, output } = yield* run("examples/sync-job.ts", {
+        const { code, output } = yield* node([program("sync-job")], {
           ...variables(server.url),
           RUNPOD_API_KEY: "another-key"
         })

@@ -8,7 +8,8 @@ import * as Emulator from "../../src/emulator/Emulator.js"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import * as BatchApi from "../../src/services/BatchApi.js"
 import type { RunPod } from "../../src/services/RunPod.js"
-import { build, makeFolder, root } from "./run.js"
+import { bundle, root } from "../support/bundle.js"
+import { makeFolder, node } from "./run.js"
 
 // The documents' blocks as files, as a reader would save them. `npm run docs:check` compiles all of them; these run.
 const folder = makeFolder("readme")
@@ -18,7 +19,13 @@ const webhooksFolder = makeFolder("webhooks")
 for (const { name, text } of blocksIn("docs/webhooks.md")) writeFileSync(`${webhooksFolder}/${name}`, text)
 
 const programs = ["paint.ts", "main.ts", "captions.ts", "webhooks.ts"]
-const run = await build(programs.map((name) => `${folder}/${name}`))
+const bundles = makeFolder("programs")
+await bundle(
+  programs.map((name) => `${folder}/${name}`),
+  bundles
+)
+const run = (name: string, variables: Record<string, string>, cwd?: string) =>
+  node([`${bundles}/${name.replace(/ts$/, "js")}`], variables, cwd)
 
 for (const name of ["painter.test.ts", "emulator.test.ts"]) {
   describe(`${name} of the documents`, () => import(`${folder}/${name}`))

@@ -1,12 +1,8 @@
 import { Effect } from "effect"
-import * as Esbuild from "esbuild"
 import { execFile } from "node:child_process"
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { basename } from "node:path"
-import { fileURLToPath } from "node:url"
+import { rmSync } from "node:fs"
 import { afterAll } from "vitest"
-
-export const root = fileURLToPath(new URL("../../", import.meta.url))
+import * as Bundle from "../support/bundle.js"
 
 /** How a process ended, and what it printed. */
 export interface Ended {
@@ -16,13 +12,16 @@ export interface Ended {
 
 const { RUNPOD_API_KEY: _key, RUNPOD_BASE_URL: _url, RUNPOD_ENDPOINT_ID: _id, ...environment } = process.env
 
+/** Programs mostly wait; starting them is what takes time, so not all start at once. */
+const atOnce = Effect.unsafeMakeSemaphore(6)
+
 /** Runs Node, in the project's folder if no other is given, without the variables that would send it to RunPod. */
 export const node = (
   args: ReadonlyArray<string>,
   variables: Record<string, string> = {},
-  cwd = root
+  cwd = Bundle.root
 ): Effect.Effect<Ended> =>
-  Effect.async((resume) => {
+  Effect.async<Ended>((resume) => {
     const child = execFile(
       process.execPath,
       args,
@@ -31,41 +30,15 @@ export const node = (
         resume(Effect.succeed({ code: error?.code ?? child.exitCode, output: stdout + stderr }))
     )
     return Effect.sync(() => child.kill())
-  })
+  }).pipe(atOnce.withPermits(1))
 
 /** Runs a TypeScript file as the README says. */
 export const run = (file: string, variables?: Record<string, string>): Effect.Effect<Ended> =>
   node(["--import", "tsx", file], variables)
 
-/** A folder of its own for a file of tests, in the project so that imports are found. It is gone after the tests. */
+/** A folder of its own for a file of tests. It is gone after the tests. */
 export const makeFolder = (name: string): string => {
-  mkdirSync(`${root}.blocks`, { recursive: true })
-  const folder = mkdtempSync(`${root}.blocks/${name}-`)
+  const folder = Bundle.makeFolder(name)
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
   return folder
-}
-
-/**
- * Makes programs of TypeScript files, and gives a function that runs one of them by its path. Such a program starts in a
- * tenth of the time that `run` takes, nearly all of which goes into loading modules.
- */
-export const build = async (files: ReadonlyArray<string>) => {
-  const folder = makeFolder("programs")
-  await Esbuild.build({
-    absWorkingDir: root,
-    entryPoints: [...files],
-    outdir: folder,
-    entryNames: "[name]",
-    bundle: true,
-    splitting: true,
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    tsconfig: "tsconfig.json",
-    logLevel: "warning",
-    // What is not ESM in it asks for `require`.
-    banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` }
-  })
-  return (file: string, variables?: Record<string, string>, cwd?: string): Effect.Effect<Ended> =>
-    node([`${folder}/${basename(file, ".ts")}.js`], variables, cwd)
 }

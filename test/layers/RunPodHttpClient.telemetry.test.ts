@@ -84,7 +84,8 @@ describe("RunPodHttpClient: spans", () => {
   )
 })
 
-describe("RunPodHttpClient: metrics", () => {
+// The registry of metrics is one for all.
+describe.sequential("RunPodHttpClient: metrics", () => {
   const counts = (operation: Operation) =>
     Effect.forEach([RunPodMetrics.requests, RunPodMetrics.retries, RunPodMetrics.throttles], (counter) =>
       Effect.map(Metric.value(Metric.tagged(counter, "operation", operation)), ({ count }) => count)

@@ -14,6 +14,7 @@ import { fileURLToPath } from "node:url"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import { RunPod } from "../../src/services/RunPod.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
+import { program } from "../support/program.js"
 
 const listening = <S extends Net.Server>(server: S): Effect.Effect<number, never, Scope.Scope> =>
   Effect.acquireRelease(
@@ -367,12 +368,7 @@ describe("NodeRunPod.layer", () => {
       const output = yield* Effect.async<string, Error>((resume) => {
         execFile(
           process.execPath,
-          [
-            "--import",
-            "tsx",
-            fileURLToPath(new URL("../support/http2Client.ts", import.meta.url)),
-            `https://localhost:${port}/v2`
-          ],
+          [program("http2Client"), `https://localhost:${port}/v2`],
           {
             env: {
               ...process.env,

@@ -122,11 +122,8 @@ describe("JobFailure.fromError", () => {
     assert.strictEqual(JobFailure.fromError(deep).raw, deep)
   })
 
-  it("reads a long message of white space in no time", () => {
-    const started = process.cpuUsage()
+  it("reads a long message of white space in no time", { timeout: 2_000 }, () => {
     JobFailure.fromError(`handler: ${"\n".repeat(1_000_000)}x`)
     JobFailure.fromError(`handler: ${" \n".repeat(1_000_000)}traceback: x`)
-    const { system, user } = process.cpuUsage(started)
-    assert.isBelow((user + system) / 1000, 2000)
   })
 })

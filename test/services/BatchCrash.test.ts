@@ -4,18 +4,17 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import { spawn } from "node:child_process"
-import { root } from "../examples/run.js"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
+import { program } from "../support/program.js"
 
 const { Fault } = Emulator
-const count = 40
+const count = 80
 
 /** Runs the batch in a process that is killed so long after it has begun, unless it has ended by then. Gives its output. */
 const runUntil = (url: string, file: string, signal: NodeJS.Signals, after: number) =>
   Effect.async<string>((resume) => {
-    const child = spawn(process.execPath, ["--import", "tsx", "test/support/batchChild.ts", url, file, String(count)], {
-      cwd: root,
+    const child = spawn(process.execPath, [program("batchChild"), url, file, String(count)], {
       stdio: ["ignore", "pipe", "pipe"]
     })
     let output = ""
@@ -43,9 +42,9 @@ describe.concurrent("a batch that is killed at random moments, again and again",
           })
           let kills = 0
           let output = ""
-          // Long enough to get somewhere, short enough to be killed often.
+          // Long enough to get somewhere; two runs are too short for all, since 80 jobs on 12 workers take 1.2 s.
           while (!output.includes("[") && kills++ < 60) {
-            const after = yield* Random.nextIntBetween(20, 500)
+            const after = yield* Random.nextIntBetween(20, 450)
             output = yield* runUntil(server.url, `${folder}/journal.jsonl`, signal, after)
           }
           assert.isAbove(kills, 2)

@@ -8,7 +8,7 @@ import * as Batch from "../../src/services/Batch.js"
 import { counts, emulated, endpoint, inputs } from "../support/batches.js"
 import * as VirtualTime from "../support/virtualTime.js"
 
-describe("what is read before RunPod forgets it:", () => {
+describe.sequential("what is read before RunPod forgets it:", () => {
   const tenth = RateLimits.make({
     run: { limit: 100, concurrency: 20 },
     status: { limit: 200, concurrency: 40 },

@@ -92,7 +92,7 @@ const timesAround = (usual: Times, spread: number, count: number) =>
 
 const plain = { hold: false } as const
 
-describe("plain polls on an endpoint that has been learned", () => {
+describe.sequential("plain polls on an endpoint that has been learned", () => {
   const mixes: Record<string, Times> = {
     "runs at once": { delay: 200, execution: 59_800 },
     "is in the queue for a while": { delay: 20_000, execution: 40_000 },

@@ -2,9 +2,7 @@ import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { createServer } from "node:net"
-import { fileURLToPath } from "node:url"
-
-const script = fileURLToPath(new URL("webhookServer.ts", import.meta.url))
+import { program } from "./program.js"
 
 /** A delivery as the receiver printed it. */
 export interface Printed {
@@ -19,7 +17,7 @@ export const spawnReceiver = (options: { readonly file: string; readonly port?: 
     const { file, killAt = 0, port = 0 } = options
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
-        spawn(process.execPath, ["--import", "tsx", script, file, String(port), String(killAt)], {
+        spawn(process.execPath, [program("webhookServer"), file, String(port), String(killAt)], {
           stdio: ["pipe", "pipe", "inherit"]
         })
       ),

@@ -4,6 +4,7 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import type { Service } from "../../layers/RunPodHttpClient.js"
+import * as Fibers from "../effect/fiber.js"
 
 /** What goes on in a layer beside its requests, and what happens to it when the layer closes. */
 export type Background = Pick<Service, "fork" | "supervise">
@@ -13,17 +14,17 @@ const patience = "1 minute"
 
 /** An effect that runs under `supervise`. */
 interface Supervised {
-  readonly fiber: Fiber.RuntimeFiber<unknown, unknown>
+  readonly fiber: Fibers.RuntimeFiber<unknown, unknown>
   readonly ended: Deferred.Deferred<void>
 }
 
 export const make: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(function* () {
-  const running = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  const running = new Set<Fibers.RuntimeFiber<unknown, unknown>>()
   const supervised = new Set<Supervised>()
 
-  const interruptSupervised = Effect.withFiberRuntime<void>((self) => {
+  const interruptSupervised = Fibers.withFiber<void>((self) => {
     const others = [...supervised].filter(({ fiber }) => fiber !== self)
-    for (const { fiber } of others) fiber.unsafeInterruptAsFork(self.id())
+    for (const { fiber } of others) Fibers.interruptLater(fiber)
     return Effect.asVoid(
       Effect.timeoutOption(
         Effect.forEach(others, ({ ended }) => Deferred.await(ended), { discard: true }),
@@ -43,11 +44,11 @@ export const make: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(fu
     fork: (effect) =>
       Effect.map(Effect.forkDaemon(Effect.interruptible(effect)), (fiber) => {
         running.add(fiber)
-        fiber.addObserver(() => running.delete(fiber))
+        Fibers.onEnd(fiber, () => running.delete(fiber))
         return fiber
       }),
     supervise: <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-      Effect.withFiberRuntime<A, E, R>((fiber) => {
+      Fibers.withFiber<A, E, R>((fiber) => {
         const entry: Supervised = { fiber, ended: Deferred.unsafeMake(FiberId.none) }
         supervised.add(entry)
         return Effect.onExit(effect, () => {

@@ -3,7 +3,6 @@ import type * as Tracer from "effect/Tracer"
 import { type Context, RequestTimeoutError } from "../../errors/RunPodError.js"
 import type { AttemptObserver, Request } from "../../layers/RunPodHttpClient.js"
 import type { Scrub } from "../text/scrub.js"
-import type { Attempt } from "./attempt.js"
 import { fillPath } from "./path.js"
 import type { RequestOptions } from "./requestOptions.js"
 
@@ -21,7 +20,7 @@ export const whereOf = ({ operation, params }: Request<unknown>): Context => {
 interface Start<out A> {
   readonly request: Request<A>
   readonly where: Context
-  readonly choices: RequestOptions
+  readonly options: RequestOptions
   /** How long an attempt that is not held may take until its headers, in milliseconds. */
   readonly requestTimeout: number
   readonly scrub: Scrub
@@ -38,7 +37,7 @@ export class Execution<out A> {
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
   /** The attempt that is under way, where its transport has no fiber of its own. */
-  current: Attempt | undefined
+  current: { readonly giveUp: () => void } | undefined
   /** What its effects say about it. */
   readonly once: boolean
   readonly grace: number | undefined
@@ -48,16 +47,16 @@ export class Execution<out A> {
   /** When it is given up: by its caller, or at the end of its grace. */
   deadline: number
 
-  constructor({ choices, request, requestTimeout, scrub, span, where }: Start<A>) {
+  constructor({ options, request, requestTimeout, scrub, span, where }: Start<A>) {
     this.request = request
     this.where = where
     this.scrub = scrub
     this.span = span
-    this.once = choices.once
-    this.grace = choices.grace
-    this.observer = choices.observer
-    this.callerDeadline = choices.deadline
-    this.deadline = choices.deadline
+    this.once = options.once
+    this.grace = options.grace
+    this.observer = options.observer
+    this.callerDeadline = options.deadline
+    this.deadline = options.deadline
     const { hold = request.operation.hold } = request
     if (hold !== undefined) this.headersTimeout = hold + holdGrace
     // Within a grace there must be time for a second attempt.

@@ -1,7 +1,10 @@
-import * as Effect from "effect/Effect"
+import type * as Clock from "effect/Clock"
+import type * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
-import { globalValue } from "effect/GlobalValue"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
+import { withFiber } from "../effect/fiber.js"
+import * as FiberRefs from "../effect/fiberRef.js"
+import { clockOf } from "../pace/monotonic.js"
 
 /** What the effects around a request say about it, whichever service sends it. */
 export interface RequestOptions {
@@ -18,17 +21,15 @@ export interface RequestOptions {
 
 const defaults: RequestOptions = { deadline: Infinity, once: false, grace: undefined, observer: undefined, secrets: [] }
 
-export const current: FiberRef.FiberRef<RequestOptions> = globalValue("effect-runpod/currentRequestOptions", () =>
-  FiberRef.unsafeMake(defaults)
-)
+export const current = FiberRefs.make("currentRequestOptions", defaults)
 
 /** Runs `effect` with a deadline that is no later than the one it is under already. */
 export const withDeadline = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline: number): Effect.Effect<A, E, R> =>
-  Effect.locallyWith(effect, current, (outer) => ({ ...outer, deadline: Math.min(outer.deadline, deadline) }))
+  FiberRefs.update(effect, current, (outer) => ({ ...outer, deadline: Math.min(outer.deadline, deadline) }))
 
 /** Sends the requests of `effect` once each, over by the deadline. */
 export const once = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline = Infinity): Effect.Effect<A, E, R> =>
-  Effect.locallyWith(effect, current, (outer) => ({
+  FiberRefs.update(effect, current, (outer) => ({
     ...outer,
     once: true,
     deadline: Math.min(outer.deadline, deadline)
@@ -36,13 +37,13 @@ export const once = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline = Infinit
 
 /** Gives the requests of `effect` so many milliseconds from their first permit. */
 export const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>, grace: number): Effect.Effect<A, E, R> =>
-  Effect.locallyWith(effect, current, (outer) => ({ ...outer, grace }))
+  FiberRefs.update(effect, current, (outer) => ({ ...outer, grace }))
 
 /** Tells of the attempts of the requests in `effect`. */
 export const withObserver = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   observer: AttemptObserver
-): Effect.Effect<A, E, R> => Effect.locallyWith(effect, current, (outer) => ({ ...outer, observer }))
+): Effect.Effect<A, E, R> => FiberRefs.update(effect, current, (outer) => ({ ...outer, observer }))
 
 /** Keeps secrets out of the errors of the requests of `effect`. */
 export const withSecrets = <A, E, R>(
@@ -51,4 +52,22 @@ export const withSecrets = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   secrets.length === 0
     ? effect
-    : Effect.locallyWith(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
+    : FiberRefs.update(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
+
+/** What a request takes from the fiber that makes it. */
+export interface Caller {
+  readonly clock: Clock.Clock
+  /** Whether its spans have times. */
+  readonly isTimed: boolean
+  readonly options: RequestOptions
+}
+
+/** Reads the fiber once, in one step. */
+export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  withFiber((fiber) =>
+    f({
+      clock: clockOf(fiber),
+      isTimed: FiberRefs.valueIn(fiber, FiberRef.currentTracerTimingEnabled),
+      options: FiberRefs.valueIn(fiber, current)
+    })
+  )

@@ -10,6 +10,7 @@ import {
 } from "../../errors/RunPodError.js"
 import type { RetryPolicy } from "../../layers/RetryPolicy.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
+import * as Schedules from "../effect/schedule.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import type { Execution } from "./execution.js"
 
@@ -66,15 +67,18 @@ export const admitDoubt = (error: RunPodError, earlier: RunPodError | undefined)
   }
 }
 
+/** How long a server has asked to wait, in milliseconds; 0 when it has not. */
+export const askedMillis = (error: RunPodError): number => Duration.toMillis(retryAfter(error) ?? Duration.zero)
+
 /** Goes on until the request's own deadline. */
-const untilDeadline = Schedule.identity<RunPodError>().pipe(
-  Schedule.modifyDelay((error) => Duration.max("1 second", retryAfter(error) ?? Duration.zero))
-)
+const untilDeadline = Schedules.recurring({
+  delay: (error: RunPodError) => Effect.succeed(Math.max(1_000, askedMillis(error)))
+})
 
 /** What the retries of one request have come to. */
 interface Retries {
-  readonly ordinary: Schedule.ScheduleDriver<unknown, RunPodError>
-  readonly paused: Schedule.ScheduleDriver<unknown, RunPodError>
+  readonly ordinary: Schedules.Wait<RunPodError>
+  readonly paused: Schedules.Wait<RunPodError>
   spent: number
   /** The error of an attempt whose answer was lost. */
   doubt: RunPodError | undefined
@@ -99,8 +103,8 @@ export const make = (policy: RetryPolicy): Retry => {
 
   const start = ({ grace }: Execution<unknown>): Effect.Effect<Retries> =>
     Effect.zipWith(
-      Schedule.driver(grace === undefined ? policy.schedule : untilItIsOver),
-      Schedule.driver(policy.whilePaused ?? Schedule.stop),
+      Schedules.start(grace === undefined ? policy.schedule : untilItIsOver),
+      Schedules.start(policy.whilePaused ?? Schedule.recurs(0)),
       (ordinary, paused) => ({ ordinary, paused, spent: 0, doubt: undefined })
     )
 
@@ -108,12 +112,11 @@ export const make = (policy: RetryPolicy): Retry => {
   const waitAfter = (error: RunPodError, { deadline, request }: Execution<unknown>, retries: Retries) =>
     Effect.clockWith((clock) => {
       const left = deadline - monotonicMillis(clock)
-      const asked = retryAfter(error)
-      const isTooLate = left <= 0 || (asked !== undefined && Duration.toMillis(asked) >= left)
+      const isTooLate = askedMillis(error) >= left
       const cost = costOf(error)
       if (!mayRepeat(request, error, policy) || isTooLate || !budget.take(cost)) return Effect.fail(error)
       retries.spent += cost
-      const delay = (error._tag === "EndpointPausedError" ? retries.paused : retries.ordinary).next(error)
+      const delay = (error._tag === "EndpointPausedError" ? retries.paused : retries.ordinary)(error)
       return Effect.mapError(left === Infinity ? delay : Effect.timeout(delay, left), () => {
         retries.spent -= cost
         budget.giveBack(cost)

@@ -1,35 +1,30 @@
 import type * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
-import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { BadRequestError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
+import { mapFailures } from "../effect/cause.js"
+import * as Fibers from "../effect/fiber.js"
+import * as FiberRefs from "../effect/fiberRef.js"
+import * as HttpErrors from "../effect/httpClientError.js"
 import type { Limiter } from "../pace/limiter.js"
 import type { Timer } from "../pace/timer.js"
 import { Attempt } from "./attempt.js"
 import type { Execution } from "./execution.js"
 import { type Reply, ReplyCollector } from "./reply.js"
-import { safeCause, safeDefects, sentOf } from "./transportCause.js"
+import { safeCause, safeDefect, sentOf } from "./transportCause.js"
 
 /** The attempt a transport works for, so that one that knows can say whether it has been sent. */
-export const currentAttempt: FiberRef.FiberRef<Pick<Attempt, "sent"> | undefined> = globalValue(
-  "effect-runpod/currentAttempt",
-  () => FiberRef.unsafeMake<Pick<Attempt, "sent"> | undefined>(undefined)
-)
+export const currentAttempt = FiberRefs.make<Pick<Attempt, "sent"> | undefined>("currentAttempt", undefined)
 
 const readReply = (
   response: HttpClientResponse.HttpClientResponse,
   attempt: Attempt
-): Effect.Effect<Reply, HttpClientError.HttpClientError> => {
+): Effect.Effect<Reply, HttpErrors.HttpError> => {
   attempt.onBytes()
   const body = new ReplyCollector(response.status, response.headers["retry-after"])
   return response.stream.pipe(
@@ -39,10 +34,7 @@ const readReply = (
         return body.add(chunk)
       })
     ),
-    Effect.catchIf(
-      (error) => error.reason === "EmptyBody",
-      () => Effect.void
-    ),
+    HttpErrors.acceptNoBody,
     Effect.map(() => body.toReply())
   )
 }
@@ -51,29 +43,27 @@ const execute = (
   client: HttpClient.HttpClient,
   request: HttpClientRequest.HttpClientRequest,
   attempt: Attempt
-): Effect.Effect<Reply, HttpClientError.HttpClientError> =>
+): Effect.Effect<Reply, HttpErrors.HttpError> =>
   client.execute(request).pipe(
-    Effect.catchIf(
-      // A `transformClient` may already have made errors of statuses: the answer is inside.
-      (error) => error._tag === "ResponseError" && error.reason === "StatusCode",
-      (error) => (error._tag === "ResponseError" ? Effect.succeed(error.response) : Effect.fail(error))
-    ),
+    HttpErrors.acceptAnyStatus,
     Effect.flatMap((response) => readReply(response, attempt)),
-    Effect.locally(currentAttempt, attempt)
+    (answered) => FiberRefs.provide(answered, currentAttempt, attempt)
   )
 
 const toRunPodError = (
-  error: HttpClientError.HttpClientError,
+  error: HttpErrors.HttpError,
   { sent }: Attempt,
   { scrub, where }: Execution<unknown>
 ): RunPodError => {
-  if (error._tag === "RequestError" && error.reason !== "Transport") {
-    return new BadRequestError({ ...where, detail: `the request could not be built: ${scrub(String(error.cause))}` })
+  const cause = HttpErrors.causeOf(error)
+  const stage = HttpErrors.stageOf(error)
+  if (stage === "Build") {
+    return new BadRequestError({ ...where, detail: `the request could not be built: ${scrub(String(cause))}` })
   }
   return new TransportError({
     ...where,
-    sent: sent === "Maybe" && error._tag === "RequestError" ? sentOf(error.cause) : sent,
-    cause: safeCause(error.cause ?? error, scrub)
+    sent: sent === "Maybe" && stage === "Send" ? sentOf(cause) : sent,
+    cause: safeCause(cause ?? error, scrub)
   })
 }
 
@@ -101,19 +91,17 @@ export const sendWithClient = (
       // Effect logs the failure of a fiber as it is: with the request, and the key in it.
       const silently = Effect.withUnhandledErrorLogLevel(Option.none())
       const fiber = yield* silently(Effect.forkDaemon(Effect.interruptible(execute(client, request, attempt))))
-      if (!attempt.isOver) attempt.abort = () => fiber.unsafeInterruptAsFork(FiberId.none)
-      fiber.addObserver((exit) =>
+      if (!attempt.isOver) attempt.abort = () => Fibers.interruptLater(fiber)
+      Fibers.onEnd(fiber, (exit) =>
         attempt.end(
-          Exit.mapErrorCause(exit, (cause) =>
-            safeDefects(
-              Cause.map(cause, (error) => toRunPodError(error, attempt, execution)),
-              execution.scrub
-            )
-          )
+          mapFailures(exit, {
+            onFail: (error) => toRunPodError(error, attempt, execution),
+            onDie: (defect) => safeDefect(defect, execution.scrub)
+          })
         )
       )
       const keepPlaceUntilItEnds = Effect.suspend(() =>
-        fiber.unsafePoll() === null
+        Fibers.isRunning(fiber)
           ? Effect.flatMap(limiter.keepPlace, ({ release }) =>
               Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), release))
             )

@@ -1,5 +1,4 @@
-import * as FiberRef from "effect/FiberRef"
-import { globalValue } from "effect/GlobalValue"
+import * as FiberRefs from "../effect/fiberRef.js"
 
 /** What the requests of some fibers came to; plain state, counted where the metrics are. */
 export interface Tally {
@@ -11,6 +10,4 @@ export interface Tally {
 export const make = (): Tally => ({ requests: 0, retries: 0, throttles: 0 })
 
 /** The tally of the fiber and of those it forks, when somebody counts. */
-export const currentTally: FiberRef.FiberRef<Tally | undefined> = globalValue("effect-runpod/currentTally", () =>
-  FiberRef.unsafeMake<Tally | undefined>(undefined)
-)
+export const currentTally = FiberRefs.make<Tally | undefined>("currentTally", undefined)

@@ -1,4 +1,3 @@
-import * as Cause from "effect/Cause"
 import type { Scrub } from "../text/scrub.js"
 
 // Codes of faults that happen before a request's first byte can leave: name lookup, connect, TLS.
@@ -62,21 +61,11 @@ export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
   return copy
 }
 
-const safeDefect = (defect: unknown, scrub: Scrub): unknown => {
+/** A copy of a defect of a transport that is safe to print. */
+export const safeDefect = (defect: unknown, scrub: Scrub): unknown => {
   if (typeof defect === "string") return scrub(defect)
   const copy = safeCause(defect, scrub)
   const stack = property(defect, "stack")
   if (typeof stack === "string") copy.stack = scrub(stack)
   return copy
 }
-
-/** The same cause with copies of its defects that are safe to print, for those of a transport's own. */
-export const safeDefects = <E>(cause: Cause.Cause<E>, scrub: Scrub): Cause.Cause<E> =>
-  Cause.match(cause, {
-    onEmpty: Cause.empty,
-    onFail: (error) => Cause.fail(error),
-    onDie: (defect) => Cause.die(safeDefect(defect, scrub)),
-    onInterrupt: (fiberId) => Cause.interrupt(fiberId),
-    onSequential: (left, right) => Cause.sequential(left, right),
-    onParallel: (left, right) => Cause.parallel(left, right)
-  })

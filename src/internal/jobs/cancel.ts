@@ -1,10 +1,9 @@
-import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
+import { failureOf } from "../effect/cause.js"
 import { withGrace } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import * as JobRef from "./jobRef.js"
@@ -58,7 +57,7 @@ export const cancelUnlessEnded = (poller: Poller, exit: Exit.Exit<unknown, WaitE
   if (poller.hasEnded || Exit.isSuccess(exit)) return Effect.void
   const cancel = cancelJob(job, poller.policy.cancelGrace)
   if (Exit.isInterrupted(exit)) return rules.onInterrupt ? cancel : Effect.void
-  const error = Option.getOrUndefined(Cause.failureOption(exit.cause))
+  const error = failureOf(exit.cause)
   if (error?._tag === "JobNotFoundError" && error.reason === "Expired") return Effect.void
   const isWanted = error?._tag === "WaitTimeoutError" ? rules.onTimeout : rules.onFailure
   return isWanted ? Effect.asVoid(job.runtime.fork(cancel)) : Effect.void

@@ -1,4 +1,3 @@
-import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
@@ -8,7 +7,7 @@ import * as Job from "../../schemas/Job.js"
 import * as JobId from "../../schemas/JobId.js"
 import type { AttachOptions, CallOptions, Endpoint, RunOptions, Schemas } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { monotonicMillis } from "../pace/monotonic.js"
+import { monotonicAt, monotonicMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import { call } from "./call.js"
@@ -108,10 +107,6 @@ const attachedFacts = ({ submittedAt, ...known }: AttachOptions): SubmitFacts =>
   ...factsOf(known),
   submittedAt: submittedAt === undefined ? undefined : (clock) => monotonicAt(clock, submittedAt)
 })
-
-/** A moment of the past on the monotonic clock. */
-const monotonicAt = (clock: Clock.Clock, at: number): number =>
-  monotonicMillis(clock) - Math.max(0, clock.unsafeCurrentTimeMillis() - at)
 
 // Without a schema the type parameter is `unknown`, and every value is one.
 const readerOf = <A, I>(schema: Schema.Schema<A, I> | undefined) =>

@@ -6,6 +6,7 @@ import * as Job from "../../schemas/Job.js"
 import { operations, pathOf, templateOf } from "../../schemas/Operation.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
 import type { RunOptions } from "../../services/Endpoint.js"
+import * as FiberRefs from "../effect/fiberRef.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import { cancelJob } from "./cancel.js"
 import { type EndpointContext, jobOf, type SubmitFacts } from "./handle.js"
@@ -77,7 +78,7 @@ export class JobSubmit {
         ? runPod.run(endpointId, this.request, { resubmit })
         : runPod.runSync(endpointId, this.request, { resubmit, wait: hold })
     return Submit.start({
-      send: Effect.locally(send, Submit.currentHooks, undefined),
+      send: FiberRefs.provide(send, Submit.currentHooks, undefined),
       isObserved: runtime.keepsDeadlines,
       where: { operation, method: operations[operation].method, path: pathOf(operation, { endpointId }), endpointId },
       beforeSend: hooks?.beforeSend(this.webhookKey),

@@ -4,14 +4,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
 import { WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
-import { retryAfter } from "../../layers/RetryPolicy.js"
 import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import * as QueueDiagnosis from "../../schemas/QueueDiagnosis.js"
 import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
+import * as Fibers from "../effect/fiber.js"
+import * as Schedules from "../effect/schedule.js"
+import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { defined, jsonOf } from "../text/json.js"
@@ -61,7 +62,7 @@ export class Poller {
   private readonly state: PollState
   private signature = ""
   private lastError: RunPodError | undefined
-  private webhook: Fiber.RuntimeFiber<Job.TerminalJob | undefined> | undefined
+  private webhook: Fibers.RuntimeFiber<Job.TerminalJob | undefined> | undefined
   /** Whether the job was seen to have ended. */
   hasEnded = false
 
@@ -69,7 +70,7 @@ export class Poller {
     readonly wait: Wait,
     readonly policy: WaitPolicy,
     private readonly clock: Clock.Clock,
-    private readonly schedule: Schedule.ScheduleDriver<unknown> | undefined
+    private readonly waitBySchedule: Schedules.Wait<unknown> | undefined
   ) {
     this.state = begin(policy, wait.ended !== undefined)
   }
@@ -92,7 +93,7 @@ export class Poller {
   }
 
   /** Starts to listen for the job's webhook, on a fiber that its caller has to stop. */
-  listen(ended: Ended): Effect.Effect<Fiber.RuntimeFiber<unknown>> {
+  listen(ended: Ended): Effect.Effect<Fibers.RuntimeFiber<unknown>> {
     return Effect.map(Effect.forkDaemon(Effect.interruptible(ended)), (fiber) => (this.webhook = fiber))
   }
 
@@ -136,8 +137,8 @@ export class Poller {
 
   /** What has come by the webhook that was listened for, once; `job` is its end where that is trusted. */
   private takeDelivery(): { readonly job: Job.TerminalJob | undefined } | undefined {
-    const exit = this.state.listens ? this.webhook?.unsafePoll() : undefined
-    if (exit === undefined || exit === null) return undefined
+    const exit = this.state.listens && this.webhook !== undefined ? Fibers.exitOf(this.webhook) : undefined
+    if (exit === undefined) return undefined
     this.state.listens = false
     return { job: Exit.isSuccess(exit) ? exit.value : undefined }
   }
@@ -149,9 +150,9 @@ export class Poller {
     return Effect.suspend(() => {
       const { state } = this
       const left = this.policy.deadline - this.now()
-      if (this.schedule !== undefined) {
+      if (this.waitBySchedule !== undefined) {
         if (state.polls === 0) return Effect.void
-        return this.schedule.next(state.last).pipe(
+        return this.waitBySchedule(state.last).pipe(
           Effect.timeout(Math.max(0, left)),
           Effect.catchAll(() => this.timedOut())
         )
@@ -240,9 +241,8 @@ export class Poller {
         state.pace = { _tag: "AtOnce" }
         return Effect.succeed(undefined)
       case "Passing": {
-        const asked = retryAfter(error)
         state.hold = holdAfter(failed, state.hold)
-        state.pace = { _tag: "AfterError", asked: asked === undefined ? 0 : Duration.toMillis(asked) }
+        state.pace = { _tag: "AfterError", asked: askedMillis(error) }
         return Effect.succeed(undefined)
       }
     }
@@ -311,6 +311,6 @@ export const make = Effect.fnUntraced(function* (wait: Wait) {
     wantsProgress,
     listens: ended !== undefined
   })
-  const schedule = settings.schedule === undefined ? undefined : yield* Schedule.driver(settings.schedule)
-  return new Poller(wait, policy, clock, schedule)
+  const waitBySchedule = settings.schedule === undefined ? undefined : yield* Schedules.start(settings.schedule)
+  return new Poller(wait, policy, clock, waitBySchedule)
 })

@@ -1,12 +1,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { type JobError, fromJob, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
 import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type { StreamChunk } from "../../schemas/StreamChunk.js"
 import type { StreamOptions } from "../../services/JobHandle.js"
-import { delayAfter } from "../pace/backoff.js"
+import { recurring } from "../effect/schedule.js"
+import { type Backoff, delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
@@ -23,9 +23,7 @@ export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError)
     Effect.annotateLogs({ endpointId, jobId, error: error._tag })
   )
 
-const betweenStreams = Schedule.modifyDelayEffect(Schedule.forever, (tries) =>
-  delayAfter({ base: 250, cap: 5_000, jitter: "none" }, tries)
-)
+const betweenStreams: Backoff = { base: 250, cap: 5_000, jitter: "none" }
 
 /** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
 const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<StreamChunk, RunPodError> => {
@@ -37,7 +35,7 @@ const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<St
     )
   return runPod.stream(endpointId, jobId, { onGap: report, wait }).pipe(
     Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
-    Stream.retry(Schedule.whileInputEffect(betweenStreams, passes))
+    Stream.retry(recurring({ delay: (_, tries) => delayAfter(betweenStreams, tries), while: passes }))
   )
 }
 

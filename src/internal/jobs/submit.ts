@@ -1,16 +1,14 @@
-import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
-import { globalValue } from "effect/GlobalValue"
-import * as Option from "effect/Option"
 import { type Context, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
+import * as Causes from "../effect/cause.js"
+import { interruptLater } from "../effect/fiber.js"
+import * as FiberRefs from "../effect/fiberRef.js"
 import { observe } from "../http/observe.js"
 import { withObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
@@ -119,13 +117,13 @@ const observerOf = (
 const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
   const attempts = Math.max(1, state.attempts)
   if (Exit.isSuccess(exit)) return Effect.succeed(Accepted({ value: exit.value, attempts }))
-  if (Cause.isInterruptedOnly(exit.cause)) {
+  if (Causes.isInterruption(exit.cause)) {
     const isAmbiguous = state.isDoubtful || state.phase === "Sent"
     return Effect.succeed(isAmbiguous ? Ambiguous({ error: new SubmitAmbiguousError(where), attempts }) : Withdrawn())
   }
-  const failure = Cause.failureOption(exit.cause)
-  if (Option.isNone(failure)) return Effect.die(Cause.squash(exit.cause))
-  const error = admitDoubt(failure.value, undefined)
+  const failure = Causes.failureOf(exit.cause)
+  if (failure === undefined) return Effect.die(Causes.squash(exit.cause))
+  const error = admitDoubt(failure, undefined)
   return Effect.succeed(
     error._tag === "SubmitAmbiguousError"
       ? Ambiguous({ error, attempts })
@@ -145,7 +143,7 @@ export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
       const withdraw = () => {
         state.isLeft = true
         // What a decorator does before or instead of our pipeline is not known: it goes on to its end.
-        if (state.phase === "Waiting") fiber.unsafeInterruptAsFork(FiberId.none)
+        if (state.phase === "Waiting") interruptLater(fiber)
       }
       return {
         end,
@@ -185,11 +183,8 @@ export interface SubmitHooks {
   readonly onAbandoned: (handle: JobHandle<unknown>) => Effect.Effect<void>
 }
 
-export const currentHooks: FiberRef.FiberRef<SubmitHooks | undefined> = globalValue(
-  "effect-runpod/currentSubmitHooks",
-  () => FiberRef.unsafeMake<SubmitHooks | undefined>(undefined)
-)
+export const currentHooks = FiberRefs.make<SubmitHooks | undefined>("currentSubmitHooks", undefined)
 
 /** Runs an effect whose `Endpoint.run` asks and tells these hooks. */
 export const withHooks = <A, E, R>(effect: Effect.Effect<A, E, R>, hooks: SubmitHooks): Effect.Effect<A, E, R> =>
-  Effect.locally(effect, currentHooks, hooks)
+  FiberRefs.provide(effect, currentHooks, hooks)

@@ -3,7 +3,8 @@ import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
+import { valueIn } from "../effect/fiberRef.js"
 
 /** Milliseconds of a clock that never goes back; under `TestClock`, the test's time. */
 export const monotonicMillis = (clock: Clock.Clock): number => {
@@ -17,14 +18,21 @@ export const monotonicMillis = (clock: Clock.Clock): number => {
 
 /** `Effect.clockWith` in one step instead of three. */
 export const withClock = <A, E, R>(f: (clock: Clock.Clock) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) => f(clockOf(fiber)))
+  withFiber((fiber) => f(clockOf(fiber)))
 
 /** The clock of a fiber. */
-export const clockOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Clock.Clock =>
-  Context.get(fiber.getFiberRef(DefaultServices.currentServices), Clock.Clock)
+export const clockOf = (fiber: RuntimeFiber<unknown, unknown>): Clock.Clock =>
+  Context.get(valueIn(fiber, DefaultServices.currentServices), Clock.Clock)
 
 /** Nanoseconds of the clock, for spans. */
 export const nanosOf = (clock: Clock.Clock): bigint => clock.unsafeCurrentTimeNanos()
+
+/** Milliseconds of the wall clock, for times that leave the process. */
+export const wallMillis = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis()
+
+/** A moment of the past, in milliseconds of the wall clock, on the monotonic clock. */
+export const monotonicAt = (clock: Clock.Clock, at: number): number =>
+  monotonicMillis(clock) - Math.max(0, wallMillis(clock) - at)
 
 /** The longest time a JavaScript timer can wait; more fires at once. */
 export const maxTimerMillis = 2 ** 31 - 1

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
+import * as Fibers from "../effect/fiber.js"
 import { Heap, type Timed } from "./heap.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
 
@@ -26,9 +26,9 @@ export interface Timer {
 
 export const make: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(function* () {
   const clock = yield* Effect.clock
-  const fork = Runtime.runFork(yield* Effect.runtime())
+  const fork = yield* Fibers.fork
   const alarms = new Heap<Alarm>()
-  let sleeper: Fiber.RuntimeFiber<void> | undefined
+  let sleeper: Fibers.RuntimeFiber<void> | undefined
   let wakesAt = Infinity
   let closed = false
   let changes = 0
@@ -49,7 +49,7 @@ export const make: Effect.Effect<Timer, never, Scope.Scope> = Effect.gen(functio
     const next = alarms.peek()
     // An earlier wake-up than needed is harmless: it finds nothing due and goes back to sleep.
     if (closed || next === undefined || next.at >= wakesAt) return
-    sleeper?.unsafeInterruptAsFork(sleeper.id())
+    if (sleeper !== undefined) Fibers.interruptLater(sleeper)
     wakesAt = next.at
     const change = ++changes
     const fiber = fork(Effect.zipRight(sleepUntil(next.at), Effect.sync(wake)))

@@ -1,7 +1,6 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import {
@@ -15,6 +14,7 @@ import {
 import type * as WebhookStore from "../../layers/WebhookStore.js"
 import * as WebhookEvent from "../../schemas/WebhookEvent.js"
 import type { Incoming, Issue, Options, Receipt, Received, Service } from "../../services/Webhooks.js"
+import { fromEither } from "../effect/either.js"
 import { utf8 } from "../text/bytes.js"
 import { excerpt } from "../text/excerpt.js"
 import { defined } from "../text/json.js"
@@ -57,12 +57,12 @@ const read = (settings: Settings.Settings, incoming: Incoming): Effect.Effect<Re
     if (bytes.byteLength > bodyLimit) return yield* new WebhookTooLargeError({ limit: bodyLimit })
     const head = yield* Verification.verifyHead(settings, incoming)
     yield* Verification.verifySignature(settings, head, bytes)
-    const text = yield* decodeText(body)
+    const text = yield* fromEither(decodeText(body))
     const json = yield* Effect.try({ try: () => parseJson(text), catch: () => new WebhookNotJsonError() })
     const token = head.token ?? (yield* Verification.verifyEchoedToken(settings, json))
     const redact = redactorOf(json, token?.text)
-    const event = yield* Either.mapLeft(
-      WebhookEvent.fromBody(json),
+    const event = yield* Effect.mapError(
+      fromEither(WebhookEvent.fromBody(json)),
       (issue) => new WebhookShapeError({ issue: excerpt(redact(issue), 256) })
     )
     const subject = defined({ endpointId: token?.grant.endpointId, key: token?.grant.key })

@@ -2,7 +2,6 @@ import * as Cookies from "@effect/platform/Cookies"
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
@@ -14,6 +13,9 @@ import { constVoid } from "effect/Function"
 import * as Inspectable from "effect/Inspectable"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import { withFiber } from "../../internal/effect/fiber.js"
+import { valueIn } from "../../internal/effect/fiberRef.js"
+import * as HttpErrors from "../../internal/effect/httpClientError.js"
 import { currentAttempt } from "../../internal/http/sendWithClient.js"
 import { concatBytes } from "../../internal/text/bytes.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
@@ -93,7 +95,7 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
     if (inbox.isOpen && inbox.call !== undefined) unread.register(this, inbox.call)
   }
 
-  get stream(): Stream.Stream<Uint8Array, HttpClientError.ResponseError> {
+  get stream(): Stream.Stream<Uint8Array, HttpErrors.BodyError> {
     return Stream.repeatEffectChunkOption(
       Effect.matchEffect(this.inbox.pull, {
         onFailure: ({ cause }) => Effect.fail(Option.some(this.decodeError(cause))),
@@ -110,9 +112,9 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
     )
   }
 
-  private whole: Effect.Effect<ArrayBuffer, HttpClientError.ResponseError> | undefined
+  private whole: Effect.Effect<ArrayBuffer, HttpErrors.BodyError> | undefined
 
-  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpClientError.ResponseError> {
+  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpErrors.BodyError> {
     return (this.whole ??= Effect.runSync(
       Effect.cached(
         Effect.map(Stream.runCollect(this.stream), (chunks) => {
@@ -126,7 +128,7 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
   }
 
   private decodeError(cause: unknown) {
-    return new HttpClientError.ResponseError({ request: this.request, response: this, reason: "Decode", cause })
+    return HttpErrors.bodyError(this, cause)
   }
 
   get headers(): Headers.Headers {
@@ -138,22 +140,22 @@ class Response extends Inspectable.Class implements HttpClientResponse.HttpClien
     return header === undefined ? Cookies.empty : Cookies.fromSetCookie(typeof header === "string" ? [header] : header)
   }
 
-  get text(): Effect.Effect<string, HttpClientError.ResponseError> {
+  get text(): Effect.Effect<string, HttpErrors.BodyError> {
     return Effect.map(this.arrayBuffer, (bytes) => new TextDecoder().decode(bytes))
   }
 
-  get json(): Effect.Effect<unknown, HttpClientError.ResponseError> {
+  get json(): Effect.Effect<unknown, HttpErrors.BodyError> {
     return Effect.tryMap(this.text, {
       try: (text): unknown => (text === "" ? null : JSON.parse(text)),
       catch: (cause) => this.decodeError(cause)
     })
   }
 
-  get urlParamsBody(): Effect.Effect<UrlParams.UrlParams, HttpClientError.ResponseError> {
+  get urlParamsBody(): Effect.Effect<UrlParams.UrlParams, HttpErrors.BodyError> {
     return Effect.map(this.text, (text) => UrlParams.fromInput(new URLSearchParams(text)))
   }
 
-  get formData(): Effect.Effect<FormData, HttpClientError.ResponseError> {
+  get formData(): Effect.Effect<FormData, HttpErrors.BodyError> {
     const type = this.headers["content-type"]
     return Effect.flatMap(this.arrayBuffer, (bytes) =>
       Effect.tryPromise({
@@ -191,9 +193,7 @@ const sendableOf = (body: HttpBody.HttpBody): Effect.Effect<Sendable, unknown> =
         return { body: new Uint8Array(await form.arrayBuffer()), type: form.headers.get("content-type") }
       })
     case "Stream":
-      return Effect.map(Effect.runtime(), (runtime) => ({
-        body: Stream.toAsyncIterableRuntime(body.stream, runtime)
-      }))
+      return Effect.map(Stream.toAsyncIterableEffect(body.stream), (body) => ({ body }))
     case "Raw":
       return typeof body.body === "string"
         ? Effect.succeed({ body: body.body })
@@ -219,18 +219,18 @@ const toRequest = (
 const execute = (
   dispatcher: Dispatcher.Service,
   request: HttpClientRequest.HttpClientRequest
-): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError> =>
-  Effect.withFiberRuntime((fiber) => {
+): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpErrors.HttpError> =>
+  withFiber((fiber) => {
     const failure = (reason: "Encode" | "InvalidUrl" | "Transport", cause: unknown) =>
-      new HttpClientError.RequestError({ request, reason, cause })
+      HttpErrors.requestError(request, reason, cause)
     const url = UrlParams.makeUrl(request.url, request.urlParams, request.hash)
     if (Either.isLeft(url)) return Effect.fail(failure("InvalidUrl", url.left))
-    const attempt = fiber.getFiberRef(currentAttempt)
+    const attempt = valueIn(fiber, currentAttempt)
     if (attempt !== undefined) attempt.sent = "No"
     return Effect.flatMap(
       Effect.mapError(sendableOf(request.body), (cause) => failure("Encode", cause)),
       (sendable) =>
-        Effect.async<HttpClientResponse.HttpClientResponse, HttpClientError.RequestError>((resume) => {
+        Effect.async<HttpClientResponse.HttpClientResponse, HttpErrors.RequestError>((resume) => {
           const inbox = new Inbox()
           let hasHead = false
           const call = dispatcher.dispatch(toRequest(request, url.right, sendable), {
@@ -256,7 +256,7 @@ const execute = (
  * whether a request that ends at a deadline had got a connection, so that a submit which never had one is not ambiguous.
  */
 export const make = (dispatcher: Dispatcher.Service): HttpClient.HttpClient =>
-  HttpClient.makeWith<never, never, HttpClientError.HttpClientError, never>(
+  HttpClient.makeWith<never, never, HttpErrors.HttpError, never>(
     Effect.flatMap((request) => execute(dispatcher, request)),
     Effect.succeed
   )

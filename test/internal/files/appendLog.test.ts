@@ -10,6 +10,7 @@ import * as Stream from "effect/Stream"
 import { spawn } from "node:child_process"
 import { hostname } from "node:os"
 import * as AppendLog from "../../../src/internal/files/appendLog.js"
+import { program } from "../../support/program.js"
 
 const options = { format: "test", version: 1, sync: "never" } as const
 
@@ -397,7 +398,7 @@ describe("the lock", () => {
             () =>
               Effect.acquireRelease(
                 Effect.sync(() =>
-                  spawn(process.execPath, ["--import", "tsx", "test/support/lockTaker.ts", file], {
+                  spawn(process.execPath, [program("lockTaker"), file], {
                     stdio: ["pipe", "pipe", "inherit"]
                   })
                 ),

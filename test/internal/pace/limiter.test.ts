@@ -28,22 +28,16 @@ const acquire = (limiter: Limiter) =>
     return { permit, release: Effect.zipRight(Deferred.succeed(released, undefined), Fiber.join(fiber)) }
   })
 
-const cpuMillis = () => {
-  const { system, user } = process.cpuUsage()
-  return (system + user) / 1000
-}
-
 describe("Limiter", () => {
   describe("10,000 waiters", () => {
     const waiters = Array.from({ length: 10_000 }, (_, i) => i)
 
-    it.effect("on 20 permits are served in order, in under 2 seconds of CPU", () =>
+    it.effect("on 20 permits are served in order", () =>
       Effect.gen(function* () {
         const limiter = limiterOf({ concurrency: 20 })
         const order: Array<number> = []
         let inFlight = 0
         let most = 0
-        const start = cpuMillis()
         yield* Effect.forEach(
           waiters,
           (i) =>
@@ -58,19 +52,16 @@ describe("Limiter", () => {
             }),
           { concurrency: "unbounded", discard: true }
         )
-        const took = cpuMillis() - start
         assert.deepStrictEqual(order, waiters)
         assert.strictEqual(most, 20)
         assert.isTrue(yield* limiter.hasRoom)
-        assert.isBelow(took, 2_000)
       })
     )
 
-    it.effect("on a window of 2,000 are served in order, in under 2 seconds of CPU", () =>
+    it.effect("on a window of 2,000 are served in order", () =>
       Effect.gen(function* () {
         const limiter = limiterOf({ limit: 2_000, window: "10 seconds" })
         const served: Array<readonly [number, number]> = []
-        const start = cpuMillis()
         yield* finish(
           Effect.forEach(
             waiters,
@@ -84,7 +75,6 @@ describe("Limiter", () => {
             { concurrency: "unbounded", discard: true }
           )
         )
-        assert.isBelow(cpuMillis() - start, 2_000)
         assert.deepStrictEqual(
           served,
           waiters.map((i) => [i, Math.floor(i / 2_000) * 10_000])
@@ -98,9 +88,7 @@ describe("Limiter", () => {
         const first = yield* acquire(limiter)
         const fibers = yield* Effect.forEach(waiters, () => Effect.fork(limiter.withPermit({ use: () => Effect.void })))
         yield* TestClock.adjust("1 second")
-        const start = cpuMillis()
         yield* Fiber.interruptAll(fibers)
-        assert.isBelow(cpuMillis() - start, 2_000)
         assert.isFalse(yield* limiter.hasRoom)
         yield* first.release
         // The window has still room for the second of its two: none of the interrupted counted.

@@ -101,14 +101,11 @@ describe("makeScrub", () => {
     { fastCheck: { numRuns: 200 } }
   )
 
-  it("is quick on long texts full of secrets and of what looks like their beginning", () => {
-    const started = process.cpuUsage()
+  it("is quick on long texts full of secrets and of what looks like their beginning", { timeout: 5_000 }, () => {
     const scrub = makeScrub(["AAAAAAAAAAAAAAAAAAAAAAAB", "\\\\\\\\\\\\\\\\x", "////////////y"])
     scrub("A".repeat(100_000))
     scrub("\\".repeat(20_000))
     scrub("/".repeat(100_000))
-    const { system, user } = process.cpuUsage(started)
-    assert.isBelow((user + system) / 1000, 5000)
   })
 })
 

@@ -1,6 +1,7 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { wallMillis } from "../../../internal/pace/monotonic.js"
 import type { Delay, RateLimited, RequestFault } from "../../Fault.js"
 import type { HttpResponse, Transmission } from "./messages.js"
 import * as Responses from "./responses.js"
@@ -39,7 +40,7 @@ const rateLimited = ({ as, retryAfter }: RateLimited, clock: Clock.Clock): HttpR
   if (retryAfter === undefined) return Responses.rateLimited()
   const seconds = Math.ceil(Duration.toSeconds(retryAfter))
   if (as !== "date") return Responses.rateLimited(String(seconds))
-  return Responses.rateLimited(new Date(clock.unsafeCurrentTimeMillis() + seconds * 1000).toUTCString())
+  return Responses.rateLimited(new Date(wallMillis(clock) + seconds * 1000).toUTCString())
 }
 
 /** What the client sees of RunPod's response; of a request that was not processed, only the fault decides it. */

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import { isOfBatch } from "../../../schemas/Operation.js"
 import type { Counters, OpenRequest } from "../counters.js"
@@ -56,7 +57,7 @@ const open = ({ counters, model }: Parts, request: HttpRequest): OpenCall => {
   const route = Router.parse(request.target, request.method)
   const { batchId, endpointId, jobId, operation, path, wait } = route
   const record: OpenRequest = {
-    at: model.clock.unsafeCurrentTimeMillis(),
+    at: wallMillis(model.clock),
     method: request.method,
     path,
     ...defined({ operation, endpointId, jobId, batchId, wait }),

@@ -1,3 +1,4 @@
+import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import type { BatchSnapshot } from "../../contract.js"
 import type { JobFaults } from "../faults.js"
@@ -81,7 +82,7 @@ export class Batches {
     const batch: Batch = {
       id: this.newId("batch"),
       endpoint,
-      createdAt: this.model.clock.unsafeCurrentTimeMillis(),
+      createdAt: wallMillis(this.model.clock),
       requests: new Map(),
       name: undefined,
       state: "DRAFT"

@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
+import * as Fibers from "../../../internal/effect/fiber.js"
 import type { Handler } from "../../contract.js"
 import { finishExecution } from "./finish.js"
 import { completed, failed, type JobResult, perform, toText } from "./handler.js"
@@ -119,7 +119,7 @@ const startHandler = (model: Model, execution: Execution, handler: Handler): voi
   })
   const fiber = model.forkHandler(work)
   execution.fiber = fiber
-  fiber.addObserver((exit) => {
+  Fibers.onEnd(fiber, (exit) => {
     execution.fiber = undefined
     if (model.isClosed) return
     // The job was taken from the worker, which is free only now.
@@ -149,7 +149,7 @@ export const stop = (model: Model, job: Job): void => {
   job.execution = undefined
   if (execution.alarm !== undefined) model.timer.clear(execution.alarm)
   if (execution.fiber === undefined) release(model, endpoint, execution.worker)
-  else execution.fiber.unsafeInterruptAsFork(FiberId.none)
+  else Fibers.interruptLater(execution.fiber)
 }
 
 const release = (model: Model, endpoint: Endpoint, worker: Worker): void => {

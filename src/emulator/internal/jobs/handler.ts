@@ -1,7 +1,8 @@
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
+import { squash } from "../../../internal/effect/cause.js"
 import { isJsonObject, type JsonObject, textOf } from "../../../internal/text/json.js"
 import type { Terminal } from "../../../schemas/JobStatus.js"
 import type { Handler, HandlerContext } from "../../contract.js"
@@ -69,7 +70,7 @@ const traceOf = (error: unknown): string => {
 
 /** A failure as the worker's library reports it: JSON inside a string. */
 const fromCause = (cause: Cause.Cause<unknown>, workerId: string): JobResult => {
-  const error = Cause.squash(cause)
+  const error = squash(cause)
   const report = {
     error_type: `<class '${classOf(error)}'>`,
     error_message: messageOf(error),
@@ -83,7 +84,7 @@ const fromCause = (cause: Cause.Cause<unknown>, workerId: string): JobResult => 
 
 /** The same of a handler that yields chunks: plain text. */
 const fromStreamCause = (cause: Cause.Cause<unknown>): JobResult => {
-  const error = Cause.squash(cause)
+  const error = squash(cause)
   return failed(`handler: ${messageOf(error)} \ntraceback: ${traceOf(error)}`)
 }
 

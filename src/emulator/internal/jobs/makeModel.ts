@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import { Heap } from "../../../internal/pace/heap.js"
+import { wallMillis } from "../../../internal/pace/monotonic.js"
 import * as Timer from "../../../internal/pace/timer.js"
 import type { EndpointOptions } from "../../contract.js"
 import type { Counters } from "../counters.js"
@@ -22,7 +23,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const forkHandler = yield* FiberSet.makeRuntime<never, JobResult, never>()
   // Closed before the handlers are interrupted: no alarm starts a job meanwhile.
   const timer = yield* Timer.make
-  const epoch = clock.unsafeCurrentTimeMillis() - timer.now()
+  const epoch = wallMillis(clock) - timer.now()
   const endpoints = new Map<string, Endpoint>()
   const model: Model = {
     endpoints,

@@ -7,7 +7,7 @@ import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { monotonicMillis, sleepUntil } from "../../../internal/pace/monotonic.js"
+import { monotonicMillis, sleepUntil, wallMillis } from "../../../internal/pace/monotonic.js"
 import type { Deliver } from "../../contract.js"
 import type { WebhookFault } from "../../Fault.js"
 import type { Counters, OpenDelivery } from "../counters.js"
@@ -72,7 +72,7 @@ const record = ({ clock, counters }: State, { endpointId, faults, jobId }: Webho
   const record: OpenDelivery = {
     endpointId,
     jobId,
-    at: clock.unsafeCurrentTimeMillis(),
+    at: wallMillis(clock),
     attempt,
     faults: faults.map((fault) => fault._tag)
   }

@@ -1,0 +1,27 @@
+/** What our own values in the context of a fiber are made of. */
+import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
+import { globalValue } from "effect/GlobalValue"
+import type { RuntimeFiber } from "./fiber.js"
+
+/** A value that a fiber hands down to those it forks; one for the process, however often this package is loaded. */
+export const make = <A>(name: string, initial: A): FiberRef.FiberRef<A> =>
+  globalValue(`effect-runpod/${name}`, () => FiberRef.unsafeMake(initial))
+
+/** The value in a fiber. */
+export const valueIn = <A>(fiber: RuntimeFiber<unknown, unknown>, ref: FiberRef.FiberRef<A>): A =>
+  fiber.getFiberRef(ref)
+
+/** Runs an effect with another value. */
+export const provide: <A, E, R, V>(
+  effect: Effect.Effect<A, E, R>,
+  ref: FiberRef.FiberRef<V>,
+  value: V
+) => Effect.Effect<A, E, R> = Effect.locally
+
+/** Runs an effect with a value made of the one it would have. */
+export const update: <A, E, R, V>(
+  effect: Effect.Effect<A, E, R>,
+  ref: FiberRef.FiberRef<V>,
+  f: (outer: V) => V
+) => Effect.Effect<A, E, R> = Effect.locallyWith

@@ -1,0 +1,49 @@
+/**
+ * The programs that tests run in processes of their own, as bundles, made once for a run: one starts in a seventh of the CPU
+ * time that a TypeScript file takes through tsx, nearly all of which goes into loading modules.
+ */
+import * as Esbuild from "esbuild"
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import type { TestProject } from "vitest/node"
+
+export const root = fileURLToPath(new URL("../../", import.meta.url))
+
+/** The files of `examples` that run by themselves. */
+export const examples = readdirSync(`${root}examples`).filter((file) => file.endsWith(".ts"))
+
+/** A new folder, in the project so that imports are found. */
+export const makeFolder = (name: string): string => {
+  mkdirSync(`${root}.blocks`, { recursive: true })
+  return mkdtempSync(`${root}.blocks/${name}-`)
+}
+
+/** Bundles TypeScript files into a folder, each under its own name. */
+export const bundle = (files: ReadonlyArray<string>, folder: string) =>
+  Esbuild.build({
+    absWorkingDir: root,
+    entryPoints: [...files],
+    outdir: folder,
+    entryNames: "[name]",
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    tsconfig: "tsconfig.json",
+    logLevel: "warning",
+    // What is not ESM in it asks for `require`.
+    banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` }
+  })
+
+/** For `globalSetup`. `program` in `program.ts` finds what this made. */
+export const setup = async (project: TestProject) => {
+  const folder = makeFolder("programs")
+  const children = ["batchChild", "http2Client", "lockTaker", "webhookServer"].map((name) => `test/support/${name}.ts`)
+  await bundle(
+    project.name === "live" ? [...children, ...examples.map((file) => `examples/${file}`)] : children,
+    folder
+  )
+  project.provide("programs", folder)
+  return () => rmSync(folder, { recursive: true, force: true })
+}
