@@ -167,6 +167,7 @@ describe("a test double of RunPod, and nothing else", () => {
       const hooks: Submit.SubmitHooks = {
         beforeSend: () => Effect.as(tell("beforeSend"), isWanted),
         onRefused: tell("onRefused"),
+        onStart: () => {},
         onAbandoned: (handle) => tell(`onAbandoned ${handle.id}`)
       }
       return { told, hooks }

@@ -62,6 +62,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
           return end._tag === "Accepted" ? Effect.flatMap(handle(end.value), hooks.onAbandoned) : Effect.void
         }
         const submission = yield* submit.start(undefined, hooks)
+        hooks?.onStart(submission.withdraw)
         const end = yield* Effect.onInterrupt(restore(submission.end), () => submission.leave(onAbandoned))
         return yield* handle(end._tag === "Accepted" ? end.value : yield* restore(submit.recover(end)))
       })
