@@ -160,9 +160,6 @@ export const make = <I, IE, O, OE, P = unknown, PE = unknown, C = unknown, CE = 
   id: string,
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
 ): Effect.Effect<Endpoint<I, O, P, C>, never, RunPod> =>
-  Effect.gen(function* () {
-    const runPod = yield* RunPod
-    const runtime = yield* jobRuntime
-    const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
-    return internal.make({ runPod, runtime, webhooks, endpointId: id }, schemas)
-  })
+  Effect.map(Effect.all([RunPod, jobRuntime, Effect.serviceOption(Webhooks)]), ([runPod, runtime, webhooks]) =>
+    internal.make({ runPod, runtime, webhooks: Option.getOrUndefined(webhooks), endpointId: id }, schemas)
+  )

@@ -8,8 +8,8 @@ import * as RunRequest from "../../schemas/RunRequest.js"
 import type { RunOptions } from "../../services/Endpoint.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { monotonicMillis } from "../pace/monotonic.js"
-import { cancelJob } from "./cancel.js"
 import { type EndpointContext, jobOf, type SubmitFacts } from "./handle.js"
+import { cancelJob } from "./jobRef.js"
 import * as Submit from "./submit.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
@@ -28,28 +28,16 @@ export const factsOf = ({
   webhook
 })
 
-/** The URL for the webhook of one submit, where the `Webhooks` service issues it. */
-const issueFor = (
-  { endpointId, webhooks }: EndpointContext,
-  { policy, webhook }: RunOptions
-): Effect.Effect<WebhookEnd.Issued | undefined, RunPodError> => {
-  if (webhooks === undefined || webhook === undefined) return Effect.succeed(undefined)
-  const url = webhook === true ? undefined : webhook
-  return url === undefined || URL.canParse(String(url))
-    ? WebhookEnd.issue(webhooks, endpointId, { ttl: factsOf({ policy }).ttl, url })
-    : Effect.fail(refuse("the webhook must be an absolute http or https URL"))
-}
-
 type NotAccepted = Exclude<Submit.Submitted<never>, { readonly _tag: "Accepted" }>
 
 /** One submit of a job, checked and encoded. */
 export class JobSubmit {
   private constructor(
-    private readonly context: EndpointContext,
+    readonly context: EndpointContext,
     private readonly options: RunOptions,
     private readonly request: RunRequest.RunRequest,
     /** The name its webhook's URL was issued under. */
-    private readonly webhookKey: string | undefined
+    private readonly webhookKey?: string
   ) {}
 
   static readonly prepare = Effect.fnUntraced(function* (
@@ -57,12 +45,18 @@ export class JobSubmit {
     encodeInput: Effect.Effect<object, RunPodError>,
     options: RunOptions
   ) {
-    if (options.webhook === true && context.webhooks === undefined) return yield* Effect.fail(WebhookEnd.missing("run"))
-    const input = yield* encodeInput
-    const issued = yield* issueFor(context, options)
-    const webhook = issued?.url ?? (options.webhook === true ? undefined : options.webhook)
+    const { endpointId, webhooks } = context
     const { policy, s3Config } = options
-    return new JobSubmit(context, options, { input, policy, s3Config, webhook }, issued?.key)
+    if (options.webhook === true && webhooks === undefined) return yield* Effect.fail(WebhookEnd.missing("run"))
+    const input = yield* encodeInput
+    const url = options.webhook === true ? undefined : options.webhook
+    const request = { input, policy, s3Config, webhook: url }
+    if (webhooks === undefined || options.webhook === undefined) return new JobSubmit(context, options, request)
+    if (url !== undefined && !URL.canParse(String(url))) {
+      return yield* Effect.fail(refuse("the webhook must be an absolute http or https URL"))
+    }
+    const issued = yield* WebhookEnd.issue(webhooks, endpointId, { ttl: factsOf(request).ttl, url })
+    return new JobSubmit(context, options, { ...request, webhook: issued.url }, issued.key)
   })
 
   /** Starts it: with `hold` through `/runsync`, whose answer RunPod then holds for so many milliseconds. */
@@ -83,7 +77,7 @@ export class JobSubmit {
       where: { operation, method: operations[operation].method, path: pathOf(operation, { endpointId }), endpointId },
       beforeSend: hooks?.beforeSend(this.webhookKey),
       onRefused: hooks?.onRefused,
-      fork: runtime.fork
+      fork: (effect) => runtime.fork(effect)
     })
   }
 
@@ -105,11 +99,8 @@ export class JobSubmit {
     )
   }
 
-  /** Deals with the end of a submit whose caller is gone: cancels its job, or says that it goes on. */
-  abandon(
-    submitted: Submit.Submitted<Job.SyncJob>,
-    { cancels, grace }: { readonly cancels: boolean; readonly grace: number }
-  ): Effect.Effect<void> {
+  /** Deals with the end of a submit whose caller is gone: cancels its job within `grace` milliseconds, or, without, says that it goes on. */
+  abandon(submitted: Submit.Submitted<Job.SyncJob>, grace: number | undefined): Effect.Effect<void> {
     if (submitted._tag === "Withdrawn") return Effect.void
     // Its caller is gone: the log is the only place where it can be said.
     if (submitted._tag !== "Accepted") {
@@ -118,16 +109,16 @@ export class JobSubmit {
     const { endpointId } = this.context
     const { value: job } = submitted
     if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
-    return cancels
-      ? Effect.flatMap(this.facts, (facts) => cancelJob(jobOf(this.context, job.id, facts).ref, grace))
-      : Effect.logWarning(`Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`)
+    return grace === undefined
+      ? Effect.logWarning(`Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`)
+      : Effect.flatMap(this.facts, (facts) => cancelJob(jobOf(this.context, job.id, facts), grace))
   }
 
   /** What is known of a job that was submitted just now. */
   get facts(): Effect.Effect<SubmitFacts> {
-    return Effect.clockWith((clock) => {
+    return Effect.map(Effect.clock, (clock) => {
       const submittedAt = monotonicMillis(clock)
-      return Effect.succeed({ ...factsOf(this.request), submittedAt: () => submittedAt })
+      return { ...factsOf(this.request), submittedAt: () => submittedAt }
     })
   }
 }

@@ -19,10 +19,9 @@ export const isDefinite = (error: RunPodError): boolean => {
   }
 }
 
-/** A poll that failed. Times are milliseconds. */
-export interface FailedPoll {
+/** A poll that failed, and how long RunPod was asked to hold it; missing when it was plain. Times are milliseconds. */
+interface FailedPoll {
   readonly error: RunPodError
-  /** How long RunPod was asked to hold it; missing when it was plain. */
   readonly held: number | undefined
   readonly took: number
   /** The error is a 404 of a job that was submitted moments ago. */
