@@ -164,8 +164,6 @@ class Poller {
     return { job: Exit.isSuccess(exit) ? exit.value : undefined }
   }
 
-  // --- when to poll -----------------------------------------------------------------------------------------------
-
   /** Waits until the next poll, or until the deadline. */
   private pause(): Effect.Effect<unknown, WaitTimeoutError> {
     return Effect.suspend(() => {
@@ -224,8 +222,6 @@ class Poller {
     return Effect.map(hasRoom, (hasRoom) => (hasRoom ? length : undefined))
   }
 
-  // --- what a poll says -------------------------------------------------------------------------------------------
-
   private onJob(job: Job.Job, held: number | undefined, took: number): Effect.Effect<WatchedJob> {
     const { state } = this
     const { endpointId } = this.wait.job
@@ -258,7 +254,7 @@ class Poller {
     const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock) }
     switch (meaningOf(failed)) {
       case "Definite":
-        return Effect.fail(this.definite(error))
+        return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
       case "NotHeld":
         state.hold = 0
         state.pace = { _tag: "AtOnce" }
@@ -271,14 +267,11 @@ class Poller {
   }
 
   /** A job that was there, or could have ended so long ago that its result is gone, has expired. */
-  private definite(error: RunPodError): RunPodError {
-    if (error._tag !== "JobNotFoundError") return error
+  private notFound(error: JobNotFoundError): JobNotFoundError {
     const { ttl = retention } = this.wait.job
     const hasExpired = this.state.last !== undefined || this.age() >= Math.min(retention, ttl)
     return new JobNotFoundError({ ...error, reason: hasExpired ? "Expired" : "Unknown" })
   }
-
-  // --- why a job stays in the queue -------------------------------------------------------------------------------
 
   private usualDelay(): number | undefined {
     return this.runtime.usualDelay(this.wait.job.endpointId)

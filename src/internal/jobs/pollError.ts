@@ -3,21 +3,17 @@ import type { RunPodError } from "../../errors/RunPodError.js"
 /** A hold that was cut earlier than this says nothing about how long one may be. */
 const tellingCut = 5_000
 
+const definite = new Set<RunPodError["_tag"]>([
+  "AuthenticationError",
+  "PermissionDeniedError",
+  "EndpointNotFoundError",
+  "JobNotFoundError",
+  "PayloadTooLargeError"
+])
+
 /** Whether an error ends a wait. A 2xx that is no job says nothing about the job and is waited out. */
-export const isDefinite = (error: RunPodError): boolean => {
-  switch (error._tag) {
-    case "AuthenticationError":
-    case "PermissionDeniedError":
-    case "EndpointNotFoundError":
-    case "JobNotFoundError":
-    case "PayloadTooLargeError":
-      return true
-    case "BadRequestError":
-      return error.status === undefined || error.status >= 400
-    default:
-      return false
-  }
-}
+export const isDefinite = (error: RunPodError): boolean =>
+  error._tag === "BadRequestError" ? (error.status ?? 400) >= 400 : definite.has(error._tag)
 
 /** A poll that failed, and how long RunPod was asked to hold it; missing when it was plain. Times are milliseconds. */
 interface FailedPoll {

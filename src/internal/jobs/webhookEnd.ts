@@ -74,9 +74,10 @@ export const adopt = (
     )
   )
 
+/** What is refused before anything is sent. */
+export const refuse = (operation: "run" | "status", detail: string): BadRequestError =>
+  new BadRequestError({ operation, method: operations[operation].method, path: templateOf(operation), detail })
+
 /** `webhook: true` without the service. */
-export const missing = (operation: "run" | "status") => {
-  const { method } = operations[operation]
-  const detail = "`webhook: true` needs the Webhooks service, and none is provided"
-  return new BadRequestError({ operation, method, path: templateOf(operation), detail })
-}
+export const missing = (operation: "run" | "status") =>
+  refuse(operation, "`webhook: true` needs the Webhooks service, and none is provided")
