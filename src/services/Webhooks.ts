@@ -195,7 +195,7 @@ export interface Issue {
   readonly key: string
   /** How long the URL is good for. Default: 25 hours, an hour more than RunPod keeps a job unless its `ttl` says otherwise. */
   readonly expiresIn?: Duration.DurationInput | undefined
-  /** Another base than that of the layer, such as a relay's. */
+  /** Another base than that of the layer, such as a relay's. One with a `token` in its query is a defect. */
   readonly url?: string | URL | undefined
 }
 

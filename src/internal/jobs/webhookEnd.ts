@@ -75,6 +75,10 @@ export const issue = Effect.fnUntraced(function* (
   endpointId: string,
   { ttl, url }: { readonly ttl: number | undefined; readonly url: string | URL | undefined }
 ) {
+  if (url !== undefined && new URL(url).searchParams.has("token")) {
+    const detail = "the `webhook` has a `token` in its query, where the receiver looks for its own: rename or remove it"
+    return yield* refuse("run", detail)
+  }
   const [now, first, second] = [yield* Clock.currentTimeMillis, yield* Random.next, yield* Random.next]
   const key = [now, first * 2 ** 52, second * 2 ** 52].map((part) => part.toString(36)).join("-")
   const expiresIn = ttl === undefined ? undefined : Duration.millis(ttl + grace)
@@ -103,8 +107,8 @@ export const adopt = (
   )
 
 /** `webhook: true` without the service. */
-export const missing = (operation: "run" | "status") => {
-  const { method } = operations[operation]
-  const detail = "`webhook: true` needs the Webhooks service, and none is provided"
-  return new BadRequestError({ operation, method, path: templateOf(operation), detail })
-}
+export const missing = (operation: "run" | "status"): BadRequestError =>
+  refuse(operation, "`webhook: true` needs the Webhooks service, and none is provided")
+
+const refuse = (operation: "run" | "status", detail: string): BadRequestError =>
+  new BadRequestError({ operation, method: operations[operation].method, path: templateOf(operation), detail })

@@ -59,8 +59,9 @@ export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
   return `${signed}.${signatureOf(key, signed)}`
 }
 
-/** The URL with the token in its query. */
+/** The URL with the token in its query. It throws a `RangeError` for one that has another token. */
 export const addTo = (base: URL, token: string): URL => {
+  if (find(base.search) !== undefined) throw new RangeError("the `url` of a webhook has a `token` in its query already")
   const url = new URL(base)
   url.hash = ""
   url.search = `${base.search === "" ? "?" : `${base.search}&`}${parameter}=${token}`
