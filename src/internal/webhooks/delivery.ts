@@ -31,7 +31,7 @@ const hasGet = (headers: Headers): headers is Extract<Headers, { get(name: strin
   typeof headers["get"] === "function"
 
 /** Reads one header, whatever kind of headers these are. */
-const headerOf =
+export const headerOf =
   (headers: Headers = {}) =>
   (name: string): string | undefined => {
     if (hasGet(headers)) return headers.get(name) ?? undefined
