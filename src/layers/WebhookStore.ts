@@ -8,11 +8,11 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { WebhookStoreError } from "../errors/WebhookError.js"
+import { DeliveryTable } from "../internal/webhooks/deliveryTable.js"
 import * as fileStore from "../internal/webhooks/fileStore.js"
-import * as memoryStore from "../internal/webhooks/memoryStore.js"
 
 /**
  * A delivery that has passed all checks.
@@ -150,7 +150,23 @@ export interface FileOptions extends Options {
  * @since 0.1.0
  * @category constructors
  */
-export const memory = (options: Options = {}): Effect.Effect<Service> => Effect.sync(() => memoryStore.make(options))
+export const memory = (options: Options = {}): Effect.Effect<Service> =>
+  Effect.sync(() => {
+    const table = new DeliveryTable(options)
+    return {
+      add: (delivery) =>
+        Effect.sync(() => {
+          const verdict = table.check(delivery)
+          if (verdict !== "New") return { _tag: verdict }
+          const sequence = table.latest + 1
+          table.insert({ ...delivery, sequence })
+          return { _tag: "Stored", sequence }
+        }),
+      after: (sequence, limit) => Effect.sync(() => table.range(sequence, Infinity, limit)),
+      find: (match) => Effect.sync(() => Option.fromNullable(table.find(match))),
+      latest: Effect.sync(() => table.latest)
+    }
+  })
 
 /**
  * A store in an append-only file of JSON lines. What is no longer kept is cut out of the file now and then. One process at

@@ -72,24 +72,21 @@ const readBody =
   (request: Http.IncomingMessage): Handler.Request["readBody"] =>
   (limit) =>
     Effect.async((resume) => {
-      if (request.destroyed) return resume(Effect.fail("Broken"))
       const chunks: Array<Buffer> = []
       let size = 0
+      const stop = () => request.off("data", onData).off("end", onEnd).off("close", onClose)
+      const end = (body: Effect.Effect<Uint8Array, Handler.BodyError>) => {
+        stop()
+        resume(body)
+      }
       const onData = (chunk: Buffer) => {
         size += chunk.byteLength
         if (size <= limit) chunks.push(chunk)
-        else fail("TooLarge")
+        else end(Effect.fail("TooLarge"))
       }
-      const onEnd = () => {
-        stop()
-        resume(Effect.sync(() => Buffer.concat(chunks)))
-      }
-      const onClose = () => fail("Broken")
-      const fail = (error: Handler.BodyError) => {
-        stop()
-        resume(Effect.fail(error))
-      }
-      const stop = () => request.off("data", onData).off("end", onEnd).off("close", onClose)
+      const onEnd = () => end(Effect.sync(() => Buffer.concat(chunks)))
+      const onClose = () => end(Effect.fail("Broken"))
+      if (request.destroyed) return onClose()
       request.on("data", onData).on("end", onEnd).on("close", onClose)
       return Effect.sync(stop)
     })
@@ -110,8 +107,7 @@ const answer = ({ path, service }: State, request: Http.IncomingMessage): Effect
   const target = url.replace(/^https?:\/\/[^/?#]*/i, "")
   if (target.split("?", 1)[0] !== path) return Effect.succeed(404)
   if (service === undefined) return Effect.succeed(503)
-  const length = Handler.contentLength(headers["content-length"])
-  return Handler.handle(service, { method, url, headers, length, readBody: readBody(request) })
+  return Handler.handle(service, { method, url, headers, readBody: readBody(request) })
 }
 
 /** Sends a status, and waits until it is sent or the sender has gone. */
@@ -125,55 +121,32 @@ const respond = (
     if (response.destroyed) return resume(Effect.void)
     response.once("close", () => resume(Effect.void))
     // The rest of a refused body is not waited for, unless it is small; Node reads that, within its own timeout.
-    const rest = request.complete ? 0 : (Handler.contentLength(request.headers["content-length"]) ?? Infinity)
+    const rest = request.complete ? 0 : (Handler.lengthOf(request.headers) ?? Infinity)
     const isLast = isClosing || rest > smallRest
     response.writeHead(status, { "content-length": 0, ...(isLast ? { connection: "close" } : {}) })
     response.end(() => resume(Effect.void))
   })
-
-const makeServer = (
-  state: State,
-  readTimeout: Duration.Duration,
-  run: (effect: Effect.Effect<void>) => void
-): Http.Server => {
-  const server = Http.createServer({ connectionsCheckingInterval: checkInterval }, (request, response) => {
-    // Not interrupted when the sender leaves: what has been read is stored.
-    run(Effect.flatMap(answer(state, request), (status) => respond(state, request, response, status)))
-  })
-  server.headersTimeout = headersTimeout
-  // A little later than our own, which can still answer.
-  server.requestTimeout = headersTimeout + Duration.toMillis(readTimeout)
-  return server
-}
-
-interface Listening {
-  /** Where this machine reaches the server. */
-  readonly url: string
-  /** Begins to answer. */
-  readonly start: (service: Webhooks.Service) => void
-}
-
-const setupError =
-  ({ host, port }: HttpServer.Address) =>
-  (cause: Error) => {
-    const why = "code" in cause && typeof cause.code === "string" ? cause.code : cause.message
-    return new WebhookSetupError({ detail: `the server cannot listen on ${host}, port ${port} (${why})` })
-  }
 
 /**
  * Listens until the scope closes. Then it takes no more connections, finishes what it has begun, and closes the rest: what
  * was not acknowledged is delivered again.
  */
 const listen = Effect.fnUntraced(function* (
-  options: ServeOptions & { readonly path: string },
+  { host = "0.0.0.0", path, port = 0 }: ServeOptions & { readonly path: string },
   readTimeout: Duration.Duration
-): Effect.fn.Return<Listening, WebhookSetupError, Scope.Scope> {
-  const { host = "0.0.0.0", path, port = 0 } = options
+) {
   const state: State = { path, service: undefined, isClosing: false }
   const requests = yield* FiberSet.make<void>()
   const runFork = yield* FiberSet.runtime(requests)()
-  // Disconnected, so that a store that hangs cannot hold up the end of the scope.
-  const server = makeServer(state, readTimeout, (effect) => runFork(Effect.disconnect(effect)))
+  const server = Http.createServer({ connectionsCheckingInterval: checkInterval }, (request, response) => {
+    const answered = Effect.flatMap(answer(state, request), (status) => respond(state, request, response, status))
+    // Not interrupted when the sender leaves: what has been read is stored. Disconnected, so that a store that hangs cannot
+    // hold up the end of the scope.
+    runFork(Effect.disconnect(answered))
+  })
+  server.headersTimeout = headersTimeout
+  // A little later than our own, which can still answer.
+  server.requestTimeout = headersTimeout + Duration.toMillis(readTimeout)
   const close = Effect.suspend(() => {
     state.isClosing = true
     server.close()
@@ -183,14 +156,12 @@ const listen = Effect.fnUntraced(function* (
     Effect.timeoutOption(Duration.sum(readTimeout, closeGrace)),
     Effect.zipRight(Effect.sync(() => server.closeAllConnections()))
   )
-  const bind = Effect.mapError(HttpServer.bind(server, { host, port }), setupError({ host, port }))
+  const bind = Effect.mapError(HttpServer.bind(server, { host, port }), (cause) => {
+    const why = "code" in cause && typeof cause.code === "string" ? cause.code : cause.message
+    return new WebhookSetupError({ detail: `the server cannot listen on ${host}, port ${port} (${why})` })
+  })
   const bound = yield* Effect.acquireRelease(bind, () => close)
-  return {
-    url: HttpServer.originOf({ host, port: bound }) + path,
-    start: (service) => {
-      state.service = service
-    }
-  }
+  return { state, url: HttpServer.originOf({ host, port: bound }) + path }
 })
 
 /**
@@ -205,8 +176,8 @@ export const serve = (
 ): Effect.Effect<{ readonly url: string }, WebhookSetupError, Webhooks.Webhooks | Scope.Scope> =>
   Effect.gen(function* () {
     const service = yield* Webhooks.Webhooks
-    const { start, url } = yield* listen({ ...options, path: options.path ?? "/" }, service.readTimeout)
-    start(service)
+    const { state, url } = yield* listen({ ...options, path: options.path ?? "/" }, service.readTimeout)
+    state.service = service
     return { url }
   })
 
@@ -227,7 +198,7 @@ export const layerStore = (
       const readTimeout = Duration.decode(options.readTimeout ?? Webhooks.defaults.readTimeout)
       const server = yield* listen({ ...options, path }, readTimeout)
       const service = yield* Webhooks.make({ ...options, url: url ?? server.url })
-      server.start(service)
+      server.state.service = service
       return service
     })
   )

@@ -25,6 +25,7 @@
  *
  * @since 0.1.0
  */
+import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as HttpRouter from "@effect/platform/HttpRouter"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
@@ -37,12 +38,9 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
 import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
-import * as Fibers from "../internal/effect/fiber.js"
 import { read } from "../internal/text/config.js"
-import { defined } from "../internal/text/json.js"
-import { handle } from "../internal/webhooks/handler.js"
+import * as Handler from "../internal/webhooks/handler.js"
 import * as receiver from "../internal/webhooks/receiver.js"
-import * as ServerRequests from "../internal/webhooks/serverRequests.js"
 import * as settings from "../internal/webhooks/settings.js"
 import { Webhooks } from "../internal/webhooks/tag.js"
 import * as WebhookStore from "../layers/WebhookStore.js"
@@ -195,7 +193,7 @@ export interface Issue {
   readonly key: string
   /** How long the URL is good for. Default: 25 hours, an hour more than RunPod keeps a job unless its `ttl` says otherwise. */
   readonly expiresIn?: Duration.DurationInput | undefined
-  /** Another base than that of the layer, such as a relay's. */
+  /** Another base than that of the layer, such as a relay's. One with a `token` in its query is a defect. */
   readonly url?: string | URL | undefined
 }
 
@@ -240,8 +238,6 @@ export interface Service {
  */
 export const defaults = settings.defaults
 
-// --- layers -------------------------------------------------------------------------------------------------------
-
 /**
  * The service over a store.
  *
@@ -269,21 +265,20 @@ export const layer = (options: Options): Layer.Layer<Webhooks, WebhookSetupError
 export const layerStore = (options: Options): Layer.Layer<Webhooks, WebhookSetupError, WebhookStore.WebhookStore> =>
   Layer.effect(Webhooks, make(options))
 
-const fromConfig = (options: ConfigOptions): Effect.Effect<Options, ConfigError.ConfigError> =>
-  Effect.gen(function* () {
-    const base: BaseOptions = {
-      url: yield* read(options.url ?? Config.string("RUNPOD_WEBHOOK_URL")),
-      ...defined({
-        relaySecrets: yield* read(options.relaySecrets),
-        bodyLimit: yield* read(options.bodyLimit),
-        readTimeout: yield* read(options.readTimeout),
-        parseJson: yield* read(options.parseJson)
-      })
-    }
-    const keys = yield* read(options.keys)
-    if (keys !== undefined) return { ...base, keys }
-    return { ...base, secret: yield* read(options.secret ?? Config.redacted("RUNPOD_WEBHOOK_SECRET")) }
-  })
+const fromConfig = Effect.fnUntraced(function* (
+  options: ConfigOptions
+): Effect.fn.Return<Options, ConfigError.ConfigError> {
+  const base: BaseOptions = {
+    url: yield* read(options.url ?? Config.string("RUNPOD_WEBHOOK_URL")),
+    relaySecrets: yield* read(options.relaySecrets),
+    bodyLimit: yield* read(options.bodyLimit),
+    readTimeout: yield* read(options.readTimeout),
+    parseJson: yield* read(options.parseJson)
+  }
+  const keys = yield* read(options.keys)
+  if (keys !== undefined) return { ...base, keys }
+  return { ...base, secret: yield* read(options.secret ?? Config.redacted("RUNPOD_WEBHOOK_SECRET")) }
+})
 
 /**
  * `layer` with options from `Config`: each a value or a `Config`. What is not given comes from `RUNPOD_WEBHOOK_SECRET`
@@ -308,8 +303,6 @@ export const layerConfigStore = (
 ): Layer.Layer<Webhooks, WebhookSetupError | ConfigError.ConfigError, WebhookStore.WebhookStore> =>
   Layer.unwrapEffect(Effect.map(fromConfig(options), layerStore))
 
-// --- servers ------------------------------------------------------------------------------------------------------
-
 /**
  * The receiver as an app of `@effect/platform`, for any router or server. It answers POST with 200, 4xx or 503 and no body,
  * and keeps the URL, which holds the token, out of the server's log and spans.
@@ -324,9 +317,8 @@ export const httpApp: Effect.Effect<
 > = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   const service = yield* Webhooks
-  yield* ServerRequests.redactSpans
-  const status = yield* handle(service, ServerRequests.fromPlatform(request))
-  return HttpServerResponse.empty({ status })
+  yield* Handler.redactSpans
+  return HttpServerResponse.empty({ status: yield* Handler.handle(service, Handler.fromPlatform(request)) })
 }).pipe(HttpMiddleware.withLoggerDisabled)
 
 /**
@@ -380,11 +372,10 @@ export const layerRoute = <Self, Name extends string, E, R>(
  * @since 0.1.0
  * @category servers
  */
-export const webHandler: Effect.Effect<(request: Request) => Promise<Response>, never, Webhooks> = Effect.gen(
-  function* () {
-    const service = yield* Webhooks
-    const run = yield* Fibers.promise
-    return (request) =>
-      run(Effect.map(handle(service, ServerRequests.fromWeb(request)), (status) => new Response(null, { status })))
+export const webHandler: Effect.Effect<(request: Request) => Promise<Response>, never, Webhooks> = Effect.map(
+  Effect.runtime<Webhooks>(),
+  (runtime) => {
+    const handler = HttpApp.toWebHandlerRuntime(runtime)(httpApp)
+    return (request) => handler(request)
   }
 )

@@ -216,6 +216,26 @@ describe("NodeRunPod.layerHttpClient", () => {
     })
   )
 
+  it.scopedLive("answers without a body have none, and a status that no answer can have is a RequestError", () =>
+    Effect.gen(function* () {
+      const url = yield* serve((request, response) => {
+        response.statusCode = Number(request.url?.slice(1))
+        response.end()
+      })
+      yield* scopedClient((client) =>
+        Effect.gen(function* () {
+          for (const status of [204, 205, 304]) {
+            const response = yield* client.get(`${url}/${status}`)
+            assert.strictEqual(response.status, status)
+            assert.strictEqual(yield* response.text, "")
+          }
+          const error = yield* Effect.flip(client.get(`${url}/999`))
+          assert.strictEqual(error._tag === "RequestError" && error.reason, "Transport")
+        })
+      )
+    })
+  )
+
   it.scopedLive("an answer that breaks off is a ResponseError of its reader", () =>
     Effect.gen(function* () {
       const url = yield* serve((_, response) => {

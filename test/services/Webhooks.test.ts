@@ -67,11 +67,13 @@ describe("a URL", () => {
     })
   )
 
-  it.effect("a key that is too long is a bug of the caller's", () =>
-    Effect.gen(function* () {
-      const exit = yield* Effect.exit(issue({ key: "k".repeat(513) }))
-      assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
-    }).pipe(provide())
+  it.effect.each([{ key: "k".repeat(513) }, { url: "https://relay.example/?token=mine" }])(
+    "a key that is too long is a bug of the caller's, and so is a base with a token of its own",
+    (options) =>
+      Effect.gen(function* () {
+        const exit = yield* Effect.exit(issue(options))
+        assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      }).pipe(provide())
   )
 })
 

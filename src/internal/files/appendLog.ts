@@ -1,68 +1,262 @@
-import { FileSystem } from "@effect/platform/FileSystem"
+import type { PlatformError } from "@effect/platform/Error"
+import { type File, FileSystem } from "@effect/platform/FileSystem"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
 import * as ParseResult from "effect/ParseResult"
-import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
-import { utf8 } from "../text/bytes.js"
-import { compact } from "./compaction.js"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { concatBytes, utf8 } from "../text/bytes.js"
 import * as FileLock from "./lock.js"
-import { AppendLogError, type Entry, ioError, type LogFile, type Place, type Position } from "./logFile.js"
+import { type AppendLogError, type Entry, ioError, type LogFile, type Place, type Position } from "./logFile.js"
 import * as LogReader from "./logReader.js"
-import { LogWriter, type Sync } from "./logWriter.js"
-import * as ThisProcess from "./process.js"
 
-export { isWorthCompacting } from "./compaction.js"
 export { AppendLogError, type Entry, type Place, type Position } from "./logFile.js"
-export type { Sync } from "./logWriter.js"
+
+/**
+ * When appended records are forced to the disk. The end of the process takes nothing, whichever it is; a power failure takes:
+ *
+ * - `always`: nothing that was acknowledged. Costs one `fsync` per group of concurrent appends (0.1 to 10 ms).
+ * - `{ every }`: at most what was appended in that time. Costs one `fsync` in that time.
+ * - `never`: whatever the system had not written by itself, usually the last 30 seconds. Costs nothing.
+ */
+export type Sync = "always" | "never" | { readonly every: Duration.DurationInput }
 
 /** The choices of a log. */
-export interface Options<E = never> extends LogReader.ReadOptions<E> {
+export interface Options<E = never> extends LogReader.ReadOptions<E>, FileLock.Choices {
   readonly sync: Sync
-  /** Takes the lock whoever has it. Default: false. */
-  readonly force?: boolean | undefined
-  /** Default: what the runtime says. Where nobody can tell, the lock of another is never taken over. */
-  readonly process?: ThisProcess.ThisProcess | undefined
 }
 
-/** An append-only file of JSON lines. */
-export interface AppendLog {
-  readonly file: string
-  /**
-   * Appends a record, and gives its place when it is as safe as `sync` says. Concurrent appends share one write.
-   * Interrupting it does not take the record back.
-   */
-  readonly append: (record: unknown) => Effect.Effect<Place, AppendLogError>
+/** The file, open for appending, in a scope of its own: a compaction replaces it. */
+interface Handle {
+  readonly file: File
+  readonly close: Effect.Effect<void>
+}
+
+/** Records that are written and synced together. */
+interface Group {
+  readonly lines: Array<Uint8Array>
+  /** In bytes. */
+  length: number
+  /** The offset they were written at. */
+  readonly written: Deferred.Deferred<number, AppendLogError>
+}
+
+interface Setup extends LogFile {
+  /** The first line, with its line feed. */
+  readonly header: Uint8Array
+  /** Of what is whole in the file, in bytes. What follows is cut away. */
+  readonly size: number
+  readonly sync: Sync
+  readonly scope: Scope.Scope
+}
+
+/** A record as it is written. */
+const encodeLine = (record: unknown): Uint8Array => utf8(`${JSON.stringify(record)}\n`)
+
+/** Forces the names in a file's folder to the disk, where that can be done. */
+const syncFolder = ({ fs, path }: LogFile): Effect.Effect<void> => {
+  const slash = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"))
+  const folder = slash < 0 ? "." : path.slice(0, Math.max(1, slash))
+  return Effect.scoped(Effect.flatMap(fs.open(folder, { flag: "r" }), (folder) => folder.sync)).pipe(Effect.ignore)
+}
+
+const openHandle = ({ fs, path, scope }: Setup): Effect.Effect<Handle, AppendLogError> =>
+  Effect.gen(function* () {
+    const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+    const file = yield* Effect.mapError(Scope.extend(fs.open(path, { flag: "a" }), own), ioError(path))
+    return { file, close: Scope.close(own, Exit.void) }
+  }).pipe(Effect.uninterruptible)
+
+/** An append-only file of JSON lines. Its state is touched only synchronously, or by whoever has the permit of `mutex`. */
+export class AppendLog {
+  /** Takes more records until its write begins. */
+  private group: Group | undefined
+  /** Once set, nothing is written any more. */
+  private failure: AppendLogError | undefined
+  private isOpen = true
+  private isSyncScheduled = false
+  private readonly mutex = Effect.unsafeMakeSemaphore(1)
+  private readonly toIo: <A, R>(effect: Effect.Effect<A, PlatformError, R>) => Effect.Effect<A, AppendLogError, R>
+  private size: number
+
+  private constructor(
+    private readonly setup: Setup,
+    private handle: Handle
+  ) {
+    this.toIo = Effect.mapError(ioError(setup.path))
+    this.size = setup.size
+  }
+
+  /** Opens a file for appending, and closes it with the scope: what was appended until then is written. */
+  static readonly make = Effect.fnUntraced(function* (setup: Setup): Effect.fn.Return<AppendLog, AppendLogError> {
+    const log = new AppendLog(setup, yield* openHandle(setup))
+    const { file } = log.handle
+    const { size: found } = yield* log.toIo(file.stat)
+    if (found !== BigInt(log.size)) yield* log.toIo(file.truncate(log.size))
+    if (log.size === 0) {
+      yield* log.toIo(Effect.zipRight(file.writeAll(setup.header), file.sync))
+      yield* syncFolder(setup)
+      log.size = setup.header.length
+    }
+    yield* Scope.addFinalizer(setup.scope, log.close)
+    return log
+  })
+
   /** All records from the start, as they are read. */
-  readonly records: Stream.Stream<Entry, AppendLogError>
+  get records(): Stream.Stream<Entry, AppendLogError> {
+    return LogReader.readAll(this.setup)
+  }
+
   /** Reads one record again. */
-  readonly read: (place: Place) => Effect.Effect<unknown, AppendLogError>
+  read(place: Place): Effect.Effect<unknown, AppendLogError> {
+    return LogReader.readAt(this.setup, place)
+  }
+
+  /**
+   * Appends a record, and gives its place when it is as safe as `sync` says. Concurrent appends share one write, which the
+   * first of them starts. Interrupting it does not take the record back.
+   */
+  readonly append = (record: unknown): Effect.Effect<Place, AppendLogError> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        if (this.failure !== undefined) return Effect.fail(this.failure)
+        if (!this.isOpen) return Effect.fail(ioError(this.setup.path)({ message: "the log is closed" }))
+        const line = encodeLine(record)
+        const isFirst = this.group === undefined
+        const group = (this.group ??= { lines: [], length: 0, written: Deferred.unsafeMake(FiberId.none) })
+        const before = group.length
+        group.lines.push(line)
+        group.length += line.length
+        const place = Effect.map(Deferred.await(group.written), (offset) => ({
+          offset: offset + before,
+          length: line.length - 1
+        }))
+        return isFirst ? Effect.zipRight(Effect.forkDaemon(this.writeGroup(group)), restore(place)) : restore(place)
+      })
+    )
+
   /**
    * Replaces the file by one with only these records, atomically: a crash leaves the one or the other. Appends wait meanwhile.
    * `onRecord` gets the new positions. They may come from `records`.
    */
-  readonly compact: <E>(
+  compact<E>(
     records: Stream.Stream<unknown, E>,
     onRecord?: (record: unknown, position: Position) => void
-  ) => Effect.Effect<void, AppendLogError | E>
-}
+  ): Effect.Effect<void, AppendLogError | E> {
+    const { fs, path } = this.setup
+    const draft = `${path}.compact`
+    return Effect.suspend((): Effect.Effect<number, AppendLogError | E> =>
+      this.failure === undefined ? this.writeDraft(draft, records, onRecord) : Effect.fail(this.failure)
+    ).pipe(
+      Effect.flatMap((size) => this.replaceWith(draft, size)),
+      Effect.onError(() => Effect.ignore(fs.remove(draft, { force: true }))),
+      this.mutex.withPermits(1)
+    )
+  }
 
-const unknownProcess: ThisProcess.ThisProcess = { host: "unknown", pid: 0, isAlive: () => true }
+  /** Writes records to a file of its own, and gives the file's size. */
+  private writeDraft<E>(
+    draft: string,
+    records: Stream.Stream<unknown, E>,
+    onRecord: ((record: unknown, position: Position) => void) | undefined
+  ): Effect.Effect<number, AppendLogError | E> {
+    const { fs, header } = this.setup
+    return Effect.gen(this, function* () {
+      const file = yield* this.toIo(fs.open(draft, { flag: "w" }))
+      yield* this.toIo(file.writeAll(header))
+      let line = 1
+      let offset = header.length
+      yield* Stream.runForEachChunk(records, (chunk) => {
+        const lines = Array.from(chunk, (record) => {
+          const bytes = encodeLine(record)
+          line++
+          onRecord?.(record, { line, offset, length: bytes.length - 1 })
+          offset += bytes.length
+          return bytes
+        })
+        return lines.length === 0 ? Effect.void : this.toIo(file.writeAll(concatBytes(lines)))
+      })
+      yield* this.toIo(file.sync)
+      return offset
+    }).pipe(Effect.scoped)
+  }
 
-const lock = <E>({ fs, path }: LogFile, { force = false, process }: Options<E>) => {
-  const self = process ?? ThisProcess.find() ?? unknownProcess
-  const file = `${path}.lock`
-  return FileLock.acquire({ fs, file, self, force }).pipe(
-    Effect.mapError((error) => {
-      if (error._tag !== "Refused") return ioError(file)(error)
-      const { holder } = error
-      const who =
-        holder === undefined
-          ? "it does not say who holds it"
-          : `process ${holder.pid} on ${holder.host} holds it${holder.host === self.host ? "" : ", a machine that cannot be asked from here"}`
-      const detail = `${who}. Wait for it to end; if it has ended, remove this file or pass \`force: true\`.`
-      return new AppendLogError({ reason: "Locked", file, detail })
+  /** Puts another file of this size in the place of the log's, atomically. */
+  private replaceWith(path: string, size: number): Effect.Effect<void, AppendLogError> {
+    return Effect.gen(this, function* () {
+      yield* this.toIo(this.setup.fs.rename(path, this.setup.path))
+      yield* syncFolder(this.setup)
+      const old = this.handle
+      // Without a new handle, appends would go to the file that was replaced.
+      this.handle = yield* Effect.tapError(openHandle(this.setup), this.fail)
+      this.size = size
+      yield* old.close
+    }).pipe(Effect.uninterruptible)
+  }
+
+  private readonly fail = (error: AppendLogError): Effect.Effect<void> =>
+    Effect.sync(() => {
+      this.failure = error
     })
-  )
+
+  private writeGroup(group: Group): Effect.Effect<void> {
+    const write = Effect.suspend(() => {
+      // From here on, records form the next group.
+      this.group = undefined
+      return this.failure === undefined ? this.write(concatBytes(group.lines)) : Effect.fail(this.failure)
+    })
+    // One turn of the scheduler, so that what is appended at the same moment shares the write.
+    return Effect.yieldNow().pipe(
+      Effect.zipRight(this.mutex.withPermits(1)(write)),
+      Effect.intoDeferred(group.written),
+      Effect.asVoid
+    )
+  }
+
+  /** Writes what no other write may come into, and gives its offset. */
+  private write(bytes: Uint8Array): Effect.Effect<number, AppendLogError> {
+    return Effect.gen(this, function* () {
+      const { handle, size: offset } = this
+      const { sync } = this.setup
+      yield* Effect.tapError(this.toIo(handle.file.writeAll(bytes)), (error) =>
+        // A part of it may be in the file. Where that cannot be cut away, nothing may follow it.
+        Effect.catchAll(handle.file.truncate(offset), () => this.fail(error))
+      )
+      this.size += bytes.length
+      // After a failed sync nobody knows what is on the disk.
+      if (sync === "always") yield* Effect.tapError(this.toIo(handle.file.sync), this.fail)
+      else if (sync !== "never") yield* this.scheduleSync(sync.every)
+      return offset
+    })
+  }
+
+  private scheduleSync(every: Duration.DurationInput): Effect.Effect<void> {
+    if (this.isSyncScheduled) return Effect.void
+    this.isSyncScheduled = true
+    const sync = Effect.suspend(() => {
+      this.isSyncScheduled = false
+      return this.toIo(this.handle.file.sync)
+    })
+    return Effect.interruptible(Effect.sleep(every)).pipe(
+      Effect.zipRight(this.mutex.withPermits(1)(sync)),
+      Effect.catchAll(this.fail),
+      Effect.forkIn(this.setup.scope),
+      Effect.asVoid
+    )
+  }
+
+  /** Takes no more appends, waits for the write of those that were made, and syncs. */
+  private readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    this.isOpen = false
+    const { group } = this
+    const written = group === undefined ? Effect.void : Effect.exit(Deferred.await(group.written))
+    const sync = Effect.suspend(() => (this.setup.sync === "never" ? Effect.void : this.handle.file.sync))
+    return Effect.zipRight(written, Effect.ignore(this.mutex.withPermits(1)(sync)))
+  })
 }
 
 /**
@@ -70,24 +264,19 @@ const lock = <E>({ fs, path }: LogFile, { force = false, process }: Options<E>) 
  *
  * The torn end of a write that a crash cut off is cut away; anything else that is no record is an error with its place.
  */
-export const open = <E = never>(
+export const open = Effect.fnUntraced(function* <E = never>(
   path: string,
   options: Options<E>
-): Effect.Effect<AppendLog, AppendLogError | E, FileSystem | Scope.Scope> =>
-  Effect.gen(function* () {
-    const log: LogFile = { fs: yield* FileSystem, path }
-    const header = utf8(`${LogReader.headerLine(options)}\n`)
-    yield* lock(log, options)
-    const size = yield* LogReader.replay(log, options)
-    const writer = yield* LogWriter.open({ log, header, size, sync: options.sync, scope: yield* Effect.scope })
-    return {
-      file: path,
-      append: (record) => writer.append(record),
-      records: LogReader.readAll(log),
-      read: (place) => LogReader.readAt(log, place),
-      compact: (records, onRecord) => compact({ log, writer, header, records, onRecord })
-    }
-  })
+): Effect.fn.Return<AppendLog, AppendLogError | E, FileSystem | Scope.Scope> {
+  const file: LogFile = { fs: yield* FileSystem, path }
+  const header = utf8(`${LogReader.headerLine(options)}\n`)
+  yield* FileLock.hold(file, options)
+  const size = yield* LogReader.replay(file, options)
+  return yield* AppendLog.make({ ...file, header, size, sync: options.sync, scope: yield* Effect.scope })
+})
+
+/** Whether a log holds so much more than what is needed of it that rewriting pays. */
+export const isWorthCompacting = (records: number, needed: number): boolean => records > 2 * needed + 1_000
 
 /** Which field of a record does not fit; what it held is left out. */
 export const wrongFieldOf = (error: ParseResult.ParseError): string =>

@@ -1,35 +1,55 @@
 import type { PlatformError } from "@effect/platform/Error"
-import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { globalValue } from "effect/GlobalValue"
+import * as Option from "effect/Option"
+import { hasProperty } from "effect/Predicate"
 import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { isJsonObject, textOf } from "../text/json.js"
-import type { ThisProcess } from "./process.js"
+import { AppendLogError, ioError, type LogFile } from "./logFile.js"
 
-/** Who holds a lock. */
-export interface Holder {
-  readonly host: string
-  readonly pid: number
-  /** When the process was started, where the system tells: pids are used again. */
-  readonly start?: string | undefined
-  /** Of this holding, anew each time. */
-  readonly id: string
+/** Whose lock is taken, and by whom. */
+export interface Choices {
+  /** Takes the lock whoever has it. Default: false. */
+  readonly force?: boolean | undefined
+  /** Default: what the runtime says. Where nobody can tell, the lock of another is never taken over. */
+  readonly process?: ThisProcess | undefined
 }
 
+/** The process this code runs in, as far as locks need to know it. */
+interface ThisProcess {
+  /** The name of the machine. */
+  readonly host: string
+  readonly pid: number
+  /** Whether a process of this machine is there. */
+  readonly isAlive: (pid: number) => boolean
+}
+
+/** What a lock file says of its holder. */
+const Holder = Schema.Struct({
+  host: Schema.String,
+  pid: Schema.Number,
+  /** When the process was started, where the system tells: pids are used again. */
+  start: Schema.optional(Schema.String),
+  /** Of this holding, anew each time. It becomes part of a file's name. */
+  id: Schema.String.pipe(Schema.pattern(/^[\w-]{1,100}$/))
+})
+type Holder = typeof Holder.Type
+
+const decode = Schema.decodeUnknownOption(Schema.parseJson(Holder))
+
 /** The lock is held by a process that lives, or nobody can tell. */
-export interface Refusal {
+interface Refusal {
   readonly _tag: "Refused"
-  readonly file: string
   /** Missing when the file does not say. */
   readonly holder: Holder | undefined
 }
 
+type Taken<A> = Effect.Effect<A, PlatformError | Refusal>
+
 /** A lock file, and the process that wants it. */
-export interface Lock {
-  readonly fs: FileSystem
-  readonly file: string
+interface Lock extends LogFile {
   readonly self: ThisProcess
 }
 
@@ -42,20 +62,6 @@ interface Candidate extends Lock {
 const exists = (error: PlatformError) => error._tag === "SystemError" && error.reason === "AlreadyExists"
 const isMissing = (error: PlatformError) => error._tag === "SystemError" && error.reason === "NotFound"
 
-const parse = (text: string): Holder | undefined => {
-  try {
-    const value: unknown = JSON.parse(text)
-    if (!isJsonObject(value)) return undefined
-    const { host, id, pid } = value
-    if (typeof host !== "string" || typeof pid !== "number" || typeof id !== "string") return undefined
-    // It becomes part of a file's name.
-    if (!/^[\w-]{1,100}$/.test(id)) return undefined
-    return { host, id, pid, start: textOf(value["start"]) }
-  } catch {
-    return undefined
-  }
-}
-
 const counter = globalValue("effect-runpod/lockCounter", () => ({ count: 0 }))
 
 /** Unlike any other, also when the clock stands still and chance is seeded. */
@@ -65,69 +71,66 @@ const nextId = (self: ThisProcess): Effect.Effect<string> =>
   )
 
 /** When a process was started, in the system's own unit, where there is a `/proc`. */
-const startOf = (fs: FileSystem, pid: number): Effect.Effect<string | undefined> =>
+const startOf = ({ fs }: Lock, pid: number): Effect.Effect<string | undefined> =>
   fs.readFileString(`/proc/${pid}/stat`).pipe(
     // The second field is a name in parentheses that can hold anything; the start is the 22nd.
     Effect.map((stat) => stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]),
     Effect.orElseSucceed(() => undefined)
   )
 
-const hasEnded = ({ fs, self }: Lock, holder: Holder): Effect.Effect<boolean> => {
-  if (holder.host !== self.host) return Effect.succeed(false)
-  if (!self.isAlive(holder.pid)) return Effect.succeed(true)
+const hasEnded = (lock: Lock, holder: Holder): Effect.Effect<boolean> => {
+  if (holder.host !== lock.self.host) return Effect.succeed(false)
+  if (!lock.self.isAlive(holder.pid)) return Effect.succeed(true)
   return Effect.map(
-    startOf(fs, holder.pid),
+    startOf(lock, holder.pid),
     (start) => start !== undefined && holder.start !== undefined && start !== holder.start
   )
 }
 
 /** Who holds the lock; `undefined` when the file does not say, "Nobody" when there is none. */
-const readHolder = ({ file, fs }: Lock): Effect.Effect<Holder | "Nobody" | undefined, PlatformError> =>
-  Effect.catchIf(Effect.map(fs.readFileString(file), parse), isMissing, () => Effect.succeed("Nobody" as const))
+const readHolder = ({ fs, path }: Lock): Effect.Effect<Holder | "Nobody" | undefined, PlatformError> =>
+  fs.readFileString(path).pipe(
+    Effect.map((text) => Option.getOrUndefined(decode(text))),
+    Effect.catchIf(isMissing, () => Effect.succeed("Nobody" as const))
+  )
 
 const isHeldBy = (lock: Lock, { id }: Holder): Effect.Effect<boolean, PlatformError> =>
   Effect.map(readHolder(lock), (now) => now !== "Nobody" && now?.id === id)
 
 /** Creates the lock file, whole, unless there is one. */
-const create = ({ draft, file, fs, holder }: Candidate): Effect.Effect<boolean, PlatformError> =>
-  fs.link(draft, file).pipe(
+const create = ({ draft, fs, holder, path }: Candidate): Effect.Effect<boolean, PlatformError> =>
+  fs.link(draft, path).pipe(
     Effect.catchIf(
       (error) => !exists(error),
       // A file system without links: others may see the file before it is written, and are refused.
-      () => fs.writeFileString(file, JSON.stringify(holder), { flag: "wx" })
+      () => fs.writeFileString(path, JSON.stringify(holder), { flag: "wx" })
     ),
     Effect.as(true),
     Effect.catchIf(exists, () => Effect.succeed(false))
   )
 
 /** Replaces the entry of a process that has ended; false when it is no longer there. */
-const takeOver = (candidate: Candidate, dead: Holder): Effect.Effect<boolean | Refusal, PlatformError> => {
-  const { draft, file, fs, self } = candidate
-  const second: Lock = { fs, self, file: `${file}.${dead.id}` }
-  return Effect.gen(function* () {
-    const claim = yield* take(second)
-    // Another process is taking the lock over at this moment.
-    if ("_tag" in claim) return { ...claim, file }
-    return yield* Effect.gen(function* () {
-      if (!(yield* isHeldBy(candidate, dead))) return false
-      yield* fs.rename(draft, file)
-      return true
-    }).pipe(Effect.ensuring(release(second, claim)))
+const takeOver = (candidate: Candidate, dead: Holder): Taken<boolean> => {
+  const { draft, fs, path, self } = candidate
+  const replace = Effect.gen(function* () {
+    if (!(yield* isHeldBy(candidate, dead))) return false
+    yield* fs.rename(draft, path)
+    return true
   })
+  // It is refused while another process takes the lock over.
+  return Effect.scoped(Effect.zipRight(acquire({ fs, self, path: `${path}.${dead.id}` }), replace))
 }
 
-const compete = Effect.fnUntraced(function* (candidate: Candidate) {
+const compete = Effect.fnUntraced(function* (candidate: Candidate): Effect.fn.Return<Holder, PlatformError | Refusal> {
   for (;;) {
     if (yield* create(candidate)) return candidate.holder
-    const other = yield* readHolder(candidate)
+    const holder = yield* readHolder(candidate)
     // It was released meanwhile.
-    if (other === "Nobody") continue
-    if (other === undefined || !(yield* hasEnded(candidate, other))) {
-      return { _tag: "Refused" as const, file: candidate.file, holder: other }
+    if (holder === "Nobody") continue
+    if (holder === undefined || !(yield* hasEnded(candidate, holder))) {
+      return yield* Effect.fail({ _tag: "Refused" as const, holder })
     }
-    const taken = yield* takeOver(candidate, other)
-    if (taken === true) return candidate.holder
-    if (taken !== false) return taken
+    if (yield* takeOver(candidate, holder)) return candidate.holder
   }
 })
 
@@ -139,29 +142,79 @@ const compete = Effect.fnUntraced(function* (candidate: Candidate) {
  * it, and still finds the dead holding there, replaces the file. A process that dies while taking over leaves a second lock
  * that is taken over in the same way.
  */
-const take = (lock: Lock, force = false): Effect.Effect<Holder | Refusal, PlatformError> =>
-  Effect.gen(function* () {
-    const { file, fs, self } = lock
-    const id = yield* nextId(self)
-    const holder: Holder = { host: self.host, pid: self.pid, start: yield* startOf(fs, self.pid), id }
-    const candidate: Candidate = { ...lock, holder, draft: `${file}.${id}.new` }
-    yield* fs.writeFileString(candidate.draft, JSON.stringify(holder), { flag: "wx" })
-    const taken = force ? Effect.as(fs.rename(candidate.draft, file), holder) : compete(candidate)
-    return yield* Effect.ensuring(taken, Effect.ignore(fs.remove(candidate.draft, { force: true })))
-  })
+const take = Effect.fnUntraced(function* (
+  lock: Lock,
+  force: boolean
+): Effect.fn.Return<Holder, PlatformError | Refusal> {
+  const { fs, path, self } = lock
+  const id = yield* nextId(self)
+  const holder: Holder = { host: self.host, pid: self.pid, start: yield* startOf(lock, self.pid), id }
+  const candidate: Candidate = { ...lock, holder, draft: `${path}.${id}.new` }
+  yield* fs.writeFileString(candidate.draft, JSON.stringify(holder), { flag: "wx" })
+  const taken = force ? Effect.as(fs.rename(candidate.draft, path), holder) : compete(candidate)
+  return yield* Effect.ensuring(taken, Effect.ignore(fs.remove(candidate.draft, { force: true })))
+})
 
 const release = (lock: Lock, holder: Holder): Effect.Effect<void> =>
   // Another process may have taken it with `force`.
   Effect.flatMap(isHeldBy(lock, holder), (isOurs) =>
-    isOurs ? lock.fs.remove(lock.file, { force: true }) : Effect.void
+    isOurs ? lock.fs.remove(lock.path, { force: true }) : Effect.void
   ).pipe(Effect.ignore)
 
-/** Holds a lock file until the scope closes. */
-export const acquire = ({
-  force,
-  ...lock
-}: Lock & { readonly force: boolean }): Effect.Effect<void, PlatformError | Refusal, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.flatMap(take(lock, force), (taken) => ("_tag" in taken ? Effect.fail(taken) : Effect.succeed(taken))),
-    (holder) => release(lock, holder)
-  )
+const acquire = (lock: Lock, force = false): Effect.Effect<void, PlatformError | Refusal, Scope.Scope> =>
+  Effect.acquireRelease(take(lock, force), (holder) => release(lock, holder))
+
+/** Holds the lock of a log, the file with `.lock` behind its path, until the scope closes. */
+export const hold = (
+  { fs, path }: LogFile,
+  { force, process }: Choices
+): Effect.Effect<void, AppendLogError, Scope.Scope> => {
+  const self = process ?? thisProcess() ?? { host: "unknown", pid: 0, isAlive: () => true }
+  const file = `${path}.lock`
+  return Effect.mapError(acquire({ fs, path: file, self }, force), (error) => {
+    if (error._tag !== "Refused") return ioError(file)(error)
+    const { holder } = error
+    const who =
+      holder === undefined
+        ? "it does not say who holds it"
+        : `process ${holder.pid} on ${holder.host} holds it${holder.host === self.host ? "" : ", a machine that cannot be asked from here"}`
+    const detail = `${who}. Wait for it to end; if it has ended, remove this file or pass \`force: true\`.`
+    return new AppendLogError({ reason: "Locked", file, detail })
+  })
+}
+
+const method = (object: unknown, name: string): ((...args: ReadonlyArray<unknown>) => unknown) | undefined => {
+  if (!hasProperty(object, name)) return undefined
+  const member = object[name]
+  if (typeof member !== "function") return undefined
+  return (...args) => {
+    const result: unknown = Reflect.apply(member, object, args)
+    return result
+  }
+}
+
+/**
+ * What runtimes with processes (Node, Bun, Deno) tell through their `process` global; elsewhere, `undefined`. Looked up, not
+ * imported, so that this stays loadable everywhere.
+ */
+const thisProcess = (): ThisProcess | undefined => {
+  const world: unknown = globalThis
+  const self = hasProperty(world, "process") ? world.process : undefined
+  const kill = method(self, "kill")
+  const host = method(method(self, "getBuiltinModule")?.("node:os"), "hostname")?.()
+  if (kill === undefined || typeof host !== "string") return undefined
+  if (!hasProperty(self, "pid") || typeof self.pid !== "number") return undefined
+  return {
+    host,
+    pid: self.pid,
+    isAlive: (pid) => {
+      try {
+        kill(pid, 0)
+        return true
+      } catch (error) {
+        // Anything but "no such process" (a process of another user, say) is one that lives.
+        return !hasProperty(error, "code") || error.code !== "ESRCH"
+      }
+    }
+  }
+}

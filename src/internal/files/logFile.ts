@@ -1,8 +1,6 @@
 import type { PlatformError } from "@effect/platform/Error"
 import type { FileSystem } from "@effect/platform/FileSystem"
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { utf8 } from "../text/bytes.js"
 
 /** What can go wrong with a log. */
 export class AppendLogError extends Schema.TaggedError<AppendLogError>("effect-runpod/AppendLogError")(
@@ -55,15 +53,7 @@ export interface LogFile {
 }
 
 /** A failure of the file system, as one of the log. */
-export const ioError = (path: string) => (cause: PlatformError) =>
-  new AppendLogError({ reason: "Io", file: path, detail: cause.message })
-
-/** A record as it is written. */
-export const encodeLine = (record: unknown): Uint8Array => utf8(`${JSON.stringify(record)}\n`)
-
-/** Forces the names in a file's folder to the disk, where that can be done. */
-export const syncFolder = ({ fs, path }: LogFile): Effect.Effect<void> => {
-  const slash = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"))
-  const folder = slash < 0 ? "." : path.slice(0, Math.max(1, slash))
-  return Effect.scoped(Effect.flatMap(fs.open(folder, { flag: "r" }), (folder) => folder.sync)).pipe(Effect.ignore)
-}
+export const ioError =
+  (path: string) =>
+  ({ message }: Pick<PlatformError, "message">): AppendLogError =>
+    new AppendLogError({ reason: "Io", file: path, detail: message })

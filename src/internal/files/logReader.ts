@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { concatBytes, utf8 } from "../text/bytes.js"
-import { defined, isJsonObject, type JsonObject } from "../text/json.js"
+import { isJsonObject, type JsonObject } from "../text/json.js"
 import { AppendLogError, type Entry, ioError, type LogFile, type Place, type Position } from "./logFile.js"
 
 /** What a log's first line says, and who gets what the log holds. */
@@ -67,24 +67,17 @@ const linesOf = ({ fs, path }: LogFile): Stream.Stream<Line, AppendLogError> =>
     )
   }).pipe(Stream.mapError(ioError(path)))
 
-const parse = (
-  { path }: LogFile,
-  { bytes, line, offset }: Pick<Line, "bytes" | "offset"> & { readonly line?: number | undefined }
-): Effect.Effect<unknown, AppendLogError> =>
+const parse = ({ path }: LogFile, bytes: Uint8Array, at: { readonly offset: number; readonly line?: number }) =>
   Effect.try({
     try: (): unknown => JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)),
-    catch: () =>
-      new AppendLogError({
-        reason: "Corrupt",
-        file: path,
-        offset,
-        ...defined({ line }),
-        detail: "this line is not JSON. Restore the file from a copy, or remove the line if you know what it held."
-      })
+    catch: () => {
+      const detail = "this line is not JSON. Restore the file from a copy, or remove the line if you know what it held."
+      return new AppendLogError({ reason: "Corrupt", file: path, ...at, detail })
+    }
   })
 
 const entryOf = (log: LogFile, { bytes, length, line, offset }: Line): Effect.Effect<Entry, AppendLogError> =>
-  Effect.map(parse(log, { bytes, line, offset }), (record) => ({ record, length, line, offset }))
+  Effect.map(parse(log, bytes, { line, offset }), (record) => ({ record, length, line, offset }))
 
 /** The first line of a new log, without its line feed. */
 export const headerLine = <E>({ format, header, version }: ReadOptions<E>): string =>
@@ -119,26 +112,23 @@ const checkTornLine = <E>(log: LogFile, options: ReadOptions<E>, line: Line): Ef
 }
 
 /** Reads a log from its start, and gives the length of its whole lines: 0 when there is no file or no whole header. */
-export const replay = <E>(log: LogFile, options: ReadOptions<E>): Effect.Effect<number, AppendLogError | E> => {
+export const replay = Effect.fnUntraced(function* <E>(
+  log: LogFile,
+  options: ReadOptions<E>
+): Effect.fn.Return<number, AppendLogError | E> {
   const { onHeader = () => Effect.void, onRecord = () => Effect.void } = options
+  if (!(yield* Effect.mapError(log.fs.exists(log.path), ioError(log.path)))) return 0
   let size = 0
-  const readLine = (line: Line): Effect.Effect<void, AppendLogError | E> => {
+  yield* Stream.runForEach(linesOf(log), (line): Effect.Effect<void, AppendLogError | E> => {
     if (!line.isWhole) return checkTornLine(log, options, line)
     size = line.offset + line.length + 1
     const entry = entryOf(log, line)
     return line.line > 1
       ? Effect.flatMap(entry, onRecord)
-      : entry.pipe(
-          Effect.flatMap(({ record }) => checkHeader(log, options, record)),
-          Effect.flatMap(onHeader)
-        )
-  }
-  const lines = Effect.map(Stream.runForEach(linesOf(log), readLine), () => size)
-  return Effect.if(Effect.mapError(log.fs.exists(log.path), ioError(log.path)), {
-    onTrue: () => lines,
-    onFalse: () => Effect.succeed(0)
+      : Effect.flatMap(entry, ({ record }) => Effect.flatMap(checkHeader(log, options, record), onHeader))
   })
-}
+  return size
+})
 
 /** All records from the start. A line that is just being written is not there yet. */
 export const readAll = (log: LogFile): Stream.Stream<Entry, AppendLogError> =>
@@ -164,5 +154,5 @@ const readBytes = Effect.fnUntraced(function* ({ fs, path }: LogFile, { length, 
 export const readAt = (log: LogFile, place: Place): Effect.Effect<unknown, AppendLogError> =>
   readBytes(log, place).pipe(
     Effect.mapError(ioError(log.path)),
-    Effect.flatMap((bytes) => parse(log, { bytes, offset: place.offset }))
+    Effect.flatMap((bytes) => parse(log, bytes, { offset: place.offset }))
   )

@@ -48,6 +48,10 @@ export const issue = Effect.fnUntraced(function* (
   endpointId: string,
   { ttl, url }: { readonly ttl: number | undefined; readonly url: string | URL | undefined }
 ) {
+  if (url !== undefined && new URL(url).searchParams.has("token")) {
+    const detail = "the `webhook` has a `token` in its query, where the receiver looks for its own: rename or remove it"
+    return yield* refuse("run", detail)
+  }
   const [now, first, second] = [yield* Clock.currentTimeMillis, yield* Random.next, yield* Random.next]
   const key = [now, first * 2 ** 52, second * 2 ** 52].map((part) => part.toString(36)).join("-")
   const expiresIn = ttl === undefined ? undefined : Duration.millis(ttl + grace)

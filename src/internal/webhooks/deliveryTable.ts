@@ -1,33 +1,41 @@
 import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
 import type { Delivery, Match, Options, Stored } from "../../layers/WebhookStore.js"
 
-/** How much a store keeps. */
-export interface Limits {
-  /** In milliseconds. */
-  readonly maxAge: number
-  readonly maxCount: number
-  readonly maxBytes: number
-}
-
-/** The options of a store, with their defaults. */
-export const limitsOf = (options: Options): Limits => ({
-  maxAge: Duration.toMillis(options.maxAge ?? "7 days"),
-  maxCount: options.maxCount ?? 10_000,
-  maxBytes: options.maxBytes ?? 128 * 1024 * 1024
-})
-
 /** What a token has been used for. */
-export interface TokenUse {
-  readonly token: string
-  readonly jobId: string
-  readonly expiresAt: number
-  readonly outcomes: ReadonlyArray<string>
-}
+export const TokenUse = Schema.Struct({
+  token: Schema.String,
+  jobId: Schema.String,
+  expiresAt: Schema.Number,
+  outcomes: Schema.Array(Schema.String)
+})
+export type TokenUse = typeof TokenUse.Type
 
 /** A job can be retried and end again, but not for ever. */
 const maxOutcomes = 16
 /** Uses of tokens are small and guard against replays until they expire: more of them are remembered than deliveries. */
 const usesPerDelivery = 10
+
+/** Values by key, in the order they were added. */
+export class MultiMap<A> {
+  private readonly sets = new Map<string, Set<A>>()
+
+  get(key: string): ReadonlySet<A> {
+    return this.sets.get(key) ?? new Set()
+  }
+
+  add(key: string, value: A): void {
+    const set = this.sets.get(key)
+    if (set === undefined) this.sets.set(key, new Set([value]))
+    else set.add(value)
+  }
+
+  delete(key: string, value: A): void {
+    const set = this.sets.get(key)
+    set?.delete(value)
+    if (set?.size === 0) this.sets.delete(key)
+  }
+}
 
 /**
  * The deliveries that are kept, by sequence number, job and key, and the uses of tokens. Plain state, touched only
@@ -35,8 +43,8 @@ const usesPerDelivery = 10
  */
 export class DeliveryTable {
   private readonly deliveries = new Map<number, Stored>()
-  private readonly byJob = new Map<string, Array<Stored>>()
-  private readonly byKey = new Map<string, Array<Stored>>()
+  private readonly byJob = new MultiMap<Stored>()
+  private readonly byKey = new MultiMap<Stored>()
   private readonly tokenUses = new Map<string, TokenUse>()
   /** No delivery that is kept has a lower sequence number. */
   private lowest = Infinity
@@ -45,7 +53,7 @@ export class DeliveryTable {
   /** The highest sequence number so far. */
   latest = 0
 
-  constructor(private readonly limits: Limits) {}
+  constructor(private readonly options: Options) {}
 
   /** How many records it takes to write all of it down. */
   get size(): number {
@@ -67,8 +75,8 @@ export class DeliveryTable {
     this.deliveries.set(sequence, stored)
     this.latest = Math.max(this.latest, sequence)
     this.lowest = Math.min(this.lowest, sequence)
-    append(this.byJob, jobId, stored)
-    if (key !== undefined) append(this.byKey, key, stored)
+    this.byJob.add(jobId, stored)
+    if (key !== undefined) this.byKey.add(key, stored)
     this.bodyLength += stored.body.length
     this.prune(receivedAt)
   }
@@ -81,11 +89,12 @@ export class DeliveryTable {
 
   /** Drops what is too old or too much: the oldest first. */
   prune(now: number): void {
-    const { maxAge, maxBytes, maxCount } = this.limits
+    const { maxAge = "7 days", maxBytes = 128 * 1024 * 1024, maxCount = 10_000 } = this.options
+    const oldest = now - Duration.toMillis(maxAge)
     for (const stored of this.deliveries.values()) {
       // The newest stays, however large it is: its subscribers have not read it yet.
       const isTooMuch = this.deliveries.size > 1 && (this.deliveries.size > maxCount || this.bodyLength > maxBytes)
-      if (!isTooMuch && now - stored.receivedAt <= maxAge) break
+      if (!isTooMuch && stored.receivedAt >= oldest) break
       this.remove(stored)
     }
     for (const use of this.tokenUses.values()) {
@@ -109,19 +118,19 @@ export class DeliveryTable {
   /** The newest delivery that matches. */
   find(match: Match): Stored | undefined {
     const candidates = match.jobId === undefined ? this.byKey.get(match.key ?? "") : this.byJob.get(match.jobId)
-    return candidates?.findLast((stored) => matches(match, stored))
+    return [...candidates].findLast((stored) => matches(match, stored))
   }
 
-  /** All that is kept. */
-  contents(): { readonly deliveries: ReadonlyArray<Stored>; readonly tokenUses: ReadonlyArray<TokenUse> } {
-    return { deliveries: [...this.deliveries.values()], tokenUses: [...this.tokenUses.values()] }
+  /** All that is kept, uses of tokens last: a delivery would be a duplicate of the use of its own token. */
+  contents(): ReadonlyArray<Stored | TokenUse> {
+    return [...this.deliveries.values(), ...this.tokenUses.values()]
   }
 
   private remove(stored: Stored): void {
     const { body, jobId, key, sequence } = stored
     this.deliveries.delete(sequence)
-    drop(this.byJob, jobId, stored)
-    if (key !== undefined) drop(this.byKey, key, stored)
+    this.byJob.delete(jobId, stored)
+    if (key !== undefined) this.byKey.delete(key, stored)
     this.bodyLength -= body.length
     while (this.lowest <= this.latest && !this.deliveries.has(this.lowest)) this.lowest++
   }
@@ -133,16 +142,3 @@ export const matches = (match: Match, stored: Pick<Stored, "endpointId" | "jobId
   (match.jobId === undefined || stored.jobId === match.jobId) &&
   (match.key === undefined || stored.key === undefined || stored.key === match.key) &&
   stored.sequence > (match.after ?? 0)
-
-const append = (index: Map<string, Array<Stored>>, key: string, stored: Stored): void => {
-  const list = index.get(key)
-  if (list === undefined) index.set(key, [stored])
-  else list.push(stored)
-}
-
-const drop = (index: Map<string, Array<Stored>>, key: string, stored: Stored): void => {
-  const list = index.get(key) ?? []
-  const at = list.indexOf(stored)
-  if (at >= 0) list.splice(at, 1)
-  if (list.length === 0) index.delete(key)
-}

@@ -1,14 +1,17 @@
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import { statusOf, type WebhookError, WebhookTooLargeError } from "../../errors/WebhookError.js"
 import type { Headers, Service } from "../../services/Webhooks.js"
+import { concatBytes } from "../text/bytes.js"
+import { headerOf } from "./delivery.js"
 
 /** An HTTP request, whichever server it came to. */
 export interface Request {
   readonly method: string
   readonly url: string
   readonly headers: Headers
-  /** What `content-length` says, if anything. */
-  readonly length: number | undefined
   /** Reads the body; stops behind `limit` bytes. */
   readonly readBody: (limit: number) => Effect.Effect<Uint8Array, BodyError>
 }
@@ -16,19 +19,17 @@ export interface Request {
 /** The body is too large, or its sender has gone. */
 export type BodyError = "TooLarge" | "Broken"
 
-/** The number in a `content-length`. */
-export const contentLength = (header: string | null | undefined): number | undefined =>
-  /^\d{1,15}$/.test(header ?? "") ? Number(header) : undefined
+/** What `content-length` says, if anything. */
+export const lengthOf = (headers: Headers): number | undefined => {
+  const length = headerOf(headers)("content-length") ?? ""
+  return /^\d{1,15}$/.test(length) ? Number(length) : undefined
+}
 
 /** How many bodies of the largest size may be in memory at once: RunPod delivers again, and a server out of memory is down. */
 const bodiesInMemory = 4
 
 /** The bytes reserved for bodies that are being received, for each receiver. */
 const bytesReserved = new WeakMap<Service, number>()
-
-const reserve = (service: Service, bytes: number): void => {
-  bytesReserved.set(service, (bytesReserved.get(service) ?? 0) + bytes)
-}
 
 /** The status for a delivery that was refused, which is logged. */
 const refuse = (error: WebhookError): Effect.Effect<number> => {
@@ -38,27 +39,24 @@ const refuse = (error: WebhookError): Effect.Effect<number> => {
 }
 
 /** Reads the body and hands the delivery to the receiver, within the memory there is for bodies. */
-const receive = (service: Service, { headers, length, readBody, url }: Request): Effect.Effect<number> =>
+const receive = (service: Service, { headers, readBody, url }: Request): Effect.Effect<number, WebhookError> =>
   Effect.suspend(() => {
     const { bodyLimit, readTimeout } = service
-    if (length !== undefined && length > bodyLimit) return refuse(new WebhookTooLargeError({ limit: bodyLimit }))
     // A body that does not say how long it is may be as long as is allowed.
-    const reserved = length ?? bodyLimit
+    const length = lengthOf(headers) ?? bodyLimit
+    if (length > bodyLimit) return Effect.fail(new WebhookTooLargeError({ limit: bodyLimit }))
     const others = bytesReserved.get(service) ?? 0
-    if (others > 0 && others + reserved > bodiesInMemory * bodyLimit) return Effect.succeed(503)
-    reserve(service, reserved)
-    return readBody(reserved).pipe(
+    if (others > 0 && others + length > bodiesInMemory * bodyLimit) return Effect.succeed(503)
+    bytesReserved.set(service, others + length)
+    // A server runs its apps uninterruptibly: without this the timeout would wait for the body.
+    return Effect.interruptible(readBody(length)).pipe(
       Effect.mapError((error) => (error === "TooLarge" ? 413 : 400)),
       Effect.timeoutFail({ duration: readTimeout, onTimeout: () => 408 }),
       Effect.matchEffect({
         onFailure: Effect.succeed,
-        onSuccess: (body) =>
-          Effect.matchEffect(service.receive({ url, headers, body }), {
-            onFailure: refuse,
-            onSuccess: () => Effect.succeed(200)
-          })
+        onSuccess: (body) => Effect.as(service.receive({ url, headers, body }), 200)
       }),
-      Effect.ensuring(Effect.sync(() => reserve(service, -reserved)))
+      Effect.ensuring(Effect.sync(() => bytesReserved.set(service, (bytesReserved.get(service) ?? 0) - length)))
     )
   })
 
@@ -67,15 +65,51 @@ const receive = (service: Service, { headers, length, readBody, url }: Request):
  * it should come again. A request without a token is refused before its body is read.
  */
 export const handle = (service: Service, request: Request): Effect.Effect<number> =>
-  Effect.suspend(() => {
-    if (request.method !== "POST") return Effect.succeed(405)
-    return Effect.matchEffect(service.verify(request), {
-      onFailure: refuse,
-      onSuccess: () => receive(service, request)
-    })
-  }).pipe(
+  Effect.suspend(() =>
+    request.method === "POST"
+      ? Effect.zipRight(service.verify(request), receive(service, request))
+      : Effect.succeed(405)
+  ).pipe(
+    Effect.catchAll(refuse),
     Effect.catchAllCause((cause) =>
       // A bug: the delivery may be good, so let it come again.
       Effect.as(Effect.logError("A delivery to a webhook could not be handled", cause), 503)
     )
   )
+
+/** The request of an `@effect/platform` server. */
+export const fromPlatform = ({
+  headers,
+  method,
+  originalUrl,
+  stream
+}: HttpServerRequest.HttpServerRequest): Request => ({
+  method,
+  url: originalUrl,
+  headers,
+  readBody: (limit) => {
+    let size = 0
+    return stream.pipe(
+      Stream.takeWhile((chunk) => (size += chunk.byteLength) <= limit),
+      Stream.runCollect,
+      Effect.mapError((): BodyError => "Broken"),
+      Effect.filterOrFail(
+        () => size <= limit,
+        (): BodyError => "TooLarge"
+      ),
+      Effect.map((chunks) => concatBytes([...chunks]))
+    )
+  }
+})
+
+/** Takes the token out of the spans around a request: a server sets the URL as an attribute before the receiver runs. */
+export const redactSpans: Effect.Effect<void> = Effect.map(Effect.option(Effect.currentSpan), (current) => {
+  let span: typeof current | Tracer.Span["parent"] = current
+  for (; span._tag === "Some" && span.value._tag === "Span"; span = span.value.parent) {
+    for (const [name, value] of span.value.attributes) {
+      if (typeof value === "string" && value.includes("token=")) {
+        span.value.attribute(name, value.replace(/token=[^&#\s]*/g, "token=<redacted>"))
+      }
+    }
+  }
+})

@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import type { WebhookStoreError } from "../../errors/WebhookError.js"
 import type { Match, Service as Store, Stored } from "../../layers/WebhookStore.js"
 import type { Received } from "../../services/Webhooks.js"
-import { matches } from "./deliveryTable.js"
+import { matches, MultiMap } from "./deliveryTable.js"
 
 /** How many deliveries a subscriber takes from the store at once. */
 const pageSize = 16
@@ -23,7 +23,7 @@ const indexOf = ({ jobId, key }: Match): string => (jobId === undefined ? `key $
 /** Those who wait for deliveries: for one (`next`), or for all (`eventsSince`). Touched only synchronously. */
 export class Subscribers {
   /** By the job id or the key they wait for. */
-  private readonly waits = new Map<string, Set<Wait>>()
+  private readonly waits = new MultiMap<Wait>()
   /**
    * Completed and replaced with each delivery. Not a `PubSub`: that would hold deliveries for slow subscribers, who read
    * them from the store; nor a `Latch`: a delivery between reading the store and waiting would be missed.
@@ -40,7 +40,7 @@ export class Subscribers {
   publish(received: Received): void {
     const { endpointId, job, key, sequence } = received
     for (const index of [indexOf({ jobId: job.id }), indexOf({ key })]) {
-      for (const wait of this.waits.get(index) ?? []) {
+      for (const wait of this.waits.get(index)) {
         const isMatch = matches(wait.match, { endpointId, jobId: job.id, key, sequence })
         if (isMatch) Deferred.unsafeDone(wait.received, Effect.succeed(received))
       }
@@ -51,9 +51,14 @@ export class Subscribers {
 
   /** The newest delivery that fits, or else the first to come. */
   next(match: Match): Effect.Effect<Received, WebhookStoreError> {
+    const add = Effect.sync(() => {
+      const wait: Wait = { match, received: Deferred.unsafeMake(FiberId.none) }
+      this.waits.add(indexOf(match), wait)
+      return wait
+    })
     return Effect.acquireUseRelease(
       // Before the store is asked, so that no delivery comes between.
-      Effect.sync(() => this.add(match)),
+      add,
       ({ received }) =>
         Effect.flatMap(this.store.find(match), (found) =>
           Option.match(Option.flatMap(found, this.read), {
@@ -61,7 +66,7 @@ export class Subscribers {
             onSome: Effect.succeed
           })
         ),
-      (wait) => Effect.sync(() => this.remove(wait))
+      (wait) => Effect.sync(() => this.waits.delete(indexOf(match), wait))
     )
   }
 
@@ -84,21 +89,5 @@ export class Subscribers {
         page.length > 0 ? Effect.succeed(page) : Effect.zipRight(Deferred.await(published), this.nextPage(after))
       )
     })
-  }
-
-  private add(match: Match): Wait {
-    const wait: Wait = { match, received: Deferred.unsafeMake(FiberId.none) }
-    const index = indexOf(match)
-    const waits = this.waits.get(index)
-    if (waits === undefined) this.waits.set(index, new Set([wait]))
-    else waits.add(wait)
-    return wait
-  }
-
-  private remove(wait: Wait): void {
-    const index = indexOf(wait.match)
-    const waits = this.waits.get(index)
-    waits?.delete(wait)
-    if (waits?.size === 0) this.waits.delete(index)
   }
 }

@@ -19,7 +19,7 @@ export interface SigningKey {
 }
 
 /** A token whose signature is not verified yet. */
-export interface UnverifiedToken {
+export interface Token {
   readonly text: string
   readonly keyId: string
   readonly signed: string
@@ -59,8 +59,9 @@ export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
   return `${signed}.${signatureOf(key, signed)}`
 }
 
-/** The URL with the token in its query. */
+/** The URL with the token in its query. It throws a `RangeError` for one that has another token. */
 export const addTo = (base: URL, token: string): URL => {
+  if (find(base.search) !== undefined) throw new RangeError("the `url` of a webhook has a `token` in its query already")
   const url = new URL(base)
   url.hash = ""
   url.search = `${base.search === "" ? "?" : `${base.search}&`}${parameter}=${token}`
@@ -83,7 +84,7 @@ export const find = (url: string): string | undefined => {
 const form = /^v1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]{43})$/
 
 /** Takes a token apart; `undefined` when it has not the form of one. */
-export const parse = (text: string): UnverifiedToken | undefined => {
+export const parse = (text: string): Token | undefined => {
   if (text.length > maxLength) return undefined
   const [, keyId, expiry, endpoint, key, signature] = form.exec(text) ?? []
   if (keyId === undefined || expiry === undefined || signature === undefined) return undefined
@@ -100,7 +101,7 @@ export const parse = (text: string): UnverifiedToken | undefined => {
 }
 
 /** Whether the token carries the signature of this key. */
-export const isSignedWith = (token: UnverifiedToken, key: Uint8Array): boolean =>
+export const isSignedWith = (token: Token, key: Uint8Array): boolean =>
   Hmac.isSame(signatureOf(key, token.signed), token.signature)
 
 /** Identifies a token, and cannot be used as one. */

@@ -1,178 +1,25 @@
-import * as Cookies from "@effect/platform/Cookies"
-import * as Headers from "@effect/platform/Headers"
-import type * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
-import * as UrlParams from "@effect/platform/UrlParams"
-import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import { constVoid } from "effect/Function"
-import * as Inspectable from "effect/Inspectable"
-import * as Option from "effect/Option"
+import { constTrue } from "effect/Function"
 import * as Stream from "effect/Stream"
-import { withFiber } from "../../internal/effect/fiber.js"
 import { valueIn } from "../../internal/effect/fiberRef.js"
 import * as HttpErrors from "../../internal/effect/httpClientError.js"
 import { currentAttempt } from "../../internal/http/sendWithClient.js"
-import { concatBytes } from "../../internal/text/bytes.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 
 /** A body is taken off the connection as it comes until so much of it lies unread, in bytes. */
-const mostUnread = 256 * 1024
+const buffer = new ByteLengthQueuingStrategy({ highWaterMark: 256 * 1024 })
+/** Statuses with which a `Response` can have no body; what comes of one is thrown away. */
+const bodiless = [204, 205, 304]
 
-/** What has come of a body and waits for its reader. */
-class Inbox {
-  call: Dispatcher.Exchange | undefined
-  private chunks: Array<Uint8Array> = []
-  private size = 0
-  private isPaused = false
-  private state: "Open" | "Ended" | { readonly cause: unknown } = "Open"
-  private wake: () => void = constVoid
-
-  add(chunk: Uint8Array): void {
-    this.chunks.push(chunk)
-    this.size += chunk.byteLength
-    if (this.size > mostUnread && !this.isPaused) {
-      this.isPaused = true
-      this.call?.pause()
-    }
-    this.wake()
-  }
-
-  close(state: "Ended" | { readonly cause: unknown }): void {
-    if (this.state === "Open") this.state = state
-    this.wake()
-  }
-
-  get isOpen(): boolean {
-    return this.state === "Open"
-  }
-
-  /** What has come since the last time, at least one chunk; `undefined` at the end. */
-  readonly pull: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, { readonly cause: unknown }> = Effect.suspend(
-    () => {
-      if (this.chunks.length > 0) {
-        const { chunks } = this
-        this.chunks = []
-        this.size = 0
-        if (this.isPaused) {
-          this.isPaused = false
-          this.call?.resume()
-        }
-        return Effect.succeed(chunks)
-      }
-      if (this.state === "Ended") return Effect.succeed(undefined)
-      if (this.state !== "Open") return Effect.fail(this.state)
-      return Effect.zipRight(
-        Effect.async<void>((resume) => {
-          this.wake = () => resume(Effect.void)
-          return Effect.sync(() => this.call?.abort())
-        }),
-        this.pull
-      )
-    }
-  )
-}
-
-/** Nobody will read the bodies of answers that are gone. */
-const unread = new FinalizationRegistry<Dispatcher.Exchange>((call) => call.abort())
-
-class Response extends Inspectable.Class implements HttpClientResponse.HttpClientResponse {
-  readonly [HttpClientResponse.TypeId]: HttpClientResponse.TypeId = HttpClientResponse.TypeId
-  readonly [HttpIncomingMessage.TypeId]: HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
-  readonly remoteAddress = Option.none<string>()
-
-  constructor(
-    readonly request: HttpClientRequest.HttpClientRequest,
-    readonly status: number,
-    private readonly rawHeaders: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>,
-    private readonly inbox: Inbox
-  ) {
-    super()
-    if (inbox.isOpen && inbox.call !== undefined) unread.register(this, inbox.call)
-  }
-
-  get stream(): Stream.Stream<Uint8Array, HttpErrors.BodyError> {
-    return Stream.repeatEffectChunkOption(
-      Effect.matchEffect(this.inbox.pull, {
-        onFailure: ({ cause }) => Effect.fail(Option.some(this.decodeError(cause))),
-        onSuccess: (chunks) =>
-          chunks === undefined ? Effect.fail(Option.none()) : Effect.succeed(Chunk.unsafeFromArray([...chunks]))
-      })
-    ).pipe(
-      // A body that is not read to its end is let go.
-      Stream.ensuring(
-        Effect.sync(() => {
-          if (this.inbox.isOpen) this.inbox.call?.abort()
-        })
-      )
-    )
-  }
-
-  private whole: Effect.Effect<ArrayBuffer, HttpErrors.BodyError> | undefined
-
-  get arrayBuffer(): Effect.Effect<ArrayBuffer, HttpErrors.BodyError> {
-    return (this.whole ??= Effect.runSync(
-      Effect.cached(
-        Effect.map(Stream.runCollect(this.stream), (chunks) => {
-          const bytes = concatBytes(Chunk.toReadonlyArray(chunks))
-          const copy = new ArrayBuffer(bytes.byteLength)
-          new Uint8Array(copy).set(bytes)
-          return copy
-        })
-      )
-    ))
-  }
-
-  private decodeError(cause: unknown) {
-    return HttpErrors.bodyError(this, cause)
-  }
-
-  get headers(): Headers.Headers {
-    return Headers.fromInput(this.rawHeaders)
-  }
-
-  get cookies(): Cookies.Cookies {
-    const header = this.rawHeaders["set-cookie"]
-    return header === undefined ? Cookies.empty : Cookies.fromSetCookie(typeof header === "string" ? [header] : header)
-  }
-
-  get text(): Effect.Effect<string, HttpErrors.BodyError> {
-    return Effect.map(this.arrayBuffer, (bytes) => new TextDecoder().decode(bytes))
-  }
-
-  get json(): Effect.Effect<unknown, HttpErrors.BodyError> {
-    return Effect.tryMap(this.text, {
-      try: (text): unknown => (text === "" ? null : JSON.parse(text)),
-      catch: (cause) => this.decodeError(cause)
-    })
-  }
-
-  get urlParamsBody(): Effect.Effect<UrlParams.UrlParams, HttpErrors.BodyError> {
-    return Effect.map(this.text, (text) => UrlParams.fromInput(new URLSearchParams(text)))
-  }
-
-  get formData(): Effect.Effect<FormData, HttpErrors.BodyError> {
-    const type = this.headers["content-type"]
-    return Effect.flatMap(this.arrayBuffer, (bytes) =>
-      Effect.tryPromise({
-        try: () =>
-          new globalThis.Response(bytes, type === undefined ? {} : { headers: { "content-type": type } }).formData(),
-        catch: (cause) => this.decodeError(cause)
-      })
-    )
-  }
-
-  toJSON(): unknown {
-    return HttpIncomingMessage.inspect(this, {
-      _id: "@effect/platform/HttpClientResponse",
-      request: this.request.toJSON(),
-      status: this.status
-    })
-  }
+/** A response that can be read whole more than once, and in different ways. */
+class RepeatableResponse extends Response {
+  override readonly arrayBuffer = () => this.clone().arrayBuffer()
+  override readonly text = () => this.clone().text()
+  override readonly formData = () => this.clone().formData()
 }
 
 interface Sendable {
@@ -216,47 +63,50 @@ const toRequest = (
   isHeld: url.searchParams.has("wait")
 })
 
-const execute = (
-  dispatcher: Dispatcher.Service,
-  request: HttpClientRequest.HttpClientRequest
-): Effect.Effect<HttpClientResponse.HttpClientResponse, HttpErrors.HttpError> =>
-  withFiber((fiber) => {
-    const failure = (reason: "Encode" | "InvalidUrl" | "Transport", cause: unknown) =>
-      HttpErrors.requestError(request, reason, cause)
-    const url = UrlParams.makeUrl(request.url, request.urlParams, request.hash)
-    if (Either.isLeft(url)) return Effect.fail(failure("InvalidUrl", url.left))
-    const attempt = valueIn(fiber, currentAttempt)
-    if (attempt !== undefined) attempt.sent = "No"
-    return Effect.flatMap(
-      Effect.mapError(sendableOf(request.body), (cause) => failure("Encode", cause)),
-      (sendable) =>
-        Effect.async<HttpClientResponse.HttpClientResponse, HttpErrors.RequestError>((resume) => {
-          const inbox = new Inbox()
-          let hasHead = false
-          const call = dispatcher.dispatch(toRequest(request, url.right, sendable), {
-            onConnected: () => {
-              if (attempt !== undefined) attempt.sent = "Maybe"
-            },
-            onHead: (status, headers) => {
-              hasHead = true
-              resume(Effect.succeed(new Response(request, status, headers, inbox)))
-            },
-            onData: (bytes) => inbox.add(bytes),
-            onEnd: () => inbox.close("Ended"),
-            onError: (cause) => (hasHead ? inbox.close({ cause }) : resume(Effect.fail(failure("Transport", cause))))
-          })
-          inbox.call = call
-          return Effect.sync(() => call.abort())
-        })
-    )
-  })
+const fieldsOf = (headers: Parameters<Dispatcher.Handler["onHead"]>[1]): Array<[string, string]> =>
+  Object.entries(headers).flatMap(([name, value = []]) =>
+    (typeof value === "string" ? [value] : value).map((field): [string, string] => [name, field])
+  )
 
 /**
  * A dispatcher as an `HttpClient`: it makes no spans and follows no redirects. Unlike the stock client over undici it knows
  * whether a request that ends at a deadline had got a connection, so that a submit which never had one is not ambiguous.
  */
 export const make = (dispatcher: Dispatcher.Service): HttpClient.HttpClient =>
-  HttpClient.makeWith<never, never, HttpErrors.HttpError, never>(
-    Effect.flatMap((request) => execute(dispatcher, request)),
-    Effect.succeed
-  )
+  HttpClient.make((request, url, signal, fiber) => {
+    const failure = (reason: "Encode" | "Transport") => (cause: unknown) =>
+      HttpErrors.requestError(request, reason, cause)
+    const attempt = valueIn(fiber, currentAttempt)
+    if (attempt !== undefined) attempt.sent = "No"
+    const exchange = (sendable: Sendable) =>
+      Effect.async<HttpClientResponse.HttpClientResponse, HttpErrors.RequestError>((resume) => {
+        let hasHead = false
+        let body: ReadableStreamDefaultController<Uint8Array> | undefined
+        const call = dispatcher.dispatch(toRequest(request, url, sendable), {
+          onConnected: () => {
+            if (attempt !== undefined) attempt.sent = "Maybe"
+          },
+          onHead: (status, headers) => {
+            const start = (controller: ReadableStreamDefaultController<Uint8Array>) => {
+              body = controller
+            }
+            const source = { start, pull: () => call.resume(), cancel: () => call.abort() }
+            const stream = bodiless.includes(status) ? null : new ReadableStream(source, buffer)
+            // It throws for a status above 599: undici closes the connection then, and calls `onError`.
+            const response = new RepeatableResponse(stream, { status, headers: fieldsOf(headers) })
+            hasHead = true
+            resume(Effect.succeed(HttpClientResponse.fromWeb(request, response)))
+          },
+          onData: (bytes) => {
+            body?.enqueue(bytes)
+            if (Number(body?.desiredSize) <= 0) call.pause()
+          },
+          onEnd: () => body?.close(),
+          onError: (cause) => (hasHead ? body?.error(cause) : resume(Effect.fail(failure("Transport")(cause))))
+        })
+        // When the reading of the body is interrupted.
+        signal.addEventListener("abort", call.abort, { once: true })
+        return Effect.sync(call.abort)
+      })
+    return Effect.flatMap(Effect.mapError(sendableOf(request.body), failure("Encode")), exchange)
+  }).pipe(HttpClient.withTracerDisabledWhen(constTrue))

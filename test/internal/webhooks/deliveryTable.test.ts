@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Stored } from "../../../src/layers/WebhookStore.js"
-import { DeliveryTable, limitsOf } from "../../../src/internal/webhooks/deliveryTable.js"
+import { DeliveryTable } from "../../../src/internal/webhooks/deliveryTable.js"
 
 const stored = (sequence: number, fields: Partial<Stored> = {}): Stored => ({
   sequence,
@@ -15,7 +15,7 @@ const stored = (sequence: number, fields: Partial<Stored> = {}): Stored => ({
 
 describe("a table of deliveries", () => {
   it("gives deliveries in the order of their numbers, whichever was inserted first", () => {
-    const table = new DeliveryTable(limitsOf({ maxCount: 3 }))
+    const table = new DeliveryTable({ maxCount: 3 })
     const numbers = () => table.range(0, Infinity, 10).map(({ sequence }) => sequence)
     for (const sequence of [2, 1, 4]) table.insert(stored(sequence))
     assert.deepStrictEqual(numbers(), [1, 2, 4])
@@ -26,7 +26,7 @@ describe("a table of deliveries", () => {
   })
 
   it("drops from its indexes what it drops, and nothing else", () => {
-    const table = new DeliveryTable(limitsOf({ maxCount: 2 }))
+    const table = new DeliveryTable({ maxCount: 2 })
     for (const sequence of [2, 1]) table.insert(stored(sequence, { jobId: "job", key: "key", token: `${sequence}` }))
     table.insert(stored(3))
     assert.strictEqual(table.find({ jobId: "job" })?.sequence, 1)
