@@ -1,6 +1,7 @@
 /** What the errors of a request share: their fields, the form of their messages, and what a retry policy asks them. */
 import * as Schema from "effect/Schema"
 import { asSentence } from "../internal/text/excerpt.js"
+import { taggedError } from "./taggedError.js"
 
 /**
  * @since 0.1.0
@@ -53,14 +54,11 @@ const fields = {
   body: Schema.optional(Schema.String)
 }
 
-/** The base class of an error of a request, by its tag and the fields that only it has. */
-export const requestError =
-  <Self>() =>
-  <Tag extends string, Own extends Schema.Struct.Fields>(tag: Tag, own: Own) =>
-    Schema.TaggedError<Self>(`effect-runpod/${tag}`)(tag, { ...fields, ...own })
+/** What an error says: what happened, and what to do. */
+type Says = readonly [what: string, advice: string]
 
 /** An error's message: where it happened, what happened, and what to do. */
-export const render = (error: Context, what: string, advice: string): string => {
+const render = (error: Context, [what, advice]: Says): string => {
   const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
   const batch = error.batchId === undefined ? "" : ` of batch ${error.batchId}`
   const endpoint = error.endpointId === undefined ? "" : ` on endpoint ${error.endpointId}`
@@ -95,3 +93,23 @@ export const neverSent: Facts = { retryable: true, throttled: false, withoutEffe
 export const unclear: Facts = { retryable: true, throttled: false, withoutEffect: false }
 /** RunPod may have acted on the request, and sending it again does not help. */
 export const final: Facts = { retryable: false, throttled: false, withoutEffect: false }
+
+/** The class of an error of a request: its tag, what a retry policy asks it, the fields that only it has, and what it says. */
+export const requestError =
+  <Self>() =>
+  <Tag extends string, Own extends Schema.Struct.Fields>(
+    tag: Tag,
+    facts: Facts | ((error: Schema.Struct.Type<Own>) => Facts),
+    own: Own,
+    says: Says | ((error: Context & Schema.Struct.Type<Own>) => Says)
+  ) =>
+    taggedError<Self>()(
+      tag,
+      { ...fields, ...own },
+      {
+        typeId: TypeId,
+        mark: (error: Context & Schema.Struct.Type<Own>): Facts => (typeof facts === "function" ? facts(error) : facts),
+        message: (error: Context & Schema.Struct.Type<Own>) =>
+          render(error, typeof says === "function" ? says(error) : says)
+      }
+    )
