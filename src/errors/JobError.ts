@@ -26,21 +26,17 @@ export const TypeId: unique symbol = Symbol.for("effect-runpod/JobError")
  */
 export type TypeId = typeof TypeId
 
+const subject = { endpointId: Schema.String, jobId: Schema.optional(Schema.String) }
+
 /** What every error about a known job holds. */
 const fields = {
-  endpointId: Schema.String,
-  jobId: Schema.optional(Schema.String),
+  ...subject,
   /** The worker that had the job. */
   workerId: Schema.optional(Schema.String),
   /** Milliseconds in the queue. */
   delayTime: Schema.optional(Schema.Number),
   /** Milliseconds on the worker. */
   executionTime: Schema.optional(Schema.Number)
-}
-
-interface Subject {
-  readonly endpointId: string
-  readonly jobId?: string | undefined
 }
 
 /** The class of an error about a job, by its tag, its fields, and what it says of the job. */
@@ -54,7 +50,7 @@ const jobError =
     taggedError<Self>()(tag, fields, {
       typeId: TypeId,
       mark: (): TypeId => TypeId,
-      message: (error: Subject & Schema.Struct.Type<Fields>) =>
+      message: (error: Schema.Struct.Type<typeof subject> & Schema.Struct.Type<Fields>) =>
         `${error.jobId === undefined ? "A job" : `Job ${error.jobId}`} on endpoint ${error.endpointId} ${says(error)}`
     })
 

@@ -15,44 +15,33 @@ export const TypeId: unique symbol = Symbol.for("effect-runpod/RunPodError")
  */
 export type TypeId = typeof TypeId
 
+const fields = {
+  /** The operation's name, as the methods of the `RunPod` service are named. */
+  operation: Schema.String,
+  method: Schema.String,
+  /** The path below the base URL, ids percent-encoded, without the query. */
+  path: Schema.String,
+  endpointId: Schema.optional(Schema.String),
+  jobId: Schema.optional(Schema.String),
+  /** The batch of an operation of the batch API. */
+  batchId: Schema.optional(Schema.String),
+  /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
+  attempt: Schema.optional(Schema.Number),
+  /** The HTTP status of the answer; missing when there was none. */
+  status: Schema.optional(Schema.Number),
+  /** What RunPod said, or what is wrong with the request. */
+  detail: Schema.optional(Schema.String),
+  /** The first 2 KiB of the answer's body. */
+  body: Schema.optional(Schema.String)
+}
+
 /**
  * Where an error happened: the fields that every member of the family has.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Context {
-  /** The operation's name, as the methods of the `RunPod` service are named. */
-  readonly operation: string
-  readonly method: string
-  /** The path below the base URL, ids percent-encoded, without the query. */
-  readonly path: string
-  readonly endpointId?: string | undefined
-  readonly jobId?: string | undefined
-  /** The batch of an operation of the batch API. */
-  readonly batchId?: string | undefined
-  /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
-  readonly attempt?: number | undefined
-  /** The HTTP status of the answer; missing when there was none. */
-  readonly status?: number | undefined
-  /** What RunPod said, or what is wrong with the request. */
-  readonly detail?: string | undefined
-  /** The first 2 KiB of the answer's body. */
-  readonly body?: string | undefined
-}
-
-const fields = {
-  operation: Schema.String,
-  method: Schema.String,
-  path: Schema.String,
-  endpointId: Schema.optional(Schema.String),
-  jobId: Schema.optional(Schema.String),
-  batchId: Schema.optional(Schema.String),
-  attempt: Schema.optional(Schema.Number),
-  status: Schema.optional(Schema.Number),
-  detail: Schema.optional(Schema.String),
-  body: Schema.optional(Schema.String)
-}
+export interface Context extends Schema.Struct.Type<typeof fields> {}
 
 /** What an error says: what happened, and what to do. */
 type Says = readonly [what: string, advice: string]
