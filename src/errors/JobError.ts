@@ -76,17 +76,15 @@ export class JobFailedError extends jobError<JobFailedError>()(
     /** What the handler left in `output`. */
     output: Schema.optional(Json)
   },
-  ({ detail, errorType, reason, workerId }) => {
+  ({ detail = "it came without an error text", errorType, reason, workerId }) => {
     const type = errorType === undefined ? "" : `${errorType}: `
-    const what = `failed: ${type}${asSentence(detail === undefined ? "it came without an error text" : excerpt(detail))}`
-    switch (reason) {
-      case "ExecutionTimeout":
-        return `${what} It ran longer than its executionTimeout; raise \`policy.executionTimeout\` or make it shorter.`
-      case "RetriesExhausted":
-        return `${what} Its workers went away (out of memory, a crash at start-up, an empty input); read the worker's log.`
-      case "Handler":
-        return `${what} Read the worker's log${workerId === undefined ? "" : ` (${workerId})`}; \`traceback\` and \`output\` hold what it sent.`
+    const advice = {
+      ExecutionTimeout: "It ran longer than its executionTimeout; raise `policy.executionTimeout` or make it shorter.",
+      RetriesExhausted:
+        "Its workers went away (out of memory, a crash at start-up, an empty input); read the worker's log.",
+      Handler: `Read the worker's log${workerId === undefined ? "" : ` (${workerId})`}; \`traceback\` and \`output\` hold what it sent.`
     }
+    return `failed: ${type}${asSentence(excerpt(detail))} ${advice[reason]}`
   }
 ) {}
 

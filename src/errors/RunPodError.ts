@@ -90,6 +90,12 @@ export class EndpointNotFoundError extends requestError<EndpointNotFoundError>()
   "Check the endpoint id, the key's account and the base URL."
 ]) {}
 
+const jobNotFound = {
+  Expired: ["the job is gone", "Results are kept 30 minutes (runSync: 1 minute); read them sooner."],
+  NotVisibleYet: ["the job is not visible yet", "It was submitted moments ago; ask again in a second."],
+  Unknown: ["RunPod does not know the job", "It expired, was purged, or belongs to another endpoint."]
+} as const
+
 /**
  * HTTP 404: RunPod does not know the job.
  *
@@ -103,16 +109,7 @@ export class JobNotFoundError extends requestError<JobNotFoundError>()(
   "JobNotFoundError",
   refused,
   { reason: Schema.Literal("Expired", "NotVisibleYet", "Unknown") },
-  ({ reason }) => {
-    switch (reason) {
-      case "Expired":
-        return ["the job is gone", "Results are kept 30 minutes (runSync: 1 minute); read them sooner."]
-      case "NotVisibleYet":
-        return ["the job is not visible yet", "It was submitted moments ago; ask again in a second."]
-      case "Unknown":
-        return ["RunPod does not know the job", "It expired, was purged, or belongs to another endpoint."]
-    }
-  }
+  ({ reason }) => jobNotFound[reason]
 ) {}
 
 /**
@@ -247,20 +244,6 @@ export const AmbiguityCause = Schema.Union(TransportError, RequestTimeoutError, 
  */
 export type AmbiguityCause = typeof AmbiguityCause.Type
 
-const ambiguity = (operation: string): readonly [what: string, advice: string] => {
-  switch (operation) {
-    case "createBatch":
-      return ["the batch was created", "Look for it with list."]
-    case "appendBatch":
-      return ["the requests were added", "Read the batch's requestTotal before you append them again."]
-    default:
-      return [
-        "the job was started",
-        "Look for it with requests or in the RunPod console before you submit it again, or pass `resubmit: true` if a second job does no harm."
-      ]
-  }
-}
-
 /**
  * A submit of which it is not known whether RunPod accepted it: it may have started a job that costs money, created a batch, or
  * added requests to one. It is never sent again unless the caller says so (`resubmit: true`). `cause` is the error behind it;
@@ -274,9 +257,16 @@ export class SubmitAmbiguousError extends requestError<SubmitAmbiguousError>()(
   final,
   { cause: Schema.optional(AmbiguityCause) },
   ({ cause, operation }) => {
-    const [what, advice] = ambiguity(operation)
     const why = cause === undefined ? "" : ` (${cause._tag}: ${cause.message})`
-    return [`it is not known whether ${what}${why}`, advice]
+    const whether = (what: string) => `it is not known whether ${what}${why}`
+    if (operation === "createBatch") return [whether("the batch was created"), "Look for it with list."]
+    if (operation === "appendBatch") {
+      return [whether("the requests were added"), "Read the batch's requestTotal before you append them again."]
+    }
+    return [
+      whether("the job was started"),
+      "Look for it with requests or in the RunPod console before you submit it again, or pass `resubmit: true` if a second job does no harm."
+    ]
   }
 ) {}
 
@@ -391,9 +381,10 @@ export const fromResponse = (where: Context, response: ErrorResponse): Exclude<R
   if (status === 413 || (status === 400 && (says("max body size") || says("max size")))) {
     return new PayloadTooLargeError(at)
   }
-  if (status === 404 && where.batchId !== undefined && !says("endpoint not found")) return new BatchNotFoundError(at)
   if (status === 404) {
-    return says("endpoint not found") || (where.jobId === undefined && !says("job not found"))
+    if (says("endpoint not found")) return new EndpointNotFoundError(at)
+    if (where.batchId !== undefined) return new BatchNotFoundError(at)
+    return where.jobId === undefined && !says("job not found")
       ? new EndpointNotFoundError(at)
       : new JobNotFoundError({ ...at, reason: "Unknown" })
   }

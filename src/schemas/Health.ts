@@ -81,8 +81,6 @@ export const fromReply = (body: unknown): Either.Either<Health, string> => {
 }
 
 /**
- * The schema of a `/health` reply, as `fromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */

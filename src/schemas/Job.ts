@@ -118,16 +118,16 @@ const redactEchoes = (body: JsonObject): JsonObject => {
   return copy
 }
 
+const numberKeys = ["delayTime", "executionTime", "retries"] as const
+
 const make = (body: JsonObject, status: string): Mutable<SyncJob> => {
   const job: Mutable<SyncJob> = { status, raw: redactEchoes(body) }
-  const delayTime = numberOf(body["delayTime"])
-  if (delayTime !== undefined) job.delayTime = delayTime
-  const executionTime = numberOf(body["executionTime"])
-  if (executionTime !== undefined) job.executionTime = executionTime
+  for (const key of numberKeys) {
+    const number = numberOf(body[key])
+    if (number !== undefined) job[key] = number
+  }
   const workerId = textOf(body["workerId"])
   if (workerId !== undefined) job.workerId = workerId
-  const retries = numberOf(body["retries"])
-  if (retries !== undefined) job.retries = retries
   if (body["output"] !== undefined) job.output = body["output"]
   if (body["error"] !== undefined && body["error"] !== null) job.error = body["error"]
   return job

@@ -36,8 +36,6 @@ export const fromReply = (body: unknown): Either.Either<PurgeResult, string> => 
 }
 
 /**
- * The schema of a `/purge-queue` reply, as `fromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */

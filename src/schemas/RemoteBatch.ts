@@ -34,8 +34,6 @@ import { JobStatus } from "./JobStatus.js"
 export type BatchStatus = "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED" | (string & {})
 
 /**
- * The schema of a batch's status: any string.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -254,8 +252,6 @@ const time = () =>
   )
 
 /**
- * The schema of a batch, from the body RunPod sends; forgiving as `fromCreateReply` is.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -274,8 +270,6 @@ export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ 
 }))
 
 /**
- * The schema of a page of a batch's requests, as `pageFromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */

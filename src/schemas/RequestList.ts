@@ -34,8 +34,6 @@ export const fromReply = (body: unknown): Either.Either<RequestList, string> =>
   }))
 
 /**
- * The schema of a `/requests` reply, as `fromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */

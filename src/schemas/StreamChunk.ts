@@ -64,8 +64,6 @@ export const fromReply = (body: unknown): Either.Either<StreamReply, string> => 
 }
 
 /**
- * The schema of one chunk, whatever shape it came in.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -81,8 +79,6 @@ export const StreamChunk: Schema.Schema<StreamChunk, unknown> = /* @__PURE__ */ 
 })
 
 /**
- * The schema of a `/stream` reply, as `fromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */

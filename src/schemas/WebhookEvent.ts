@@ -32,8 +32,6 @@ export const fromBody = (body: unknown): Either.Either<WebhookEvent, string> =>
   Either.map(Job.fromNamedReply(body), (job) => ({ job, ...defined({ input: job.raw["input"] }) }))
 
 /**
- * The schema of a delivery, as `fromBody` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */

@@ -24,7 +24,6 @@ import * as progressInternal from "../internal/batch/progress.js"
 import * as reportInternal from "../internal/batch/report.js"
 import * as submitInternal from "../internal/batch/submit.js"
 import * as waitInternal from "../internal/batch/wait.js"
-import type { JsonObject } from "../internal/text/json.js"
 import type { Health } from "../schemas/Health.js"
 import type { JobId } from "../schemas/JobId.js"
 import type { BatchJournal } from "./BatchJournal.js"
@@ -262,7 +261,7 @@ export const toText: (report: Report<unknown, unknown>) => string = reportIntern
  * @since 0.1.0
  * @category rendering
  */
-export const toJson: (report: Report<unknown, unknown>) => JsonObject = reportInternal.toJson
+export const toJson: (report: Report<unknown, unknown>) => Readonly<Record<string, unknown>> = reportInternal.toJson
 
 /**
  * One input that was submitted, or was not.

@@ -9,12 +9,6 @@ import { structuralRegion } from "effect/Utils"
 import { idProblem } from "./identifier.js"
 import { describeJson, isJsonObject, type JsonObject, textOf } from "./json.js"
 
-/** An object of an answer, with its status. */
-export interface Described<Status = string> {
-  readonly body: JsonObject
-  readonly status: Status
-}
-
 /** The id a body carries, when it is one that can be followed. */
 export const idIn = (body: unknown): string | undefined => {
   const id = isJsonObject(body) ? body["id"] : undefined
@@ -22,7 +16,7 @@ export const idIn = (body: unknown): string | undefined => {
 }
 
 /** The body with its string `status`. */
-export const statusIn = (body: unknown, what: string, object = what): Either.Either<Described, string> => {
+export const statusIn = (body: unknown, what: string, object = what) => {
   if (!isJsonObject(body)) return Either.left(`expected ${object}, got ${describeJson(body)}`)
   const { status } = body
   return typeof status === "string"
@@ -31,10 +25,7 @@ export const statusIn = (body: unknown, what: string, object = what): Either.Eit
 }
 
 /** The answer to a submit or a create, with its id, and its status when it has one. */
-export const createdIn = (
-  body: unknown,
-  what: string
-): Either.Either<Described<string | undefined> & { readonly id: string }, string> => {
+export const createdIn = (body: unknown, what: string) => {
   const id = idIn(body)
   if (id === undefined || !isJsonObject(body)) {
     return Either.left(`expected ${what} with a string "id", got ${describeJson(body)}`)
@@ -46,12 +37,9 @@ export const createdIn = (
 }
 
 /** A body with the list that it has under a key, where `null` stands for an empty one. */
-export const listIn = (
-  body: unknown,
-  key: string
-): Either.Either<{ readonly body: JsonObject; readonly list: ReadonlyArray<unknown> }, string> => {
+export const listIn = (body: unknown, key: string) => {
   if (!isJsonObject(body)) return Either.left(`expected an object with "${key}", got ${describeJson(body)}`)
-  const list = body[key] === null ? [] : body[key]
+  const list: unknown = body[key] === null ? [] : body[key]
   return Array.isArray(list)
     ? Either.right({ body, list })
     : Either.left(`expected an array or null in "${key}", got ${describeJson(list)} there`)
