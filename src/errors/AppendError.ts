@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { isRunPodError } from "./RunPodError.js"
+import { RunPodError } from "./RunPodError.js"
 
 /**
  * What became of a part of an append: the requests from index `from` on, that went in one call.
@@ -44,7 +44,7 @@ export class AppendError extends Schema.TaggedError<AppendError>("effect-runpod/
   totalBefore: Schema.optional(Schema.Number),
   parts: Schema.Array(Part),
   /** What went wrong at the first part that is not `Added`. */
-  cause: Schema.declare(isRunPodError, { identifier: "RunPodError" })
+  cause: RunPodError
 }) {
   override get message(): string {
     const of = (...fates: ReadonlyArray<Part["fate"]>) =>

@@ -5,6 +5,7 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { taggedError } from "./taggedError.js"
 
 /**
  * @since 0.1.0
@@ -24,7 +25,7 @@ export type TypeId = typeof TypeId
  * @since 0.1.0
  * @category errors
  */
-export class BatchJournalError extends Schema.TaggedError<BatchJournalError>("effect-runpod/BatchJournalError")(
+export class BatchJournalError extends taggedError<BatchJournalError>()(
   "BatchJournalError",
   {
     /**
@@ -57,18 +58,17 @@ export class BatchJournalError extends Schema.TaggedError<BatchJournalError>("ef
     line: Schema.optional(Schema.Number),
     /** Where the line begins, counting from 0. */
     byte: Schema.optional(Schema.Number)
+  },
+  {
+    typeId: TypeId,
+    mark: (): TypeId => TypeId,
+    message: ({ byte, detail, file, key, line }) => {
+      const at = line === undefined ? "" : `, line ${line} (byte ${byte})`
+      const item = key === undefined ? "" : `, key "${key}"`
+      return `Batch journal${file === undefined ? "" : ` ${file}`}${at}${item}: ${detail}`
+    }
   }
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    const file = this.file === undefined ? "" : ` ${this.file}`
-    const line = this.line === undefined ? "" : `, line ${this.line} (byte ${this.byte})`
-    const key = this.key === undefined ? "" : `, key "${this.key}"`
-    return `Batch journal${file}${line}${key}: ${this.detail}`
-  }
-}
+) {}
 
 /**
  * A batch ended before all of its inputs had an outcome, because its options said so. What was in flight has settled.
@@ -76,7 +76,7 @@ export class BatchJournalError extends Schema.TaggedError<BatchJournalError>("ef
  * @since 0.1.0
  * @category errors
  */
-export class BatchStoppedError extends Schema.TaggedError<BatchStoppedError>("effect-runpod/BatchStoppedError")(
+export class BatchStoppedError extends taggedError<BatchStoppedError>()(
   "BatchStoppedError",
   {
     endpointId: Schema.String,
@@ -84,16 +84,16 @@ export class BatchStoppedError extends Schema.TaggedError<BatchStoppedError>("ef
     reason: Schema.Literal("Deadline", "Failures"),
     /** How many items had an outcome. */
     settled: Schema.Number
+  },
+  {
+    typeId: TypeId,
+    mark: (): TypeId => TypeId,
+    message: ({ endpointId, reason, settled }) => {
+      const why = reason === "Deadline" ? "its deadline passed" : "as many items failed as `maxFailures` allows"
+      return `The batch on endpoint ${endpointId} stopped after ${settled} outcomes: ${why}. Run it again with the same journal to go on, or raise the option.`
+    }
   }
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    const why = this.reason === "Deadline" ? "its deadline passed" : "as many items failed as `maxFailures` allows"
-    return `The batch on endpoint ${this.endpointId} stopped after ${this.settled} outcomes: ${why}. Run it again with the same journal to go on, or raise the option.`
-  }
-}
+) {}
 
 /**
  * Any error of a batch's own.

@@ -12,6 +12,7 @@ import { scrubValue } from "../internal/text/scrub.js"
 import type * as Job from "../schemas/Job.js"
 import * as JobFailure from "../schemas/JobFailure.js"
 import * as QueueDiagnosis from "../schemas/QueueDiagnosis.js"
+import { taggedError } from "./taggedError.js"
 
 /**
  * @since 0.1.0
@@ -25,10 +26,11 @@ export const TypeId: unique symbol = Symbol.for("effect-runpod/JobError")
  */
 export type TypeId = typeof TypeId
 
+const subject = { endpointId: Schema.String, jobId: Schema.optional(Schema.String) }
+
 /** What every error about a known job holds. */
 const fields = {
-  endpointId: Schema.String,
-  jobId: Schema.optional(Schema.String),
+  ...subject,
   /** The worker that had the job. */
   workerId: Schema.optional(Schema.String),
   /** Milliseconds in the queue. */
@@ -37,13 +39,20 @@ const fields = {
   executionTime: Schema.optional(Schema.Number)
 }
 
-interface Subject {
-  readonly endpointId: string
-  readonly jobId?: string | undefined
-}
-
-const subject = (error: Subject): string =>
-  `${error.jobId === undefined ? "A job" : `Job ${error.jobId}`} on endpoint ${error.endpointId}`
+/** The class of an error about a job, by its tag, its fields, and what it says of the job. */
+const jobError =
+  <Self>() =>
+  <Tag extends string, Fields extends Schema.Struct.Fields>(
+    tag: Tag,
+    fields: Fields,
+    says: (error: Schema.Struct.Type<Fields>) => string
+  ) =>
+    taggedError<Self>()(tag, fields, {
+      typeId: TypeId,
+      mark: (): TypeId => TypeId,
+      message: (error: Schema.Struct.Type<typeof subject> & Schema.Struct.Type<Fields>) =>
+        `${error.jobId === undefined ? "A job" : `Job ${error.jobId}`} on endpoint ${error.endpointId} ${says(error)}`
+    })
 
 /**
  * The job ended FAILED: its handler raised an error, or RunPod gave up on it.
@@ -51,7 +60,7 @@ const subject = (error: Subject): string =>
  * @since 0.1.0
  * @category errors
  */
-export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-runpod/JobFailedError")(
+export class JobFailedError extends jobError<JobFailedError>()(
   "JobFailedError",
   {
     ...fields,
@@ -66,24 +75,18 @@ export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-r
     error: Schema.optional(Json),
     /** What the handler left in `output`. */
     output: Schema.optional(Json)
-  }
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    const type = this.errorType === undefined ? "" : `${this.errorType}: `
-    const what = `${subject(this)} failed: ${type}${asSentence(this.detail === undefined ? "it came without an error text" : excerpt(this.detail))}`
-    switch (this.reason) {
-      case "ExecutionTimeout":
-        return `${what} It ran longer than its executionTimeout; raise \`policy.executionTimeout\` or make it shorter.`
-      case "RetriesExhausted":
-        return `${what} Its workers went away (out of memory, a crash at start-up, an empty input); read the worker's log.`
-      case "Handler":
-        return `${what} Read the worker's log${this.workerId === undefined ? "" : ` (${this.workerId})`}; \`traceback\` and \`output\` hold what it sent.`
+  },
+  ({ detail = "it came without an error text", errorType, reason, workerId }) => {
+    const type = errorType === undefined ? "" : `${errorType}: `
+    const advice = {
+      ExecutionTimeout: "It ran longer than its executionTimeout; raise `policy.executionTimeout` or make it shorter.",
+      RetriesExhausted:
+        "Its workers went away (out of memory, a crash at start-up, an empty input); read the worker's log.",
+      Handler: `Read the worker's log${workerId === undefined ? "" : ` (${workerId})`}; \`traceback\` and \`output\` hold what it sent.`
     }
+    return `failed: ${type}${asSentence(excerpt(detail))} ${advice[reason]}`
   }
-}
+) {}
 
 /**
  * The job was cancelled.
@@ -91,17 +94,11 @@ export class JobFailedError extends Schema.TaggedError<JobFailedError>("effect-r
  * @since 0.1.0
  * @category errors
  */
-export class JobCancelledError extends Schema.TaggedError<JobCancelledError>("effect-runpod/JobCancelledError")(
+export class JobCancelledError extends jobError<JobCancelledError>()(
   "JobCancelledError",
-  fields
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    return `${subject(this)} was cancelled. Submit it again if its result is still wanted.`
-  }
-}
+  fields,
+  () => "was cancelled. Submit it again if its result is still wanted."
+) {}
 
 /**
  * The job ended TIMED_OUT: it expired in the queue, or its worker never reported.
@@ -109,17 +106,11 @@ export class JobCancelledError extends Schema.TaggedError<JobCancelledError>("ef
  * @since 0.1.0
  * @category errors
  */
-export class JobTimedOutError extends Schema.TaggedError<JobTimedOutError>("effect-runpod/JobTimedOutError")(
+export class JobTimedOutError extends jobError<JobTimedOutError>()(
   "JobTimedOutError",
-  { ...fields, error: Schema.optional(Json) }
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    return `${subject(this)} timed out on RunPod's side. Retry it, raise \`policy.ttl\`, or give the endpoint more workers.`
-  }
-}
+  { ...fields, error: Schema.optional(Json) },
+  () => "timed out on RunPod's side. Retry it, raise `policy.ttl`, or give the endpoint more workers."
+) {}
 
 /**
  * The job ended COMPLETED without an output: the result was too large to upload, the handler returned `{}`, or a
@@ -128,17 +119,12 @@ export class JobTimedOutError extends Schema.TaggedError<JobTimedOutError>("effe
  * @since 0.1.0
  * @category errors
  */
-export class OutputMissingError extends Schema.TaggedError<OutputMissingError>("effect-runpod/OutputMissingError")(
+export class OutputMissingError extends jobError<OutputMissingError>()(
   "OutputMissingError",
-  fields
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    return `${subject(this)} completed without an output. Return less or store it elsewhere, return a value that is not empty, or set return_aggregate_stream on a generator handler.`
-  }
-}
+  fields,
+  () =>
+    "completed without an output. Return less or store it elsewhere, return a value that is not empty, or set return_aggregate_stream on a generator handler."
+) {}
 
 /**
  * The job ended COMPLETED with an output that the endpoint's schema does not accept.
@@ -146,7 +132,7 @@ export class OutputMissingError extends Schema.TaggedError<OutputMissingError>("
  * @since 0.1.0
  * @category errors
  */
-export class OutputDecodeError extends Schema.TaggedError<OutputDecodeError>("effect-runpod/OutputDecodeError")(
+export class OutputDecodeError extends jobError<OutputDecodeError>()(
   "OutputDecodeError",
   {
     ...fields,
@@ -154,14 +140,15 @@ export class OutputDecodeError extends Schema.TaggedError<OutputDecodeError>("ef
     issue: Schema.String,
     /** The value as it came. */
     output: Json
-  }
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    return `${subject(this)} returned a value that the endpoint's schema does not accept: ${this.issue}. Correct the schema; \`output\` holds the value.`
-  }
+  },
+  ({ issue }) =>
+    `returned a value that the endpoint's schema does not accept: ${issue}. Correct the schema; \`output\` holds the value.`
+) {}
+
+const cancelSentences = {
+  No: "The job was not cancelled: wait again with `attach`, or cancel it.",
+  Pending: "The job is being cancelled.",
+  Sent: "The job was cancelled."
 }
 
 /**
@@ -170,7 +157,7 @@ export class OutputDecodeError extends Schema.TaggedError<OutputDecodeError>("ef
  * @since 0.1.0
  * @category errors
  */
-export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effect-runpod/WaitTimeoutError")(
+export class WaitTimeoutError extends jobError<WaitTimeoutError>()(
   "WaitTimeoutError",
   {
     endpointId: Schema.String,
@@ -188,28 +175,18 @@ export class WaitTimeoutError extends Schema.TaggedError<WaitTimeoutError>("effe
     diagnosis: Schema.optional(QueueDiagnosis.QueueDiagnosis),
     /** The job seems to have ended although its status does not say so, and may never. */
     mayHaveEnded: Schema.optional(Schema.Boolean)
-  }
-) {
-  get [TypeId](): TypeId {
-    return TypeId
-  }
-  override get message(): string {
-    const status = this.lastStatus === undefined ? "was never seen" : `was ${this.lastStatus}`
-    const error = this.lastError === undefined ? "" : ` The last poll failed: ${this.lastError}`
-    const diagnosis = this.diagnosis === undefined ? "" : ` ${this.diagnosis.message}`
+  },
+  ({ cancel, diagnosis, elapsed, lastError, lastStatus, mayHaveEnded }) => {
+    const status = lastStatus === undefined ? "was never seen" : `was ${lastStatus}`
+    const error = lastError === undefined ? "" : ` The last poll failed: ${lastError}`
+    const why = diagnosis === undefined ? "" : ` ${diagnosis.message}`
     const ended =
-      this.mayHaveEnded === true
+      mayHaveEnded === true
         ? " It may have ended: its executionTime is set, and a late progress update can leave a finished job IN_PROGRESS."
         : ""
-    const cancel =
-      this.cancel === "No"
-        ? "The job was not cancelled: wait again with `attach`, or cancel it."
-        : this.cancel === "Pending"
-          ? "The job is being cancelled."
-          : "The job was cancelled."
-    return `${subject(this)} ${status} after ${formatDuration(this.elapsed)} of waiting.${error}${diagnosis}${ended} ${cancel}`
+    return `${status} after ${formatDuration(elapsed)} of waiting.${error}${why}${ended} ${cancelSentences[cancel]}`
   }
-}
+) {}
 
 /**
  * Any way a job can end badly.

@@ -8,73 +8,290 @@
  */
 import type * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
-import { excerpt } from "../internal/text/excerpt.js"
+import * as Schema from "effect/Schema"
+import { excerpt, formatDuration } from "../internal/text/excerpt.js"
 import { defined } from "../internal/text/json.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
-import {
-  AmbiguityCause,
+import { type Context, final, neverSent, refused, requestError, throttled, TypeId, unclear } from "./requestError.js"
+
+/**
+ * What all errors of a request share.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export { type Context, type Facts, TypeId } from "./requestError.js"
+
+/**
+ * HTTP 401: the API key is missing or not valid. Without `status` the key was refused before anything was sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class AuthenticationError extends requestError<AuthenticationError>()("AuthenticationError", refused, {}, [
+  "RunPod did not accept the API key",
+  "Check the key (RUNPOD_API_KEY) in the RunPod console."
+]) {}
+
+/**
+ * HTTP 403: the key is valid but may not do this.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PermissionDeniedError extends requestError<PermissionDeniedError>()("PermissionDeniedError", refused, {}, [
+  "the API key may not do this",
+  "Give the key access to this endpoint in the RunPod console."
+]) {}
+
+/**
+ * The request is wrong: HTTP 400 or another 4xx, a 2xx answer `{"error": …}` without a job, or, without `status`, refused
+ * before anything was sent (a bad id, an input that is no object or empty, a value out of range).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BadRequestError extends requestError<BadRequestError>()("BadRequestError", refused, {}, ({ status }) =>
+  status === undefined
+    ? ["the request is not valid and was not sent", "Correct it and try again."]
+    : ["RunPod refused the request", "Correct the request; sending it again as it is will not help."]
+) {}
+
+/**
+ * The body is larger than RunPod takes (10 MiB for run, 20 MB for runSync). Without `status` it was measured and not sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PayloadTooLargeError extends requestError<PayloadTooLargeError>()(
+  "PayloadTooLargeError",
+  refused,
+  {
+    /** The size of the body in bytes, when it was measured here. */
+    size: Schema.optional(Schema.Number),
+    /** The most RunPod takes, in bytes, when it is known. */
+    limit: Schema.optional(Schema.Number)
+  },
+  ({ limit, size }) => {
+    const most = limit === undefined ? "" : `, at most ${limit} are allowed`
+    const measured = size === undefined ? "" : `: ${size} bytes${most}`
+    return [`the body is too large${measured}`, "Upload large data to storage and submit its URL instead."]
+  }
+) {}
+
+/**
+ * HTTP 404: there is no such endpoint, or the key may not see it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EndpointNotFoundError extends requestError<EndpointNotFoundError>()("EndpointNotFoundError", refused, {}, [
+  "there is no such endpoint, or the key may not see it",
+  "Check the endpoint id, the key's account and the base URL."
+]) {}
+
+const jobNotFound = {
+  Expired: ["the job is gone", "Results are kept 30 minutes (runSync: 1 minute); read them sooner."],
+  NotVisibleYet: ["the job is not visible yet", "It was submitted moments ago; ask again in a second."],
+  Unknown: ["RunPod does not know the job", "It expired, was purged, or belongs to another endpoint."]
+} as const
+
+/**
+ * HTTP 404: RunPod does not know the job.
+ *
+ * `reason` tells what the client knows: `Expired` (it was there before: results are kept 30 minutes after run and 1 minute after
+ * runSync, and `ttl` deletes a job in any state), `NotVisibleYet` (it was submitted moments ago) or `Unknown`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JobNotFoundError extends requestError<JobNotFoundError>()(
+  "JobNotFoundError",
+  refused,
+  { reason: Schema.Literal("Expired", "NotVisibleYet", "Unknown") },
+  ({ reason }) => jobNotFound[reason]
+) {}
+
+/**
+ * HTTP 404 of an operation on a batch of the batch API, or on a request in it: RunPod does not know it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BatchNotFoundError extends requestError<BatchNotFoundError>()("BatchNotFoundError", refused, {}, [
+  "RunPod does not know the batch, or the request in it",
+  "List the endpoint's batches."
+]) {}
+
+/**
+ * HTTP 409 `ENDPOINT_PAUSED`: the endpoint's maximum of workers is 0. It lasts a while after the maximum was raised.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class EndpointPausedError extends requestError<EndpointPausedError>()("EndpointPausedError", refused, {}, [
+  "the endpoint is paused",
+  "Set its maximum of workers above 0, wait a minute and submit again."
+]) {}
+
+/**
+ * HTTP 429: over a limit of the endpoint and operation.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RateLimitedError extends requestError<RateLimitedError>()(
+  "RateLimitedError",
+  throttled,
+  {
+    /** How long RunPod asked to wait, from the answer on; missing when it did not say. */
+    retryAfter: Schema.optional(Schema.DurationFromMillis)
+  },
+  ({ retryAfter }) => {
+    const wait = retryAfter === undefined ? "a while" : formatDuration(retryAfter)
+    return ["over RunPod's rate limit", `Wait ${wait} before the next request, or lower the layer's limits.`]
+  }
+) {}
+
+/**
+ * RunPod or a gateway before it failed: HTTP 5xx, 408, or an answer that is not JSON where JSON was due.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ServerError extends requestError<ServerError>()(
+  "ServerError",
+  unclear,
+  {
+    /** How long the server asked to wait, from the answer on; missing when it did not say. */
+    retryAfter: Schema.optional(Schema.DurationFromMillis)
+  },
+  ({ status }) => [
+    status !== undefined && status < 300 ? "the answer is not JSON" : "RunPod or its gateway failed",
+    "It is often gone in a moment; if it stays, look at RunPod's status page."
+  ]
+) {}
+
+const bySent = ({ sent }: { readonly sent: "No" | "Maybe" }) => (sent === "No" ? neverSent : unclear)
+
+/**
+ * No answer came. `sent` tells whether RunPod can have got the request: `No` (connection refused, name not found, no socket)
+ * or `Maybe` (the connection broke after that).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TransportError extends requestError<TransportError>()(
+  "TransportError",
+  bySent,
+  {
+    sent: Schema.Literal("No", "Maybe"),
+    /** What the transport reported: its name, code and message, without the request it belongs to. */
+    cause: Schema.Defect
+  },
+  ({ sent }) =>
+    sent === "No"
+      ? ["no connection to RunPod; nothing was sent", "Check the network and the base URL."]
+      : ["the connection broke before the answer was complete", "RunPod may have acted on the request."]
+) {}
+
+/**
+ * An attempt's own deadline passed: no headers in time, or a body that stood still. `sent` as in `TransportError`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RequestTimeoutError extends requestError<RequestTimeoutError>()(
+  "RequestTimeoutError",
+  bySent,
+  {
+    sent: Schema.Literal("No", "Maybe"),
+    /** What was waited for. */
+    phase: Schema.Literal("Headers", "Body"),
+    /** How long it was waited for. */
+    timeout: Schema.DurationFromMillis
+  },
+  ({ phase, timeout }) => [
+    `${phase === "Headers" ? "no answer" : "the answer stood still"} for ${formatDuration(timeout)}`,
+    "RunPod may have acted on the request."
+  ]
+) {}
+
+/**
+ * The answer is JSON, but not what the operation promises: `issue` says what was expected and what was found.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DecodeError extends requestError<DecodeError>()(
+  "DecodeError",
+  final,
+  { issue: Schema.String },
+  ({ issue }) => [`the answer is not what the operation promises: ${issue}`, "Please report it with `body`."]
+) {}
+
+/**
+ * The errors after which it is not known whether RunPod accepted a submit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const AmbiguityCause = Schema.Union(TransportError, RequestTimeoutError, ServerError, DecodeError)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type AmbiguityCause = typeof AmbiguityCause.Type
+
+/**
+ * A submit of which it is not known whether RunPod accepted it: it may have started a job that costs money, created a batch, or
+ * added requests to one. It is never sent again unless the caller says so (`resubmit: true`). `cause` is the error behind it;
+ * missing when the submitting process died and only its intent is known.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SubmitAmbiguousError extends requestError<SubmitAmbiguousError>()(
+  "SubmitAmbiguousError",
+  final,
+  { cause: Schema.optional(AmbiguityCause) },
+  ({ cause, operation }) => {
+    const why = cause === undefined ? "" : ` (${cause._tag}: ${cause.message})`
+    const whether = (what: string) => `it is not known whether ${what}${why}`
+    if (operation === "createBatch") return [whether("the batch was created"), "Look for it with list."]
+    if (operation === "appendBatch") {
+      return [whether("the requests were added"), "Read the batch's requestTotal before you append them again."]
+    }
+    return [
+      whether("the job was started"),
+      "Look for it with requests or in the RunPod console before you submit it again, or pass `resubmit: true` if a second job does no harm."
+    ]
+  }
+) {}
+
+/**
+ * The schema of any error of a request.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RunPodError = Schema.Union(
+  AuthenticationError,
+  PermissionDeniedError,
+  BadRequestError,
+  PayloadTooLargeError,
+  EndpointNotFoundError,
+  JobNotFoundError,
+  BatchNotFoundError,
+  EndpointPausedError,
+  RateLimitedError,
   ServerError,
   TransportError,
   RequestTimeoutError,
   DecodeError,
   SubmitAmbiguousError
-} from "./faults.js"
-import {
-  AuthenticationError,
-  PermissionDeniedError,
-  BadRequestError,
-  PayloadTooLargeError,
-  EndpointNotFoundError,
-  JobNotFoundError,
-  BatchNotFoundError,
-  EndpointPausedError,
-  RateLimitedError
-} from "./refusals.js"
-import { type Context, type Facts, TypeId } from "./requestError.js"
-
-export {
-  /**
-   * @since 0.1.0
-   * @category type ids
-   */
-  TypeId,
-  /**
-   * @since 0.1.0
-   * @category models
-   */
-  type Context,
-  /**
-   * @since 0.1.0
-   * @category models
-   */
-  type Facts
-}
-
-/**
- * The request had no effect: RunPod refused it, or it was refused here.
- *
- * @since 0.1.0
- * @category errors
- */
-export {
-  AuthenticationError,
-  PermissionDeniedError,
-  BadRequestError,
-  PayloadTooLargeError,
-  EndpointNotFoundError,
-  JobNotFoundError,
-  BatchNotFoundError,
-  EndpointPausedError,
-  RateLimitedError
-}
-
-/**
- * The request may have had an effect, or never reached RunPod.
- *
- * @since 0.1.0
- * @category errors
- */
-export { AmbiguityCause, ServerError, TransportError, RequestTimeoutError, DecodeError, SubmitAmbiguousError }
+)
 
 /**
  * Any error of a request.
@@ -82,21 +299,7 @@ export { AmbiguityCause, ServerError, TransportError, RequestTimeoutError, Decod
  * @since 0.1.0
  * @category errors
  */
-export type RunPodError =
-  | AuthenticationError
-  | PermissionDeniedError
-  | BadRequestError
-  | PayloadTooLargeError
-  | EndpointNotFoundError
-  | JobNotFoundError
-  | BatchNotFoundError
-  | EndpointPausedError
-  | RateLimitedError
-  | ServerError
-  | TransportError
-  | RequestTimeoutError
-  | DecodeError
-  | SubmitAmbiguousError
+export type RunPodError = Schema.Schema.Type<(typeof RunPodError)["members"][number]>
 
 /**
  * Whether a value is an error of a request.
@@ -178,9 +381,10 @@ export const fromResponse = (where: Context, response: ErrorResponse): Exclude<R
   if (status === 413 || (status === 400 && (says("max body size") || says("max size")))) {
     return new PayloadTooLargeError(at)
   }
-  if (status === 404 && where.batchId !== undefined && !says("endpoint not found")) return new BatchNotFoundError(at)
   if (status === 404) {
-    return says("endpoint not found") || (where.jobId === undefined && !says("job not found"))
+    if (says("endpoint not found")) return new EndpointNotFoundError(at)
+    if (where.batchId !== undefined) return new BatchNotFoundError(at)
+    return where.jobId === undefined && !says("job not found")
       ? new EndpointNotFoundError(at)
       : new JobNotFoundError({ ...at, reason: "Unknown" })
   }

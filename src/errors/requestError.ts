@@ -1,6 +1,7 @@
 /** What the errors of a request share: their fields, the form of their messages, and what a retry policy asks them. */
 import * as Schema from "effect/Schema"
 import { asSentence } from "../internal/text/excerpt.js"
+import { taggedError } from "./taggedError.js"
 
 /**
  * @since 0.1.0
@@ -14,53 +15,39 @@ export const TypeId: unique symbol = Symbol.for("effect-runpod/RunPodError")
  */
 export type TypeId = typeof TypeId
 
+const fields = {
+  /** The operation's name, as the methods of the `RunPod` service are named. */
+  operation: Schema.String,
+  method: Schema.String,
+  /** The path below the base URL, ids percent-encoded, without the query. */
+  path: Schema.String,
+  endpointId: Schema.optional(Schema.String),
+  jobId: Schema.optional(Schema.String),
+  /** The batch of an operation of the batch API. */
+  batchId: Schema.optional(Schema.String),
+  /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
+  attempt: Schema.optional(Schema.Number),
+  /** The HTTP status of the answer; missing when there was none. */
+  status: Schema.optional(Schema.Number),
+  /** What RunPod said, or what is wrong with the request. */
+  detail: Schema.optional(Schema.String),
+  /** The first 2 KiB of the answer's body. */
+  body: Schema.optional(Schema.String)
+}
+
 /**
  * Where an error happened: the fields that every member of the family has.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Context {
-  /** The operation's name, as the methods of the `RunPod` service are named. */
-  readonly operation: string
-  readonly method: string
-  /** The path below the base URL, ids percent-encoded, without the query. */
-  readonly path: string
-  readonly endpointId?: string | undefined
-  readonly jobId?: string | undefined
-  /** The batch of an operation of the batch API. */
-  readonly batchId?: string | undefined
-  /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
-  readonly attempt?: number | undefined
-  /** The HTTP status of the answer; missing when there was none. */
-  readonly status?: number | undefined
-  /** What RunPod said, or what is wrong with the request. */
-  readonly detail?: string | undefined
-  /** The first 2 KiB of the answer's body. */
-  readonly body?: string | undefined
-}
+export interface Context extends Schema.Struct.Type<typeof fields> {}
 
-const fields = {
-  operation: Schema.String,
-  method: Schema.String,
-  path: Schema.String,
-  endpointId: Schema.optional(Schema.String),
-  jobId: Schema.optional(Schema.String),
-  batchId: Schema.optional(Schema.String),
-  attempt: Schema.optional(Schema.Number),
-  status: Schema.optional(Schema.Number),
-  detail: Schema.optional(Schema.String),
-  body: Schema.optional(Schema.String)
-}
-
-/** The base class of an error of a request, by its tag and the fields that only it has. */
-export const requestError =
-  <Self>() =>
-  <Tag extends string, Own extends Schema.Struct.Fields>(tag: Tag, own: Own) =>
-    Schema.TaggedError<Self>(`effect-runpod/${tag}`)(tag, { ...fields, ...own })
+/** What an error says: what happened, and what to do. */
+type Says = readonly [what: string, advice: string]
 
 /** An error's message: where it happened, what happened, and what to do. */
-export const render = (error: Context, what: string, advice: string): string => {
+const render = (error: Context, [what, advice]: Says): string => {
   const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
   const batch = error.batchId === undefined ? "" : ` of batch ${error.batchId}`
   const endpoint = error.endpointId === undefined ? "" : ` on endpoint ${error.endpointId}`
@@ -95,3 +82,23 @@ export const neverSent: Facts = { retryable: true, throttled: false, withoutEffe
 export const unclear: Facts = { retryable: true, throttled: false, withoutEffect: false }
 /** RunPod may have acted on the request, and sending it again does not help. */
 export const final: Facts = { retryable: false, throttled: false, withoutEffect: false }
+
+/** The class of an error of a request: its tag, what a retry policy asks it, the fields that only it has, and what it says. */
+export const requestError =
+  <Self>() =>
+  <Tag extends string, Own extends Schema.Struct.Fields>(
+    tag: Tag,
+    facts: Facts | ((error: Schema.Struct.Type<Own>) => Facts),
+    own: Own,
+    says: Says | ((error: Context & Schema.Struct.Type<Own>) => Says)
+  ) =>
+    taggedError<Self>()(
+      tag,
+      { ...fields, ...own },
+      {
+        typeId: TypeId,
+        mark: (error: Context & Schema.Struct.Type<Own>): Facts => (typeof facts === "function" ? facts(error) : facts),
+        message: (error: Context & Schema.Struct.Type<Own>) =>
+          render(error, typeof says === "function" ? says(error) : says)
+      }
+    )

@@ -31,8 +31,4 @@ export const problemOf = (id: unknown): string | undefined =>
  * @since 0.1.0
  * @category schemas
  */
-export const EndpointId = /* @__PURE__ */ idSchema({
-  identifier: "EndpointId",
-  brand: "effect-runpod/EndpointId",
-  problem: problemOf
-})
+export const EndpointId = /* @__PURE__ */ idSchema("EndpointId", problemOf)

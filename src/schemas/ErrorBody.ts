@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { defined, isJsonObject, jsonOf, textOf } from "../internal/text/json.js"
+import { defined, isJsonObject, jsonOf, parseJson, textIn, textOf } from "../internal/text/json.js"
 import * as Job from "./Job.js"
 
 /**
@@ -24,7 +24,7 @@ export interface ErrorBody {
 const messageOf = (value: unknown): string | undefined => {
   const text = textOf(value)
   if (text !== undefined) return text
-  if (isJsonObject(value)) return textOf(value["message"]) ?? textOf(value["detail"]) ?? jsonOf(value)
+  if (isJsonObject(value)) return textIn(value, "message", "detail") ?? jsonOf(value)
   if (Array.isArray(value) && value.length > 0) return jsonOf(value)
   return undefined
 }
@@ -38,17 +38,10 @@ const messageOf = (value: unknown): string | undefined => {
 export const fromText = (text: string): ErrorBody => {
   const trimmed = text.trim()
   if (trimmed === "") return {}
-  let body: unknown
-  try {
-    body = JSON.parse(trimmed)
-  } catch {
-    // Plain text such as "error code: 502" belongs in a message; a page of HTML does not.
-    return trimmed.startsWith("<") ? {} : { detail: trimmed }
-  }
-  if (!isJsonObject(body)) {
-    const detail = messageOf(body)
-    return detail === undefined ? {} : { detail }
-  }
+  const body = parseJson(trimmed)
+  // Plain text such as "error code: 502" belongs in a message; a page of HTML does not.
+  if (body === undefined) return trimmed.startsWith("<") ? {} : { detail: trimmed }
+  if (!isJsonObject(body)) return defined({ detail: messageOf(body) })
   const detail =
     messageOf(body["error"]) ?? messageOf(body["message"]) ?? messageOf(body["detail"]) ?? messageOf(body["title"])
   return defined({ detail, code: textOf(body["code"]), jobId: Job.idOf(body) })

@@ -7,11 +7,39 @@ import * as Either from "effect/Either"
 import { dual } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { idProblem } from "../internal/text/identifier.js"
-import { describeJson, isJsonObject, type JsonObject, type Mutable, numberOf, textOf } from "../internal/text/json.js"
-import { Count, Json, Millis, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
+import { describeJson, type JsonObject, type Mutable, numberOf, textOf } from "../internal/text/json.js"
+import {
+  Count,
+  createdIn,
+  idIn,
+  Json,
+  Millis,
+  openStruct,
+  RawObject,
+  replySchema,
+  statusIn
+} from "../internal/text/reply.js"
 import { isTerminal as isTerminalStatus, JobStatus, type Terminal } from "./JobStatus.js"
 import * as JobId from "./JobId.js"
+
+const fields = () => ({
+  status: JobStatus,
+  /** Time in the queue in milliseconds, from IN_PROGRESS on. A re-dispatch by the platform resets it. */
+  delayTime: Millis,
+  /** Time on the worker in milliseconds. Sometimes set while the job is still IN_PROGRESS. */
+  executionTime: Millis,
+  /** The worker that took the job. */
+  workerId: Schema.optional(Schema.String),
+  /** How often the platform dispatched the job again. */
+  retries: Count,
+  /**
+   * COMPLETED: the result, absent when the worker returned none. IN_PROGRESS: the newest progress update.
+   * FAILED: what the handler left behind.
+   */
+  output: Schema.optional(Json),
+  /** What went wrong, as it came: any JSON, usually a string. */
+  error: Schema.optional(Json)
+})
 
 /**
  * A job whose id may be unknown: `/runsync` sometimes answers without one.
@@ -19,25 +47,9 @@ import * as JobId from "./JobId.js"
  * @since 0.1.0
  * @category models
  */
-export interface SyncJob {
+export interface SyncJob extends Schema.Struct.Type<ReturnType<typeof fields>> {
   /** The id RunPod gave the job. */
   readonly id?: JobId.JobId | undefined
-  readonly status: JobStatus
-  /** Time in the queue in milliseconds, from IN_PROGRESS on. A re-dispatch by the platform resets it. */
-  readonly delayTime?: number | undefined
-  /** Time on the worker in milliseconds. Sometimes set while the job is still IN_PROGRESS. */
-  readonly executionTime?: number | undefined
-  /** The worker that took the job. */
-  readonly workerId?: string | undefined
-  /** How often the platform dispatched the job again. */
-  readonly retries?: number | undefined
-  /**
-   * COMPLETED: the result, absent when the worker returned none. IN_PROGRESS: the newest progress update.
-   * FAILED: what the handler left behind.
-   */
-  readonly output?: unknown
-  /** What went wrong, as it came: any JSON, usually a string. */
-  readonly error?: unknown
   /**
    * The whole body as it came, with keys this version does not know. An echoed `webhook`, `webhookV2` or `s3Config`
    * is wrapped in `Redacted`, since it can hold a secret.
@@ -106,16 +118,16 @@ const redactEchoes = (body: JsonObject): JsonObject => {
   return copy
 }
 
+const numberKeys = ["delayTime", "executionTime", "retries"] as const
+
 const make = (body: JsonObject, status: string): Mutable<SyncJob> => {
   const job: Mutable<SyncJob> = { status, raw: redactEchoes(body) }
-  const delayTime = numberOf(body["delayTime"])
-  if (delayTime !== undefined) job.delayTime = delayTime
-  const executionTime = numberOf(body["executionTime"])
-  if (executionTime !== undefined) job.executionTime = executionTime
+  for (const key of numberKeys) {
+    const number = numberOf(body[key])
+    if (number !== undefined) job[key] = number
+  }
   const workerId = textOf(body["workerId"])
   if (workerId !== undefined) job.workerId = workerId
-  const retries = numberOf(body["retries"])
-  if (retries !== undefined) job.retries = retries
   if (body["output"] !== undefined) job.output = body["output"]
   if (body["error"] !== undefined && body["error"] !== null) job.error = body["error"]
   return job
@@ -129,11 +141,9 @@ const withId = (job: Mutable<SyncJob>, id: string): Job => Object.assign(job, { 
  * @since 0.1.0
  * @category decoding
  */
-export const idOf = (body: unknown): string | undefined => {
-  if (!isJsonObject(body)) return undefined
-  const id = body["id"]
-  return typeof id === "string" && idProblem(id) === undefined ? id : undefined
-}
+export const idOf: (body: unknown) => string | undefined = idIn
+
+const statusOf = (body: unknown) => statusIn(body, "a job", "a job object")
 
 /**
  * Reads a reply about a job whose id is known, from the request's path. Only a string `status` is required: unknown
@@ -158,7 +168,7 @@ export const fromReply: {
  */
 export const fromSyncReply = (body: unknown): Either.Either<SyncJob, string> =>
   Either.flatMap(statusOf(body), ({ body, status }) => {
-    const id = idOf(body)
+    const id = idIn(body)
     if (id !== undefined) return Either.right<SyncJob>(withId(make(body, status), id))
     return isTerminalStatus(status)
       ? Either.right(make(body, status))
@@ -182,25 +192,8 @@ export const fromNamedReply = (body: unknown): Either.Either<Job, string> =>
  * @since 0.1.0
  * @category decoding
  */
-export const fromSubmitReply = (body: unknown): Either.Either<Job, string> => {
-  const id = idOf(body)
-  if (id === undefined || !isJsonObject(body)) {
-    return Either.left(`expected a job with a string "id", got ${describeJson(body)}`)
-  }
-  const status = textOf(body["status"])
-  if (status === undefined && body["error"] !== undefined && body["error"] !== null) {
-    return Either.left(`expected a job, got an "error" beside the id "${id}" and no status`)
-  }
-  return Either.right(withId(make(body, status ?? "IN_QUEUE"), id))
-}
-
-const statusOf = (body: unknown): Either.Either<{ readonly body: JsonObject; readonly status: string }, string> => {
-  if (!isJsonObject(body)) return Either.left(`expected a job object, got ${describeJson(body)}`)
-  const status = body["status"]
-  return typeof status === "string"
-    ? Either.right({ body, status })
-    : Either.left(`expected a job with a string "status", got ${describeJson(status)} there`)
-}
+export const fromSubmitReply = (body: unknown): Either.Either<Job, string> =>
+  Either.map(createdIn(body, "a job"), ({ body, id, status = "IN_QUEUE" }) => withId(make(body, status), id))
 
 /**
  * The body a job came from: the known fields over `raw`. Echoed secrets stay wrapped.
@@ -208,27 +201,17 @@ const statusOf = (body: unknown): Either.Either<{ readonly body: JsonObject; rea
  * @since 0.1.0
  * @category encoding
  */
-export const toBody = (job: SyncJob): JsonObject => {
-  const { raw, ...fields } = job
-  return { ...raw, ...fields }
-}
+export const toBody = ({ raw, ...fields }: SyncJob): Readonly<Record<string, unknown>> => ({ ...raw, ...fields })
 
-const fields = () => ({
-  status: JobStatus,
-  delayTime: Millis,
-  executionTime: Millis,
-  workerId: Schema.optional(Schema.String),
-  retries: Count,
-  output: Schema.optional(Json),
-  error: Schema.optional(Json)
-})
-
-/** What RunPod echoes of the request. */
-const echoes = () => ({
-  input: Schema.optional(Json),
-  webhook: Schema.optional(Schema.String),
-  s3Config: Schema.optional(Json)
-})
+/** What RunPod sends of a job, with what it echoes of the request. */
+const wire = <Id extends Schema.Struct.Fields>(id: Id) =>
+  openStruct({
+    ...id,
+    ...fields(),
+    input: Schema.optional(Json),
+    webhook: Schema.optional(Schema.String),
+    s3Config: Schema.optional(Json)
+  })
 
 /**
  * The schema of a job whose id may be unknown, as `fromSyncReply` reads it. It encodes to the body the job came from.
@@ -239,7 +222,7 @@ const echoes = () => ({
 export const SyncJob: Schema.Schema<SyncJob, unknown> = /* @__PURE__ */ replySchema(() => ({
   identifier: "SyncJob",
   description: "a job whose id may be unknown",
-  wire: openStruct({ id: Schema.optional(JobId.JobId), ...fields(), ...echoes() }),
+  wire: wire({ id: Schema.optional(JobId.JobId) }),
   type: Schema.Struct({ id: Schema.optional(JobId.JobId), ...fields(), raw: RawObject }),
   read: fromSyncReply,
   body: toBody
@@ -254,7 +237,7 @@ export const SyncJob: Schema.Schema<SyncJob, unknown> = /* @__PURE__ */ replySch
 export const Job: Schema.Schema<Job, unknown> = /* @__PURE__ */ replySchema(() => ({
   identifier: "Job",
   description: "a job",
-  wire: openStruct({ id: JobId.JobId, ...fields(), ...echoes() }),
+  wire: wire({ id: JobId.JobId }),
   type: Schema.Struct({ id: JobId.JobId, ...fields(), raw: RawObject }),
   read: fromNamedReply,
   body: toBody

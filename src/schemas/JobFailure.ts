@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { defined, isJsonObject, type JsonObject, jsonOf, textOf } from "../internal/text/json.js"
+import { defined, isJsonObject, type JsonObject, jsonOf, parseJson, textIn, textOf } from "../internal/text/json.js"
 
 /**
  * Who ended the job: RunPod because it ran longer than its `executionTimeout`, RunPod because its workers went away
@@ -37,33 +37,18 @@ export interface JobFailure {
 const className = (errorType: string | undefined): string | undefined =>
   errorType?.match(/^<class '(.*)'>$/)?.[1] ?? errorType
 
-const fromObject = (value: JsonObject, raw: unknown): JobFailure => ({
+const fromObject = (value: JsonObject, raw: unknown, whole: () => string): JobFailure => ({
   reason: "Handler",
   ...defined({
-    message:
-      textOf(value["error_message"]) ??
-      textOf(value["message"]) ??
-      textOf(value["error"]) ??
-      textOf(value["detail"]) ??
-      textOf(value["title"]),
-    errorType: className(textOf(value["error_type"]) ?? textOf(value["type"])),
-    traceback: textOf(value["error_traceback"]) ?? textOf(value["traceback"]),
+    message: textIn(value, "error_message", "message", "error", "detail", "title") ?? whole(),
+    errorType: className(textIn(value, "error_type", "type")),
+    traceback: textIn(value, "error_traceback", "traceback"),
     hostname: textOf(value["hostname"]),
     workerId: textOf(value["worker_id"]),
     runpodVersion: textOf(value["runpod_version"])
   }),
   raw
 })
-
-const parseObject = (text: string): JsonObject | undefined => {
-  if (!text.startsWith("{")) return undefined
-  try {
-    const value: unknown = JSON.parse(text)
-    return isJsonObject(value) ? value : undefined
-  } catch {
-    return undefined
-  }
-}
 
 const handlerPrefix = "handler: "
 const tracePrefix = "\ntraceback:"
@@ -73,11 +58,8 @@ const fromText = (raw: string): JobFailure => {
   if (text === "") return { reason: "Handler", raw }
   if (text === "executionTimeout exceeded") return { reason: "ExecutionTimeout", message: text, raw }
   if (/^job timed out after \d+ retries$/.test(text)) return { reason: "RetriesExhausted", message: text, raw }
-  const object = parseObject(text)
-  if (object !== undefined) {
-    const failure = fromObject(object, raw)
-    return failure.message === undefined ? { ...failure, message: text } : failure
-  }
+  const object = text.startsWith("{") ? parseJson(text) : undefined
+  if (isJsonObject(object)) return fromObject(object, raw, () => text)
   const trace = text.startsWith(handlerPrefix) ? text.indexOf(tracePrefix) : -1
   if (trace >= 0) {
     const message = textOf(text.slice(handlerPrefix.length, trace).trim())
@@ -96,10 +78,7 @@ const fromText = (raw: string): JobFailure => {
  */
 export const fromError = (error: unknown): JobFailure => {
   if (typeof error === "string") return fromText(error)
-  if (isJsonObject(error)) {
-    const failure = fromObject(error, error)
-    return failure.message === undefined ? { ...failure, message: jsonOf(error) } : failure
-  }
+  if (isJsonObject(error)) return fromObject(error, error, () => jsonOf(error))
   if (error === undefined || error === null) return { reason: "Handler", raw: error }
   return { reason: "Handler", message: jsonOf(error), raw: error }
 }

@@ -30,11 +30,7 @@ export const problemOf: (id: unknown) => string | undefined = idProblem
  * @since 0.1.0
  * @category schemas
  */
-export const JobId = /* @__PURE__ */ idSchema({
-  identifier: "JobId",
-  brand: "effect-runpod/JobId",
-  problem: problemOf
-})
+export const JobId = /* @__PURE__ */ idSchema("JobId", problemOf)
 
 /**
  * The id as a `JobId` without a check: for one that RunPod gave, or that is checked where it is used.

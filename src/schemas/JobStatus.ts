@@ -30,8 +30,6 @@ export type Known = "IN_QUEUE" | "IN_PROGRESS" | "RUNNING" | Terminal
 export type JobStatus = Known | (string & {})
 
 /**
- * The schema of a status: any string.
- *
  * @since 0.1.0
  * @category schemas
  */

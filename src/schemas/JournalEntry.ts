@@ -14,6 +14,13 @@ const item = {
   at: Finite
 }
 
+const started = {
+  ...item,
+  jobId: Schema.String,
+  /** How often the job was started: its submits and its retries. */
+  attempts: Finite
+}
+
 /**
  * The item is about to be submitted.
  *
@@ -38,12 +45,7 @@ export type Intent = typeof Intent.Type
  * @since 0.1.0
  * @category models
  */
-export const Submitted = Schema.TaggedStruct("Submitted", {
-  ...item,
-  jobId: Schema.String,
-  /** How often the job was started: its submits and its retries. */
-  attempts: Finite
-})
+export const Submitted = Schema.TaggedStruct("Submitted", started)
 
 /**
  * @since 0.1.0
@@ -58,9 +60,7 @@ export type Submitted = typeof Submitted.Type
  * @category models
  */
 export const Settled = Schema.TaggedStruct("Settled", {
-  ...item,
-  jobId: Schema.String,
-  attempts: Finite,
+  ...started,
   status: Schema.Literal("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"),
   delayTime: Count,
   executionTime: Count,

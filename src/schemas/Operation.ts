@@ -78,19 +78,15 @@ export type Operation = keyof typeof operations
  */
 export const names: ReadonlyArray<Operation> = Struct.keys(operations)
 
-type OfBatch<K extends Operation> = K extends unknown
-  ? (typeof operations)[K]["path"] extends `batch${string}`
-    ? K
-    : never
-  : never
-
 /**
  * An operation of the batch API (beta).
  *
  * @since 0.1.0
  * @category models
  */
-export type BatchOperation = OfBatch<Operation>
+export type BatchOperation = {
+  [K in Operation]: (typeof operations)[K]["path"] extends `batch${string}` ? K : never
+}[Operation]
 
 /**
  * Whether the operation is one of the batch API (beta).

@@ -5,7 +5,7 @@
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import { describeJson, isJsonObject, numberOf } from "../internal/text/json.js"
+import { describeJson, isJsonObject, numbersIn } from "../internal/text/json.js"
 import { Count, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
 
 /**
@@ -29,16 +29,13 @@ export interface PurgeResult {
  */
 export const fromReply = (body: unknown): Either.Either<PurgeResult, string> => {
   if (!isJsonObject(body)) return Either.left(`expected the result of a purge, got ${describeJson(body)}`)
-  const removed = numberOf(body["removed"])
-  if (removed === undefined && typeof body["status"] !== "string") {
-    return Either.left(`expected "removed" or "status", got neither`)
-  }
-  return Either.right(removed === undefined ? { raw: body } : { removed, raw: body })
+  const counts = numbersIn(body, ["removed"])
+  return "removed" in counts || typeof body["status"] === "string"
+    ? Either.right({ ...counts, raw: body })
+    : Either.left(`expected "removed" or "status", got neither`)
 }
 
 /**
- * The schema of a `/purge-queue` reply, as `fromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -47,6 +44,5 @@ export const PurgeResult: Schema.Schema<PurgeResult, unknown> = /* @__PURE__ */ 
   description: "how many queued jobs were removed, as /purge-queue answers",
   wire: openStruct({ removed: Count, status: Schema.optional(Schema.String) }),
   type: Schema.Struct({ removed: Count, raw: RawObject }),
-  read: fromReply,
-  body: (result) => result.raw
+  read: fromReply
 }))

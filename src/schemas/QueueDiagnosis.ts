@@ -26,8 +26,6 @@ export type Reason = typeof Reason.Type
 export const Reason = Schema.Literal("NoWorkers", "Throttled", "Unhealthy", "Initializing", "Paused", "Busy")
 
 /**
- * The schema of a diagnosis.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -67,23 +65,20 @@ const reasonOf = ({ jobs, workers }: Health.Health): Reason | undefined => {
 
 const plural = (count: number, one: string): string => `${count} ${one}${count === 1 ? "" : "s"}`
 
-const messageOf = (reason: Reason, { jobs, workers }: Pick<Health.Health, "jobs" | "workers">): string => {
-  switch (reason) {
-    case "NoWorkers":
-      return "The endpoint has no workers: raise its maximum of workers, or choose GPUs that RunPod has."
-    case "Throttled":
-      return `${plural(workers.throttled ?? 0, "worker")} cannot start because RunPod has no such GPU free: allow more GPU types or regions.`
-    case "Unhealthy":
-      return `${plural(workers.unhealthy ?? 0, "worker")} failed to start: read the worker's log.`
-    case "Initializing":
-      return "A worker is starting: a cold start can take minutes for a large image or model."
-    case "Paused":
-      return "The endpoint is paused: raise its maximum of workers above 0."
-    case "Busy": {
-      const queue = jobs.inQueue === undefined ? "The queue is long" : `${plural(jobs.inQueue, "job")} in the queue`
-      const busy = workers.running ?? jobs.inProgress ?? 0
-      return `${queue}, and ${plural(busy, "worker")} at work: wait, or raise the maximum of workers.`
-    }
+type Gauges = Pick<Health.Health, "jobs" | "workers">
+
+const messages: Readonly<Record<Reason, (gauges: Gauges) => string>> = {
+  NoWorkers: () => "The endpoint has no workers: raise its maximum of workers, or choose GPUs that RunPod has.",
+  Throttled: ({ workers: { throttled = 0 } }) =>
+    `${plural(throttled, "worker")} cannot start because RunPod has no such GPU free: allow more GPU types or regions.`,
+  Unhealthy: ({ workers: { unhealthy = 0 } }) =>
+    `${plural(unhealthy, "worker")} failed to start: read the worker's log.`,
+  Initializing: () => "A worker is starting: a cold start can take minutes for a large image or model.",
+  Paused: () => "The endpoint is paused: raise its maximum of workers above 0.",
+  Busy: ({ jobs, workers }) => {
+    const queue = jobs.inQueue === undefined ? "The queue is long" : `${plural(jobs.inQueue, "job")} in the queue`
+    const busy = workers.running ?? jobs.inProgress ?? 0
+    return `${queue}, and ${plural(busy, "worker")} at work: wait, or raise the maximum of workers.`
   }
 }
 
@@ -108,12 +103,12 @@ export const fromHealth: {
   (queued: Queued): (health: Health.Health | "Paused") => QueueDiagnosis | undefined
   (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined
 } = /* @__PURE__ */ dual(2, (health: Health.Health | "Paused", queued: Queued): QueueDiagnosis | undefined => {
-  const gauges: Pick<Health.Health, "jobs" | "workers"> = health === "Paused" ? { jobs: {}, workers: {} } : health
+  const gauges: Gauges = health === "Paused" ? { jobs: {}, workers: {} } : health
   const reason = health === "Paused" ? health : reasonOf(health)
   if (reason === undefined) return undefined
   return {
     reason,
-    message: messageOf(reason, gauges),
+    message: messages[reason](gauges),
     queuedFor: Math.round(queued.queuedFor),
     workers: gauges.workers,
     ...defined({ usualDelay: queued.usualDelay, jobsInQueue: gauges.jobs.inQueue })

@@ -7,9 +7,22 @@
 import * as Either from "effect/Either"
 import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
-import { idProblem } from "../internal/text/identifier.js"
-import { defined, describeJson, isJsonObject, type JsonObject, numberOf, textOf } from "../internal/text/json.js"
-import { Count, Finite, Json, Millis, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
+import * as Struct from "effect/Struct"
+import { defined, isJsonObject, type JsonObject, numberOf, numbersIn, textOf } from "../internal/text/json.js"
+import {
+  Count,
+  createdIn,
+  Finite,
+  idIn,
+  Json,
+  listIn,
+  Millis,
+  openStruct,
+  RawBody,
+  RawObject,
+  replySchema,
+  statusIn
+} from "../internal/text/reply.js"
 import { JobStatus } from "./JobStatus.js"
 
 /**
@@ -21,28 +34,54 @@ import { JobStatus } from "./JobStatus.js"
 export type BatchStatus = "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED" | (string & {})
 
 /**
+ * @since 0.1.0
+ * @category schemas
+ */
+export const BatchStatus: Schema.Schema<BatchStatus, string> = /* @__PURE__ */ Schema.String.annotations({
+  identifier: "BatchStatus",
+  description: "DRAFT, FINALIZED, FAILED, CANCELLED, or a status unknown to this version",
+  arbitrary: () => (fc) => fc.constantFrom("DRAFT", "FINALIZED", "FAILED", "CANCELLED", "PAUSED")
+})
+
+const counts = {
+  /** How many requests are in it. */
+  requestTotal: Count,
+  /** How many of them are on a worker. */
+  requestInProgress: Count,
+  requestCompleted: Count,
+  requestFailed: Count
+}
+
+const batchFields = () => ({
+  id: Schema.String,
+  status: BatchStatus,
+  endpointId: Schema.optional(Schema.String),
+  /** The name it is shown under in the console. */
+  name: Schema.optional(Schema.String),
+  ...counts
+})
+
+/**
  * A batch.
  *
  * @since 0.1.0
  * @category models
  */
-export interface RemoteBatch {
-  readonly id: string
-  readonly status: BatchStatus
-  readonly endpointId?: string | undefined
-  /** The name it is shown under in the console. */
-  readonly name?: string | undefined
-  /** How many requests are in it. */
-  readonly requestTotal?: number | undefined
-  /** How many of them are on a worker. */
-  readonly requestInProgress?: number | undefined
-  readonly requestCompleted?: number | undefined
-  readonly requestFailed?: number | undefined
+export interface RemoteBatch extends Schema.Struct.Type<ReturnType<typeof batchFields>> {
   /** Milliseconds since 1970. */
   readonly createdAt?: number | undefined
   /** The whole body as it came. */
   readonly raw: Readonly<Record<string, unknown>>
 }
+
+const requestFields = () => ({
+  id: Schema.String,
+  status: JobStatus,
+  /** The result, when it is COMPLETED. */
+  output: Schema.optional(Json),
+  /** What went wrong, as it came: any JSON, usually a string. */
+  error: Schema.optional(Json)
+})
 
 /**
  * A request of a batch, and how it stands.
@@ -50,13 +89,7 @@ export interface RemoteBatch {
  * @since 0.1.0
  * @category models
  */
-export interface BatchRequest {
-  readonly id: string
-  readonly status: JobStatus
-  /** The result, when it is COMPLETED. */
-  readonly output?: unknown
-  /** What went wrong, as it came: any JSON, usually a string. */
-  readonly error?: unknown
+export interface BatchRequest extends Schema.Struct.Type<ReturnType<typeof requestFields>> {
   /** Milliseconds since 1970. */
   readonly startedAt?: number | undefined
   /** Milliseconds since 1970. */
@@ -108,9 +141,6 @@ export const isFinished = (batch: RemoteBatch): boolean => {
   return batch.status === "FINALIZED" && requestTotal !== undefined && requestCompleted + requestFailed >= requestTotal
 }
 
-const idIn = (value: unknown): string | undefined =>
-  typeof value === "string" && idProblem(value) === undefined ? value : undefined
-
 /** Times come as milliseconds, and as ISO dates. */
 const timeOf = (value: unknown): number | undefined =>
   typeof value === "string" ? numberOf(Date.parse(value)) : numberOf(value)
@@ -121,12 +151,9 @@ const toBatch = (body: JsonObject, id: string, status: string): RemoteBatch => (
   ...defined({
     endpointId: textOf(body["endpointId"]),
     name: textOf(body["name"]),
-    requestTotal: numberOf(body["requestTotal"]),
-    requestInProgress: numberOf(body["requestInProgress"]),
-    requestCompleted: numberOf(body["requestCompleted"]),
-    requestFailed: numberOf(body["requestFailed"]),
     createdAt: timeOf(body["createdAt"])
   }),
+  ...numbersIn(body, Struct.keys(counts)),
   raw: body
 })
 
@@ -140,13 +167,9 @@ const toBatch = (body: JsonObject, id: string, status: string): RemoteBatch => (
 export const fromReply: {
   (batchId: string): (body: unknown) => Either.Either<RemoteBatch, string>
   (body: unknown, batchId: string): Either.Either<RemoteBatch, string>
-} = /* @__PURE__ */ dual(2, (body: unknown, batchId: string): Either.Either<RemoteBatch, string> => {
-  if (!isJsonObject(body)) return Either.left(`expected a batch, got ${describeJson(body)}`)
-  const { status } = body
-  return typeof status === "string"
-    ? Either.right(toBatch(body, batchId, status))
-    : Either.left(`expected a batch with a string "status", got ${describeJson(status)} there`)
-})
+} = /* @__PURE__ */ dual(2, (body: unknown, batchId: string) =>
+  Either.map(statusIn(body, "a batch"), ({ body, status }) => toBatch(body, batchId, status))
+)
 
 /**
  * Reads the reply to a create. A string `id` makes it a batch; a status that is missing is taken as DRAFT. `Left` says
@@ -155,29 +178,23 @@ export const fromReply: {
  * @since 0.1.0
  * @category decoding
  */
-export const fromCreateReply = (body: unknown): Either.Either<RemoteBatch, string> => {
-  const id = isJsonObject(body) ? idIn(body["id"]) : undefined
-  if (!isJsonObject(body) || id === undefined) {
-    return Either.left(`expected a batch with a string "id", got ${describeJson(body)}`)
-  }
-  const status = textOf(body["status"])
-  if (status === undefined && body["error"] !== undefined && body["error"] !== null) {
-    return Either.left(`expected a batch, got an "error" beside the id "${id}" and no status`)
-  }
-  return Either.right(toBatch(body, id, status ?? "DRAFT"))
-}
+export const fromCreateReply = (body: unknown): Either.Either<RemoteBatch, string> =>
+  Either.map(createdIn(body, "a batch"), ({ body, id, status = "DRAFT" }) => toBatch(body, id, status))
 
-const listIn = (
-  body: unknown,
-  key: string
-): Either.Either<readonly [ReadonlyArray<unknown>, JsonObject | ReadonlyArray<unknown>], string> => {
-  if (Array.isArray(body)) return Either.right([body, body])
-  if (!isJsonObject(body)) return Either.left(`expected an object with "${key}", got ${describeJson(body)}`)
-  const list = body[key]
-  if (list === null) return Either.right([[], body])
-  return Array.isArray(list)
-    ? Either.right([list, body])
-    : Either.left(`expected an array or null in "${key}", got ${describeJson(list)} there`)
+/** The entries of a list, bare or under a key, that have an id and a status. */
+const entriesIn = <A>(body: unknown, key: string, make: (entry: JsonObject, id: string, status: string) => A) => {
+  const read = (list: ReadonlyArray<unknown>, raw: JsonObject | ReadonlyArray<unknown>) => ({
+    entries: list.flatMap((entry) => {
+      const id = idIn(entry)
+      if (id === undefined || !isJsonObject(entry) || typeof entry["status"] !== "string") return []
+      return [make(entry, id, entry["status"])]
+    }),
+    size: list.length,
+    raw
+  })
+  return Array.isArray(body)
+    ? Either.right(read(body, body))
+    : Either.map(listIn(body, key), ({ body, list }) => read(list, body))
 }
 
 /**
@@ -188,33 +205,19 @@ const listIn = (
  * @category decoding
  */
 export const listFromReply = (body: unknown): Either.Either<BatchList, string> =>
-  Either.map(listIn(body, "batches"), ([list, raw]) => ({
-    batches: list.flatMap((entry) => {
-      if (!isJsonObject(entry)) return []
-      const id = idIn(entry["id"])
-      const status = entry["status"]
-      return id === undefined || typeof status !== "string" ? [] : [toBatch(entry, id, status)]
-    }),
-    raw
-  }))
+  Either.map(entriesIn(body, "batches", toBatch), ({ entries, raw }) => ({ batches: entries, raw }))
 
-const toRequest = (entry: unknown): ReadonlyArray<BatchRequest> => {
-  if (!isJsonObject(entry)) return []
-  const id = idIn(entry["id"])
-  const status = entry["status"]
-  if (id === undefined || typeof status !== "string") return []
-  const { error, output } = entry
-  return [
-    {
-      id,
-      status,
-      ...(output === undefined ? {} : { output }),
-      ...(error === undefined || error === null ? {} : { error }),
-      ...defined({ startedAt: timeOf(entry["startedAt"]), completedAt: timeOf(entry["completedAt"]) }),
-      raw: entry
-    }
-  ]
-}
+const toRequest = (entry: JsonObject, id: string, status: string): BatchRequest => ({
+  id,
+  status,
+  ...defined({
+    output: entry["output"],
+    error: entry["error"] ?? undefined,
+    startedAt: timeOf(entry["startedAt"]),
+    completedAt: timeOf(entry["completedAt"])
+  }),
+  raw: entry
+})
 
 /**
  * Reads a page of a batch's requests. Entries without an id or a status are left out. Without `hasMore`, `offset` and
@@ -224,31 +227,17 @@ const toRequest = (entry: unknown): ReadonlyArray<BatchRequest> => {
  * @category decoding
  */
 export const pageFromReply = (body: unknown): Either.Either<BatchPage, string> =>
-  Either.map(listIn(body, "requests"), ([list, raw]) => {
-    const fields = isJsonObject(body) ? body : {}
-    const total = numberOf(fields["total"])
-    const { hasMore } = fields
-    const isBeforeTotal = total !== undefined && (numberOf(fields["offset"]) ?? 0) + list.length < total
+  Either.map(entriesIn(body, "requests", toRequest), ({ entries, raw, size }) => {
+    const { offset = 0, total } = numbersIn(body, ["offset", "total"])
+    const hasMore = isJsonObject(body) ? body["hasMore"] : undefined
     return {
-      requests: list.flatMap(toRequest),
-      size: list.length,
+      requests: entries,
+      size,
       ...defined({ total }),
-      hasMore: typeof hasMore === "boolean" ? hasMore : isBeforeTotal,
+      hasMore: typeof hasMore === "boolean" ? hasMore : total !== undefined && offset + size < total,
       raw
     }
   })
-
-/**
- * The schema of a batch's status: any string.
- *
- * @since 0.1.0
- * @category schemas
- */
-export const BatchStatus: Schema.Schema<BatchStatus, string> = /* @__PURE__ */ Schema.String.annotations({
-  identifier: "BatchStatus",
-  description: "DRAFT, FINALIZED, FAILED, CANCELLED, or a status unknown to this version",
-  arbitrary: () => (fc) => fc.constantFrom("DRAFT", "FINALIZED", "FAILED", "CANCELLED", "PAUSED")
-})
 
 /** A field for a time on the wire. */
 const time = () =>
@@ -263,66 +252,42 @@ const time = () =>
   )
 
 /**
- * The schema of a batch, from the body RunPod sends; forgiving as `fromCreateReply` is.
- *
  * @since 0.1.0
  * @category schemas
  */
-export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ replySchema(() => {
-  const fields = {
-    id: Schema.String,
-    status: BatchStatus,
-    endpointId: Schema.optional(Schema.String),
-    name: Schema.optional(Schema.String),
-    requestTotal: Count,
-    requestInProgress: Count,
-    requestCompleted: Count,
-    requestFailed: Count
-  }
-  return {
-    identifier: "RemoteBatch",
-    description: "a batch of the batch API",
-    wire: openStruct({ ...fields, createdAt: time() }),
-    type: Schema.Struct({ ...fields, createdAt: Millis, raw: RawObject }),
-    read: fromCreateReply,
-    body: ({ createdAt, raw, ...batch }) => ({
-      ...raw,
-      ...batch,
-      // A date stays as RunPod wrote it.
-      ...(timeOf(raw["createdAt"]) === createdAt ? {} : { createdAt })
-    })
-  }
-})
+export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ replySchema(() => ({
+  identifier: "RemoteBatch",
+  description: "a batch of the batch API",
+  wire: openStruct({ ...batchFields(), createdAt: time() }),
+  type: Schema.Struct({ ...batchFields(), createdAt: Millis, raw: RawObject }),
+  read: fromCreateReply,
+  body: ({ createdAt, raw, ...batch }) => ({
+    ...raw,
+    ...batch,
+    // A date stays as RunPod wrote it.
+    ...(timeOf(raw["createdAt"]) === createdAt ? {} : { createdAt })
+  })
+}))
 
 /**
- * The schema of a page of a batch's requests, as `pageFromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */
 export const BatchPage: Schema.Schema<BatchPage, unknown> = /* @__PURE__ */ replySchema(() => {
-  const fields = { id: Schema.String, status: JobStatus, output: Schema.optional(Json), error: Schema.optional(Json) }
+  const fields = requestFields()
   const sent = Schema.Array(openStruct({ ...fields, startedAt: time(), completedAt: time() }))
+  const page = { total: Count, offset: Count, hasMore: Schema.optional(Schema.Boolean) }
   return {
     identifier: "BatchPage",
     description: "some of a batch's requests, and how they stand",
-    wire: Schema.Union(
-      openStruct({
-        requests: Schema.NullOr(sent),
-        total: Count,
-        offset: Count,
-        hasMore: Schema.optional(Schema.Boolean)
-      }),
-      sent
-    ),
+    wire: Schema.Union(openStruct({ requests: Schema.NullOr(sent), ...page }), sent),
     type: Schema.Struct({
       requests: Schema.Array(Schema.Struct({ ...fields, startedAt: Millis, completedAt: Millis, raw: RawObject })),
       size: Finite,
       total: Count,
       hasMore: Schema.Boolean,
-      raw: Schema.Union(RawObject, Schema.Array(Json))
+      raw: RawBody
     }),
-    read: pageFromReply,
-    body: (page) => page.raw
+    read: pageFromReply
   }
 })

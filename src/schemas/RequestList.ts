@@ -6,8 +6,7 @@
 import * as Array from "effect/Array"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import { describeJson, isJsonObject } from "../internal/text/json.js"
-import { Json, openStruct, replySchema } from "../internal/text/reply.js"
+import { Json, listIn, openStruct, replySchema } from "../internal/text/reply.js"
 import * as Job from "./Job.js"
 
 /**
@@ -28,22 +27,13 @@ export interface RequestList {
  * @since 0.1.0
  * @category decoding
  */
-export const fromReply = (body: unknown): Either.Either<RequestList, string> => {
-  if (!isJsonObject(body)) return Either.left(`expected an object with "requests", got ${describeJson(body)}`)
-  const requests = body["requests"]
-  if (requests === null) return Either.right({ requests: [], raw: body })
-  if (!Array.isArray(requests)) {
-    return Either.left(`expected an array or null in "requests", got ${describeJson(requests)} there`)
-  }
-  return Either.right({
-    requests: Array.getRights(requests.map(Job.fromNamedReply)),
+export const fromReply = (body: unknown): Either.Either<RequestList, string> =>
+  Either.map(listIn(body, "requests"), ({ body, list }) => ({
+    requests: Array.getRights(list.map(Job.fromNamedReply)),
     raw: body
-  })
-}
+  }))
 
 /**
- * The schema of a `/requests` reply, as `fromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -52,6 +42,5 @@ export const RequestList: Schema.Schema<RequestList, unknown> = /* @__PURE__ */ 
   description: "an endpoint's recent jobs, as /requests answers",
   wire: openStruct({ requests: Schema.NullOr(Schema.Array(Schema.encodedSchema(Job.Job))) }),
   type: Schema.Struct({ requests: Schema.Array(Schema.typeSchema(Job.Job)), raw: Json }),
-  read: fromReply,
-  body: (list) => list.raw
+  read: fromReply
 }))

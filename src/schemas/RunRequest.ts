@@ -3,64 +3,59 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { isJsonObject } from "../internal/text/json.js"
-import { millisBetween } from "../internal/text/durationRange.js"
 import { sameJson } from "../internal/text/reply.js"
 import { makeScrub } from "../internal/text/scrub.js"
 
-/**
- * How long RunPod keeps and runs a job.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ExecutionPolicy {
-  /** How long the job may run: 5 seconds to 7 days. RunPod's default: 10 minutes. Numbers are milliseconds. */
-  readonly executionTimeout?: Duration.DurationInput | undefined
-  /**
-   * How long the job may exist, from its submit: 10 seconds to 7 days. RunPod's default: 24 hours. At its end the job
-   * is deleted in any state, running included. Numbers are milliseconds.
-   */
-  readonly ttl?: Duration.DurationInput | undefined
-  /** Run the job only when no ordinary one waits. RunPod's default: false. */
-  readonly lowPriority?: boolean | undefined
-}
+const isDurationInput = (value: unknown): value is Duration.DurationInput =>
+  Option.isSome(Duration.decodeUnknown(value))
 
-/**
- * Where RunPod's worker stores large results.
- *
- * @since 0.1.0
- * @category models
- */
-export interface S3Config {
-  readonly accessId: string | Redacted.Redacted
-  readonly accessSecret: string | Redacted.Redacted
-  readonly bucketName: string
-  readonly endpointUrl: string
-  readonly objectPath?: string | undefined
-}
-
-/**
- * The body of `/run` and `/runsync`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface RunRequest {
-  /**
-   * The job's input: a JSON object with at least one key. RunPod accepts an empty object, strips it, and fails the job
-   * a minute or two later with "job timed out after 1 retries"; it is refused here instead.
-   */
-  readonly input: object
-  /** Where RunPod posts the job when it ends: an absolute http(s) URL. It belongs here; inside `input` it is ignored. */
-  readonly webhook?: string | URL | undefined
-  readonly policy?: ExecutionPolicy | undefined
-  readonly s3Config?: S3Config | undefined
+/** The schema of a duration between two others: any `DurationInput` here, whole milliseconds on the wire. */
+const millisBetween = (
+  name: string,
+  min: Duration.DurationInput,
+  max: Duration.DurationInput
+): Schema.Schema<Duration.DurationInput, number> => {
+  const check = (input: Duration.DurationInput) => {
+    const duration = Duration.decode(input)
+    if (Duration.between(duration, { minimum: min, maximum: max })) return undefined
+    const millis = Duration.toMillis(duration)
+    // `Duration.format` throws when the nanoseconds of a duration are no safe integer.
+    const got = millis < Number.MAX_SAFE_INTEGER ? Duration.format(duration) : String(millis)
+    return `${name} must be between ${Duration.format(min)} and ${Duration.format(max)}, got ${got}`
+  }
+  const [minimum, maximum] = [Duration.toMillis(min), Duration.toMillis(max)]
+  return Schema.transformOrFail(
+    Schema.Number.annotations({ jsonSchema: { type: "integer", minimum, maximum, description: "in milliseconds" } }),
+    Schema.typeSchema(
+      Schema.Unknown.pipe(
+        Schema.filter(isDurationInput, {
+          identifier: "DurationInput",
+          message: () => `${name} must be a duration, such as "30 seconds", or a number of milliseconds`
+        }),
+        Schema.filter((input) => check(input) ?? true, {
+          arbitrary: () => (fc) =>
+            fc
+              .integer({ min: minimum, max: maximum })
+              .chain((millis) =>
+                fc.constantFrom<Duration.DurationInput>(millis, `${millis} millis`, Duration.millis(millis))
+              ),
+          equivalence: () => Duration.equals
+        })
+      )
+    ),
+    {
+      strict: true,
+      decode: (millis) => ParseResult.succeed(Duration.millis(millis)),
+      encode: (input) => ParseResult.succeed(Math.round(Duration.toMillis(input)))
+    }
+  ).annotations({ identifier: name })
 }
 
 const Secret = Schema.transform(Schema.String, Schema.Union(Schema.String, Schema.RedactedFromSelf(Schema.String)), {
@@ -108,19 +103,31 @@ const Input = Schema.typeSchema(
 )
 
 /**
- * The schema of how long RunPod keeps and runs a job. Source of the ranges: RunPod's documentation of execution policies.
+ * How long RunPod keeps and runs a job. Source of the ranges: RunPod's documentation of execution policies.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const ExecutionPolicy = Schema.Struct({
+  /** How long the job may run: 5 seconds to 7 days. RunPod's default: 10 minutes. Numbers are milliseconds. */
   executionTimeout: Schema.optional(millisBetween("executionTimeout", "5 seconds", "7 days")),
+  /**
+   * How long the job may exist, from its submit: 10 seconds to 7 days. RunPod's default: 24 hours. At its end the job
+   * is deleted in any state, running included. Numbers are milliseconds.
+   */
   ttl: Schema.optional(millisBetween("ttl", "10 seconds", "7 days")),
+  /** Run the job only when no ordinary one waits. RunPod's default: false. */
   lowPriority: Schema.optional(Schema.Boolean)
 }).annotations({ title: "an object with executionTimeout, ttl or lowPriority" })
 
 /**
- * The schema of where large results are stored. The credentials decode to `Redacted`.
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecutionPolicy extends Schema.Schema.Type<typeof ExecutionPolicy> {}
+
+/**
+ * Where RunPod's worker stores large results. The credentials decode to `Redacted`.
  *
  * @since 0.1.0
  * @category schemas
@@ -134,17 +141,34 @@ export const S3Config = Schema.Struct({
 }).annotations({ title: "an object with accessId, accessSecret, bucketName and endpointUrl" })
 
 /**
- * The schema of a submit's body. Encoding is strict: unknown keys, values out of range and empty inputs are refused.
+ * @since 0.1.0
+ * @category models
+ */
+export interface S3Config extends Schema.Schema.Type<typeof S3Config> {}
+
+/**
+ * The body of `/run` and `/runsync`. Encoding is strict: unknown keys, values out of range and empty inputs are refused.
  *
  * @since 0.1.0
  * @category schemas
  */
 export const RunRequest = Schema.Struct({
+  /**
+   * The job's input: a JSON object with at least one key. RunPod accepts an empty object, strips it, and fails the job
+   * a minute or two later with "job timed out after 1 retries"; it is refused here instead.
+   */
   input: Input,
+  /** Where RunPod posts the job when it ends: an absolute http(s) URL. It belongs here; inside `input` it is ignored. */
   webhook: Schema.optional(Webhook),
   policy: Schema.optional(ExecutionPolicy),
   s3Config: Schema.optional(S3Config)
 }).annotations({ title: "an object with an input" })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunRequest extends Schema.Schema.Type<typeof RunRequest> {}
 
 /**
  * How long a held request may wait: 1 second to 5 minutes (`wait` in milliseconds on the wire).

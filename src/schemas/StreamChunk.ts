@@ -5,8 +5,8 @@
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import { describeJson, isJsonObject } from "../internal/text/json.js"
-import { Json, openStruct, RawObject, replySchema } from "../internal/text/reply.js"
+import { defined, describeJson, isJsonObject } from "../internal/text/json.js"
+import { Json, openStruct, RawBody, replySchema } from "../internal/text/reply.js"
 import { JobStatus } from "./JobStatus.js"
 
 /**
@@ -38,9 +38,7 @@ export interface StreamReply {
 
 const toChunk = (value: unknown): StreamChunk => {
   if (!isJsonObject(value) || !("output" in value)) return { output: value }
-  return value["metrics"] === undefined
-    ? { output: value["output"] }
-    : { output: value["output"], metrics: value["metrics"] }
+  return { output: value["output"], ...defined({ metrics: value["metrics"] }) }
 }
 
 /**
@@ -66,8 +64,6 @@ export const fromReply = (body: unknown): Either.Either<StreamReply, string> => 
 }
 
 /**
- * The schema of one chunk, whatever shape it came in.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -78,14 +74,11 @@ export const StreamChunk: Schema.Schema<StreamChunk, unknown> = /* @__PURE__ */ 
     description: "what a handler yielded once",
     wire: openStruct(fields),
     type: Schema.Struct(fields),
-    read: (chunk) => Either.right(toChunk(chunk)),
-    body: (chunk) => chunk
+    read: (chunk) => Either.right(toChunk(chunk))
   }
 })
 
 /**
- * The schema of a `/stream` reply, as `fromReply` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */
@@ -102,9 +95,8 @@ export const StreamReply: Schema.Schema<StreamReply, unknown> = /* @__PURE__ */ 
     type: Schema.Struct({
       status: Schema.optional(JobStatus),
       chunks: Schema.typeSchema(chunks),
-      raw: Schema.Union(RawObject, Schema.Array(Json))
+      raw: RawBody
     }),
-    read: fromReply,
-    body: (reply) => reply.raw
+    read: fromReply
   }
 })

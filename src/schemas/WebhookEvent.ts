@@ -5,6 +5,7 @@
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
+import { defined } from "../internal/text/json.js"
 import { Json, replySchema } from "../internal/text/reply.js"
 import * as Job from "./Job.js"
 
@@ -28,13 +29,9 @@ export interface WebhookEvent {
  * @category decoding
  */
 export const fromBody = (body: unknown): Either.Either<WebhookEvent, string> =>
-  Either.map(Job.fromNamedReply(body), (job) =>
-    job.raw["input"] === undefined ? { job } : { job, input: job.raw["input"] }
-  )
+  Either.map(Job.fromNamedReply(body), (job) => ({ job, ...defined({ input: job.raw["input"] }) }))
 
 /**
- * The schema of a delivery, as `fromBody` reads it.
- *
  * @since 0.1.0
  * @category schemas
  */

@@ -10,8 +10,7 @@ const isSchema = (value: unknown): value is Schema.Schema<unknown> => Schema.isS
 /** Every schema that a public module exports, errors included. */
 const schemas = Object.entries(Core).flatMap(([module, exports]) =>
   Object.entries(exports).flatMap(([name, value]): ReadonlyArray<[string, Schema.Schema<unknown>]> =>
-    // Its `cause` is a declaration.
-    isSchema(value) && name !== "AppendError" ? [[`${module}.${name}`, value]] : []
+    isSchema(value) ? [[`${module}.${name}`, value]] : []
   )
 )
 

@@ -14,13 +14,9 @@ export const idProblem = (id: unknown): string | undefined => {
 }
 
 /** A branded string schema that admits what `problem` has nothing to say about. */
-export const idSchema = <Brand extends string>(options: {
-  readonly identifier: string
-  readonly brand: Brand
-  readonly problem: (id: string) => string | undefined
-}) =>
+export const idSchema = <Name extends string>(name: Name, problem: (id: string) => string | undefined) =>
   Schema.String.pipe(
-    Schema.filter((id) => options.problem(id) ?? true, { jsonSchema: { minLength: 1, maxLength: 512 } }),
-    Schema.annotations({ identifier: options.identifier }),
-    Schema.brand(options.brand)
+    Schema.filter((id) => problem(id) ?? true, { jsonSchema: { minLength: 1, maxLength: 512 } }),
+    Schema.annotations({ identifier: name }),
+    Schema.brand(`effect-runpod/${name}` as const)
   )

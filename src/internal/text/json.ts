@@ -1,7 +1,5 @@
 /** A JSON object as `JSON.parse` returns it. */
-export interface JsonObject {
-  readonly [key: string]: unknown
-}
+export type JsonObject = Readonly<Record<string, unknown>>
 
 /** Whether a parsed JSON value is an object (not an array, not null). */
 export const isJsonObject = (value: unknown): value is JsonObject =>
@@ -10,6 +8,12 @@ export const isJsonObject = (value: unknown): value is JsonObject =>
 /** The value when it is a string that is not blank. */
 export const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : undefined
+
+/** The first of an object's fields that holds a string that is not blank. */
+export const textIn = (value: JsonObject, ...keys: ReadonlyArray<string>): string | undefined => {
+  const key = keys.find((key) => textOf(value[key]) !== undefined)
+  return key === undefined ? undefined : textOf(value[key])
+}
 
 /** The value when it is a finite number. */
 export const numberOf = (value: unknown): number | undefined =>
@@ -22,6 +26,26 @@ export const defined = <A extends object>(fields: A): { [K in keyof A]?: Exclude
     if (value !== undefined) out[key] = value
   }
   return out as { [K in keyof A]?: Exclude<A[K], undefined> }
+}
+
+/** The value of a text of JSON; `undefined` when it is none. */
+export const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Those of an object's fields that hold a finite number. */
+export const numbersIn = <K extends string>(value: unknown, keys: ReadonlyArray<K>): { readonly [_ in K]?: number } => {
+  const out: { [_ in K]?: number } = {}
+  if (!isJsonObject(value)) return out
+  for (const key of keys) {
+    const number = numberOf(value[key])
+    if (number !== undefined) out[key] = number
+  }
+  return out
 }
 
 /** A value as JSON, for a message. One that JSON cannot write, such as a circle or one nested too deeply, is described instead. */

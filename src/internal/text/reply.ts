@@ -2,13 +2,48 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as Either from "effect/Either"
 import * as Equal from "effect/Equal"
 import * as ParseResult from "effect/ParseResult"
+import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { structuralRegion } from "effect/Utils"
-import { isJsonObject, type JsonObject } from "./json.js"
+import { idProblem } from "./identifier.js"
+import { describeJson, isJsonObject, type JsonObject, textOf } from "./json.js"
 
-/** A reader of a parsed body: the value, or a sentence that says what was found instead. */
-export type Reader<A> = (body: unknown) => Either.Either<A, string>
+/** The id a body carries, when it is one that can be followed. */
+export const idIn = (body: unknown): string | undefined => {
+  const id = isJsonObject(body) ? body["id"] : undefined
+  return typeof id === "string" && idProblem(id) === undefined ? id : undefined
+}
+
+/** The body with its string `status`. */
+export const statusIn = (body: unknown, what: string, object = what) => {
+  if (!isJsonObject(body)) return Either.left(`expected ${object}, got ${describeJson(body)}`)
+  const { status } = body
+  return typeof status === "string"
+    ? Either.right({ body, status })
+    : Either.left(`expected ${what} with a string "status", got ${describeJson(status)} there`)
+}
+
+/** The answer to a submit or a create, with its id, and its status when it has one. */
+export const createdIn = (body: unknown, what: string) => {
+  const id = idIn(body)
+  if (id === undefined || !isJsonObject(body)) {
+    return Either.left(`expected ${what} with a string "id", got ${describeJson(body)}`)
+  }
+  const status = textOf(body["status"])
+  return status === undefined && body["error"] !== undefined && body["error"] !== null
+    ? Either.left(`expected ${what}, got an "error" beside the id "${id}" and no status`)
+    : Either.right({ body, id, status })
+}
+
+/** A body with the list that it has under a key, where `null` stands for an empty one. */
+export const listIn = (body: unknown, key: string) => {
+  if (!isJsonObject(body)) return Either.left(`expected an object with "${key}", got ${describeJson(body)}`)
+  const list: unknown = body[key] === null ? [] : body[key]
+  return Array.isArray(list)
+    ? Either.right({ body, list })
+    : Either.left(`expected an array or null in "${key}", got ${describeJson(list)} there`)
+}
 
 /** Whether two values are the same JSON. */
 export const sameJson = (a: unknown, b: unknown): boolean => structuralRegion(() => Equal.equals(a, b))
@@ -35,6 +70,9 @@ export const RawObject: Schema.Schema<JsonObject> = /* @__PURE__ */ (() =>
     )
   ))()
 
+/** A body that is an object, or a bare list, kept as it came. */
+export const RawBody = /* @__PURE__ */ (() => Schema.Union(RawObject, Schema.Array(Json)))()
+
 /** A number that JSON can write. */
 export const Finite = /* @__PURE__ */ (() => Schema.Number.pipe(Schema.finite()))()
 
@@ -48,6 +86,8 @@ export const Millis = /* @__PURE__ */ (() => Schema.optional(Finite.annotations(
 export const openStruct = <Fields extends Schema.Struct.Fields>(fields: Fields) =>
   Schema.Struct(fields, Schema.Record({ key: Schema.String, value: Json }))
 
+const rawOf = (value: unknown): unknown => (hasProperty(value, "raw") ? value.raw : value)
+
 /**
  * The `Schema` over a reader, for users; the pipeline calls the reader itself. The reader gets a body of any kind and
  * forgives what a `Schema.Struct` would refuse, so `wire` does not decode: it shows the compilers of schemas what RunPod sends.
@@ -60,11 +100,13 @@ export const replySchema = <A, I>(
     readonly wire: Schema.Schema.AnyNoContext
     /** What the reader makes of it. */
     readonly type: Schema.Schema<A, I>
-    readonly read: Reader<A>
-    readonly body: (value: A) => unknown
+    /** The value, or a sentence that says what was found instead. */
+    readonly read: (body: unknown) => Either.Either<A, string>
+    /** Back to a body. Default: its `raw`, or the value itself when it has none. */
+    readonly body?: (value: A) => unknown
   }
 ): Schema.Schema<A, unknown> => {
-  const { body, description, identifier, read, type, wire } = make()
+  const { body = rawOf, description, identifier, read, type, wire } = make()
   const bodies: Arbitrary.LazyArbitrary<unknown> = (fc) =>
     Arbitrary.makeLazy(wire)(fc).map((value): unknown => JSON.parse(JSON.stringify(value)))
   const from = Schema.Unknown.annotations({

@@ -1,0 +1,48 @@
+import type * as Cause from "effect/Cause"
+import * as Schema from "effect/Schema"
+
+/** The class of a tagged error that carries `Mark` under `Id`, the type id of its family. */
+export interface TaggedErrorClass<
+  Self,
+  Tag extends string,
+  Fields extends Schema.Struct.Fields,
+  Id extends symbol,
+  Mark
+> extends Schema.Class<
+  Self,
+  Fields & { readonly _tag: Schema.tag<Tag> },
+  Schema.Struct.Encoded<Fields & { readonly _tag: Schema.tag<Tag> }>,
+  Schema.Struct.Context<Fields>,
+  Schema.Struct.Constructor<Fields>,
+  { readonly [K in Id]: Mark },
+  Cause.YieldableError
+> {
+  readonly _tag: Tag
+}
+
+/** A `Schema.TaggedError` of which the message, and what its family says of it, is computed from its fields. */
+export const taggedError =
+  <Self>() =>
+  <Tag extends string, Fields extends Schema.Struct.Fields, Id extends symbol, Mark, Read = Schema.Struct.Type<Fields>>(
+    tag: Tag,
+    fields: Fields,
+    computed: {
+      readonly typeId: Id
+      readonly mark: (error: Read) => Mark
+      readonly message: (error: Read) => string
+    }
+  ): TaggedErrorClass<Self, Tag, Fields, Id, Mark> => {
+    // What `TaggedError` returns cannot be worked with while `Self` and the fields are not known.
+    const made: unknown = Schema.TaggedError<Self>(`effect-runpod/${tag}`)(tag, fields)
+    const base = made as TaggedErrorClass<Self, Tag, Fields, Id, Mark> & { readonly prototype: Read }
+    const define = (name: PropertyKey, getter: (error: Read) => unknown) =>
+      Object.defineProperty(base.prototype, name, {
+        get(this: Read) {
+          return getter(this)
+        },
+        configurable: true
+      })
+    define(computed.typeId, computed.mark)
+    define("message", computed.message)
+    return base
+  }
