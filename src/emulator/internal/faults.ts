@@ -21,13 +21,15 @@ export interface RequestFaults {
 
 /** The faults that apply to a job, drawn at its submit. */
 export interface JobFaults {
+  /** The job completes without its output. */
   readonly outputMissing: boolean
+  /** The job's completion is overwritten by this progress update. */
   readonly lateProgress: LateProgress | undefined
 }
 
 /** A fault that is switched on. */
-interface ActiveFault<F extends Fault> {
-  readonly fault: F
+interface ActiveFault {
+  readonly fault: Fault
   readonly random: Random.RandomSource
   /** How many matching requests there were. */
   matched: number
@@ -44,53 +46,40 @@ const operationsOf = (fault: Fault): ReadonlyArray<Operation> | undefined => {
   return fault._tag === "NotVisibleYet" ? ofOneJob : undefined
 }
 
+const isOfJobs = (fault: Fault): fault is JobFault => fault._tag === "OutputMissing" || fault._tag === "LateProgress"
+
+const isOfWebhooks = (fault: Fault): fault is WebhookFault => fault._tag.startsWith("Webhook")
+
 /** The faults that are switched on, and to what they apply. */
 export class Faults {
-  private faults: ReadonlyArray<Fault> = []
-  private ofRequests: Array<ActiveFault<RequestFault>> = []
-  private ofJobs: Array<ActiveFault<JobFault>> = []
-  private ofWebhooks: Array<ActiveFault<WebhookFault>> = []
+  private active: ReadonlyArray<ActiveFault> = []
 
   constructor(
-    initial: ReadonlyArray<Fault>,
+    faults: ReadonlyArray<Fault>,
     private readonly seed: number | string,
     private readonly counters: Counters
   ) {
-    this.set(initial)
+    this.set(faults)
   }
 
   get(): ReadonlyArray<Fault> {
-    return this.faults
+    return this.active.map(({ fault }) => fault)
   }
 
   set(faults: ReadonlyArray<Fault>): void {
-    this.faults = faults
-    this.ofRequests = []
-    this.ofJobs = []
-    this.ofWebhooks = []
-    faults.forEach((fault, index) => {
-      const state = { random: Random.make(this.seed, `fault ${index}`), matched: 0, applied: 0 }
-      switch (fault._tag) {
-        case "OutputMissing":
-        case "LateProgress":
-          this.ofJobs.push({ fault, ...state })
-          break
-        case "WebhookLost":
-        case "WebhookDuplicated":
-        case "WebhookLate":
-        case "WebhookOutOfOrder":
-          this.ofWebhooks.push({ fault, ...state })
-          break
-        default:
-          this.ofRequests.push({ fault, ...state })
-      }
-    })
+    this.active = faults.map((fault, index) => ({
+      fault,
+      random: Random.make(this.seed, `fault ${index}`),
+      matched: 0,
+      applied: 0
+    }))
   }
 
   forRequest(request: RequestFacts): RequestFaults {
     let delay = 0
-    for (const active of this.ofRequests) {
+    for (const active of this.active) {
       const { fault } = active
+      if (isOfJobs(fault) || isOfWebhooks(fault)) continue
       if (fault._tag === "NotVisibleYet" && (request.jobAge() ?? Infinity) >= Duration.toMillis(fault.for)) continue
       if (!this.applies(active, request.operation, request.endpointId)) continue
       if (fault._tag !== "Delay") return { fault, delay }
@@ -100,29 +89,33 @@ export class Faults {
   }
 
   forJob(operation: Operation, endpointId: string): JobFaults {
-    let outputMissing = false
-    let lateProgress: LateProgress | undefined
-    for (const active of this.ofJobs) {
-      if (!this.applies(active, operation, endpointId)) continue
-      if (active.fault._tag === "OutputMissing") outputMissing = true
-      else lateProgress = active.fault
+    const drawn = this.draw(isOfJobs, operation, endpointId)
+    return {
+      outputMissing: drawn.some((fault) => fault._tag === "OutputMissing"),
+      lateProgress: drawn.findLast((fault) => fault._tag === "LateProgress")
     }
-    return { outputMissing, lateProgress }
   }
 
   /** The faults that apply to a webhook, drawn at its job's end. */
   forWebhook(operation: Operation, endpointId: string): ReadonlyArray<WebhookFault> {
-    return this.ofWebhooks.flatMap((active) => (this.applies(active, operation, endpointId) ? [active.fault] : []))
+    return this.draw(isOfWebhooks, operation, endpointId)
   }
 
-  private applies(active: ActiveFault<Fault>, operation: Operation, endpointId: string): boolean {
+  private draw<F extends Fault>(is: (fault: Fault) => fault is F, operation: Operation, endpointId: string): Array<F> {
+    return this.active.flatMap((active) =>
+      is(active.fault) && this.applies(active, operation, endpointId) ? [active.fault] : []
+    )
+  }
+
+  private applies(active: ActiveFault, operation: Operation, endpointId: string): boolean {
     const { after = 0, endpoints, rate = 1, times = Infinity } = active.fault
     if (operationsOf(active.fault)?.includes(operation) === false) return false
     if (endpoints?.includes(endpointId) === false) return false
     if (active.matched++ < after || active.applied >= times) return false
     if (rate < 1 && active.random.fraction() >= rate) return false
     active.applied++
-    this.counters.faultApplied(active.fault._tag)
+    const { faults } = this.counters.counts
+    faults[active.fault._tag] = (faults[active.fault._tag] ?? 0) + 1
     return true
   }
 }

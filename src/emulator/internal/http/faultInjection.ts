@@ -15,26 +15,11 @@ export const reset: Transmission = { _tag: "Reset" }
 
 const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
 
+const processed: ReadonlySet<ResponseFault["_tag"]> = new Set(["ResetAfter", "Stall", "CutBody", "Truncated"])
+
 /** Whether the request gets as far as RunPod itself. */
-export const isProcessed = (fault: ResponseFault): boolean => {
-  switch (fault._tag) {
-    case "ServerError":
-    case "HtmlOk":
-    case "EmptyOk":
-    case "Hang":
-      return fault.processed === true
-    case "ResetBefore":
-    case "RateLimited":
-    case "NotVisibleYet":
-    case "Paused":
-      return false
-    case "ResetAfter":
-    case "Stall":
-    case "CutBody":
-    case "Truncated":
-      return true
-  }
-}
+export const isProcessed = (fault: ResponseFault): boolean =>
+  processed.has(fault._tag) || ("processed" in fault && fault.processed === true)
 
 const rateLimited = ({ as, retryAfter }: RateLimited, clock: Clock.Clock): HttpResponse => {
   if (retryAfter === undefined) return Responses.rateLimited()

@@ -1,3 +1,5 @@
+import type * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Array from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -7,13 +9,15 @@ import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { monotonicMillis, sleepUntil, wallMillis } from "../../../internal/pace/monotonic.js"
-import type { Deliver } from "../../contract.js"
-import type { WebhookFault } from "../../Fault.js"
-import type { Counters, OpenDelivery } from "../counters.js"
-import type { Faults } from "../faults.js"
-import * as Responses from "../http/responses.js"
-import type { Job } from "../jobs/model.js"
+import { statusOf } from "../../errors/WebhookError.js"
+import { monotonicMillis, sleepUntil, wallMillis } from "../../internal/pace/monotonic.js"
+import type { Service } from "../../services/Webhooks.js"
+import type { Deliver } from "../contract.js"
+import type { WebhookFault } from "../Fault.js"
+import type { Counters, OpenDelivery } from "./counters.js"
+import type { Faults } from "./faults.js"
+import * as Responses from "./http/responses.js"
+import type { Job } from "./jobs/model.js"
 
 /** When it is tried, in milliseconds from the first try. RunPod documents 10 seconds between tries; these were measured. */
 const tries = [0, 5_000, 15_000]
@@ -76,7 +80,7 @@ const record = ({ clock, counters }: State, { endpointId, faults, jobId }: Webho
     attempt,
     faults: faults.map((fault) => fault._tag)
   }
-  counters.deliveryStarted(record)
+  counters.deliveries.add(record)
   return record
 }
 
@@ -135,6 +139,25 @@ const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: 
   overtake(state)
 })
 
+/** Posts deliveries. */
+export const overHttp =
+  (client: HttpClient.HttpClient): Deliver =>
+  ({ body, headers, url }) =>
+    HttpClientRequest.post(url, { headers }).pipe(
+      HttpClientRequest.bodyText(body, "application/json"),
+      client.execute,
+      // To its end, so that the connection can be used again.
+      Effect.tap((response) => response.text),
+      Effect.map((response) => response.status),
+      Effect.withTracerEnabled(false)
+    )
+
+/** Hands deliveries to a receiver in this process. */
+export const toReceiver =
+  (webhooks: Service): Deliver =>
+  (delivery) =>
+    Effect.match(webhooks.receive(delivery), { onFailure: statusOf, onSuccess: () => 200 })
+
 /** Delivers the webhook of a job that has ended. Closing the scope interrupts the deliveries under way. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly deliver: Deliver
@@ -153,7 +176,7 @@ export const make = Effect.fnUntraced(function* (options: {
       endpointId: endpoint.id,
       jobId: job.id,
       url,
-      body: Responses.webhookBody(job, url),
+      body: Responses.envelope(job, url),
       faults: faults.forWebhook(submission.operation, endpoint.id)
     }
     const plan = planOf(webhook.faults)
