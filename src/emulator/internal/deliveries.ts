@@ -2,10 +2,8 @@ import type * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Array from "effect/Array"
 import type * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -29,7 +27,7 @@ const headers = { "content-type": "application/json", "user-agent": "Go-http-cli
 interface HeldBack {
   /** How many. */
   behind: number
-  readonly isOvertaken: Deferred.Deferred<void>
+  readonly release: () => void
 }
 
 /** A webhook with the faults that apply to it. */
@@ -72,14 +70,10 @@ interface State {
   readonly heldBack: Set<HeldBack>
 }
 
-const record = ({ clock, counters }: State, { endpointId, faults, jobId }: Webhook, attempt: number): OpenDelivery => {
-  const record: OpenDelivery = {
-    endpointId,
-    jobId,
-    at: wallMillis(clock),
-    attempt,
-    faults: faults.map((fault) => fault._tag)
-  }
+const record = ({ clock, counters }: State, webhook: Webhook, attempt: number): OpenDelivery => {
+  const { endpointId, jobId } = webhook
+  const faults = webhook.faults.map((fault) => fault._tag)
+  const record: OpenDelivery = { endpointId, jobId, at: wallMillis(clock), attempt, faults }
   counters.deliveries.add(record)
   return record
 }
@@ -113,18 +107,17 @@ const sendCopy = Effect.fnUntraced(function* (state: State, webhook: Webhook) {
 
 /** Waits until `behind` other webhooks have been delivered, `within` milliseconds at most. */
 const holdBack = ({ heldBack }: State, behind: number, within: number): Effect.Effect<unknown> =>
-  Effect.suspend(() => {
-    const held: HeldBack = { behind, isOvertaken: Deferred.unsafeMake(FiberId.none) }
+  Effect.async<void>((resume) => {
+    const held: HeldBack = { behind, release: () => resume(Effect.void) }
     heldBack.add(held)
-    return Effect.ensuring(
-      Effect.timeoutOption(Deferred.await(held.isOvertaken), within),
-      Effect.sync(() => heldBack.delete(held))
-    )
-  })
+    return Effect.sync(() => heldBack.delete(held))
+  }).pipe(Effect.timeoutOption(within))
 
 const overtake = ({ heldBack }: State): void => {
   for (const held of heldBack) {
-    if (--held.behind <= 0) Deferred.unsafeDone(held.isOvertaken, Effect.void)
+    if (--held.behind > 0) continue
+    heldBack.delete(held)
+    held.release()
   }
 }
 

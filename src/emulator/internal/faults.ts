@@ -4,20 +4,8 @@ import type { Delay, Fault, JobFault, LateProgress, RequestFault, WebhookFault }
 import type { Counters } from "./counters.js"
 import * as Random from "./random.js"
 
-/** What the faults look at of a request. */
-export interface RequestFacts {
-  readonly operation: Operation
-  readonly endpointId: string
-  /** The age in milliseconds of the job it asks for. */
-  readonly jobAge: () => number | undefined
-}
-
-/** The faults that apply to a request. */
-export interface RequestFaults {
-  readonly fault: Exclude<RequestFault, Delay> | undefined
-  /** How late the response is sent, in milliseconds. */
-  readonly delay: number
-}
+/** A fault that decides what the client sees. */
+export type ResponseFault = Exclude<RequestFault, Delay>
 
 /** The faults that apply to a job, drawn at its submit. */
 export interface JobFaults {
@@ -75,13 +63,18 @@ export class Faults {
     }))
   }
 
-  forRequest(request: RequestFacts): RequestFaults {
+  /** The fault that applies to a request, and how late its response is sent. Times, `jobAge` too, are milliseconds. */
+  forRequest(
+    operation: Operation,
+    endpointId: string,
+    jobAge: () => number | undefined
+  ): { readonly fault: ResponseFault | undefined; readonly delay: number } {
     let delay = 0
     for (const active of this.active) {
       const { fault } = active
       if (isOfJobs(fault) || isOfWebhooks(fault)) continue
-      if (fault._tag === "NotVisibleYet" && (request.jobAge() ?? Infinity) >= Duration.toMillis(fault.for)) continue
-      if (!this.applies(active, request.operation, request.endpointId)) continue
+      if (fault._tag === "NotVisibleYet" && (jobAge() ?? Infinity) >= Duration.toMillis(fault.for)) continue
+      if (!this.applies(active, operation, endpointId)) continue
       if (fault._tag !== "Delay") return { fault, delay }
       delay += Duration.toMillis(fault.by)
     }

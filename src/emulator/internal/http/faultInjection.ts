@@ -2,12 +2,10 @@ import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
-import type { Delay, RateLimited, RequestFault } from "../../Fault.js"
+import type { RateLimited } from "../../Fault.js"
+import type { ResponseFault } from "../faults.js"
 import type { HttpResponse, Transmission } from "./messages.js"
 import * as Responses from "./responses.js"
-
-/** A fault that decides what the client sees. */
-export type ResponseFault = Exclude<RequestFault, Delay>
 
 export const whole = (response: HttpResponse): Transmission => ({ _tag: "Whole", response })
 

@@ -4,7 +4,6 @@ import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import { isOfBatch } from "../../../schemas/Operation.js"
 import type { OpenRequest } from "../counters.js"
-import * as Lifecycle from "../jobs/lifecycle.js"
 import type { Model } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import * as BatchOperations from "./batchOperations.js"
@@ -67,7 +66,7 @@ const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmi
   const { delay, fault } =
     operation === undefined || endpointId === undefined
       ? { delay: 0, fault: undefined }
-      : parts.model.faults.forRequest({ operation, endpointId, jobAge: () => jobAge(parts, call.route) })
+      : parts.model.faults.forRequest(operation, endpointId, () => jobAge(parts, call.route))
   if (fault !== undefined) call.record.fault = fault._tag
   else if (delay > 0) call.record.fault = "Delay"
   if (fault?._tag === "ResetBefore") return FaultInjection.reset
@@ -84,11 +83,10 @@ const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmi
   })
 }
 
-const jobAge = ({ model }: Parts, { endpointId, jobId }: Router.Route): number | undefined => {
-  const endpoint = endpointId === undefined ? undefined : model.endpoints.get(endpointId)
-  if (endpoint === undefined || jobId === undefined) return undefined
-  const job = Retention.find(model, endpoint, jobId)
-  return job === undefined ? undefined : Lifecycle.ageOf(model, job)
+const jobAge = ({ model }: Parts, { endpointId = "", jobId = "" }: Router.Route): number | undefined => {
+  const endpoint = model.endpoints.get(endpointId)
+  const job = endpoint && Retention.find(model, endpoint, jobId)
+  return job === undefined ? undefined : model.timer.now() - job.createdAt
 }
 
 /** What RunPod does without faults: key, endpoint, path, method and limits are checked, then the operation is executed. */

@@ -1,5 +1,4 @@
 import { defined } from "../../../internal/text/json.js"
-import * as Lifecycle from "../jobs/lifecycle.js"
 import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import * as Workers from "../jobs/workers.js"
@@ -114,7 +113,7 @@ export const requests = (model: Model, endpoint: Endpoint): HttpResponse => {
   const list = Retention.list(model, endpoint).map((job) => ({
     id: job.id,
     status: job.status,
-    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(Lifecycle.ageOf(model, job)) : 0),
+    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(model.timer.now() - job.createdAt) : 0),
     ...defined({ executionTime: job.executionTime }),
     workerId: job.workerId ?? ""
   }))

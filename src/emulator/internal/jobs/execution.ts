@@ -142,25 +142,18 @@ const startHandler = (model: Model, execution: Execution, handler: Handler): voi
   const isCurrent = () => job.execution === execution
   job.starts++
   failAtTimeout(model, execution)
-  const work = perform({
-    handler,
-    input: submission.input,
-    context: {
-      id: job.id,
-      workerId: worker.id,
-      progress: (value) =>
-        Effect.sync(() => {
-          if (isCurrent()) job.output = toText(value)
-        })
-    },
-    aggregate: endpoint.settings.aggregateStream,
-    onChunk: (text) => {
-      if (!isCurrent()) return
-      job.chunks.push(text)
-      Holds.wake(job.chunkWaiters)
-    }
-  })
-  const fiber = model.forkHandler(work)
+  const progress = (value: unknown) =>
+    Effect.sync(() => {
+      if (isCurrent()) job.output = toText(value)
+    })
+  const run = () => handler(submission.input, { id: job.id, workerId: worker.id, progress })
+  const onChunk = (text: string) => {
+    if (!isCurrent()) return
+    job.chunks.push(text)
+    Holds.wake(job.chunkWaiters)
+  }
+  const { aggregateStream: aggregate } = endpoint.settings
+  const fiber = model.forkHandler(perform(run, { workerId: worker.id, aggregate, onChunk }))
   execution.fiber = fiber
   Fibers.onEnd(fiber, (exit) => {
     execution.fiber = undefined

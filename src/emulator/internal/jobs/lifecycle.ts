@@ -89,9 +89,6 @@ export const setWorkers = (model: Model, endpoint: Endpoint, workers: WorkerCoun
   dispatch(model, endpoint)
 }
 
-/** How long ago the job was submitted, in milliseconds. */
-export const ageOf = (model: Model, job: Job): number => model.timer.now() - job.createdAt
-
 const parse = (text: string | undefined): unknown => (text === undefined ? undefined : JSON.parse(text))
 
 export const snapshot = ({ toClockTime }: Model, job: Job): JobSnapshot => ({
