@@ -13,33 +13,29 @@ import * as Responses from "./responses.js"
 const withJson = (request: HttpRequest, respond: (body: unknown) => HttpResponse): Effect.Effect<HttpResponse> =>
   Effect.map(request.readBody(largestBody.run.bytes), (text) => {
     if (text === undefined) return Responses.tooLarge("run")
-    return Either.match(RequestParser.parseJson(text), { onLeft: Responses.badRequest, onRight: respond })
+    return Either.match(RequestParser.parseJson(text), { onLeft: Responses.refused, onRight: respond })
   })
 
-const readRequests = (list: unknown): Either.Either<ReadonlyArray<JobRequest>, HttpResponse> => {
-  if (!Array.isArray(list)) return Either.left(Responses.badRequest("bad request: requests: must be an array"))
-  const requests: Array<JobRequest> = []
-  for (const [index, entry] of list.entries()) {
-    const request = RequestParser.readJobRequest(entry)
-    if (Either.isLeft(request)) {
-      const problem = request.left.replace("bad request: ", `bad request: requests[${index}]: `)
-      return Either.left(Responses.badRequest(problem))
-    }
-    requests.push(request.right)
-  }
-  return Either.right(requests)
-}
+const readRequests = (list: unknown): Either.Either<ReadonlyArray<JobRequest>, string> =>
+  Array.isArray(list)
+    ? Either.all(
+        list.map((entry, index) =>
+          Either.mapLeft(RequestParser.readJobRequest(entry), (problem) => `requests[${index}]: ${problem}`)
+        )
+      )
+    : Either.left("requests: must be an array")
 
 const readWhole = (text: string | null, initial: number, min: number): number | undefined => {
   if (text === null) return initial
   return /^\d{1,9}$/.test(text) && Number(text) >= min ? Number(text) : undefined
 }
 
-const refused = (problem: string): HttpResponse => Responses.badRequest(`bad request: ${problem}`)
-
-/** What an operation that changes a batch answers, unless it was refused. */
-const changed = (model: Model, batch: Batches.Batch, problem: string | undefined): HttpResponse =>
-  problem === undefined ? Responses.ok({ id: batch.id, status: Batches.statusOf(model, batch) }) : refused(problem)
+/** What an operation that changes a batch answers. */
+const changed = (model: Model, change: Either.Either<Batches.Batch, string>): HttpResponse =>
+  Either.match(change, {
+    onLeft: Responses.refused,
+    onRight: (batch) => Responses.ok({ id: batch.id, status: Batches.statusOf(model, batch) })
+  })
 
 const summary = (model: Model, batch: Batches.Batch) => {
   const { requestIds, ...fields } = Batches.snapshot(model, batch)
@@ -68,29 +64,16 @@ const page = (model: Model, batch: Batches.Batch, query: string): HttpResponse =
   const parameters = new URLSearchParams(query)
   const offset = readWhole(parameters.get("offset"), 0, 0)
   const limit = readWhole(parameters.get("limit"), 50, 1)
-  if (offset === undefined) return refused("offset: must be a whole number")
-  if (limit === undefined) return refused("limit: must be a whole number above 0")
+  if (offset === undefined) return Responses.refused("offset: must be a whole number")
+  if (limit === undefined) return Responses.refused("limit: must be a whole number above 0")
   const all = Batches.requests(model, batch)
   const requests = all.slice(offset, offset + limit).map((request) => entry(model, batch, request))
   return Responses.ok({ requests, total: all.length, offset, limit, hasMore: offset + limit < all.length })
 }
 
-const create = (model: Model, endpoint: Endpoint, body: unknown): HttpResponse => {
-  const requests = readRequests(body)
-  if (Either.isLeft(requests)) return requests.left
-  const batch = Batches.create(model, endpoint, requests.right)
-  return typeof batch === "string" ? refused(batch) : changed(model, batch, undefined)
-}
-
-const append = (model: Model, batch: Batches.Batch, body: unknown): HttpResponse => {
-  const requests = readRequests(isJsonObject(body) ? body["requests"] : undefined)
-  if (Either.isLeft(requests)) return requests.left
-  return changed(model, batch, Batches.append(model, batch, requests.right))
-}
-
 const update = (model: Model, batch: Batches.Batch, body: unknown): HttpResponse => {
   const name = isJsonObject(body) ? body["name"] : undefined
-  if (typeof name !== "string") return refused("name: must be a string")
+  if (typeof name !== "string") return Responses.refused("name: must be a string")
   batch.name = name
   return Responses.ok(summary(model, batch))
 }
@@ -98,13 +81,18 @@ const update = (model: Model, batch: Batches.Batch, body: unknown): HttpResponse
 const remove = (batch: Batches.Batch, requestId: string): HttpResponse => {
   const request = batch.requests.get(requestId)
   if (request === undefined) return Responses.requestNotFound
-  const problem = Batches.remove(batch, request)
-  return problem === undefined ? Responses.noContent : refused(problem)
+  return Either.match(Batches.remove(batch, request), {
+    onLeft: Responses.refused,
+    onRight: () => Responses.noContent
+  })
 }
 
 export const execute = (model: Model, endpoint: Endpoint, operation: BatchOperation, call: Call): Answer => {
   const { request, route } = call
-  if (operation === "createBatch") return withJson(request, (body) => create(model, endpoint, body))
+  if (operation === "createBatch") {
+    const create = Either.flatMap((requests: ReadonlyArray<JobRequest>) => Batches.create(model, endpoint, requests))
+    return withJson(request, (body) => changed(model, create(readRequests(body))))
+  }
   if (operation === "listBatches") {
     // The newest first.
     const batches = [...endpoint.batches.values()].toReversed()
@@ -117,14 +105,17 @@ export const execute = (model: Model, endpoint: Endpoint, operation: BatchOperat
       return Responses.ok(summary(model, batch))
     case "updateBatch":
       return withJson(request, (body) => update(model, batch, body))
-    case "appendBatch":
-      return withJson(request, (body) => append(model, batch, body))
+    case "appendBatch": {
+      const append = Either.flatMap((requests: ReadonlyArray<JobRequest>) => Batches.append(model, batch, requests))
+      const listOf = (body: unknown) => (isJsonObject(body) ? body["requests"] : undefined)
+      return withJson(request, (body) => changed(model, append(readRequests(listOf(body)))))
+    }
     case "batchResults":
       return page(model, batch, route.query)
     case "finalizeBatch":
-      return changed(model, batch, Batches.finalize(model, batch))
+      return changed(model, Batches.finalize(model, batch))
     case "cancelBatch":
-      return changed(model, batch, Batches.cancel(model, batch))
+      return changed(model, Batches.cancel(model, batch))
     case "deleteBatchRequest":
       return remove(batch, route.requestId ?? "")
   }

@@ -20,21 +20,30 @@ const takeChunks = (model: Model, job: Job): HttpResponse => {
   return Responses.chunks(job, taken)
 }
 
-const submit = Effect.fnUntraced(
-  function* (model: Model, endpoint: Endpoint, operation: SubmitOperation, call: Call) {
-    const text = yield* call.request.readBody(largestBody[operation].bytes)
-    if (text === undefined) return Responses.tooLarge(operation)
-    const jobRequest = yield* RequestParser.parseJobRequest(text)
-    const hold = operation === "run" ? 0 : yield* RequestParser.parseWait(call.route.wait, operations[operation].hold)
-    if (endpoint.maxWorkers <= 0) return Responses.paused
-    const job = Lifecycle.submit(model, endpoint, operation, jobRequest)
-    call.record.jobId = job.id
-    if (operation === "run") return Responses.accepted(job)
-    yield* Holds.awaitEnd(model, job, hold)
-    return statusOf(model, job)
-  },
-  Effect.catchAll((problem) => Effect.succeed(Responses.badRequest(problem)))
-)
+/** The hold a request asks for, in milliseconds. */
+const parseWait = (
+  wait: string | undefined,
+  operation: "runSync" | "statusSync" | "stream"
+): Either.Either<number, HttpResponse> => {
+  if (wait === undefined) return Either.right(operations[operation].hold)
+  const millis = /^\d{1,6}$/.test(wait) ? Number(wait) : 0
+  return millis >= 1000 && millis <= 300_000
+    ? Either.right(millis)
+    : Either.left(Responses.badRequest("wait is invalid; must be between 1000 and 300000"))
+}
+
+const submit = Effect.fnUntraced(function* (model: Model, endpoint: Endpoint, operation: SubmitOperation, call: Call) {
+  const text = yield* call.request.readBody(largestBody[operation].bytes)
+  if (text === undefined) return Responses.tooLarge(operation)
+  const jobRequest = yield* Either.mapLeft(RequestParser.parseJobRequest(text), Responses.refused)
+  const hold = operation === "run" ? 0 : yield* parseWait(call.route.wait, operation)
+  if (endpoint.maxWorkers <= 0) return Responses.paused
+  const job = Lifecycle.submit(model, endpoint, operation, jobRequest)
+  call.record.jobId = job.id
+  if (operation === "run") return Responses.accepted(job)
+  yield* Holds.awaitEnd(model, job, hold)
+  return statusOf(model, job)
+}, Effect.merge)
 
 const executeOnJob = (
   model: Model,
@@ -47,8 +56,8 @@ const executeOnJob = (
       return Responses.job(job)
     case "statusSync":
     case "stream": {
-      const hold = RequestParser.parseWait(wait, operations[operation].hold)
-      if (Either.isLeft(hold)) return Responses.badRequest(hold.left)
+      const hold = parseWait(wait, operation)
+      if (Either.isLeft(hold)) return hold.left
       return operation === "stream"
         ? Effect.map(Holds.awaitChunk(model, job, hold.right), () => takeChunks(model, job))
         : Effect.map(Holds.awaitEnd(model, job, hold.right), () => statusOf(model, job))
@@ -59,7 +68,7 @@ const executeOnJob = (
     case "retry":
       return Lifecycle.retry(model, job)
         ? Responses.accepted(job)
-        : Responses.badRequest(`bad request: a job that is ${job.status} cannot be retried`)
+        : Responses.refused(`a job that is ${job.status} cannot be retried`)
   }
 }
 

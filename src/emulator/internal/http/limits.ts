@@ -10,9 +10,7 @@ export interface Usage {
   inFlight: number
 }
 
-type Window = { readonly limit: number; readonly window: Duration.DurationInput }
-
-const windowOf = (limit: Window | undefined): SlidingWindow.SlidingWindow | undefined =>
+const windowOf = (limit: RateLimits["overall"]): SlidingWindow.SlidingWindow | undefined =>
   limit === undefined || limit.limit === Infinity
     ? undefined
     : SlidingWindow.make(limit.limit, Duration.toMillis(limit.window))

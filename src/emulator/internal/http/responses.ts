@@ -39,8 +39,9 @@ const error = (status: number, detail?: string, code?: string): HttpResponse => 
 })
 
 export const badRequest = (detail: string): HttpResponse => error(400, detail)
+export const refused = (problem: string): HttpResponse => badRequest(`bad request: ${problem}`)
 export const tooLarge = (operation: SubmitOperation): HttpResponse =>
-  badRequest(`bad request: body: exceeded max body size of ${largestBody[operation].says}`)
+  refused(`body: exceeded max body size of ${largestBody[operation].says}`)
 export const noToken = error(401, "no token provided")
 export const invalidKey = error(401, "invalid api key")
 export const notFound = error(404)

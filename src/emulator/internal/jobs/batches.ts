@@ -1,3 +1,4 @@
+import * as Either from "effect/Either"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import type { BatchSnapshot } from "../../contract.js"
@@ -52,12 +53,13 @@ export const stop = (model: Model, batch: Batch, state: "CANCELLED" | "FAILED"):
   for (const { job } of batch.requests.values()) if (job?.status === "IN_QUEUE") Lifecycle.cancel(model, job)
 }
 
-// A function that returns a string says with it why it refused.
+/** The batch that was changed, or why that was refused. */
+type Changed = Either.Either<Batch, string>
 
-export const create = (model: Model, endpoint: Endpoint, requests: ReadonlyArray<JobRequest>): Batch | string => {
+export const create = (model: Model, endpoint: Endpoint, requests: ReadonlyArray<JobRequest>): Changed => {
   const active = [...endpoint.batches.values()].filter((batch) => isActive(model, batch))
   if (active.length >= limits.activeBatches) {
-    return `an endpoint can have at most ${limits.activeBatches} active batches`
+    return Either.left(`an endpoint can have at most ${limits.activeBatches} active batches`)
   }
   const batch: Batch = {
     id: newId(model, "batch"),
@@ -67,47 +69,48 @@ export const create = (model: Model, endpoint: Endpoint, requests: ReadonlyArray
     name: undefined,
     state: "DRAFT"
   }
-  const problem = append(model, batch, requests)
-  if (problem !== undefined) return problem
-  endpoint.batches.set(batch.id, batch)
-  return batch
+  const created = append(model, batch, requests)
+  if (Either.isRight(created)) endpoint.batches.set(batch.id, batch)
+  return created
 }
 
-export const append = (model: Model, batch: Batch, requests: ReadonlyArray<JobRequest>): string | undefined => {
-  if (batch.state !== "DRAFT") return `the batch is ${batch.state}; requests can only be added to a DRAFT`
+export const append = (model: Model, batch: Batch, requests: ReadonlyArray<JobRequest>): Changed => {
+  if (batch.state !== "DRAFT") return Either.left(`the batch is ${batch.state}; requests can only be added to a DRAFT`)
   if (batch.requests.size + requests.length > limits.requestsPerBatch) {
-    return `a batch can have at most ${limits.requestsPerBatch} requests`
+    return Either.left(`a batch can have at most ${limits.requestsPerBatch} requests`)
   }
   for (const jobRequest of requests) {
     const id = newId(model, "req")
     batch.requests.set(id, { id, jobRequest, job: undefined })
   }
-  return undefined
+  return Either.right(batch)
 }
 
-export const remove = (batch: Batch, request: BatchRequest): string | undefined => {
-  if (batch.state !== "DRAFT") return `the batch is ${batch.state}; requests can only be removed from a DRAFT`
+export const remove = (batch: Batch, request: BatchRequest): Changed => {
+  if (batch.state !== "DRAFT") {
+    return Either.left(`the batch is ${batch.state}; requests can only be removed from a DRAFT`)
+  }
   batch.requests.delete(request.id)
-  return undefined
+  return Either.right(batch)
 }
 
-export const finalize = (model: Model, batch: Batch): string | undefined => {
+export const finalize = (model: Model, batch: Batch): Changed => {
   const { endpoint, requests } = batch
-  if (batch.state !== "DRAFT") return `the batch is ${batch.state}; only a DRAFT can be finalized`
+  if (batch.state !== "DRAFT") return Either.left(`the batch is ${batch.state}; only a DRAFT can be finalized`)
   if (endpoint.queue.size + requests.size > limits.queued) {
-    return `an endpoint can have at most ${limits.queued} queued requests`
+    return Either.left(`an endpoint can have at most ${limits.queued} queued requests`)
   }
   batch.state = "FINALIZED"
   for (const request of requests.values()) {
     request.job = Lifecycle.submit(model, endpoint, "run", request.jobRequest, request.id)
   }
-  return undefined
+  return Either.right(batch)
 }
 
-export const cancel = (model: Model, batch: Batch): string | undefined => {
-  if (!isActive(model, batch) && batch.state !== "CANCELLED") return "the batch has ended"
+export const cancel = (model: Model, batch: Batch): Changed => {
+  if (!isActive(model, batch) && batch.state !== "CANCELLED") return Either.left("the batch has ended")
   stop(model, batch, "CANCELLED")
-  return undefined
+  return Either.right(batch)
 }
 
 /** The status that clients are told. */
