@@ -4,7 +4,14 @@ import { isJsonObject } from "../../../internal/text/json.js"
 import type { BatchOperation } from "../../../schemas/Operation.js"
 import * as Batches from "../jobs/batches.js"
 import * as Lifecycle from "../jobs/lifecycle.js"
-import { type Endpoint, type JobRequest, largestBody, type Model } from "../jobs/model.js"
+import {
+  type Batch,
+  type BatchRequest,
+  type Endpoint,
+  type JobRequest,
+  largestBody,
+  type Model
+} from "../jobs/model.js"
 import type { Answer, Call, HttpRequest, HttpResponse } from "./messages.js"
 import * as RequestParser from "./requestParser.js"
 import * as Responses from "./responses.js"
@@ -31,13 +38,13 @@ const readWhole = (text: string | null, initial: number, min: number): number | 
 }
 
 /** What an operation that changes a batch answers. */
-const changed = (model: Model, change: Either.Either<Batches.Batch, string>): HttpResponse =>
+const changed = (model: Model, change: Either.Either<Batch, string>): HttpResponse =>
   Either.match(change, {
     onLeft: Responses.refused,
     onRight: (batch) => Responses.ok({ id: batch.id, status: Batches.statusOf(model, batch) })
   })
 
-const summary = (model: Model, batch: Batches.Batch) => {
+const summary = (model: Model, batch: Batch) => {
   const { requestIds, ...fields } = Batches.snapshot(model, batch)
   return { ...fields, requestTotal: requestIds.length }
 }
@@ -46,7 +53,7 @@ const isoTime = (millis: number | undefined): string | undefined =>
   millis === undefined ? undefined : new Date(millis).toISOString()
 
 /** An entry of the list of requests. */
-const entry = (model: Model, batch: Batches.Batch, request: Batches.BatchRequest) => {
+const entry = (model: Model, batch: Batch, request: BatchRequest) => {
   const job = request.job && Lifecycle.snapshot(model, request.job)
   const status = Batches.requestStatus(model, batch, request)
   const isLost = status === "FAILED" && job?.status !== "FAILED"
@@ -60,7 +67,7 @@ const entry = (model: Model, batch: Batches.Batch, request: Batches.BatchRequest
   }
 }
 
-const page = (model: Model, batch: Batches.Batch, query: string): HttpResponse => {
+const page = (model: Model, batch: Batch, query: string): HttpResponse => {
   const parameters = new URLSearchParams(query)
   const offset = readWhole(parameters.get("offset"), 0, 0)
   const limit = readWhole(parameters.get("limit"), 50, 1)
@@ -71,14 +78,14 @@ const page = (model: Model, batch: Batches.Batch, query: string): HttpResponse =
   return Responses.ok({ requests, total: all.length, offset, limit, hasMore: offset + limit < all.length })
 }
 
-const update = (model: Model, batch: Batches.Batch, body: unknown): HttpResponse => {
+const update = (model: Model, batch: Batch, body: unknown): HttpResponse => {
   const name = isJsonObject(body) ? body["name"] : undefined
   if (typeof name !== "string") return Responses.refused("name: must be a string")
   batch.name = name
   return Responses.ok(summary(model, batch))
 }
 
-const remove = (batch: Batches.Batch, requestId: string): HttpResponse => {
+const remove = (batch: Batch, requestId: string): HttpResponse => {
   const request = batch.requests.get(requestId)
   if (request === undefined) return Responses.requestNotFound
   return Either.match(Batches.remove(batch, request), {

@@ -34,8 +34,9 @@ type Below = Pick<Route, "operation" | "jobId" | "batchId" | "requestId">
 
 /** What a path below an endpoint names: by path and method; by the path alone when no operation has the method. */
 const parseBelow = (path: string, method: string): Below => {
-  const matches = routes.filter(({ pattern }) => pattern.test(path))
-  const match = matches.find((route) => route.method === method) ?? matches[0]
+  const match =
+    routes.find((route) => route.method === method && route.pattern.test(path)) ??
+    routes.find(({ pattern }) => pattern.test(path))
   const ids = Record.map(match?.pattern.exec(path)?.groups ?? {}, decode)
   const operation = Object.values(ids).includes(undefined) ? undefined : match?.operation
   const { batchId, jobId, requestId } = operation === undefined ? {} : ids

@@ -4,31 +4,11 @@ import { defined } from "../../../internal/text/json.js"
 import type { BatchSnapshot } from "../../contract.js"
 import * as Random from "../random.js"
 import * as Lifecycle from "./lifecycle.js"
-import type { Endpoint, Job, JobRequest, Model } from "./model.js"
+import type { Batch, BatchRequest, Endpoint, JobRequest, Model } from "./model.js"
 import * as Retention from "./retention.js"
 
 /** RunPod's limits of the batch API. */
 const limits = { activeBatches: 10, requestsPerBatch: 5_000, queued: 50_000 }
-
-/** A request of a batch. */
-export interface BatchRequest {
-  readonly id: string
-  readonly jobRequest: JobRequest
-  /** Missing until the batch is finalized. */
-  job: Job | undefined
-}
-
-/** A batch, its requests in the order they came. */
-export interface Batch {
-  readonly id: string
-  readonly endpoint: Endpoint
-  /** Milliseconds of the clock. */
-  readonly createdAt: number
-  readonly requests: Map<string, BatchRequest>
-  name: string | undefined
-  /** Clients are told CANCELLED once nothing of it runs any more: see `statusOf`. */
-  state: "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED"
-}
 
 /** The order in which RunPod lists requests: by status, the others last. */
 const rank: Readonly<Record<string, number>> = { FAILED: 0, TIMED_OUT: 0, IN_PROGRESS: 1, IN_QUEUE: 2 }

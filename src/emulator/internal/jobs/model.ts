@@ -11,7 +11,6 @@ import type { EndpointOptions, Spread } from "../../contract.js"
 import type { Counters } from "../counters.js"
 import type { Faults, JobFaults } from "../faults.js"
 import type { RandomSource } from "../random.js"
-import type { Batch } from "./batches.js"
 import type { JobResult } from "./handler.js"
 
 /** The operations that submit one job. */
@@ -115,6 +114,26 @@ export interface Worker {
   idleSince: number
   /** The end of its cold start. */
   startAlarm: Alarm | undefined
+}
+
+/** A request of a batch. */
+export interface BatchRequest {
+  readonly id: string
+  readonly jobRequest: JobRequest
+  /** Missing until the batch is finalized. */
+  job: Job | undefined
+}
+
+/** A batch, its requests in the order they came. */
+export interface Batch {
+  readonly id: string
+  readonly endpoint: Endpoint
+  /** Milliseconds of the clock. */
+  readonly createdAt: number
+  readonly requests: Map<string, BatchRequest>
+  name: string | undefined
+  /** Clients are told CANCELLED once nothing of it runs any more: see `Batches.statusOf`. */
+  state: "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED"
 }
 
 /** An endpoint with its jobs, its queue and its workers. */
