@@ -39,31 +39,14 @@ import * as RunPod from "../services/RunPod.js"
 import { Webhooks } from "../services/Webhooks.js"
 import type { Options, Service } from "./contract.js"
 import * as Core from "./internal/core.js"
+import * as Deliveries from "./internal/deliveries.js"
 import * as MemoryClient from "./internal/memoryClient.js"
-import * as Transports from "./internal/webhooks/transports.js"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export type {
-  BatchSnapshot,
-  Counts,
-  Deliver,
-  Delivery,
-  DeliveryRecord,
-  End,
-  EndpointOptions,
-  Handler,
-  HandlerContext,
-  JobSnapshot,
-  OperationCounts,
-  Options,
-  RequestRecord,
-  Service,
-  Spread,
-  Workers
-} from "./contract.js"
+export type * from "./contract.js"
 
 /**
  * @since 0.1.0
@@ -110,13 +93,14 @@ export interface RunPodOptions extends Options {
  */
 export const make = (options: Options): Effect.Effect<InMemory, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Transports.toReceiver)
-    const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Transports.overHttp)
-    const deliver = Option.orElse(receiver, () => client)
-    const core = yield* Core.make(
-      options,
-      Option.getOrElse(deliver, () => Transports.toNobody)
+    const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Deliveries.toReceiver)
+    const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Deliveries.overHttp)
+    const toNobody = () => Effect.fail("there is nobody to deliver a webhook to")
+    const deliver = Option.getOrElse(
+      Option.orElse(receiver, () => client),
+      () => toNobody
     )
+    const core = yield* Core.make(options, deliver)
     return { ...core.control, client: MemoryClient.make(core) }
   })
 

@@ -12,16 +12,21 @@ import type * as Models from "./faultModels.js"
  */
 export type * from "./faultModels.js"
 
+const optional =
+  <F extends Models.Fault>(_tag: F["_tag"]) =>
+  (options?: Omit<F, "_tag">): F =>
+    ({ _tag, ...options }) as F
+
+/** The same of a fault that has required fields. */
+const required: <F extends Models.Fault>(_tag: F["_tag"]) => (options: Omit<F, "_tag">) => F = optional
+
 /**
  * HTTP 429, with or without `Retry-After`.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const rateLimited = (options?: Omit<Models.RateLimited, "_tag">): Models.RateLimited => ({
-  _tag: "RateLimited",
-  ...options
-})
+export const rateLimited = optional<Models.RateLimited>("RateLimited")
 
 /**
  * HTTP 503 or another error status, with a body of JSON, HTML, text or none.
@@ -29,10 +34,7 @@ export const rateLimited = (options?: Omit<Models.RateLimited, "_tag">): Models.
  * @since 0.1.0
  * @category constructors
  */
-export const serverError = (options?: Omit<Models.ServerError, "_tag">): Models.ServerError => ({
-  _tag: "ServerError",
-  ...options
-})
+export const serverError = optional<Models.ServerError>("ServerError")
 
 /**
  * HTML on HTTP 200.
@@ -40,7 +42,7 @@ export const serverError = (options?: Omit<Models.ServerError, "_tag">): Models.
  * @since 0.1.0
  * @category constructors
  */
-export const htmlOk = (options?: Omit<Models.HtmlOk, "_tag">): Models.HtmlOk => ({ _tag: "HtmlOk", ...options })
+export const htmlOk = optional<Models.HtmlOk>("HtmlOk")
 
 /**
  * Nothing on HTTP 200.
@@ -48,7 +50,7 @@ export const htmlOk = (options?: Omit<Models.HtmlOk, "_tag">): Models.HtmlOk => 
  * @since 0.1.0
  * @category constructors
  */
-export const emptyOk = (options?: Omit<Models.EmptyOk, "_tag">): Models.EmptyOk => ({ _tag: "EmptyOk", ...options })
+export const emptyOk = optional<Models.EmptyOk>("EmptyOk")
 
 /**
  * A reset before the request is looked at.
@@ -56,7 +58,7 @@ export const emptyOk = (options?: Omit<Models.EmptyOk, "_tag">): Models.EmptyOk 
  * @since 0.1.0
  * @category constructors
  */
-export const resetBefore = (options?: Models.Target): Models.ResetBefore => ({ _tag: "ResetBefore", ...options })
+export const resetBefore = optional<Models.ResetBefore>("ResetBefore")
 
 /**
  * A reset after the request was acted on.
@@ -64,7 +66,7 @@ export const resetBefore = (options?: Models.Target): Models.ResetBefore => ({ _
  * @since 0.1.0
  * @category constructors
  */
-export const resetAfter = (options?: Models.Target): Models.ResetAfter => ({ _tag: "ResetAfter", ...options })
+export const resetAfter = optional<Models.ResetAfter>("ResetAfter")
 
 /**
  * An answer that stops in the middle and never ends.
@@ -72,7 +74,7 @@ export const resetAfter = (options?: Models.Target): Models.ResetAfter => ({ _ta
  * @since 0.1.0
  * @category constructors
  */
-export const stall = (options?: Omit<Models.Stall, "_tag">): Models.Stall => ({ _tag: "Stall", ...options })
+export const stall = optional<Models.Stall>("Stall")
 
 /**
  * No answer, ever.
@@ -80,7 +82,7 @@ export const stall = (options?: Omit<Models.Stall, "_tag">): Models.Stall => ({ 
  * @since 0.1.0
  * @category constructors
  */
-export const hang = (options?: Omit<Models.Hang, "_tag">): Models.Hang => ({ _tag: "Hang", ...options })
+export const hang = optional<Models.Hang>("Hang")
 
 /**
  * Half of the JSON in a complete response.
@@ -88,7 +90,7 @@ export const hang = (options?: Omit<Models.Hang, "_tag">): Models.Hang => ({ _ta
  * @since 0.1.0
  * @category constructors
  */
-export const truncated = (options?: Models.Target): Models.Truncated => ({ _tag: "Truncated", ...options })
+export const truncated = optional<Models.Truncated>("Truncated")
 
 /**
  * A connection that closes in the middle of the body.
@@ -96,7 +98,7 @@ export const truncated = (options?: Models.Target): Models.Truncated => ({ _tag:
  * @since 0.1.0
  * @category constructors
  */
-export const cutBody = (options?: Models.Target): Models.CutBody => ({ _tag: "CutBody", ...options })
+export const cutBody = optional<Models.CutBody>("CutBody")
 
 /**
  * A job that cannot be seen while it is young.
@@ -104,10 +106,7 @@ export const cutBody = (options?: Models.Target): Models.CutBody => ({ _tag: "Cu
  * @since 0.1.0
  * @category constructors
  */
-export const notVisibleYet = (options: Omit<Models.NotVisibleYet, "_tag">): Models.NotVisibleYet => ({
-  _tag: "NotVisibleYet",
-  ...options
-})
+export const notVisibleYet = required<Models.NotVisibleYet>("NotVisibleYet")
 
 /**
  * An endpoint that refuses submits as paused.
@@ -115,7 +114,7 @@ export const notVisibleYet = (options: Omit<Models.NotVisibleYet, "_tag">): Mode
  * @since 0.1.0
  * @category constructors
  */
-export const paused = (options?: Models.Target): Models.Paused => ({ _tag: "Paused", ...options })
+export const paused = optional<Models.Paused>("Paused")
 
 /**
  * A late answer.
@@ -123,7 +122,7 @@ export const paused = (options?: Models.Target): Models.Paused => ({ _tag: "Paus
  * @since 0.1.0
  * @category constructors
  */
-export const delay = (options: Omit<Models.Delay, "_tag">): Models.Delay => ({ _tag: "Delay", ...options })
+export const delay = required<Models.Delay>("Delay")
 
 /**
  * A job that completes without output.
@@ -131,7 +130,7 @@ export const delay = (options: Omit<Models.Delay, "_tag">): Models.Delay => ({ _
  * @since 0.1.0
  * @category constructors
  */
-export const outputMissing = (options?: Models.Target): Models.OutputMissing => ({ _tag: "OutputMissing", ...options })
+export const outputMissing = optional<Models.OutputMissing>("OutputMissing")
 
 /**
  * A finished job that stays IN_PROGRESS for ever.
@@ -139,10 +138,7 @@ export const outputMissing = (options?: Models.Target): Models.OutputMissing => 
  * @since 0.1.0
  * @category constructors
  */
-export const lateProgress = (options?: Omit<Models.LateProgress, "_tag">): Models.LateProgress => ({
-  _tag: "LateProgress",
-  ...options
-})
+export const lateProgress = optional<Models.LateProgress>("LateProgress")
 
 /**
  * A webhook that never comes.
@@ -150,7 +146,7 @@ export const lateProgress = (options?: Omit<Models.LateProgress, "_tag">): Model
  * @since 0.1.0
  * @category constructors
  */
-export const webhookLost = (options?: Models.Target): Models.WebhookLost => ({ _tag: "WebhookLost", ...options })
+export const webhookLost = optional<Models.WebhookLost>("WebhookLost")
 
 /**
  * A webhook that comes twice, or more often.
@@ -158,10 +154,7 @@ export const webhookLost = (options?: Models.Target): Models.WebhookLost => ({ _
  * @since 0.1.0
  * @category constructors
  */
-export const webhookDuplicated = (options?: Omit<Models.WebhookDuplicated, "_tag">): Models.WebhookDuplicated => ({
-  _tag: "WebhookDuplicated",
-  ...options
-})
+export const webhookDuplicated = optional<Models.WebhookDuplicated>("WebhookDuplicated")
 
 /**
  * A webhook that comes late.
@@ -169,10 +162,7 @@ export const webhookDuplicated = (options?: Omit<Models.WebhookDuplicated, "_tag
  * @since 0.1.0
  * @category constructors
  */
-export const webhookLate = (options: Omit<Models.WebhookLate, "_tag">): Models.WebhookLate => ({
-  _tag: "WebhookLate",
-  ...options
-})
+export const webhookLate = required<Models.WebhookLate>("WebhookLate")
 
 /**
  * A webhook that comes after those of jobs that ended later.
@@ -180,7 +170,4 @@ export const webhookLate = (options: Omit<Models.WebhookLate, "_tag">): Models.W
  * @since 0.1.0
  * @category constructors
  */
-export const webhookOutOfOrder = (options?: Omit<Models.WebhookOutOfOrder, "_tag">): Models.WebhookOutOfOrder => ({
-  _tag: "WebhookOutOfOrder",
-  ...options
-})
+export const webhookOutOfOrder = optional<Models.WebhookOutOfOrder>("WebhookOutOfOrder")

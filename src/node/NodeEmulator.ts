@@ -13,12 +13,12 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Fibers from "../internal/effect/fiber.js"
-import { defined } from "../internal/text/json.js"
 import type { Options, Service } from "../emulator/contract.js"
 import { Emulator } from "../emulator/Emulator.js"
 import * as Core from "../emulator/internal/core.js"
+import * as Deliveries from "../emulator/internal/deliveries.js"
 import { headersOf, type Transmission } from "../emulator/internal/http/messages.js"
-import * as Transports from "../emulator/internal/webhooks/transports.js"
+import * as HttpServer from "./internal/httpServer.js"
 
 /**
  * The options of a server.
@@ -71,8 +71,7 @@ export class ServeError extends Schema.TaggedError<ServeError>("effect-runpod/Se
   }
 }
 
-const codeOf = (cause: unknown): string | undefined =>
-  cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined
+const codeOf = (cause: Error) => ("code" in cause && typeof cause.code === "string" ? { code: cause.code } : {})
 
 /** Reads a body up to `limit` bytes; the rest of a longer one is thrown away. */
 const readBody = (request: Http.IncomingMessage, limit: number): Effect.Effect<string | undefined> =>
@@ -139,31 +138,11 @@ const makeServer = (core: Core.Core): Effect.Effect<Http.Server, never, Scope.Sc
     return server
   })
 
-const listen = (server: Http.Server, host: string, port: number): Effect.Effect<number, ServeError> =>
-  Effect.async((resume) => {
-    const fail = (cause: Error) => {
-      const code = codeOf(cause)
-      resume(Effect.fail(new ServeError({ host, port, cause, ...defined({ code }) })))
-    }
-    server.on("error", fail)
-    server.listen({ host, port, backlog: 4096 }, () => {
-      const address = server.address()
-      resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : port))
-    })
-  })
-
 const close = (server: Http.Server): Effect.Effect<void> =>
   Effect.async((resume) => {
     server.close(() => resume(Effect.void))
     server.closeAllConnections()
   })
-
-/** An address that listens everywhere is reached through this machine's own. */
-const reachable = (host: string): string => {
-  if (host === "0.0.0.0") return "127.0.0.1"
-  if (host === "::") return "[::1]"
-  return host.includes(":") ? `[${host}]` : host
-}
 
 /**
  * Serves an emulator over HTTP until the scope closes, which closes all connections at once.
@@ -175,10 +154,13 @@ export const serve = (options: ServeOptions): Effect.Effect<Server, ServeError, 
   Effect.gen(function* () {
     const { host = "127.0.0.1", port = 0 } = options
     const client = yield* Effect.provide(HttpClient.HttpClient, FetchHttpClient.layer)
-    const core = yield* Core.make(options, Transports.overHttp(client))
+    const core = yield* Core.make(options, Deliveries.overHttp(client))
     const server = yield* Effect.acquireRelease(makeServer(core), close)
-    const bound = yield* listen(server, host, port)
-    return { ...core.control, url: `http://${reachable(host)}:${bound}/v2` }
+    const bound = yield* Effect.mapError(
+      HttpServer.bind(server, { host, port }),
+      (cause) => new ServeError({ host, port, cause, ...codeOf(cause) })
+    )
+    return { ...core.control, url: `${HttpServer.originOf({ host, port: bound })}/v2` }
   })
 
 /**

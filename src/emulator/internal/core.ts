@@ -1,17 +1,25 @@
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import { Heap } from "../../internal/pace/heap.js"
+import { wallMillis } from "../../internal/pace/monotonic.js"
+import * as Timer from "../../internal/pace/timer.js"
 import * as RateLimits from "../../layers/RateLimits.js"
 import type { Deliver, Options, Service } from "../contract.js"
-import * as Control from "./control.js"
 import { Counters } from "./counters.js"
+import * as Deliveries from "./deliveries.js"
 import { Faults } from "./faults.js"
-import * as Limits from "./http/limits.js"
+import { Limits } from "./http/limits.js"
 import type { HttpRequest, Transmission } from "./http/messages.js"
 import * as RequestHandler from "./http/requestHandler.js"
-import { Batches } from "./jobs/batches.js"
-import * as Jobs from "./jobs/makeModel.js"
-import * as Deliveries from "./webhooks/deliveries.js"
+import * as Batches from "./jobs/batches.js"
+import type { JobResult } from "./jobs/handler.js"
+import * as Lifecycle from "./jobs/lifecycle.js"
+import { Endpoint, type Model } from "./jobs/model.js"
+import * as Retention from "./jobs/retention.js"
+import * as Random from "./random.js"
 
 /** An emulator that needs a way for requests to reach it: memory or a server. */
 export interface Core {
@@ -19,23 +27,96 @@ export interface Core {
   readonly control: Service
 }
 
-/** `deliver` is how webhooks are delivered when the options do not say it. */
-export const make = Effect.fnUntraced(function* (
+/** Closing the scope interrupts the handlers that run; their jobs stay IN_PROGRESS. */
+const makeModel = Effect.fnUntraced(function* (
   options: Options,
   deliver: Deliver
-): Effect.fn.Return<Core, never, Scope.Scope> {
-  const { endpoints, seed = 0 } = options
+): Effect.fn.Return<Model, never, Scope.Scope> {
+  const { seed = 0 } = options
   const counters = new Counters()
   const faults = new Faults(options.faults ?? [], seed, counters)
-  const onEnd = yield* Deliveries.make({ deliver: options.deliver ?? deliver, faults, counters })
-  const model = yield* Jobs.make({ endpoints, seed, counters, onEnd })
-  const parts: RequestHandler.Parts = {
-    model,
-    batches: new Batches(model, seed, (endpointId) => faults.forJob("run", endpointId)),
-    faults,
-    limits: Limits.make(options.limits ?? { operations: RateLimits.table }),
+  const onEnd = yield* Deliveries.make({ deliver, faults, counters })
+  const clock = yield* Effect.clock
+  const forkHandler = yield* FiberSet.makeRuntime<never, JobResult, never>()
+  // Closed before the handlers are interrupted: no alarm starts a job meanwhile.
+  const timer = yield* Timer.make
+  const epoch = wallMillis(clock) - timer.now()
+  const endpoints = Object.entries(options.endpoints).map(([id, of]) => [id, new Endpoint(id, of)] as const)
+  const model: Model = {
+    endpoints: new Map(endpoints),
+    endedJobs: new Heap(),
+    clock,
+    timer,
     counters,
-    apiKey: Redacted.isRedacted(options.apiKey) ? Redacted.value(options.apiKey) : options.apiKey
+    faults,
+    random: {
+      ids: Random.make(seed, "ids"),
+      batchIds: Random.make(seed, "batches"),
+      times: Random.make(seed, "times"),
+      workerIds: Random.make(seed, "workers"),
+      timeouts: Random.make(seed, "delays")
+    },
+    forkHandler: (effect) => forkHandler(Effect.interruptible(effect)),
+    onEnd,
+    toClockTime: (millis) => Math.round(epoch + millis),
+    isClosed: false
   }
-  return { handle: (request) => RequestHandler.handle(parts, request), control: Control.make(parts) }
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      model.isClosed = true
+    })
+  )
+  for (const [id, endpoint] of endpoints) Lifecycle.setWorkers(model, endpoint, options.endpoints[id]?.workers ?? 3)
+  return model
 })
+
+const controlOf = (model: Model): Service => {
+  const { counters, faults } = model
+  const withEndpoint = <A>(endpointId: string, f: (endpoint: Endpoint) => A): Effect.Effect<A> =>
+    Effect.suspend(() => {
+      const endpoint = model.endpoints.get(endpointId)
+      return endpoint === undefined
+        ? Effect.dieMessage(`the emulator has no endpoint "${endpointId}"`)
+        : Effect.sync(() => f(endpoint))
+    })
+
+  return {
+    jobs: (endpointId) =>
+      withEndpoint(endpointId, (endpoint) =>
+        Retention.list(model, endpoint).map((job) => Lifecycle.snapshot(model, job))
+      ),
+    job: (endpointId, jobId) =>
+      withEndpoint(endpointId, (endpoint) =>
+        Option.map(Option.fromNullable(Retention.find(model, endpoint, jobId)), (job) => Lifecycle.snapshot(model, job))
+      ),
+    requests: Effect.sync(() => counters.requests.copy()),
+    deliveries: Effect.sync(() => counters.deliveries.copy()),
+    counts: Effect.sync(() => counters.copyCounts()),
+    resetCounts: Effect.sync(() => counters.reset()),
+    faults: Effect.sync(() => faults.get()),
+    setFaults: (next) => Effect.sync(() => faults.set(next)),
+    setWorkers: (endpointId, workers) =>
+      withEndpoint(endpointId, (endpoint) => Lifecycle.setWorkers(model, endpoint, workers)),
+    end: (endpointId, jobId, end) =>
+      withEndpoint(endpointId, (endpoint) => {
+        const job = Retention.find(model, endpoint, jobId)
+        return job !== undefined && Lifecycle.end(model, job, end)
+      }),
+    batches: (endpointId) =>
+      withEndpoint(endpointId, ({ batches }) => [...batches.values()].map((batch) => Batches.snapshot(model, batch))),
+    failBatch: (endpointId, batchId) =>
+      withEndpoint(endpointId, ({ batches }) => {
+        const batch = batches.get(batchId)
+        if (batch !== undefined) Batches.stop(model, batch, "FAILED")
+        return batch !== undefined
+      })
+  }
+}
+
+/** `deliver` is how webhooks are delivered when the options do not say it. */
+export const make = (options: Options, deliver: Deliver): Effect.Effect<Core, never, Scope.Scope> =>
+  Effect.map(makeModel(options, options.deliver ?? deliver), (model) => {
+    const apiKey = Redacted.isRedacted(options.apiKey) ? Redacted.value(options.apiKey) : options.apiKey
+    const parts = { model, limits: new Limits(options.limits ?? { operations: RateLimits.table }), apiKey }
+    return { handle: (request) => RequestHandler.handle(parts, request), control: controlOf(model) }
+  })

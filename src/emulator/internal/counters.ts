@@ -14,14 +14,24 @@ export type OpenDelivery = Mutable<DeliveryRecord>
 /** How many requests are remembered, and how many deliveries. */
 const remembered = 10_000
 
-/** Appends to a log and, now and then, drops its oldest records. */
-const remember = <A>(log: Array<A>, record: A): void => {
-  log.push(record)
-  if (log.length >= 2 * remembered) log.splice(0, log.length - remembered)
-}
+/** The newest records of one kind. */
+class Log<A extends object> {
+  private records: Array<A> = []
 
-const copyNewest = <A extends object>(log: ReadonlyArray<A>): ReadonlyArray<A> =>
-  log.slice(-remembered).map((record) => ({ ...record }))
+  /** Adds a record and, now and then, drops the oldest. */
+  add(record: A): void {
+    this.records.push(record)
+    if (this.records.length >= 2 * remembered) this.records.splice(0, this.records.length - remembered)
+  }
+
+  clear(): void {
+    this.records = []
+  }
+
+  copy(): ReadonlyArray<A> {
+    return this.records.slice(-remembered).map((record) => ({ ...record }))
+  }
+}
 
 interface OpenCounts extends Mutable<Omit<Counts, "byOperation" | "faults" | "ended">> {
   readonly byOperation: Record<Operation, Mutable<OperationCounts> & { readonly byStatus: Record<number, number> }>
@@ -48,86 +58,47 @@ const zero = (inFlight: (name: Operation) => number): OpenCounts => ({
 
 /** What happened, counted, and the newest requests and deliveries. Written synchronously by one emulator only. */
 export class Counters {
-  private current = zero(() => 0)
-  private requestLog: Array<OpenRequest> = []
-  private deliveryLog: Array<OpenDelivery> = []
+  counts = zero(() => 0)
+  readonly requests = new Log<OpenRequest>()
+  readonly deliveries = new Log<OpenDelivery>()
 
   /** Counts from zero again; requests in flight stay in flight. */
   reset(): void {
-    const { byOperation } = this.current
-    this.current = zero((name) => byOperation[name].inFlight)
-    this.requestLog = []
-    this.deliveryLog = []
+    const { byOperation } = this.counts
+    this.counts = zero((name) => byOperation[name].inFlight)
+    this.requests.clear()
+    this.deliveries.clear()
   }
 
   requestArrived(record: OpenRequest): void {
-    this.current.total++
-    remember(this.requestLog, record)
-    if (record.operation !== undefined) this.current.byOperation[record.operation].total++
-  }
-
-  requestUnauthorized(): void {
-    this.current.unauthorized++
-  }
-
-  requestRateLimited(): void {
-    this.current.rateLimited++
+    this.counts.total++
+    this.requests.add(record)
+    if (record.operation !== undefined) this.counts.byOperation[record.operation].total++
   }
 
   /** The request got past the limits. */
   requestEntered(name: Operation): void {
-    const operation = this.current.byOperation[name]
+    const operation = this.counts.byOperation[name]
     operation.inFlight++
     operation.maxInFlight = Math.max(operation.maxInFlight, operation.inFlight)
   }
 
-  /** A request that had entered is no longer in flight. */
-  requestLeft(name: Operation): void {
-    this.current.byOperation[name].inFlight--
+  /** `hadEntered` tells whether it was in flight. */
+  requestEnded({ abandoned, operation, status }: OpenRequest, hadEntered: boolean): void {
+    if (abandoned) this.counts.abandoned++
+    if (operation === undefined) return
+    const counts = this.counts.byOperation[operation]
+    if (hadEntered) counts.inFlight--
+    if (status !== undefined) counts.byStatus[status] = (counts.byStatus[status] ?? 0) + 1
   }
 
-  requestEnded({ abandoned, operation, status }: OpenRequest): void {
-    if (abandoned) this.current.abandoned++
-    if (operation === undefined || status === undefined) return
-    const { byStatus } = this.current.byOperation[operation]
-    byStatus[status] = (byStatus[status] ?? 0) + 1
-  }
-
-  deliveryStarted(record: OpenDelivery): void {
-    remember(this.deliveryLog, record)
-  }
-
-  faultApplied(tag: Fault["_tag"]): void {
-    this.current.faults[tag] = (this.current.faults[tag] ?? 0) + 1
-  }
-
-  jobSubmitted(): void {
-    this.current.submitted++
-  }
-
-  jobEnded(status: Terminal): void {
-    this.current.ended[status]++
-  }
-
-  workerStarted(): void {
-    this.current.coldStarts++
-  }
-
-  counts(): Counts {
-    const { byOperation, ended, faults, ...totals } = this.current
+  copyCounts(): Counts {
+    const { byOperation, ended, faults, ...totals } = this.counts
     return {
       ...totals,
       byOperation: Record.map(byOperation, (counts) => ({ ...counts, byStatus: { ...counts.byStatus } })),
       faults: { ...faults },
       ended: { ...ended }
     }
-  }
-
-  requests(): ReadonlyArray<RequestRecord> {
-    return copyNewest(this.requestLog)
-  }
-
-  deliveries(): ReadonlyArray<DeliveryRecord> {
-    return copyNewest(this.deliveryLog)
   }
 }

@@ -4,30 +4,20 @@ import type { Delay, Fault, JobFault, LateProgress, RequestFault, WebhookFault }
 import type { Counters } from "./counters.js"
 import * as Random from "./random.js"
 
-/** What the faults look at of a request. */
-export interface RequestFacts {
-  readonly operation: Operation
-  readonly endpointId: string
-  /** The age in milliseconds of the job it asks for. */
-  readonly jobAge: () => number | undefined
-}
-
-/** The faults that apply to a request. */
-export interface RequestFaults {
-  readonly fault: Exclude<RequestFault, Delay> | undefined
-  /** How late the response is sent, in milliseconds. */
-  readonly delay: number
-}
+/** A fault that decides what the client sees. */
+export type ResponseFault = Exclude<RequestFault, Delay>
 
 /** The faults that apply to a job, drawn at its submit. */
 export interface JobFaults {
+  /** The job completes without its output. */
   readonly outputMissing: boolean
+  /** The job's completion is overwritten by this progress update. */
   readonly lateProgress: LateProgress | undefined
 }
 
 /** A fault that is switched on. */
-interface ActiveFault<F extends Fault> {
-  readonly fault: F
+interface ActiveFault {
+  readonly fault: Fault
   readonly random: Random.RandomSource
   /** How many matching requests there were. */
   matched: number
@@ -44,55 +34,47 @@ const operationsOf = (fault: Fault): ReadonlyArray<Operation> | undefined => {
   return fault._tag === "NotVisibleYet" ? ofOneJob : undefined
 }
 
+const isOfJobs = (fault: Fault): fault is JobFault => fault._tag === "OutputMissing" || fault._tag === "LateProgress"
+
+const isOfWebhooks = (fault: Fault): fault is WebhookFault => fault._tag.startsWith("Webhook")
+
 /** The faults that are switched on, and to what they apply. */
 export class Faults {
-  private faults: ReadonlyArray<Fault> = []
-  private ofRequests: Array<ActiveFault<RequestFault>> = []
-  private ofJobs: Array<ActiveFault<JobFault>> = []
-  private ofWebhooks: Array<ActiveFault<WebhookFault>> = []
+  private active: ReadonlyArray<ActiveFault> = []
 
   constructor(
-    initial: ReadonlyArray<Fault>,
+    faults: ReadonlyArray<Fault>,
     private readonly seed: number | string,
     private readonly counters: Counters
   ) {
-    this.set(initial)
+    this.set(faults)
   }
 
   get(): ReadonlyArray<Fault> {
-    return this.faults
+    return this.active.map(({ fault }) => fault)
   }
 
   set(faults: ReadonlyArray<Fault>): void {
-    this.faults = faults
-    this.ofRequests = []
-    this.ofJobs = []
-    this.ofWebhooks = []
-    faults.forEach((fault, index) => {
-      const state = { random: Random.make(this.seed, `fault ${index}`), matched: 0, applied: 0 }
-      switch (fault._tag) {
-        case "OutputMissing":
-        case "LateProgress":
-          this.ofJobs.push({ fault, ...state })
-          break
-        case "WebhookLost":
-        case "WebhookDuplicated":
-        case "WebhookLate":
-        case "WebhookOutOfOrder":
-          this.ofWebhooks.push({ fault, ...state })
-          break
-        default:
-          this.ofRequests.push({ fault, ...state })
-      }
-    })
+    this.active = faults.map((fault, index) => ({
+      fault,
+      random: Random.make(this.seed, `fault ${index}`),
+      matched: 0,
+      applied: 0
+    }))
   }
 
-  forRequest(request: RequestFacts): RequestFaults {
+  /** The fault that applies to a request, and how late its response is sent. Times, `jobAge` too, are milliseconds. */
+  forRequest(
+    operation: Operation,
+    endpointId: string,
+    jobAge: () => number | undefined
+  ): { readonly fault: ResponseFault | undefined; readonly delay: number } {
     let delay = 0
-    for (const active of this.ofRequests) {
+    for (const active of this.active) {
       const { fault } = active
-      if (fault._tag === "NotVisibleYet" && (request.jobAge() ?? Infinity) >= Duration.toMillis(fault.for)) continue
-      if (!this.applies(active, request.operation, request.endpointId)) continue
+      if (isOfJobs(fault) || isOfWebhooks(fault)) continue
+      if (fault._tag === "NotVisibleYet" && (jobAge() ?? Infinity) >= Duration.toMillis(fault.for)) continue
+      if (!this.applies(active, operation, endpointId)) continue
       if (fault._tag !== "Delay") return { fault, delay }
       delay += Duration.toMillis(fault.by)
     }
@@ -100,29 +82,33 @@ export class Faults {
   }
 
   forJob(operation: Operation, endpointId: string): JobFaults {
-    let outputMissing = false
-    let lateProgress: LateProgress | undefined
-    for (const active of this.ofJobs) {
-      if (!this.applies(active, operation, endpointId)) continue
-      if (active.fault._tag === "OutputMissing") outputMissing = true
-      else lateProgress = active.fault
+    const drawn = this.draw(isOfJobs, operation, endpointId)
+    return {
+      outputMissing: drawn.some((fault) => fault._tag === "OutputMissing"),
+      lateProgress: drawn.findLast((fault) => fault._tag === "LateProgress")
     }
-    return { outputMissing, lateProgress }
   }
 
   /** The faults that apply to a webhook, drawn at its job's end. */
   forWebhook(operation: Operation, endpointId: string): ReadonlyArray<WebhookFault> {
-    return this.ofWebhooks.flatMap((active) => (this.applies(active, operation, endpointId) ? [active.fault] : []))
+    return this.draw(isOfWebhooks, operation, endpointId)
   }
 
-  private applies(active: ActiveFault<Fault>, operation: Operation, endpointId: string): boolean {
+  private draw<F extends Fault>(is: (fault: Fault) => fault is F, operation: Operation, endpointId: string): Array<F> {
+    return this.active.flatMap((active) =>
+      is(active.fault) && this.applies(active, operation, endpointId) ? [active.fault] : []
+    )
+  }
+
+  private applies(active: ActiveFault, operation: Operation, endpointId: string): boolean {
     const { after = 0, endpoints, rate = 1, times = Infinity } = active.fault
     if (operationsOf(active.fault)?.includes(operation) === false) return false
     if (endpoints?.includes(endpointId) === false) return false
     if (active.matched++ < after || active.applied >= times) return false
     if (rate < 1 && active.random.fraction() >= rate) return false
     active.applied++
-    this.counters.faultApplied(active.fault._tag)
+    const { faults } = this.counters.counts
+    faults[active.fault._tag] = (faults[active.fault._tag] ?? 0) + 1
     return true
   }
 }

@@ -21,25 +21,18 @@ const connectionReset = (): Error =>
 const bodyCut = (): Error =>
   Object.assign(new Error("other side closed"), { name: "SocketError", code: "UND_ERR_SOCKET" })
 
-const textWithin = (bytes: Uint8Array, limit: number): string | undefined =>
-  bytes.byteLength > limit ? undefined : decoder.decode(bytes)
-
-const readBody = (body: HttpBody.HttpBody, limit: number): Effect.Effect<string | undefined> => {
+const bytesOf = (body: HttpBody.HttpBody): Effect.Effect<Uint8Array> => {
   switch (body._tag) {
     case "Uint8Array":
-      return Effect.succeed(textWithin(body.body, limit))
+      return Effect.succeed(body.body)
     case "Raw":
-      return Effect.succeed(
-        textWithin(body.body instanceof Uint8Array ? body.body : encoder.encode(String(body.body)), limit)
-      )
+      return Effect.succeed(body.body instanceof Uint8Array ? body.body : encoder.encode(String(body.body)))
     case "Stream":
       // A body that its client cannot read is its client's bug.
-      return Effect.map(Effect.orDie(Stream.runCollect(body.stream)), (chunks) =>
-        textWithin(concatBytes(Chunk.toArray(chunks)), limit)
-      )
+      return Effect.map(Effect.orDie(Stream.runCollect(body.stream)), (chunks) => concatBytes(Chunk.toArray(chunks)))
     case "Empty":
     case "FormData":
-      return Effect.succeed("")
+      return Effect.succeed(new Uint8Array())
   }
 }
 
@@ -74,7 +67,8 @@ export const make = (core: Core): HttpClient.HttpClient =>
         method: request.method,
         target: url.pathname + url.search,
         authorization: request.headers["authorization"],
-        readBody: (limit) => readBody(request.body, limit)
+        readBody: (limit) =>
+          Effect.map(bytesOf(request.body), (bytes) => (bytes.byteLength > limit ? undefined : decoder.decode(bytes)))
       }),
       (transmission) =>
         transmission._tag === "Reset"

@@ -1,22 +1,21 @@
 import * as Hash from "effect/Hash"
 import { PCGRandom } from "effect/Utils"
 
-/** A seeded source of random numbers: the generator below Effect's `Random`, read without an effect. */
-export interface RandomSource {
-  /** From 0 up to 1. */
-  readonly fraction: () => number
-  /** A whole number from `min` to `max`, both included. */
-  readonly between: (min: number, max: number) => number
-}
-
-/** A source of its own for each `purpose`, so that the draws of one do not shift those of another. */
-export const make = (seed: number | string, purpose: string): RandomSource => {
+/**
+ * A seeded source of random numbers: the generator below Effect's `Random`, read without an effect. Each `purpose` has one
+ * of its own, so that the draws of one do not shift those of another.
+ */
+export const make = (seed: number | string, purpose: string) => {
   const random = new PCGRandom(Hash.hash(`${typeof seed}:${seed}:${purpose}`))
   return {
+    /** From 0 up to 1. */
     fraction: () => random.number(),
-    between: (min, max) => (max <= min ? min : min + Math.floor(random.number() * (max - min + 1)))
+    /** A whole number from `min` to `max`, both included. */
+    between: (min: number, max: number) => (max <= min ? min : min + Math.floor(random.number() * (max - min + 1)))
   }
 }
+
+export type RandomSource = ReturnType<typeof make>
 
 const letters = "0123456789abcdefghijklmnopqrstuvwxyz"
 

@@ -2,12 +2,10 @@ import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
-import type { Delay, RateLimited, RequestFault } from "../../Fault.js"
+import type { RateLimited } from "../../Fault.js"
+import type { ResponseFault } from "../faults.js"
 import type { HttpResponse, Transmission } from "./messages.js"
 import * as Responses from "./responses.js"
-
-/** A fault that decides what the client sees. */
-export type ResponseFault = Exclude<RequestFault, Delay>
 
 export const whole = (response: HttpResponse): Transmission => ({ _tag: "Whole", response })
 
@@ -15,26 +13,11 @@ export const reset: Transmission = { _tag: "Reset" }
 
 const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
 
+const processed: ReadonlySet<ResponseFault["_tag"]> = new Set(["ResetAfter", "Stall", "CutBody", "Truncated"])
+
 /** Whether the request gets as far as RunPod itself. */
-export const isProcessed = (fault: ResponseFault): boolean => {
-  switch (fault._tag) {
-    case "ServerError":
-    case "HtmlOk":
-    case "EmptyOk":
-    case "Hang":
-      return fault.processed === true
-    case "ResetBefore":
-    case "RateLimited":
-    case "NotVisibleYet":
-    case "Paused":
-      return false
-    case "ResetAfter":
-    case "Stall":
-    case "CutBody":
-    case "Truncated":
-      return true
-  }
-}
+export const isProcessed = (fault: ResponseFault): boolean =>
+  processed.has(fault._tag) || ("processed" in fault && fault.processed === true)
 
 const rateLimited = ({ as, retryAfter }: RateLimited, clock: Clock.Clock): HttpResponse => {
   if (retryAfter === undefined) return Responses.rateLimited()

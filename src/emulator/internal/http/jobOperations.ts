@@ -1,28 +1,13 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type { BatchOperation, Operation } from "../../../schemas/Operation.js"
-import type { Faults } from "../faults.js"
+import { type BatchOperation, type Operation, operations } from "../../../schemas/Operation.js"
 import * as Holds from "../jobs/holds.js"
 import * as Lifecycle from "../jobs/lifecycle.js"
 import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
-import type { HttpRequest, HttpResponse } from "./messages.js"
+import type { Answer, Call, HttpResponse } from "./messages.js"
 import * as RequestParser from "./requestParser.js"
 import * as Responses from "./responses.js"
-
-/** A request for an operation on jobs, its endpoint found. */
-export interface JobCall {
-  readonly operation: Exclude<Operation, BatchOperation>
-  readonly endpoint: Endpoint
-  readonly request: HttpRequest
-  readonly jobId: string | undefined
-  /** The hold it asks for. */
-  readonly wait: string | undefined
-  readonly onSubmitted: (jobId: string) => void
-}
-
-/** How long a request is held that does not say it, in milliseconds. */
-const defaultHold = { runSync: 90_000, statusSync: 90_000, stream: 10_000 }
 
 /** The job as it is now; it may be forgotten by the end of a hold. */
 const statusOf = (model: Model, job: Job): HttpResponse =>
@@ -35,38 +20,44 @@ const takeChunks = (model: Model, job: Job): HttpResponse => {
   return Responses.chunks(job, taken)
 }
 
-const submit = Effect.fnUntraced(function* (model: Model, faults: Faults, operation: SubmitOperation, call: JobCall) {
-  const { endpoint, request } = call
-  const text = yield* request.readBody(largestBody[operation].bytes)
-  if (text === undefined) return Responses.tooLarge(operation)
-  const jobRequest = RequestParser.parseJobRequest(text)
-  if (Either.isLeft(jobRequest)) return Responses.badRequest(jobRequest.left)
-  const hold = operation === "run" ? Either.right(0) : RequestParser.parseWait(call.wait, defaultHold.runSync)
-  if (Either.isLeft(hold)) return Responses.badRequest(hold.left)
-  if (endpoint.maxWorkers <= 0) return Responses.paused
-  const jobFaults = faults.forJob(operation, endpoint.id)
-  const job = Lifecycle.submit(model, endpoint, { ...jobRequest.right, operation, ...jobFaults })
-  call.onSubmitted(job.id)
-  if (operation === "run") return Responses.accepted(job)
-  yield* Holds.awaitEnd(model, job, hold.right)
-  return statusOf(model, job)
-})
+/** The hold a request asks for, in milliseconds. */
+const parseWait = (
+  wait: string | undefined,
+  operation: "runSync" | "statusSync" | "stream"
+): Either.Either<number, HttpResponse> => {
+  if (wait === undefined) return Either.right(operations[operation].hold)
+  const millis = /^\d{1,6}$/.test(wait) ? Number(wait) : 0
+  return millis >= 1000 && millis <= 300_000
+    ? Either.right(millis)
+    : Either.left(Responses.badRequest("wait is invalid; must be between 1000 and 300000"))
+}
 
-type OneJobOperation = "status" | "statusSync" | "stream" | "cancel" | "retry"
+const submit = Effect.fnUntraced(function* (model: Model, endpoint: Endpoint, operation: SubmitOperation, call: Call) {
+  const text = yield* call.request.readBody(largestBody[operation].bytes)
+  if (text === undefined) return Responses.tooLarge(operation)
+  const jobRequest = yield* Either.mapLeft(RequestParser.parseJobRequest(text), Responses.refused)
+  const hold = operation === "run" ? 0 : yield* parseWait(call.route.wait, operation)
+  if (endpoint.maxWorkers <= 0) return Responses.paused
+  const job = Lifecycle.submit(model, endpoint, operation, jobRequest)
+  call.record.jobId = job.id
+  if (operation === "run") return Responses.accepted(job)
+  yield* Holds.awaitEnd(model, job, hold)
+  return statusOf(model, job)
+}, Effect.merge)
 
 const executeOnJob = (
   model: Model,
   job: Job,
-  operation: OneJobOperation,
+  operation: "status" | "statusSync" | "stream" | "cancel" | "retry",
   wait: string | undefined
-): HttpResponse | Effect.Effect<HttpResponse> => {
+): Answer => {
   switch (operation) {
     case "status":
       return Responses.job(job)
     case "statusSync":
     case "stream": {
-      const hold = RequestParser.parseWait(wait, defaultHold[operation])
-      if (Either.isLeft(hold)) return Responses.badRequest(hold.left)
+      const hold = parseWait(wait, operation)
+      if (Either.isLeft(hold)) return hold.left
       return operation === "stream"
         ? Effect.map(Holds.awaitChunk(model, job, hold.right), () => takeChunks(model, job))
         : Effect.map(Holds.awaitEnd(model, job, hold.right), () => statusOf(model, job))
@@ -77,17 +68,20 @@ const executeOnJob = (
     case "retry":
       return Lifecycle.retry(model, job)
         ? Responses.accepted(job)
-        : Responses.badRequest(`bad request: a job that is ${job.status} cannot be retried`)
+        : Responses.refused(`a job that is ${job.status} cannot be retried`)
   }
 }
 
-/** The response is an effect only where the request is held or its body is read. */
-export const execute = (model: Model, faults: Faults, call: JobCall): HttpResponse | Effect.Effect<HttpResponse> => {
-  const { endpoint, jobId, operation } = call
+export const execute = (
+  model: Model,
+  endpoint: Endpoint,
+  operation: Exclude<Operation, BatchOperation>,
+  call: Call
+): Answer => {
   switch (operation) {
     case "run":
     case "runSync":
-      return submit(model, faults, operation, call)
+      return submit(model, endpoint, operation, call)
     case "health":
       return Responses.health(model, endpoint)
     case "requests":
@@ -95,8 +89,9 @@ export const execute = (model: Model, faults: Faults, call: JobCall): HttpRespon
     case "purgeQueue":
       return Responses.purged(Lifecycle.purge(model, endpoint))
     default: {
-      const job = jobId === undefined ? undefined : Retention.find(model, endpoint, jobId)
-      return job === undefined ? Responses.jobNotFound : executeOnJob(model, job, operation, call.wait)
+      const { jobId = "", wait } = call.route
+      const job = Retention.find(model, endpoint, jobId)
+      return job === undefined ? Responses.jobNotFound : executeOnJob(model, job, operation, wait)
     }
   }
 }

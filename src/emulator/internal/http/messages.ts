@@ -1,4 +1,7 @@
 import type * as Effect from "effect/Effect"
+import type { OpenRequest } from "../counters.js"
+import type { Usage } from "./limits.js"
+import type { Route } from "./router.js"
 
 /** A request, in memory or from a server. */
 export interface HttpRequest {
@@ -10,6 +13,16 @@ export interface HttpRequest {
   readonly readBody: (limit: number) => Effect.Effect<string | undefined>
 }
 
+/** A request that is being handled. */
+export interface Call {
+  readonly request: HttpRequest
+  readonly route: Route
+  readonly arrivedAt: number
+  readonly record: OpenRequest
+  /** What it is in flight of, once it got past the limits. */
+  usage: Usage | undefined
+}
+
 /** A response before it is sent. */
 export interface HttpResponse {
   readonly status: number
@@ -17,6 +30,9 @@ export interface HttpResponse {
   readonly body: string
   readonly retryAfter?: string | undefined
 }
+
+/** What an operation answers: an effect only where the request is held or its body is read. */
+export type Answer = HttpResponse | Effect.Effect<HttpResponse>
 
 /** How a response is sent. */
 export type Transmission =

@@ -3,39 +3,23 @@ import * as Exit from "effect/Exit"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import { isOfBatch } from "../../../schemas/Operation.js"
-import type { Counters, OpenRequest } from "../counters.js"
-import type { Faults } from "../faults.js"
-import type { Batches } from "../jobs/batches.js"
-import * as Lifecycle from "../jobs/lifecycle.js"
+import type { OpenRequest } from "../counters.js"
 import type { Model } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import * as BatchOperations from "./batchOperations.js"
 import * as FaultInjection from "./faultInjection.js"
 import * as JobOperations from "./jobOperations.js"
 import type { Limits } from "./limits.js"
-import type { HttpRequest, HttpResponse, Transmission } from "./messages.js"
+import type { Answer, Call, HttpRequest, HttpResponse, Transmission } from "./messages.js"
 import * as Responses from "./responses.js"
 import * as Router from "./router.js"
 
 /** The parts of an emulator that its requests reach. */
 export interface Parts {
   readonly model: Model
-  readonly batches: Batches
-  readonly faults: Faults
   readonly limits: Limits
-  readonly counters: Counters
   /** The only API key that is accepted; without one, any. */
   readonly apiKey: string | undefined
-}
-
-/** A request that is being handled. */
-interface OpenCall {
-  readonly request: HttpRequest
-  readonly route: Router.Route
-  readonly arrivedAt: number
-  readonly record: OpenRequest
-  /** It got past the limits. */
-  isInFlight: boolean
 }
 
 /** Handles one request from its arrival to its response. The fiber is interrupted when the client leaves. */
@@ -53,7 +37,7 @@ export const handle = (parts: Parts, request: HttpRequest): Effect.Effect<Transm
     )
   })
 
-const open = ({ counters, model }: Parts, request: HttpRequest): OpenCall => {
+const open = ({ model }: Parts, request: HttpRequest): Call => {
   const route = Router.parse(request.target, request.method)
   const { batchId, endpointId, jobId, operation, path, wait } = route
   const record: OpenRequest = {
@@ -63,29 +47,26 @@ const open = ({ counters, model }: Parts, request: HttpRequest): OpenCall => {
     ...defined({ operation, endpointId, jobId, batchId, wait }),
     abandoned: false
   }
-  counters.requestArrived(record)
-  return { request, route, arrivedAt: model.timer.now(), record, isInFlight: false }
+  model.counters.requestArrived(record)
+  return { request, route, arrivedAt: model.timer.now(), record, usage: undefined }
 }
 
-const close = ({ counters, limits, model }: Parts, call: OpenCall, transmission: Transmission | undefined): void => {
-  const { record, route } = call
+const close = ({ model }: Parts, call: Call, transmission: Transmission | undefined): void => {
+  const { record, usage } = call
   record.took = model.timer.now() - call.arrivedAt
   if (transmission === undefined) record.abandoned = true
   else if (transmission._tag !== "Reset") record.status = transmission.response.status
-  if (call.isInFlight && route.operation !== undefined && route.endpointId !== undefined) {
-    limits.leave(route.endpointId, route.operation)
-    counters.requestLeft(route.operation)
-  }
-  counters.requestEnded(record)
+  if (usage !== undefined) usage.inFlight--
+  model.counters.requestEnded(record, usage !== undefined)
 }
 
 /** Lets RunPod serve the request, with the fault that applies to it. */
-const process = (parts: Parts, call: OpenCall): Transmission | Effect.Effect<Transmission> => {
+const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmission> => {
   const { endpointId, operation } = call.route
   const { delay, fault } =
     operation === undefined || endpointId === undefined
       ? { delay: 0, fault: undefined }
-      : parts.faults.forRequest({ operation, endpointId, jobAge: () => jobAge(parts, call.route) })
+      : parts.model.faults.forRequest(operation, endpointId, () => jobAge(parts, call.route))
   if (fault !== undefined) call.record.fault = fault._tag
   else if (delay > 0) call.record.fault = "Delay"
   if (fault?._tag === "ResetBefore") return FaultInjection.reset
@@ -102,42 +83,34 @@ const process = (parts: Parts, call: OpenCall): Transmission | Effect.Effect<Tra
   })
 }
 
-const jobAge = ({ model }: Parts, { endpointId, jobId }: Router.Route): number | undefined => {
-  const endpoint = endpointId === undefined ? undefined : model.endpoints.get(endpointId)
-  if (endpoint === undefined || jobId === undefined) return undefined
-  const job = Retention.find(model, endpoint, jobId)
-  return job === undefined ? undefined : Lifecycle.ageOf(model, job)
+const jobAge = ({ model }: Parts, { endpointId = "", jobId = "" }: Router.Route): number | undefined => {
+  const endpoint = model.endpoints.get(endpointId)
+  const job = endpoint && Retention.find(model, endpoint, jobId)
+  return job === undefined ? undefined : model.timer.now() - job.createdAt
 }
 
 /** What RunPod does without faults: key, endpoint, path, method and limits are checked, then the operation is executed. */
-const serve = (parts: Parts, call: OpenCall): HttpResponse | Effect.Effect<HttpResponse> => {
-  const { counters, limits, model } = parts
-  const { request, route } = call
-  const { endpointId, operation } = route
-  const refused = refuseKey(parts.apiKey, request.authorization)
+const serve = ({ apiKey, limits, model }: Parts, call: Call): Answer => {
+  const { endpointId, operation } = call.route
+  const refused = refuseKey(apiKey, call.request.authorization)
   if (refused !== undefined) {
-    counters.requestUnauthorized()
+    model.counters.counts.unauthorized++
     return refused
   }
   if (endpointId === undefined) return Responses.notFound
   const endpoint = model.endpoints.get(endpointId)
   if (endpoint === undefined) return Responses.endpointNotFound
   if (operation === undefined) return Responses.notFound
-  if (!Router.allows(operation, request.method)) return Responses.methodNotAllowed
-  if (!limits.enter(endpointId, operation, call.arrivedAt)) {
-    counters.requestRateLimited()
+  if (!Router.allows(operation, call.request.method)) return Responses.methodNotAllowed
+  call.usage = limits.enter(endpointId, operation, call.arrivedAt)
+  if (call.usage === undefined) {
+    model.counters.counts.rateLimited++
     return Responses.rateLimited()
   }
-  call.isInFlight = true
-  counters.requestEntered(operation)
-  const { batchId, jobId, query, requestId, wait } = route
-  if (isOfBatch(operation)) {
-    return BatchOperations.execute(parts.batches, { operation, endpoint, request, batchId, requestId, query })
-  }
-  const onSubmitted = (id: string) => {
-    call.record.jobId = id
-  }
-  return JobOperations.execute(model, parts.faults, { operation, endpoint, request, jobId, wait, onSubmitted })
+  model.counters.requestEntered(operation)
+  return isOfBatch(operation)
+    ? BatchOperations.execute(model, endpoint, operation, call)
+    : JobOperations.execute(model, endpoint, operation, call)
 }
 
 const refuseKey = (apiKey: string | undefined, authorization: string | undefined): HttpResponse | undefined => {

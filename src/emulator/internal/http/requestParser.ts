@@ -12,18 +12,18 @@ const policyFields = {
   ttl: { initial: 24 * 3600 * second, min: 10 * second, max: sevenDays }
 }
 
-/** `Left` is what RunPod says of a body that is no JSON. */
+/** `Left` is what RunPod says of a body that is no JSON, after its "bad request: "; so it is below. */
 export const parseJson = (text: string): Either.Either<unknown, string> =>
-  Either.try({ try: (): unknown => JSON.parse(text), catch: () => "bad request: body: invalid json" })
+  Either.try({ try: (): unknown => JSON.parse(text), catch: () => "body: invalid json" })
 
 const readMillis = (name: keyof typeof policyFields, policy: JsonObject): Either.Either<number, string> => {
   const { initial, max, min } = policyFields[name]
   const value = policy[name]
   if (value === undefined || value === null) return Either.right(initial)
-  if (!Number.isInteger(value)) return Either.left(`bad request: policy.${name}: must be an integer`)
+  if (!Number.isInteger(value)) return Either.left(`policy.${name}: must be an integer`)
   return typeof value === "number" && value >= min && value <= max
     ? Either.right(value)
-    : Either.left(`bad request: policy.${name}: must be between ${min} and ${max}`)
+    : Either.left(`policy.${name}: must be between ${min} and ${max}`)
 }
 
 const readPolicy = (
@@ -31,23 +31,23 @@ const readPolicy = (
 ): Either.Either<Pick<JobRequest, "executionTimeout" | "ttl" | "lowPriority">, string> =>
   Either.gen(function* () {
     const fields = policy ?? {}
-    if (!isJsonObject(fields)) return yield* Either.left("bad request: policy: must be an object")
+    if (!isJsonObject(fields)) return yield* Either.left("policy: must be an object")
     const executionTimeout = yield* readMillis("executionTimeout", fields)
     const ttl = yield* readMillis("ttl", fields)
     return { executionTimeout, ttl, lowPriority: fields["lowPriority"] === true }
   })
 
-/** Reads the text of a submit; `Left` is what RunPod says of a wrong one. */
+/** Reads the text of a submit. */
 export const parseJobRequest = (text: string): Either.Either<JobRequest, string> =>
   Either.flatMap(parseJson(text), readJobRequest)
 
 /** Reads the body of a submit, or a request of a batch. */
 export const readJobRequest = (body: unknown): Either.Either<JobRequest, string> =>
   Either.gen(function* () {
-    if (!isJsonObject(body)) return yield* Either.left("bad request: body: must be a json object")
+    if (!isJsonObject(body)) return yield* Either.left("body: must be a json object")
     const { input, policy, s3Config, webhook } = body
-    if (input === undefined || input === null) return yield* Either.left("bad request: input: is required")
-    if (!isJsonObject(input)) return yield* Either.left("bad request: input: must be a json object")
+    if (input === undefined || input === null) return yield* Either.left("input: is required")
+    if (!isJsonObject(input)) return yield* Either.left("input: must be a json object")
     return {
       input,
       webhook: typeof webhook === "string" ? Redacted.make(webhook) : undefined,
@@ -55,12 +55,3 @@ export const readJobRequest = (body: unknown): Either.Either<JobRequest, string>
       ...(yield* readPolicy(policy))
     }
   })
-
-/** The hold a request asks for, in milliseconds; `Left` is what RunPod says of a wrong one. */
-export const parseWait = (wait: string | undefined, initial: number): Either.Either<number, string> => {
-  if (wait === undefined) return Either.right(initial)
-  const millis = /^\d{1,6}$/.test(wait) ? Number(wait) : 0
-  return millis >= 1000 && millis <= 300_000
-    ? Either.right(millis)
-    : Either.left("wait is invalid; must be between 1000 and 300000")
-}

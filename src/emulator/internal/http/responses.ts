@@ -1,5 +1,4 @@
 import { defined } from "../../../internal/text/json.js"
-import * as Lifecycle from "../jobs/lifecycle.js"
 import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import * as Workers from "../jobs/workers.js"
@@ -7,7 +6,17 @@ import type { HttpResponse } from "./messages.js"
 
 const json = "application/json"
 
-export const ok = (body: string): HttpResponse => ({ status: 200, contentType: json, body })
+const okText = (body: string): HttpResponse => ({ status: 200, contentType: json, body })
+
+export const ok = (body: object): HttpResponse => okText(JSON.stringify(body))
+
+const empty = (status: number): HttpResponse => ({ status, contentType: undefined, body: "" })
+
+const html = (status: number, title: string): HttpResponse => ({
+  status,
+  contentType: "text/html; charset=UTF-8",
+  body: `<!DOCTYPE html>\n<html><head><title>${title}</title></head><body><h1>${title}</h1></body></html>\n`
+})
 
 const titles: Readonly<Record<number, string>> = {
   400: "Bad Request",
@@ -30,8 +39,9 @@ const error = (status: number, detail?: string, code?: string): HttpResponse => 
 })
 
 export const badRequest = (detail: string): HttpResponse => error(400, detail)
+export const refused = (problem: string): HttpResponse => badRequest(`bad request: ${problem}`)
 export const tooLarge = (operation: SubmitOperation): HttpResponse =>
-  badRequest(`bad request: body: exceeded max body size of ${largestBody[operation].says}`)
+  refused(`body: exceeded max body size of ${largestBody[operation].says}`)
 export const noToken = error(401, "no token provided")
 export const invalidKey = error(401, "invalid api key")
 export const notFound = error(404)
@@ -39,7 +49,7 @@ export const endpointNotFound = error(404, "endpoint not found")
 export const jobNotFound = error(404, "job not found")
 export const batchNotFound = error(404, "batch not found")
 export const requestNotFound = error(404, "request not found")
-export const noContent: HttpResponse = { status: 204, contentType: undefined, body: "" }
+export const noContent = empty(204)
 export const methodNotAllowed = error(405)
 export const paused = error(
   409,
@@ -47,40 +57,30 @@ export const paused = error(
   "ENDPOINT_PAUSED"
 )
 
-export const rateLimited = (retryAfter?: string): HttpResponse => ({
-  status: 429,
-  contentType: undefined,
-  body: "",
-  retryAfter
-})
-
-const page = (title: string): string =>
-  `<!DOCTYPE html>\n<html><head><title>${title}</title></head><body><h1>${title}</h1></body></html>\n`
-
-export const htmlOk: HttpResponse = {
-  status: 200,
-  contentType: "text/html; charset=UTF-8",
-  body: page("Just a moment...")
-}
-export const emptyOk: HttpResponse = { status: 200, contentType: undefined, body: "" }
+export const rateLimited = (retryAfter?: string): HttpResponse => ({ ...empty(429), retryAfter })
+export const htmlOk = html(200, "Just a moment...")
+export const emptyOk = empty(200)
 
 export const serverError = (status: number, body: "json" | "html" | "text" | "empty"): HttpResponse => {
   switch (body) {
     case "json":
       return error(status)
     case "html":
-      return { status, contentType: "text/html; charset=UTF-8", body: page(`${status} ${titleOf(status)}`) }
+      return html(status, `${status} ${titleOf(status)}`)
     case "text":
       return { status, contentType: "text/plain; charset=UTF-8", body: `error code: ${status}` }
     case "empty":
-      return { status, contentType: undefined, body: "" }
+      return empty(status)
   }
 }
 
-export const accepted = (job: Job): HttpResponse => ok(`{"id":"${job.id}","status":"IN_QUEUE"}`)
+export const accepted = (job: Job): HttpResponse => okText(`{"id":"${job.id}","status":"IN_QUEUE"}`)
 
-/** The envelope of a job, its keys in the order RunPod sends them; as its webhook gets it when `webhook` is given. */
-const envelope = (job: Job, webhook?: string): string => {
+/**
+ * The envelope of a job, its keys in the order RunPod sends them. With the URL of its webhook, it is the body of the
+ * webhook: what was submitted is echoed, the worker is not named.
+ */
+export const envelope = (job: Job, webhook?: string): string => {
   let text = "{"
   if (job.delayTime !== undefined) text += `"delayTime":${job.delayTime},`
   if (job.error !== undefined) text += `"error":${job.error},`
@@ -94,46 +94,29 @@ const envelope = (job: Job, webhook?: string): string => {
   return `${text}${job.workerId === undefined ? "" : `,"workerId":"${job.workerId}"`}}`
 }
 
-/** The body of a webhook: what was submitted is echoed, the worker is not named. */
-export const webhookBody = (job: Job, url: string): string => envelope(job, url)
-
-export const job = (job: Job): HttpResponse => ok(envelope(job))
+export const job = (job: Job): HttpResponse => okText(envelope(job))
 
 export const chunks = (job: Job, taken: ReadonlyArray<string>): HttpResponse =>
-  ok(`{"status":"${job.status}","stream":[${taken.map((chunk) => `{"output":${chunk}}`).join(",")}]}`)
+  okText(`{"status":"${job.status}","stream":[${taken.map((chunk) => `{"output":${chunk}}`).join(",")}]}`)
 
-export const purged = (removed: number): HttpResponse => ok(`{"removed":${removed},"status":"completed"}`)
+export const purged = (removed: number): HttpResponse => okText(`{"removed":${removed},"status":"completed"}`)
 
 export const health = (model: Model, endpoint: Endpoint): HttpResponse => {
   const { idle, running, starting } = Workers.count(model, endpoint)
-  return ok(
-    JSON.stringify({
-      jobs: {
-        completed: endpoint.completed,
-        failed: endpoint.failed,
-        inProgress: endpoint.inProgress,
-        inQueue: endpoint.queue.size,
-        retried: endpoint.retried
-      },
-      workers: {
-        idle,
-        initializing: starting,
-        ready: idle,
-        running,
-        throttled: endpoint.throttled,
-        unhealthy: endpoint.unhealthy
-      }
-    })
-  )
+  const { completed, failed, inProgress, queue, retried, throttled, unhealthy } = endpoint
+  return ok({
+    jobs: { completed, failed, inProgress, inQueue: queue.size, retried },
+    workers: { idle, initializing: starting, ready: idle, running, throttled, unhealthy }
+  })
 }
 
 export const requests = (model: Model, endpoint: Endpoint): HttpResponse => {
   const list = Retention.list(model, endpoint).map((job) => ({
     id: job.id,
     status: job.status,
-    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(Lifecycle.ageOf(model, job)) : 0),
+    delayTime: job.delayTime ?? (job.status === "IN_QUEUE" ? Math.round(model.timer.now() - job.createdAt) : 0),
     ...defined({ executionTime: job.executionTime }),
     workerId: job.workerId ?? ""
   }))
-  return ok(JSON.stringify({ requests: list.length === 0 ? null : list }))
+  return ok({ requests: list.length === 0 ? null : list })
 }

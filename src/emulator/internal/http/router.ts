@@ -1,3 +1,4 @@
+import * as Record from "effect/Record"
 import { names, type Operation, operations } from "../../../schemas/Operation.js"
 
 /** What the method and the target of a request ask for. */
@@ -14,18 +15,11 @@ export interface Route {
   readonly wait: string | undefined
 }
 
-interface Template {
-  readonly operation: Operation
-  readonly segments: ReadonlyArray<string>
-}
-
-/** The paths of the operations by their first segment. */
-const templates = new Map<string, Array<Template>>()
-for (const operation of names) {
-  const segments = operations[operation].path.split("/")
-  const [first = ""] = segments
-  templates.set(first, [...(templates.get(first) ?? []), { operation, segments }])
-}
+/** The operations with their paths below an endpoint; the ids in a path are groups. */
+const routes = names.map((operation) => {
+  const { method, path } = operations[operation]
+  return { operation, method, pattern: new RegExp(`^${path.replace(/\{(\w+)\}/g, "(?<$1>[^/]*)")}$`) }
+})
 
 const decode = (segment: string | undefined): string | undefined => {
   if (segment?.includes("%") !== true) return segment
@@ -38,25 +32,15 @@ const decode = (segment: string | undefined): string | undefined => {
 
 type Below = Pick<Route, "operation" | "jobId" | "batchId" | "requestId">
 
-const nothing: Below = { operation: undefined, jobId: undefined, batchId: undefined, requestId: undefined }
-
-/** What the segments below an endpoint name: by path and method; by the path alone when no operation has the method. */
-const parseBelow = (segments: ReadonlyArray<string>, method: string): Below => {
-  const matches = (templates.get(segments[0] ?? "") ?? []).filter(
-    (template) =>
-      template.segments.length === segments.length &&
-      template.segments.every((segment, i) => segment.startsWith("{") || segment === segments[i])
-  )
-  const match = matches.find(({ operation }) => operations[operation].method === method) ?? matches[0]
-  if (match === undefined) return nothing
-  const below: Record<string, unknown> & Below = { ...nothing, operation: match.operation }
-  for (const [i, name] of match.segments.entries()) {
-    if (!name.startsWith("{")) continue
-    const id = decode(segments[i])
-    if (id === undefined) return nothing
-    below[name.slice(1, -1)] = id
-  }
-  return below
+/** What a path below an endpoint names: by path and method; by the path alone when no operation has the method. */
+const parseBelow = (path: string, method: string): Below => {
+  const match =
+    routes.find((route) => route.method === method && route.pattern.test(path)) ??
+    routes.find(({ pattern }) => pattern.test(path))
+  const ids = Record.map(match?.pattern.exec(path)?.groups ?? {}, decode)
+  const operation = Object.values(ids).includes(undefined) ? undefined : match?.operation
+  const { batchId, jobId, requestId } = operation === undefined ? {} : ids
+  return { operation, jobId, batchId, requestId }
 }
 
 /** Reads `/{endpointId}/…`, with or without `/v2` before it. */
@@ -69,7 +53,7 @@ export const parse = (target: string, method: string): Route => {
   if (segments.at(-1) === "") segments.pop()
   const [endpointId, ...below] = segments
   const wait = query === "" ? undefined : (new URLSearchParams(query).get("wait") ?? undefined)
-  return { path, query, endpointId: decode(endpointId), ...parseBelow(below, method), wait }
+  return { path, query, endpointId: decode(endpointId), ...parseBelow(below.join("/"), method), wait }
 }
 
 /** Reads may be sent as POST as well. */

@@ -2,10 +2,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fibers from "../../../internal/effect/fiber.js"
 import type { Handler } from "../../contract.js"
-import { finishExecution } from "./finish.js"
 import { completed, failed, type JobResult, perform, toText } from "./handler.js"
 import * as Holds from "./holds.js"
-import type { Endpoint, Execution, Job, Model, Worker } from "./model.js"
+import { type Endpoint, type Execution, type Job, largestBody, type Model, type Worker } from "./model.js"
+import * as Retention from "./retention.js"
 import * as Workers from "./workers.js"
 
 /**
@@ -57,6 +57,49 @@ const start = (model: Model, job: Job, worker: Worker): void => {
   else startHandler(model, execution, handler)
 }
 
+/** A worker cannot upload a result that is larger than a submit may be; the job is COMPLETED without it. */
+const isTooLarge = (output: string | undefined, operation: keyof typeof largestBody): boolean => {
+  const { bytes } = largestBody[operation]
+  // A character is at most 3 bytes.
+  if (output === undefined || output.length * 3 <= bytes) return false
+  return output.length > bytes || new TextEncoder().encode(output).byteLength > bytes
+}
+
+/** Writes the job's end into it and its endpoint's counts. */
+const settle = (model: Model, job: Job, { error, output, status }: JobResult): void => {
+  const { endpoint } = job
+  const now = model.timer.now()
+  job.status = status
+  job.finishedAt = now
+  if (job.startedAt !== undefined) job.executionTime = Math.round(now - job.startedAt)
+  job.output = output
+  job.error = error
+  if (status !== "COMPLETED") job.chunks = []
+  if (status === "COMPLETED") endpoint.completed++
+  if (status === "FAILED") endpoint.failed++
+  model.counters.counts.ended[status]++
+  Retention.keep(model, job, now)
+}
+
+/** Ends a job, wakes the requests held for it and delivers its webhook. */
+export const finish = (model: Model, job: Job, result: JobResult): void => {
+  settle(model, job, result)
+  Holds.wakeAll(job)
+  model.onEnd(job)
+}
+
+/** Ends a job with what its worker reports, unless a fault of the platform changes it. */
+const finishExecution = (model: Model, job: Job, result: JobResult): void => {
+  const { lateProgress, operation, outputMissing } = job.submission
+  if (result.status !== "COMPLETED") return finish(model, job, result)
+  const progress = job.output
+  const output = outputMissing || isTooLarge(result.output, operation) ? undefined : result.output
+  if (lateProgress === undefined) return finish(model, job, { ...result, output })
+  settle(model, job, { ...result, output })
+  job.status = "IN_PROGRESS"
+  job.output = lateProgress.value === undefined ? (progress ?? `"100%"`) : toText(lateProgress.value)
+}
+
 const end = (model: Model, job: Job, result: JobResult): void => {
   finishExecution(model, job, result)
   stop(model, job)
@@ -99,25 +142,18 @@ const startHandler = (model: Model, execution: Execution, handler: Handler): voi
   const isCurrent = () => job.execution === execution
   job.starts++
   failAtTimeout(model, execution)
-  const work = perform({
-    handler,
-    input: submission.input,
-    context: {
-      id: job.id,
-      workerId: worker.id,
-      progress: (value) =>
-        Effect.sync(() => {
-          if (isCurrent()) job.output = toText(value)
-        })
-    },
-    aggregate: endpoint.settings.aggregateStream,
-    onChunk: (text) => {
-      if (!isCurrent()) return
-      job.chunks.push(text)
-      Holds.wake(job.chunkWaiters)
-    }
-  })
-  const fiber = model.forkHandler(work)
+  const progress = (value: unknown) =>
+    Effect.sync(() => {
+      if (isCurrent()) job.output = toText(value)
+    })
+  const run = () => handler(submission.input, { id: job.id, workerId: worker.id, progress })
+  const onChunk = (text: string) => {
+    if (!isCurrent()) return
+    job.chunks.push(text)
+    Holds.wake(job.chunkWaiters)
+  }
+  const { aggregateStream: aggregate } = endpoint.settings
+  const fiber = model.forkHandler(perform(run, { workerId: worker.id, aggregate, onChunk }))
   execution.fiber = fiber
   Fibers.onEnd(fiber, (exit) => {
     execution.fiber = undefined

@@ -1,11 +1,11 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Stream from "effect/Stream"
 import { squash } from "../../../internal/effect/cause.js"
-import { isJsonObject, type JsonObject, textOf } from "../../../internal/text/json.js"
+import { isJsonObject, textOf } from "../../../internal/text/json.js"
 import type { Terminal } from "../../../schemas/JobStatus.js"
-import type { Handler, HandlerContext } from "../../contract.js"
+import type { Handler } from "../../contract.js"
 
 /** How a job ended. Values are JSON texts; `undefined` is a field that is not there. */
 export interface JobResult {
@@ -56,11 +56,8 @@ const safeText = (value: unknown): string => {
 }
 
 const classOf = (error: unknown): string => {
-  if (isJsonObject(error)) {
-    const tag = textOf(error["_tag"])
-    if (tag !== undefined) return tag
-  }
-  return error instanceof Error ? error.name : "Exception"
+  const tag = isJsonObject(error) ? textOf(error["_tag"]) : undefined
+  return tag ?? (error instanceof Error ? error.name : "Exception")
 }
 
 const traceOf = (error: unknown): string => {
@@ -89,15 +86,12 @@ const fromStreamCause = (cause: Cause.Cause<unknown>): JobResult => {
 }
 
 /** Runs a handler to its end. Whatever the handler does is a result; only an interruption from outside is not. */
-export const perform = (options: {
-  readonly handler: Handler
-  readonly input: JsonObject
-  readonly context: HandlerContext
-  readonly aggregate: boolean
-  readonly onChunk: (text: string) => void
-}): Effect.Effect<JobResult> =>
+export const perform = (
+  run: () => ReturnType<Handler>,
+  options: { readonly workerId: string; readonly aggregate: boolean; readonly onChunk: (text: string) => void }
+): Effect.Effect<JobResult> =>
   Effect.suspend(() => {
-    const work = options.handler(options.input, options.context)
+    const work = run()
     if (Effect.isEffect(work)) return Effect.map(work, fromOutput)
     const chunks: Array<string> = []
     return work.pipe(
@@ -113,7 +107,4 @@ export const perform = (options: {
         onSuccess: () => completed(options.aggregate ? `[${chunks.join(",")}]` : undefined)
       })
     )
-  }).pipe(
-    Effect.exit,
-    Effect.map((exit) => (Exit.isSuccess(exit) ? exit.value : fromCause(exit.cause, options.context.workerId)))
-  )
+  }).pipe(Effect.matchCause({ onFailure: (cause) => fromCause(cause, options.workerId), onSuccess: identity }))

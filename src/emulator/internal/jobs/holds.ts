@@ -41,11 +41,7 @@ export const awaitEnd = (model: Model, job: Job, millis: number): Effect.Effect<
 export const awaitChunk = (model: Model, job: Job, millis: number): Effect.Effect<void> => {
   const deadline = model.timer.now() + millis
   const isOver = () => job.hasEnded || job.chunks.length > 0 || !job.isKept || model.timer.now() >= deadline
+  const untilWoken = Effect.suspend(() => hold(model, job.chunkWaiters, deadline - model.timer.now(), isOver))
   // Another reader may have taken the chunk that woke this one: then it goes on waiting.
-  const untilChunk: Effect.Effect<void> = Effect.suspend(() =>
-    isOver()
-      ? Effect.void
-      : Effect.zipRight(hold(model, job.chunkWaiters, deadline - model.timer.now(), isOver), untilChunk)
-  )
-  return untilChunk
+  return Effect.repeat(untilWoken, { until: isOver })
 }

@@ -2,31 +2,27 @@ import { defined } from "../../../internal/text/json.js"
 import type { Terminal } from "../../../schemas/JobStatus.js"
 import type { End, JobSnapshot, Workers as WorkerCounts } from "../../contract.js"
 import * as Random from "../random.js"
-import { dispatch, stop } from "./execution.js"
-import { finish } from "./finish.js"
+import { dispatch, finish, stop } from "./execution.js"
 import { toText } from "./handler.js"
-import { type Endpoint, Job, type Model, priority, type Submission } from "./model.js"
+import { type Endpoint, Job, type JobRequest, type Model, priority, type SubmitOperation } from "./model.js"
 import * as Retention from "./retention.js"
 import * as Workers from "./workers.js"
 
-/** Queues a new job. */
-export const submit = (model: Model, endpoint: Endpoint, submission: Submission): Job => {
-  const prefix = submission.operation === "run" ? "" : "sync-"
+/** Queues a new job, or with `batchedId` that of a batch's request: it runs when no others wait, and no purge removes it. */
+export const submit = (
+  model: Model,
+  endpoint: Endpoint,
+  operation: SubmitOperation,
+  request: JobRequest,
+  batchedId?: string
+): Job => {
   Retention.forgetExpired(model)
-  return add(model, new Job(`${prefix}${Random.uuid(model.random.ids)}-u1`, endpoint, submission, model.timer.now()))
-}
-
-/** Queues the job of a batch's request: it runs when no others wait, and no purge removes it. */
-export const submitBatched = (model: Model, endpoint: Endpoint, submission: Submission, id: string): Job => {
-  Retention.forgetExpired(model)
+  const id = batchedId ?? `${operation === "run" ? "" : "sync-"}${Random.uuid(model.random.ids)}-u1`
+  const submission = { ...request, operation, ...model.faults.forJob(operation, endpoint.id) }
   const job = new Job(id, endpoint, submission, model.timer.now())
-  job.queueEntry.at = priority.batch
-  return add(model, job)
-}
-
-const add = (model: Model, job: Job): Job => {
-  job.endpoint.jobs.set(job.id, job)
-  model.counters.jobSubmitted()
+  if (batchedId !== undefined) job.queueEntry.at = priority.batch
+  endpoint.jobs.set(id, job)
+  model.counters.counts.submitted++
   enqueue(model, job)
   return job
 }
@@ -92,9 +88,6 @@ export const setWorkers = (model: Model, endpoint: Endpoint, workers: WorkerCoun
   Workers.resize(model, endpoint, workers)
   dispatch(model, endpoint)
 }
-
-/** How long ago the job was submitted, in milliseconds. */
-export const ageOf = (model: Model, job: Job): number => model.timer.now() - job.createdAt
 
 const parse = (text: string | undefined): unknown => (text === undefined ? undefined : JSON.parse(text))
 

@@ -7,9 +7,9 @@ import { Heap, type Timed } from "../../../internal/pace/heap.js"
 import type { Alarm, Timer } from "../../../internal/pace/timer.js"
 import type { JsonObject } from "../../../internal/text/json.js"
 import { isTerminal, type Terminal } from "../../../schemas/JobStatus.js"
-import type { EndpointOptions, Handler, Spread } from "../../contract.js"
-import type { LateProgress } from "../../Fault.js"
+import type { EndpointOptions, Spread } from "../../contract.js"
 import type { Counters } from "../counters.js"
+import type { Faults, JobFaults } from "../faults.js"
 import type { RandomSource } from "../random.js"
 import type { JobResult } from "./handler.js"
 
@@ -33,12 +33,8 @@ export interface JobRequest {
 }
 
 /** What a job is submitted with: the client's request and the faults that apply to the job. */
-export interface Submission extends JobRequest {
+export interface Submission extends JobRequest, JobFaults {
   readonly operation: SubmitOperation
-  /** The job completes without its output. */
-  readonly outputMissing: boolean
-  /** The job's completion is overwritten by this progress update. */
-  readonly lateProgress: LateProgress | undefined
 }
 
 /** A job's entry in a heap: the queue, or the ended jobs by the time they are forgotten. */
@@ -120,41 +116,53 @@ export interface Worker {
   startAlarm: Alarm | undefined
 }
 
-/** An endpoint with its jobs, its queue and its workers. */
-export interface Endpoint {
+/** A request of a batch. */
+export interface BatchRequest {
   readonly id: string
-  readonly jobs: Map<string, Job>
-  readonly queue: Heap<JobEntry>
-  readonly workers: Set<Worker>
-  readonly settings: Settings
-  maxWorkers: number
-  minWorkers: number
+  readonly jobRequest: JobRequest
+  /** Missing until the batch is finalized. */
+  job: Job | undefined
+}
+
+/** A batch, its requests in the order they came. */
+export interface Batch {
+  readonly id: string
+  readonly endpoint: Endpoint
+  /** Milliseconds of the clock. */
+  readonly createdAt: number
+  readonly requests: Map<string, BatchRequest>
+  name: string | undefined
+  /** Clients are told CANCELLED once nothing of it runs any more: see `Batches.statusOf`. */
+  state: "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED"
+}
+
+/** An endpoint with its jobs, its queue and its workers. */
+export class Endpoint {
+  readonly jobs = new Map<string, Job>()
+  /** In the order of their creates. */
+  readonly batches = new Map<string, Batch>()
+  readonly queue = new Heap<JobEntry>()
+  readonly workers = new Set<Worker>()
+  readonly settings: ReturnType<typeof readSettings>
+  maxWorkers = 0
+  minWorkers = 0
   /** Workers that take no jobs. */
-  throttled: number
-  unhealthy: number
-  isDispatching: boolean
+  throttled = 0
+  unhealthy = 0
+  isDispatching = false
   /** Since the dispatch that is under way began to look, there is a job or a worker more. */
-  isDispatchDue: boolean
-  inProgress: number
-  completed: number
-  failed: number
-  retried: number
-}
+  isDispatchDue = false
+  inProgress = 0
+  completed = 0
+  failed = 0
+  retried = 0
 
-/** An endpoint's options with their defaults. Times are milliseconds. */
-export interface Settings {
-  readonly coldStart: Range
-  readonly execution: Range
-  readonly idleTimeout: number
-  readonly concurrency: number
-  readonly handler: Handler | undefined
-  readonly aggregateStream: boolean
-  readonly retention: Readonly<Record<SubmitOperation, number>>
-}
-
-export interface Range {
-  readonly min: number
-  readonly max: number
+  constructor(
+    readonly id: string,
+    options: EndpointOptions
+  ) {
+    this.settings = readSettings(options)
+  }
 }
 
 /**
@@ -168,7 +176,8 @@ export interface Model {
   readonly clock: Clock.Clock
   readonly timer: Timer
   readonly counters: Counters
-  readonly random: Readonly<Record<"ids" | "times" | "workerIds" | "timeouts", RandomSource>>
+  readonly faults: Faults
+  readonly random: Readonly<Record<"ids" | "batchIds" | "times" | "workerIds" | "timeouts", RandomSource>>
   readonly forkHandler: (effect: Effect.Effect<JobResult>) => Fiber.RuntimeFiber<JobResult>
   /** Called when a job has ended, to deliver its webhook. */
   readonly onEnd: (job: Job) => void
@@ -180,14 +189,13 @@ export interface Model {
 
 const wholeMillis = (duration: Duration.DurationInput): number => Math.round(Duration.toMillis(duration))
 
-const readSpread = (spread: Spread): Range => {
-  if (typeof spread === "object" && "min" in spread)
-    return { min: wholeMillis(spread.min), max: wholeMillis(spread.max) }
-  const millis = wholeMillis(spread)
-  return { min: millis, max: millis }
+const readSpread = (spread: Spread) => {
+  const { max, min } = typeof spread === "object" && "min" in spread ? spread : { max: spread, min: spread }
+  return { min: wholeMillis(min), max: wholeMillis(max) }
 }
 
-const readSettings = (options: EndpointOptions): Settings => ({
+/** An endpoint's options with their defaults. Times are milliseconds. */
+const readSettings = (options: EndpointOptions) => ({
   coldStart: readSpread(options.coldStart ?? 0),
   execution: readSpread(options.execution ?? 0),
   idleTimeout: wholeMillis(options.idleTimeout ?? "5 seconds"),
@@ -198,23 +206,4 @@ const readSettings = (options: EndpointOptions): Settings => ({
     run: wholeMillis(options.retention?.run ?? "30 minutes"),
     runSync: wholeMillis(options.retention?.runSync ?? "1 minute")
   }
-})
-
-/** An endpoint that has no workers yet. */
-export const makeEndpoint = (id: string, options: EndpointOptions): Endpoint => ({
-  id,
-  jobs: new Map(),
-  queue: new Heap(),
-  workers: new Set(),
-  settings: readSettings(options),
-  maxWorkers: 0,
-  minWorkers: 0,
-  throttled: 0,
-  unhealthy: 0,
-  isDispatching: false,
-  isDispatchDue: false,
-  inProgress: 0,
-  completed: 0,
-  failed: 0,
-  retried: 0
 })

@@ -43,7 +43,7 @@ export const acquire = (model: Model, endpoint: Endpoint, onReady: () => void): 
   }
   const missing = Math.ceil(endpoint.queue.size / concurrency) - starting
   for (let i = 0; i < missing && endpoint.workers.size < usable(endpoint); i++) {
-    model.counters.workerStarted()
+    model.counters.counts.coldStarts++
     const millis = model.random.times.between(coldStart.min, coldStart.max)
     const worker = add(model, endpoint, millis <= 0)
     if (worker.isReady) return worker

@@ -1,19 +1,21 @@
+import type * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Array from "effect/Array"
 import type * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { monotonicMillis, sleepUntil, wallMillis } from "../../../internal/pace/monotonic.js"
-import type { Deliver } from "../../contract.js"
-import type { WebhookFault } from "../../Fault.js"
-import type { Counters, OpenDelivery } from "../counters.js"
-import type { Faults } from "../faults.js"
-import * as Responses from "../http/responses.js"
-import type { Job } from "../jobs/model.js"
+import { statusOf } from "../../errors/WebhookError.js"
+import { monotonicMillis, sleepUntil, wallMillis } from "../../internal/pace/monotonic.js"
+import type { Service } from "../../services/Webhooks.js"
+import type { Deliver } from "../contract.js"
+import type { WebhookFault } from "../Fault.js"
+import type { Counters, OpenDelivery } from "./counters.js"
+import type { Faults } from "./faults.js"
+import * as Responses from "./http/responses.js"
+import type { Job } from "./jobs/model.js"
 
 /** When it is tried, in milliseconds from the first try. RunPod documents 10 seconds between tries; these were measured. */
 const tries = [0, 5_000, 15_000]
@@ -25,7 +27,7 @@ const headers = { "content-type": "application/json", "user-agent": "Go-http-cli
 interface HeldBack {
   /** How many. */
   behind: number
-  readonly isOvertaken: Deferred.Deferred<void>
+  readonly release: () => void
 }
 
 /** A webhook with the faults that apply to it. */
@@ -68,15 +70,11 @@ interface State {
   readonly heldBack: Set<HeldBack>
 }
 
-const record = ({ clock, counters }: State, { endpointId, faults, jobId }: Webhook, attempt: number): OpenDelivery => {
-  const record: OpenDelivery = {
-    endpointId,
-    jobId,
-    at: wallMillis(clock),
-    attempt,
-    faults: faults.map((fault) => fault._tag)
-  }
-  counters.deliveryStarted(record)
+const record = ({ clock, counters }: State, webhook: Webhook, attempt: number): OpenDelivery => {
+  const { endpointId, jobId } = webhook
+  const faults = webhook.faults.map((fault) => fault._tag)
+  const record: OpenDelivery = { endpointId, jobId, at: wallMillis(clock), attempt, faults }
+  counters.deliveries.add(record)
   return record
 }
 
@@ -109,18 +107,17 @@ const sendCopy = Effect.fnUntraced(function* (state: State, webhook: Webhook) {
 
 /** Waits until `behind` other webhooks have been delivered, `within` milliseconds at most. */
 const holdBack = ({ heldBack }: State, behind: number, within: number): Effect.Effect<unknown> =>
-  Effect.suspend(() => {
-    const held: HeldBack = { behind, isOvertaken: Deferred.unsafeMake(FiberId.none) }
+  Effect.async<void>((resume) => {
+    const held: HeldBack = { behind, release: () => resume(Effect.void) }
     heldBack.add(held)
-    return Effect.ensuring(
-      Effect.timeoutOption(Deferred.await(held.isOvertaken), within),
-      Effect.sync(() => heldBack.delete(held))
-    )
-  })
+    return Effect.sync(() => heldBack.delete(held))
+  }).pipe(Effect.timeoutOption(within))
 
 const overtake = ({ heldBack }: State): void => {
   for (const held of heldBack) {
-    if (--held.behind <= 0) Deferred.unsafeDone(held.isOvertaken, Effect.void)
+    if (--held.behind > 0) continue
+    heldBack.delete(held)
+    held.release()
   }
 }
 
@@ -134,6 +131,25 @@ const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: 
   yield* Effect.all(Array.makeBy(copies, copy), { concurrency: "unbounded", discard: true })
   overtake(state)
 })
+
+/** Posts deliveries. */
+export const overHttp =
+  (client: HttpClient.HttpClient): Deliver =>
+  ({ body, headers, url }) =>
+    HttpClientRequest.post(url, { headers }).pipe(
+      HttpClientRequest.bodyText(body, "application/json"),
+      client.execute,
+      // To its end, so that the connection can be used again.
+      Effect.tap((response) => response.text),
+      Effect.map((response) => response.status),
+      Effect.withTracerEnabled(false)
+    )
+
+/** Hands deliveries to a receiver in this process. */
+export const toReceiver =
+  (webhooks: Service): Deliver =>
+  (delivery) =>
+    Effect.match(webhooks.receive(delivery), { onFailure: statusOf, onSuccess: () => 200 })
 
 /** Delivers the webhook of a job that has ended. Closing the scope interrupts the deliveries under way. */
 export const make = Effect.fnUntraced(function* (options: {
@@ -153,7 +169,7 @@ export const make = Effect.fnUntraced(function* (options: {
       endpointId: endpoint.id,
       jobId: job.id,
       url,
-      body: Responses.webhookBody(job, url),
+      body: Responses.envelope(job, url),
       faults: faults.forWebhook(submission.operation, endpoint.id)
     }
     const plan = planOf(webhook.faults)
