@@ -8,37 +8,27 @@ import { dual } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { describeJson, type JsonObject, type Mutable, numberOf, textOf } from "../internal/text/json.js"
-import {
-  Count,
-  createdIn,
-  idIn,
-  Json,
-  Millis,
-  openStruct,
-  RawObject,
-  replySchema,
-  statusIn
-} from "../internal/text/reply.js"
+import * as Reply from "../internal/text/reply.js"
 import { isTerminal as isTerminalStatus, JobStatus, type Terminal } from "./JobStatus.js"
 import * as JobId from "./JobId.js"
 
 const fields = () => ({
   status: JobStatus,
   /** Time in the queue in milliseconds, from IN_PROGRESS on. A re-dispatch by the platform resets it. */
-  delayTime: Millis,
+  delayTime: Reply.Millis,
   /** Time on the worker in milliseconds. Sometimes set while the job is still IN_PROGRESS. */
-  executionTime: Millis,
+  executionTime: Reply.Millis,
   /** The worker that took the job. */
   workerId: Schema.optional(Schema.String),
   /** How often the platform dispatched the job again. */
-  retries: Count,
+  retries: Reply.Count,
   /**
    * COMPLETED: the result, absent when the worker returned none. IN_PROGRESS: the newest progress update.
    * FAILED: what the handler left behind.
    */
-  output: Schema.optional(Json),
+  output: Schema.optional(Reply.Json),
   /** What went wrong, as it came: any JSON, usually a string. */
-  error: Schema.optional(Json)
+  error: Schema.optional(Reply.Json)
 })
 
 /**
@@ -141,9 +131,9 @@ const withId = (job: Mutable<SyncJob>, id: string): Job => Object.assign(job, { 
  * @since 0.1.0
  * @category decoding
  */
-export const idOf: (body: unknown) => string | undefined = idIn
+export const idOf: (body: unknown) => string | undefined = Reply.idIn
 
-const statusOf = (body: unknown) => statusIn(body, "a job", "a job object")
+const statusOf = (body: unknown) => Reply.statusIn(body, "a job", "a job object")
 
 /**
  * Reads a reply about a job whose id is known, from the request's path. Only a string `status` is required: unknown
@@ -168,7 +158,7 @@ export const fromReply: {
  */
 export const fromSyncReply = (body: unknown): Either.Either<SyncJob, string> =>
   Either.flatMap(statusOf(body), ({ body, status }) => {
-    const id = idIn(body)
+    const id = Reply.idIn(body)
     if (id !== undefined) return Either.right<SyncJob>(withId(make(body, status), id))
     return isTerminalStatus(status)
       ? Either.right(make(body, status))
@@ -193,7 +183,7 @@ export const fromNamedReply = (body: unknown): Either.Either<Job, string> =>
  * @category decoding
  */
 export const fromSubmitReply = (body: unknown): Either.Either<Job, string> =>
-  Either.map(createdIn(body, "a job"), ({ body, id, status = "IN_QUEUE" }) => withId(make(body, status), id))
+  Either.map(Reply.createdIn(body, "a job"), ({ body, id, status = "IN_QUEUE" }) => withId(make(body, status), id))
 
 /**
  * The body a job came from: the known fields over `raw`. Echoed secrets stay wrapped.
@@ -205,12 +195,12 @@ export const toBody = ({ raw, ...fields }: SyncJob): Readonly<Record<string, unk
 
 /** What RunPod sends of a job, with what it echoes of the request. */
 const wire = <Id extends Schema.Struct.Fields>(id: Id) =>
-  openStruct({
+  Reply.openStruct({
     ...id,
     ...fields(),
-    input: Schema.optional(Json),
+    input: Schema.optional(Reply.Json),
     webhook: Schema.optional(Schema.String),
-    s3Config: Schema.optional(Json)
+    s3Config: Schema.optional(Reply.Json)
   })
 
 /**
@@ -219,11 +209,11 @@ const wire = <Id extends Schema.Struct.Fields>(id: Id) =>
  * @since 0.1.0
  * @category schemas
  */
-export const SyncJob: Schema.Schema<SyncJob, unknown> = /* @__PURE__ */ replySchema(() => ({
+export const SyncJob: Schema.Schema<SyncJob, unknown> = /* @__PURE__ */ Reply.replySchema(() => ({
   identifier: "SyncJob",
   description: "a job whose id may be unknown",
   wire: wire({ id: Schema.optional(JobId.JobId) }),
-  type: Schema.Struct({ id: Schema.optional(JobId.JobId), ...fields(), raw: RawObject }),
+  type: Schema.Struct({ id: Schema.optional(JobId.JobId), ...fields(), raw: Reply.RawObject }),
   read: fromSyncReply,
   body: toBody
 }))
@@ -234,11 +224,11 @@ export const SyncJob: Schema.Schema<SyncJob, unknown> = /* @__PURE__ */ replySch
  * @since 0.1.0
  * @category schemas
  */
-export const Job: Schema.Schema<Job, unknown> = /* @__PURE__ */ replySchema(() => ({
+export const Job: Schema.Schema<Job, unknown> = /* @__PURE__ */ Reply.replySchema(() => ({
   identifier: "Job",
   description: "a job",
   wire: wire({ id: JobId.JobId }),
-  type: Schema.Struct({ id: JobId.JobId, ...fields(), raw: RawObject }),
+  type: Schema.Struct({ id: JobId.JobId, ...fields(), raw: Reply.RawObject }),
   read: fromNamedReply,
   body: toBody
 }))

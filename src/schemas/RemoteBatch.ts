@@ -9,20 +9,7 @@ import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import { defined, isJsonObject, type JsonObject, numberOf, numbersIn, textOf } from "../internal/text/json.js"
-import {
-  Count,
-  createdIn,
-  Finite,
-  idIn,
-  Json,
-  listIn,
-  Millis,
-  openStruct,
-  RawBody,
-  RawObject,
-  replySchema,
-  statusIn
-} from "../internal/text/reply.js"
+import * as Reply from "../internal/text/reply.js"
 import { JobStatus } from "./JobStatus.js"
 
 /**
@@ -45,11 +32,11 @@ export const BatchStatus: Schema.Schema<BatchStatus, string> = /* @__PURE__ */ S
 
 const counts = {
   /** How many requests are in it. */
-  requestTotal: Count,
+  requestTotal: Reply.Count,
   /** How many of them are on a worker. */
-  requestInProgress: Count,
-  requestCompleted: Count,
-  requestFailed: Count
+  requestInProgress: Reply.Count,
+  requestCompleted: Reply.Count,
+  requestFailed: Reply.Count
 }
 
 const batchFields = () => ({
@@ -78,9 +65,9 @@ const requestFields = () => ({
   id: Schema.String,
   status: JobStatus,
   /** The result, when it is COMPLETED. */
-  output: Schema.optional(Json),
+  output: Schema.optional(Reply.Json),
   /** What went wrong, as it came: any JSON, usually a string. */
-  error: Schema.optional(Json)
+  error: Schema.optional(Reply.Json)
 })
 
 /**
@@ -168,7 +155,7 @@ export const fromReply: {
   (batchId: string): (body: unknown) => Either.Either<RemoteBatch, string>
   (body: unknown, batchId: string): Either.Either<RemoteBatch, string>
 } = /* @__PURE__ */ dual(2, (body: unknown, batchId: string) =>
-  Either.map(statusIn(body, "a batch"), ({ body, status }) => toBatch(body, batchId, status))
+  Either.map(Reply.statusIn(body, "a batch"), ({ body, status }) => toBatch(body, batchId, status))
 )
 
 /**
@@ -179,13 +166,13 @@ export const fromReply: {
  * @category decoding
  */
 export const fromCreateReply = (body: unknown): Either.Either<RemoteBatch, string> =>
-  Either.map(createdIn(body, "a batch"), ({ body, id, status = "DRAFT" }) => toBatch(body, id, status))
+  Either.map(Reply.createdIn(body, "a batch"), ({ body, id, status = "DRAFT" }) => toBatch(body, id, status))
 
 /** The entries of a list, bare or under a key, that have an id and a status. */
 const entriesIn = <A>(body: unknown, key: string, make: (entry: JsonObject, id: string, status: string) => A) => {
   const read = (list: ReadonlyArray<unknown>, raw: JsonObject | ReadonlyArray<unknown>) => ({
     entries: list.flatMap((entry) => {
-      const id = idIn(entry)
+      const id = Reply.idIn(entry)
       if (id === undefined || !isJsonObject(entry) || typeof entry["status"] !== "string") return []
       return [make(entry, id, entry["status"])]
     }),
@@ -194,7 +181,7 @@ const entriesIn = <A>(body: unknown, key: string, make: (entry: JsonObject, id: 
   })
   return Array.isArray(body)
     ? Either.right(read(body, body))
-    : Either.map(listIn(body, key), ({ body, list }) => read(list, body))
+    : Either.map(Reply.listIn(body, key), ({ body, list }) => read(list, body))
 }
 
 /**
@@ -243,7 +230,7 @@ export const pageFromReply = (body: unknown): Either.Either<BatchPage, string> =
 const time = () =>
   Schema.optional(
     Schema.Union(
-      Finite.annotations({ description: "milliseconds since 1970" }),
+      Reply.Finite.annotations({ description: "milliseconds since 1970" }),
       Schema.String.annotations({
         description: "an ISO date",
         arbitrary: () => (fc) => fc.date({ noInvalidDate: true }).map((date) => date.toISOString())
@@ -255,11 +242,11 @@ const time = () =>
  * @since 0.1.0
  * @category schemas
  */
-export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ replySchema(() => ({
+export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ Reply.replySchema(() => ({
   identifier: "RemoteBatch",
   description: "a batch of the batch API",
-  wire: openStruct({ ...batchFields(), createdAt: time() }),
-  type: Schema.Struct({ ...batchFields(), createdAt: Millis, raw: RawObject }),
+  wire: Reply.openStruct({ ...batchFields(), createdAt: time() }),
+  type: Schema.Struct({ ...batchFields(), createdAt: Reply.Millis, raw: Reply.RawObject }),
   read: fromCreateReply,
   body: ({ createdAt, raw, ...batch }) => ({
     ...raw,
@@ -273,20 +260,22 @@ export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ 
  * @since 0.1.0
  * @category schemas
  */
-export const BatchPage: Schema.Schema<BatchPage, unknown> = /* @__PURE__ */ replySchema(() => {
+export const BatchPage: Schema.Schema<BatchPage, unknown> = /* @__PURE__ */ Reply.replySchema(() => {
   const fields = requestFields()
-  const sent = Schema.Array(openStruct({ ...fields, startedAt: time(), completedAt: time() }))
-  const page = { total: Count, offset: Count, hasMore: Schema.optional(Schema.Boolean) }
+  const sent = Schema.Array(Reply.openStruct({ ...fields, startedAt: time(), completedAt: time() }))
+  const page = { total: Reply.Count, offset: Reply.Count, hasMore: Schema.optional(Schema.Boolean) }
   return {
     identifier: "BatchPage",
     description: "some of a batch's requests, and how they stand",
-    wire: Schema.Union(openStruct({ requests: Schema.NullOr(sent), ...page }), sent),
+    wire: Schema.Union(Reply.openStruct({ requests: Schema.NullOr(sent), ...page }), sent),
     type: Schema.Struct({
-      requests: Schema.Array(Schema.Struct({ ...fields, startedAt: Millis, completedAt: Millis, raw: RawObject })),
-      size: Finite,
-      total: Count,
+      requests: Schema.Array(
+        Schema.Struct({ ...fields, startedAt: Reply.Millis, completedAt: Reply.Millis, raw: Reply.RawObject })
+      ),
+      size: Reply.Finite,
+      total: Reply.Count,
       hasMore: Schema.Boolean,
-      raw: RawBody
+      raw: Reply.RawBody
     }),
     read: pageFromReply
   }
