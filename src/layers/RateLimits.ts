@@ -69,7 +69,7 @@ const margin = 1.02
 
 const withMargin = (limit: Limit): Limit => ({
   ...limit,
-  window: Duration.times(Duration.decode(limit.window), margin)
+  window: Duration.times(limit.window, margin)
 })
 
 /**

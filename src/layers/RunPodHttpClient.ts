@@ -22,11 +22,11 @@ import { meaningOf } from "../internal/http/meaning.js"
 import { observe } from "../internal/http/observe.js"
 import { withPermit } from "../internal/http/permit.js"
 import type { Reply } from "../internal/http/reply.js"
+import { withCaller } from "../internal/http/requestOptions.js"
 import * as Retry from "../internal/http/retry.js"
 import { sendWithClient } from "../internal/http/sendWithClient.js"
 import { sendWithDispatcher } from "../internal/http/sendWithDispatcher.js"
 import * as Server from "../internal/http/server.js"
-import { withCaller } from "../internal/http/caller.js"
 import { useRequestSpan } from "../internal/http/span.js"
 import { type Limiter, Limiters } from "../internal/pace/limiter.js"
 import * as Timer from "../internal/pace/timer.js"
@@ -193,12 +193,12 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
         const { operation, params } = request
         const where = whereOf(request)
         if (server.problem !== undefined) return Effect.fail(server.problem(where))
-        const { choices } = caller
-        if (choices.observer?.onQueued() === false) return Effect.interrupt
-        const secrets = request.secrets === undefined ? choices.secrets : [...choices.secrets, ...request.secrets]
+        const { observer, secrets: known } = caller.options
+        if (observer?.onQueued() === false) return Effect.interrupt
+        const secrets = request.secrets === undefined ? known : [...known, ...request.secrets]
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([server.apiKey, ...secrets])
         return useRequestSpan(where, caller, (span) => {
-          const execution = new Execution({ request, where, choices, requestTimeout, scrub, span })
+          const execution = new Execution({ request, where, options: caller.options, requestTimeout, scrub, span })
           const attempt = attemptOf(execution, limiterOf(operation, params["endpointId"]))
           return retry.run(execution, attempt, Metrics.countRetry(operation.name))
         })

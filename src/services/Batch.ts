@@ -8,29 +8,21 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Stream from "effect/Stream"
+import type { Mutable } from "effect/Types"
 import type { BatchJournalError, BatchStoppedError } from "../errors/BatchError.js"
 import type { JobError } from "../errors/JobError.js"
-import type {
-  AuthenticationError,
-  EndpointNotFoundError,
-  EndpointPausedError,
-  PermissionDeniedError,
-  RequestTimeoutError,
-  RunPodError,
-  TransportError
-} from "../errors/RunPodError.js"
+import type * as Errors from "../errors/RunPodError.js"
 import * as internal from "../internal/batch/run.js"
 import * as progressInternal from "../internal/batch/progress.js"
 import * as reportInternal from "../internal/batch/report.js"
 import * as submitInternal from "../internal/batch/submit.js"
 import * as waitInternal from "../internal/batch/wait.js"
-import type { JsonObject } from "../internal/text/json.js"
 import type { Health } from "../schemas/Health.js"
 import type { JobId } from "../schemas/JobId.js"
 import type { BatchJournal } from "./BatchJournal.js"
 import type { Endpoint, RunOptions } from "./Endpoint.js"
 import type { JobHandle } from "./JobHandle.js"
-import type { PollPolicy } from "./WaitOptions.js"
+import type { PollPolicy, WaitOptions as JobWaitOptions } from "./WaitOptions.js"
 
 /**
  * The inputs of a batch: anything that can be iterated over, or a stream. They are taken one by one as there is room, so
@@ -62,7 +54,7 @@ export interface Outcome<out I, out O> {
   readonly executionTime?: number | undefined
   /** Whether an earlier run had settled it, and the journal told how. */
   readonly replayed: boolean
-  readonly result: Exit.Exit<O, RunPodError | JobError>
+  readonly result: Exit.Exit<O, Errors.RunPodError | JobError>
 }
 
 /**
@@ -74,12 +66,12 @@ export interface Outcome<out I, out O> {
  * @category errors
  */
 export type FatalError =
-  | AuthenticationError
-  | PermissionDeniedError
-  | EndpointNotFoundError
-  | EndpointPausedError
-  | TransportError
-  | RequestTimeoutError
+  | Errors.AuthenticationError
+  | Errors.PermissionDeniedError
+  | Errors.EndpointNotFoundError
+  | Errors.EndpointPausedError
+  | Errors.TransportError
+  | Errors.RequestTimeoutError
 
 /**
  * What a submit of a batch may be told.
@@ -103,7 +95,8 @@ export interface SubmitOptions<in I> extends RunOptions {
  * @since 0.1.0
  * @category models
  */
-export interface Options<in I> extends SubmitOptions<I> {
+export interface Options<in I>
+  extends SubmitOptions<I>, Pick<JobWaitOptions<never>, "cancelGrace" | "hold" | "trustWebhook"> {
   /**
    * Makes the batch outlive its process: a second run with the same journal and inputs goes on where the first ended, and each
    * input is settled once. Keys must be unique. An array is checked against the journal as a whole before anything is sent.
@@ -138,14 +131,8 @@ export interface Options<in I> extends SubmitOptions<I> {
   readonly cancelOnInterrupt?: boolean | undefined
   /** Whether a job is cancelled when its time is over. Default: true without a journal, false with one. */
   readonly cancelOnTimeout?: boolean | undefined
-  /** How long a cancel may take, from when the rate limiter lets it go. Default: 10 seconds. */
-  readonly cancelGrace?: Duration.DurationInput | undefined
-  /** See `WaitOptions`. A job is read at least every 10 minutes, whatever the policy says. */
+  /** How jobs are polled. Each is read at least every 10 minutes, whatever the policy says. Default: see `WaitOptions`. */
   readonly poll?: PollPolicy | undefined
-  /** See `WaitOptions`. */
-  readonly hold?: Duration.DurationInput | false | undefined
-  /** See `WaitOptions`. */
-  readonly trustWebhook?: boolean | undefined
   /** Follows the batch; see `progress`. */
   readonly tracker?: Tracker | undefined
 }
@@ -168,13 +155,11 @@ export type RunError<E = never> = FatalError | BatchJournalError | E
  * @example
  * ```ts
  * import { Batch, type Endpoint } from "effect-runpod"
- * import { Console, Exit, Stream } from "effect"
+ * import { Console, Stream } from "effect"
  *
  * const captions = (caption: Endpoint.Endpoint<string, string>, images: Stream.Stream<string>) =>
  *   Batch.run(caption, images, { concurrency: 50, timeout: "10 minutes" }).pipe(
- *     Stream.runForEach(({ input, result }) =>
- *       Exit.isSuccess(result) ? Console.log(`${input}: ${result.value}`) : Console.error(`${input}: ${result.cause}`)
- *     )
+ *     Stream.runForEach(({ input, result }) => Console.log(input, result))
  *   )
  * ```
  *
@@ -193,15 +178,9 @@ export const run: <I, O, P, C, E = never>(
  * @since 0.1.0
  * @category models
  */
-export interface Spread {
+export interface Spread extends Readonly<Record<"min" | "mean" | "p50" | "p90" | "p99" | "max", number>> {
   /** How many jobs report it. With none, the rest is 0. */
   readonly count: number
-  readonly min: number
-  readonly mean: number
-  readonly p50: number
-  readonly p90: number
-  readonly p99: number
-  readonly max: number
 }
 
 /**
@@ -262,7 +241,7 @@ export const toText: (report: Report<unknown, unknown>) => string = reportIntern
  * @since 0.1.0
  * @category rendering
  */
-export const toJson: (report: Report<unknown, unknown>) => JsonObject = reportInternal.toJson
+export const toJson: (report: Report<unknown, unknown>) => Readonly<Record<string, unknown>> = reportInternal.toJson
 
 /**
  * One input that was submitted, or was not.
@@ -270,11 +249,8 @@ export const toJson: (report: Report<unknown, unknown>) => JsonObject = reportIn
  * @since 0.1.0
  * @category models
  */
-export interface Submission<out I, O, P = unknown, C = unknown> {
-  readonly index: number
-  readonly key: string
-  readonly input: I
-  readonly result: Exit.Exit<JobHandle<O, P, C>, RunPodError>
+export interface Submission<out I, O, P = unknown, C = unknown> extends Pick<Outcome<I, O>, "index" | "key" | "input"> {
+  readonly result: Exit.Exit<JobHandle<O, P, C>, Errors.RunPodError>
 }
 
 /**
@@ -296,13 +272,8 @@ export const submit: <I, O, P, C, E = never>(
  * @since 0.1.0
  * @category models
  */
-export interface WaitOutcome<out O> {
+export interface WaitOutcome<out O> extends Pick<Outcome<never, O>, "delayTime" | "executionTime" | "result"> {
   readonly jobId: JobId
-  /** Milliseconds in the queue. */
-  readonly delayTime?: number | undefined
-  /** Milliseconds on the worker. */
-  readonly executionTime?: number | undefined
-  readonly result: Exit.Exit<O, RunPodError | JobError>
 }
 
 /**
@@ -311,7 +282,10 @@ export interface WaitOutcome<out O> {
  * @since 0.1.0
  * @category models
  */
-export interface WaitOptions {
+export interface WaitOptions
+  extends
+    Pick<Options<never>, "poll">,
+    Pick<JobWaitOptions<never>, "cancelOnInterrupt" | "cancelOnTimeout" | "hold" | "trustWebhook" | "webhook"> {
   /**
    * How many jobs are waited for at once. Where there are more, they take turns of at most 90 seconds, and each is read at
    * least every 10 minutes, before RunPod deletes its result: up to 100,000 jobs under the documented limits. Default: 1,000.
@@ -319,18 +293,6 @@ export interface WaitOptions {
   readonly concurrency?: number | undefined
   /** How long to wait in all; jobs that have not ended then have a `WaitTimeoutError`. Default: each job's own life, 24 hours. */
   readonly timeout?: Duration.DurationInput | undefined
-  /** Whether an interruption cancels the jobs that have not ended. Default: false. */
-  readonly cancelOnInterrupt?: boolean | undefined
-  /** Whether jobs that have not ended in time are cancelled. Default: false. */
-  readonly cancelOnTimeout?: boolean | undefined
-  /** See `WaitOptions`. A job is read at least every 10 minutes, whatever the policy says. */
-  readonly poll?: PollPolicy | undefined
-  /** See `WaitOptions`. */
-  readonly hold?: Duration.DurationInput | false | undefined
-  /** See `WaitOptions`. Without the `Webhooks` service, `true` gives every job a `BadRequestError`. */
-  readonly webhook?: string | URL | true | undefined
-  /** See `WaitOptions`. */
-  readonly trustWebhook?: boolean | undefined
 }
 
 /**
@@ -377,43 +339,28 @@ export interface Progress {
 }
 
 /**
- * What a tracker counts; the batch changes it as it runs.
- *
- * @since 0.1.0
- * @category models
- */
-export interface TrackerCounts {
-  total: number | undefined
-  done: number
-  failed: number
-  replayed: number
-  inFlight: number
-}
-
-/**
- * What the rate and the end of a batch are estimated from.
- *
- * @since 0.1.0
- * @category models
- */
-export interface TrackerStart {
-  /** When the batch began, in milliseconds of the monotonic clock. */
-  readonly startedAt: number
-  readonly health: Effect.Effect<Health, RunPodError>
-  /** How many milliseconds a job of the endpoint usually runs, where earlier ones tell. */
-  readonly usualExecution: () => number | undefined
-}
-
-/**
- * What a batch tells of itself while it runs. One tracker follows one batch.
+ * What a batch tells of itself while it runs. One tracker follows one batch, which writes what is in it.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Tracker {
-  readonly counts: TrackerCounts
-  /** Completes when the batch has begun; with `undefined` when it ends before. */
-  readonly begun: Deferred.Deferred<TrackerStart | undefined>
+  readonly counts: Mutable<Pick<Progress, "done" | "failed" | "inFlight">> & {
+    total: number | undefined
+    /** Items that an earlier run had settled. */
+    replayed: number
+  }
+  /** Completes when the batch has begun, with what its progress is estimated from; with `undefined` when it ends before. */
+  readonly begun: Deferred.Deferred<
+    | {
+        /** In milliseconds of the monotonic clock. */
+        readonly startedAt: number
+        readonly health: Effect.Effect<Health, Errors.RunPodError>
+        /** How many milliseconds a job of the endpoint usually runs, where earlier ones tell. */
+        readonly usualExecution: () => number | undefined
+      }
+    | undefined
+  >
   readonly ended: Deferred.Deferred<void>
 }
 
@@ -437,9 +384,7 @@ export const tracker: Effect.Effect<Tracker> = progressInternal.tracker
  * const withProgress = (endpoint: Endpoint.Endpoint<string, string>, inputs: ReadonlyArray<string>) =>
  *   Effect.gen(function* () {
  *     const tracker = yield* Batch.tracker
- *     const show = Stream.runForEach(Batch.progress(tracker), ({ done, failed, total }) =>
- *       Console.log(`${done} of ${total} done, ${failed} of them failed`)
- *     )
+ *     const show = Stream.runForEach(Batch.progress(tracker), ({ done, total }) => Console.log(`${done} of ${total}`))
  *     const [report] = yield* Effect.all([Batch.collect(endpoint, inputs, { tracker }), show], { concurrency: 2 })
  *     return report
  *   })

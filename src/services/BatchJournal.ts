@@ -7,12 +7,13 @@
  * @since 0.1.0
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchJournalError } from "../errors/BatchError.js"
-import type * as AppendLog from "../internal/files/appendLog.js"
-import * as internal from "../internal/batch/journal.js"
+import * as fileInternal from "../internal/batch/journalFile.js"
+import * as memoryInternal from "../internal/batch/journalMemory.js"
 import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.js"
 
 /**
@@ -43,7 +44,7 @@ export interface BatchJournal {
  * @since 0.1.0
  * @category constructors
  */
-export const memory: Effect.Effect<BatchJournal> = Effect.sync(internal.memory)
+export const memory: Effect.Effect<BatchJournal> = Effect.sync(memoryInternal.memory)
 
 /**
  * When entries are forced to the disk. All of these survive the death of the process (`kill -9`); they differ in what a
@@ -57,7 +58,7 @@ export const memory: Effect.Effect<BatchJournal> = Effect.sync(internal.memory)
  * @since 0.1.0
  * @category models
  */
-export type Sync = AppendLog.Sync
+export type Sync = "always" | "never" | { readonly every: Duration.DurationInput }
 
 /**
  * Options of a journal in a file.
@@ -100,4 +101,5 @@ export interface FileOptions {
 export const file = (
   path: string,
   options: FileOptions = {}
-): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> => internal.file(path, options)
+): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
+  fileInternal.file(path, options)

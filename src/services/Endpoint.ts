@@ -14,10 +14,10 @@ import { Webhooks } from "../internal/webhooks/tag.js"
 import type * as Health from "../schemas/Health.js"
 import type * as Job from "../schemas/Job.js"
 import type { PurgeResult } from "../schemas/PurgeResult.js"
-import type { ExecutionPolicy, S3Config } from "../schemas/RunRequest.js"
+import type { RunRequest } from "../schemas/RunRequest.js"
 import type { JobHandle, ProgressJob } from "./JobHandle.js"
 import type * as JobRuntime from "./JobRuntime.js"
-import { jobRuntime, RunPod } from "./RunPod.js"
+import { jobRuntime, RunPod, type SubmitOptions } from "./RunPod.js"
 import type { WaitOptions } from "./WaitOptions.js"
 
 /**
@@ -26,7 +26,7 @@ import type { WaitOptions } from "./WaitOptions.js"
  * @since 0.1.0
  * @category models
  */
-export interface RunOptions {
+export interface RunOptions extends SubmitOptions, Pick<RunRequest, "policy" | "s3Config"> {
   /**
    * Where RunPod posts the job when it ends. `true` has the `Webhooks` service issue a URL, and the job's waits listen for
    * the delivery. A URL, where that service is provided, is the base it issues from, such as a relay's; without the service
@@ -38,15 +38,6 @@ export interface RunOptions {
    * Then, or at the caller's `timeout`, it fails with `SubmitAmbiguousError`. Needs the `Webhooks` service. Default: 15 minutes.
    */
   readonly adoptWithin?: Duration.DurationInput | undefined
-  /** How long the job may run and exist. RunPod's documented defaults: 10 minutes and 24 hours. */
-  readonly policy?: ExecutionPolicy | undefined
-  /** Where the worker stores large results. Default: nowhere. */
-  readonly s3Config?: S3Config | undefined
-  /**
-   * Send the submit again when its fate is unknown, although that can start, and bill, the job twice. Default: false,
-   * which fails with `SubmitAmbiguousError` instead.
-   */
-  readonly resubmit?: boolean | undefined
 }
 
 /**
@@ -127,7 +118,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
   readonly encode?: ((input: I) => Effect.Effect<object, RunPodError>) | undefined
   /**
    * The job of a submit whose reply was lost, when the webhook arrives whose URL was issued under this key; `undefined` when
-   * none does in time. `known` is what was submitted. An endpoint of one's own may leave it out.
+   * none does in time. An endpoint of one's own may leave it out.
    */
   readonly adopt?:
     ((webhookKey: string, within: Duration.DurationInput) => Effect.Effect<JobHandle<O, P, C> | undefined>) | undefined
@@ -160,9 +151,6 @@ export const make = <I, IE, O, OE, P = unknown, PE = unknown, C = unknown, CE = 
   id: string,
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
 ): Effect.Effect<Endpoint<I, O, P, C>, never, RunPod> =>
-  Effect.gen(function* () {
-    const runPod = yield* RunPod
-    const runtime = yield* jobRuntime
-    const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
-    return internal.make({ runPod, runtime, webhooks, endpointId: id }, schemas)
-  })
+  Effect.map(Effect.all([RunPod, jobRuntime, Effect.serviceOption(Webhooks)]), ([runPod, runtime, webhooks]) =>
+    internal.make({ runPod, runtime, webhooks: Option.getOrUndefined(webhooks), endpointId: id }, schemas)
+  )

@@ -10,6 +10,7 @@ import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import type * as Job from "../schemas/Job.js"
 import type { JobId } from "../schemas/JobId.js"
+import type * as RunPod from "./RunPod.js"
 import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
 
 /**
@@ -29,13 +30,9 @@ export interface ProgressJob<P> extends WatchedJob {
  * @since 0.1.0
  * @category models
  */
-export interface StreamOptions {
+export interface StreamOptions extends RunPod.StreamOptions {
   /** How long to read in all; then `WaitTimeoutError`. Default: as long as the job lives, its `ttl` or 24 hours. */
   readonly timeout?: Duration.DurationInput | undefined
-  /** How long RunPod may hold each read until there is a chunk, 1 second to 5 minutes. RunPod's default: about 10 seconds. */
-  readonly wait?: Duration.DurationInput | undefined
-  /** Called when a lost answer may have taken chunks with it: RunPod sends each chunk once. Default: logs a warning. */
-  readonly onGap?: ((error: RunPodError) => Effect.Effect<void>) | undefined
 }
 
 /**

@@ -12,8 +12,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import type { RunPodError } from "../errors/RunPodError.js"
-import { Forecasts } from "../internal/jobs/forecasts.js"
-import * as QueueHealth from "../internal/jobs/queueHealth.js"
+import * as EndpointMemory from "../internal/jobs/endpointMemory.js"
 import type { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import type * as Health from "../schemas/Health.js"
 import type * as Job from "../schemas/Job.js"
@@ -100,16 +99,9 @@ export const make = (
   client?: RunPodHttpClient["Type"]
 ): Effect.Effect<Service> =>
   Effect.sync(() => {
-    const forecasts = new Forecasts()
     const fork: Service["fork"] = client?.fork ?? ((effect) => Effect.forkDaemon(Effect.interruptible(effect)))
-    const queueHealth = QueueHealth.make(health, fork)
     return {
-      learn: (endpointId, job) => forecasts.learn(endpointId, job),
-      usualDelay: (endpointId) => forecasts.usualDelay(endpointId),
-      expectedEnd: (endpointId, seen) => forecasts.end(endpointId, seen),
-      remaining: (endpointId, seen) => forecasts.remaining(endpointId, seen),
-      health: queueHealth.look,
-      lastHealth: queueHealth.last,
+      ...EndpointMemory.make(health, fork),
       fork,
       supervise: client?.supervise ?? identity,
       scrub: client?.scrub ?? identity,

@@ -9,30 +9,19 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
-import { fromJob } from "../errors/JobError.js"
+import { fromJob, type JobError, type WaitTimeoutError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
-import type { Wait } from "../internal/jobs/poll.js"
-import * as internalSettle from "../internal/jobs/settle.js"
-import { decode, rulesOf } from "../internal/jobs/waitPolicy.js"
-import * as internalWatch from "../internal/jobs/watch.js"
-import * as WebhookEnd from "../internal/jobs/webhookEnd.js"
+import * as Handle from "../internal/jobs/handle.js"
+import * as Poll from "../internal/jobs/poll.js"
 import { Webhooks } from "../internal/webhooks/tag.js"
 import type * as Job from "../schemas/Job.js"
 import { jobRuntime, RunPod } from "./RunPod.js"
 import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
 
 const waitOf = Effect.fnUntraced(function* (endpointId: string, jobId: string, options: WaitOptions) {
-  const wait: Wait = {
-    job: { runPod: yield* RunPod, runtime: yield* jobRuntime, endpointId, jobId },
-    settings: decode(options),
-    rules: rulesOf(options),
-    onProgress: options.onProgress
-  }
-  if (options.webhook === undefined) return wait
-  const webhooks = Option.getOrUndefined(yield* Effect.serviceOption(Webhooks))
-  const webhookEnd = webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
-  return { ...wait, ended: yield* WebhookEnd.listen(webhookEnd, options) }
+  const [runPod, runtime, webhooks] = yield* Effect.all([RunPod, jobRuntime, Effect.serviceOption(Webhooks)])
+  const context = { runPod, runtime, webhooks: Option.getOrUndefined(webhooks), endpointId }
+  return yield* Handle.waitOf(Handle.jobOf(context, jobId), options)
 })
 
 /**
@@ -46,7 +35,7 @@ export const watch = (
   jobId: string,
   options: WaitOptions = {}
 ): Stream.Stream<WatchedJob, RunPodError | WaitTimeoutError, RunPod> =>
-  Stream.unwrap(Effect.map(waitOf(endpointId, jobId, options), internalWatch.watch))
+  Stream.unwrap(Effect.map(waitOf(endpointId, jobId, options), Poll.watch))
 
 /**
  * Waits until the job has ended, and returns it however it ended.
@@ -59,7 +48,7 @@ export const settle = (
   jobId: string,
   options: WaitOptions = {}
 ): Effect.Effect<Job.TerminalJob, RunPodError | WaitTimeoutError, RunPod> =>
-  Effect.flatMap(waitOf(endpointId, jobId, options), internalSettle.settle)
+  Effect.flatMap(waitOf(endpointId, jobId, options), Poll.settle)
 
 /**
  * Waits until the job has ended, and returns its output; anything but COMPLETED with an output is a `JobError`.
@@ -73,7 +62,7 @@ export const result = (
   options: WaitOptions = {}
 ): Effect.Effect<unknown, RunPodError | JobError, RunPod> =>
   Effect.flatMap(waitOf(endpointId, jobId, options), (wait) =>
-    Effect.flatMap(internalSettle.settle(wait), (job) => {
+    Effect.flatMap(Poll.settle(wait), (job) => {
       const error = fromJob(endpointId, job, wait.job.runtime.scrub)
       return error === undefined ? Effect.succeed(job.output) : Effect.fail(error)
     })

@@ -298,7 +298,8 @@ export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effe
   const runPod = yield* RunPod
   const provided = yield* Effect.serviceOption(JobRuntime.JobRuntime)
   if (Option.isSome(provided)) return provided.value
-  return yield* JobRuntime.make(runPod.health, Option.getOrUndefined(yield* Effect.serviceOption(RunPodHttpClient)))
+  const client = Option.getOrUndefined(yield* Effect.serviceOption(RunPodHttpClient))
+  return yield* JobRuntime.make((endpointId) => runPod.health(endpointId), client)
 })
 
 /**

@@ -14,6 +14,7 @@ import * as TestClock from "effect/TestClock"
 import { ServerError, TransportError, RateLimitedError } from "../../src/errors/RunPodError.js"
 import * as Submit from "../../src/internal/jobs/submit.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
+import type * as Health from "../../src/schemas/Health.js"
 import type * as Job from "../../src/schemas/Job.js"
 import * as JobId from "../../src/schemas/JobId.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
@@ -167,6 +168,7 @@ describe("a test double of RunPod, and nothing else", () => {
       const hooks: Submit.SubmitHooks = {
         beforeSend: () => Effect.as(tell("beforeSend"), isWanted),
         onRefused: tell("onRefused"),
+        onStart: () => {},
         onAbandoned: (handle) => tell(`onAbandoned ${handle.id}`)
       }
       return { told, hooks }
@@ -203,6 +205,55 @@ describe("a test double of RunPod, and nothing else", () => {
       })
     )
   })
+})
+
+describe("a test double that is a class", () => {
+  class Double implements RunPod.Service {
+    readonly job = queued
+    readonly gauges: Health.Health = { jobs: { inQueue: 7 }, workers: { running: 2 }, raw: {} }
+    run() {
+      return Effect.succeed(this.job)
+    }
+    runSync() {
+      return Effect.succeed(this.job)
+    }
+    status() {
+      return Effect.succeed(this.job)
+    }
+    statusSync() {
+      return Effect.delay(Effect.succeed(this.job), "10 seconds")
+    }
+    stream() {
+      return Stream.empty
+    }
+    cancel() {
+      return Effect.succeed(this.job)
+    }
+    retry() {
+      return Effect.succeed(this.job)
+    }
+    purgeQueue() {
+      return Effect.die("unused")
+    }
+    health() {
+      return Effect.succeed(this.gauges)
+    }
+    requests() {
+      return Effect.succeed([this.job])
+    }
+  }
+
+  it.effect("is asked for its endpoint's health as a method", () =>
+    Effect.gen(function* () {
+      const layer = Layer.succeed(RunPod.RunPod, new Double())
+      const error = yield* finish(
+        Effect.flip(
+          use({ layer }, (ep) => Effect.flatMap(ep.run({ n: 1 }), (job) => job.result({ timeout: "2 minutes" })))
+        )
+      )
+      assert.strictEqual(error._tag === "WaitTimeoutError" && error.diagnosis?.reason, "Busy")
+    })
+  )
 })
 
 describe("a decorator of the RunPod of a layer", () => {

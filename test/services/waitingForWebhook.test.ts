@@ -8,10 +8,8 @@ import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
-import type { Ended, Wait } from "../../src/internal/jobs/poll.js"
-import * as Settle from "../../src/internal/jobs/settle.js"
-import { decode, rulesOf } from "../../src/internal/jobs/waitPolicy.js"
-import * as Watch from "../../src/internal/jobs/watch.js"
+import * as Poll from "../../src/internal/jobs/poll.js"
+import { decode } from "../../src/internal/jobs/waitPolicy.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import type * as Job from "../../src/schemas/Job.js"
 import { JobId } from "../../src/schemas/JobId.js"
@@ -25,15 +23,15 @@ const { json } = Scripted
 const running = json({ status: "IN_PROGRESS" })
 const completed = json({ status: "COMPLETED", output: 3 })
 
-const waitFor = (ended: Ended, options: WaitOptions = {}, jobId = "a") =>
+const waitFor = (ended: Poll.Ended, options: WaitOptions = {}, jobId = "a") =>
   Effect.gen(function* () {
     const job = { runPod: yield* RunPod.RunPod, runtime: yield* RunPod.jobRuntime, endpointId: "ep", jobId }
     const { onProgress } = options
-    const wait: Wait = { job, settings: decode(options), rules: rulesOf(options), ended, onProgress }
+    const wait: Poll.Wait = { job, settings: decode(options), ended, onProgress }
     return wait
   })
 
-const settle = (ended: Ended, options?: WaitOptions) => Effect.flatMap(waitFor(ended, options), Settle.settle)
+const settle = (ended: Poll.Ended, options?: WaitOptions) => Effect.flatMap(waitFor(ended, options), Poll.settle)
 
 const webhookAfter = (millis: number) => Effect.as(Effect.sleep(millis), undefined)
 
@@ -152,7 +150,7 @@ describe("a wait that listens for its job's webhook", () => {
       let worst = 0
       const wait = (jobId: string) =>
         Effect.gen(function* () {
-          yield* Settle.settle(yield* waitFor(Effect.never, {}, jobId))
+          yield* Poll.settle(yield* waitFor(Effect.never, {}, jobId))
           worst = Math.max(worst, (yield* Clock.currentTimeMillis) - ends.get(jobId)!)
         })
       const all = Effect.gen(function* () {
@@ -168,7 +166,7 @@ describe("a wait that listens for its job's webhook", () => {
   describe("stops listening", () => {
     const counting = () => {
       const counts = { runs: 0, open: 0 }
-      const ended: Ended = Effect.acquireUseRelease(
+      const ended: Poll.Ended = Effect.acquireUseRelease(
         Effect.sync(() => {
           counts.runs++
           counts.open++
@@ -205,7 +203,7 @@ describe("a wait that listens for its job's webhook", () => {
       Effect.gen(function* () {
         const { counts, ended } = counting()
         const t = Scripted.make(() => running)
-        const jobs = Stream.unwrap(Effect.map(waitFor(ended), Watch.watch))
+        const jobs = Stream.unwrap(Effect.map(waitFor(ended), Poll.watch))
         const seen = Effect.map(Stream.runCollect(Stream.take(jobs, 1)), (jobs) => [Chunk.size(jobs), { ...counts }])
         assert.deepStrictEqual(yield* finish(Effect.provide(seen, t.layer())), [1, { runs: 1, open: 0 }])
       })

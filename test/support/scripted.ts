@@ -1,6 +1,5 @@
 /** A transport that answers by a script and notes when it was asked what. */
 import * as HttpClient from "@effect/platform/HttpClient"
-import * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Clock from "effect/Clock"
@@ -8,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import { type HttpError, requestError } from "../../src/internal/effect/httpClientError.js"
 import * as RunPod from "../../src/services/RunPod.js"
 
 /** One answer of the script. */
@@ -16,7 +16,7 @@ export type Answer =
   /** An answer whose body comes as this stream does, on the test's clock. */
   | { readonly status: number; readonly stream: Stream.Stream<Uint8Array>; readonly headers?: Record<string, string> }
   /** An error of the transport's own making. */
-  | { readonly fail: (request: HttpClientRequest.HttpClientRequest) => HttpClientError.HttpClientError }
+  | { readonly fail: (request: HttpClientRequest.HttpClientRequest) => HttpError }
   /** A connection that breaks after the request was sent. */
   | "reset"
   /** A connection that is never made. */
@@ -42,19 +42,23 @@ export interface Asked {
 }
 
 const transportError = (request: HttpClientRequest.HttpClientRequest, code: string) =>
-  new HttpClientError.RequestError({
-    request,
-    reason: "Transport",
-    cause: Object.assign(new Error(`socket: ${code}`), { code })
-  })
+  requestError(request, "Transport", Object.assign(new Error(`socket: ${code}`), { code }))
 
 const bodyOf = (request: HttpClientRequest.HttpClientRequest) =>
   request.body._tag === "Uint8Array" ? new TextDecoder().decode(request.body.body) : undefined
 
-const withStream = (
-  response: HttpClientResponse.HttpClientResponse,
+/** An answer whose body comes as this stream does, read as a stream or as text. */
+const answerOf = (
+  request: HttpClientRequest.HttpClientRequest,
+  { headers = {}, status }: { readonly status: number; readonly headers?: Record<string, string> | undefined },
   stream: Stream.Stream<Uint8Array>
-): HttpClientResponse.HttpClientResponse => Object.create(response, { stream: { value: stream } })
+): HttpClientResponse.HttpClientResponse =>
+  Object.create(HttpClientResponse.fromWeb(request, new Response(null, { status, headers })), {
+    stream: { value: stream },
+    text: { value: Stream.mkString(Stream.decodeText(stream)) }
+  })
+
+const bytesOf = (text: string): Stream.Stream<Uint8Array> => Stream.sync(() => new TextEncoder().encode(text))
 
 /** A body that comes a byte at a time, one every `interval`. */
 export const drip = (text: string, interval: Duration.DurationInput): Stream.Stream<Uint8Array> =>
@@ -91,20 +95,15 @@ export const make = (
       if (answer === "reset") return yield* Effect.fail(transportError(request, "ECONNRESET"))
       if (answer === "refused") return yield* Effect.fail(transportError(request, "ECONNREFUSED"))
       if (answer === "stall") {
-        const body = new ReadableStream<Uint8Array>({
-          start: (controller) => controller.enqueue(new TextEncoder().encode(`{"id":`))
-        })
-        return HttpClientResponse.fromWeb(request, new Response(body))
+        return answerOf(request, { status: 200 }, Stream.concat(bytesOf(`{"id":`), Stream.never))
       }
       if ("fail" in answer) return yield* Effect.fail(answer.fail(request))
+      if ("stream" in answer) return answerOf(request, answer, answer.stream)
       const { headers = {}, status } = answer
-      if ("stream" in answer) {
-        const response = HttpClientResponse.fromWeb(request, new Response(null, { status, headers }))
-        return withStream(response, answer.stream)
-      }
       // Answers with these statuses have no body.
-      const body = status === 204 || status === 205 || status === 304 ? null : answer.body
-      return HttpClientResponse.fromWeb(request, new Response(body, { status, headers }))
+      return status === 204 || status === 205 || status === 304
+        ? HttpClientResponse.fromWeb(request, new Response(null, { status, headers }))
+        : answerOf(request, answer, bytesOf(answer.body))
     }).pipe(Effect.onInterrupt(() => Effect.sync(() => aborted++)))
   )
   return {

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import type * as Scheduler from "effect/Scheduler"
+import * as Fibers from "../../src/internal/effect/fiber.js"
 import { Heap, type Timed } from "../../src/internal/pace/heap.js"
 
 interface Sleeper extends Timed {
@@ -68,7 +69,7 @@ export const run = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E
     }
     const fiber = yield* Effect.forkDaemon(Effect.withScheduler(Effect.withClock(effect, clock), scheduler))
     let idleTurns = 0
-    while (fiber.unsafePoll() === null) {
+    while (Fibers.isRunning(fiber)) {
       yield* turn
       idleTurns = isIdle() ? idleTurns + 1 : 0
       if (idleTurns < 2) continue

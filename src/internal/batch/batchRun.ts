@@ -2,7 +2,6 @@ import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type { BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
@@ -77,8 +76,7 @@ export class BatchRun<I, O, P, C> {
   /** Completes when nothing more is to be submitted. */
   readonly stopped = Deferred.unsafeMake<void>(FiberId.none)
   stop: Stop | undefined
-  /** Submits on fibers that may be interrupted: what was sent goes on. */
-  readonly submitting = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  readonly submitting = new Set<{ readonly withdraw: () => void }>()
   /** When a submit or a job was last answered. */
   answeredAt = -Infinity
   settled = 0
@@ -125,7 +123,7 @@ export class BatchRun<I, O, P, C> {
     return Effect.suspend(() => {
       if (this.stop !== undefined) return Effect.void
       this.stop = why
-      for (const fiber of this.submitting) fiber.unsafeInterruptAsFork(FiberId.none)
+      for (const submit of this.submitting) submit.withdraw()
       return Effect.asVoid(Deferred.succeed(this.stopped, undefined))
     })
   }

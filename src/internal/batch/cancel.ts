@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as Job from "../../schemas/Job.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { cancelWithin, warnNotCancelled } from "../jobs/cancel.js"
+import { cancelWithin, warnNotCancelled } from "../jobs/jobRef.js"
 
 /** When a job was submitted, on the monotonic clock, and how long its cancel may take, in milliseconds. */
 export interface CancelOptions {

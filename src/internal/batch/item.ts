@@ -2,8 +2,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import type { RunPodError } from "../../errors/RunPodError.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { adoptWithin } from "../jobs/webhookEnd.js"
 import { type BatchRun, type Failed, type ItemEnd, type Open, open } from "./batchRun.js"
@@ -17,14 +15,8 @@ const lookForWebhook = 1_000
 /** A submit that has been answered, or an end before that. */
 type Submitted<I, O, P, C> = BatchJob.BatchJob<I, O, P, C> | Failed | Open
 
-/** An item while it is worked on: what an interruption has to deal with. Plain state, touched only synchronously. */
+/** An item while it is worked on. Plain state, touched only synchronously. */
 class ItemRun<I, O, P, C> {
-  private submitting:
-    | {
-        readonly submit: ItemSubmit<I, O, P, C>
-        readonly fiber: Fiber.RuntimeFiber<JobHandle<O, P, C>, RunPodError>
-      }
-    | undefined
   private job: BatchJob.BatchJob<I, O, P, C> | undefined
   /** The name the webhook's URL of its last submit was issued under. */
   webhookKey: string | undefined
@@ -34,22 +26,23 @@ class ItemRun<I, O, P, C> {
     readonly input: ItemInput<I>
   ) {}
 
-  /** Is not to be interrupted. */
   private begin(handle: JobHandle<O, P, C>, attempts: number): Effect.Effect<Submitted<I, O, P, C>> {
     const { item } = this.input
-    return Effect.tap(BatchJob.begin(this.run, { handle, item, attempts: Math.max(1, attempts) }), (job) => {
+    return Effect.map(BatchJob.begin(this.run, { handle, item, attempts: Math.max(1, attempts) }), (job) => {
       if (job._tag === "Started") this.job = job
+      return job
     })
   }
 
+  /** A job that was started is noted, also after an interruption. */
   private readonly submitOnce: Effect.Effect<Submitted<I, O, P, C> | Refused> = Effect.uninterruptibleMask((restore) =>
     Effect.gen(this, function* () {
+      const { submitting } = this.run
       const submit = new ItemSubmit(this.run, this.input)
-      const fiber = yield* submit.start
-      if (fiber === undefined) return open
-      this.submitting = { submit, fiber }
-      const exit = yield* restore(Fiber.await(fiber))
-      this.submitting = undefined
+      if (!(yield* submit.mayRun())) return open
+      submitting.add(submit)
+      const exit = yield* Effect.exit(restore(submit.handle()))
+      submitting.delete(submit)
       this.webhookKey = submit.webhookKey
       const handle = submit.handleOf(exit)
       if (handle !== undefined) return yield* this.begin(handle, submit.attempts)
@@ -94,15 +87,9 @@ class ItemRun<I, O, P, C> {
     return Math.min(deadline - this.run.now(), timeout)
   }
 
-  /** What an interruption does: a submit that was sent is waited for and noted. */
-  readonly leave: Effect.Effect<void> = Effect.gen(this, function* () {
-    if (this.submitting !== undefined) {
-      const { fiber, submit } = this.submitting
-      const handle = submit.handleOf(yield* Fiber.interrupt(fiber))
-      if (handle !== undefined) yield* this.begin(handle, submit.attempts)
-    }
-    if (this.job !== undefined) yield* BatchJob.abandon(this.job)
-  })
+  /** Runs an effect of the item, whose job an interruption abandons. */
+  readonly owning = <A>(effect: Effect.Effect<A>): Effect.Effect<A> =>
+    Effect.onInterrupt(effect, () => (this.job === undefined ? Effect.void : BatchJob.abandon(this.job)))
 }
 
 const followed = <I, O, P, C>(submitted: Submitted<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>
@@ -115,7 +102,7 @@ export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>
     const adopted = Effect.flatMap(state.submit, (submitted) =>
       state.adopt(submitted, { webhookKey: state.webhookKey, within: state.longestAdoption })
     )
-    return Effect.onInterrupt(Effect.flatMap(adopted, followed), () => state.leave)
+    return state.owning(Effect.flatMap(adopted, followed))
   })
 
 /** Goes on with an item of which only the intent to submit it is known: a job may run for it, and its webhook may tell. */
@@ -132,5 +119,5 @@ export const fromIntent = <I, O, P, C>(
     const end = Effect.flatMap(adopted, (submitted) =>
       submitted._tag === "Failed" && resubmits ? fresh(run, input) : followed(submitted)
     )
-    return Effect.onInterrupt(end, () => state.leave)
+    return state.owning(end)
   })

@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import { isRetryable, provesNoEffect, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import { operations, pathOf } from "../../schemas/Operation.js"
 import type { JobHandle } from "../../services/JobHandle.js"
@@ -54,29 +55,27 @@ export class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     private readonly item: ItemInput<I>
   ) {}
 
-  /** Runs it on a fiber of its own, which outlives its owner; `undefined` when nothing may be sent. Is not to be interrupted. */
-  readonly start = Effect.suspend(() => {
-    const { endpoint, runOptions, submitting } = this.run
-    const isTold = endpoint.encode !== undefined
-    const submit = Submit.withHooks(
-      Effect.suspend(() => endpoint.run(this.item.input, runOptions)),
-      this
-    )
-    const fork = Effect.map(Effect.forkDaemon(Effect.interruptible(submit)), (fiber) => {
-      // Whether an endpoint that is not ours loses a job when it is interrupted is not known: it goes on to its end.
-      if (!isTold) return fiber
-      submitting.add(fiber)
-      fiber.addObserver(() => submitting.delete(fiber))
-      return fiber
+  /** Whether it may run: what does not tell when it is sent counts as sent from then on. */
+  mayRun(): Effect.Effect<boolean> {
+    if (this.run.endpoint.encode !== undefined) return Effect.succeed(true)
+    return Effect.map(this.intend(undefined), (mayBeSent) => {
+      this.isPresumed = this.isSent = mayBeSent
+      this.attempts = mayBeSent ? 1 : 0
+      return mayBeSent
     })
-    if (isTold) return fork
-    return Effect.flatMap(this.intend(undefined), (mayBeSent) => {
-      if (!mayBeSent) return Effect.succeed(undefined)
-      this.isPresumed = this.isSent = true
-      this.attempts = 1
-      return fork
-    })
-  })
+  }
+
+  handle(): Effect.Effect<JobHandle<O, P, C>, RunPodError> {
+    const { endpoint, runOptions } = this.run
+    return Submit.withHooks(endpoint.run(this.item.input, runOptions), this)
+  }
+
+  /** Ends it unless it was sent. */
+  withdraw: () => void = constVoid
+
+  readonly onStart: Submit.SubmitHooks["onStart"] = (withdraw) => {
+    this.withdraw = withdraw
+  }
 
   /** Notes the intent; false when nothing may be sent. */
   private intend(webhookKey: string | undefined): Effect.Effect<boolean> {
@@ -87,15 +86,15 @@ export class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       this.hasIntent = isNoted
       this.webhookKey = webhookKey
       if (this.run.stop === undefined) return Effect.succeed(isNoted)
-      return Effect.as(isNoted && !this.mayHaveStarted ? this.release : Effect.void, false)
+      return Effect.as(isNoted && !this.mayHaveStarted ? this.release() : Effect.void, false)
     })
   }
 
-  private readonly release = Effect.suspend(() => {
+  private release(): Effect.Effect<unknown> {
     if (!this.hasIntent) return Effect.void
     this.hasIntent = false
     return this.run.notes.released(this.item.item)
-  })
+  }
 
   /** Whether a job may run for the item although none is known. */
   private get mayHaveStarted(): boolean {
@@ -118,18 +117,20 @@ export class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       })
     })
 
-  readonly onRefused = Effect.suspend(() => {
-    this.isSent = false
-    this.attempts--
-    return this.isDoubtful ? Effect.void : this.release
-  })
+  get onRefused(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.isSent = false
+      this.attempts--
+      return this.isDoubtful ? Effect.void : Effect.asVoid(this.release())
+    })
+  }
 
   readonly onAbandoned: Submit.SubmitHooks["onAbandoned"] = (handle) =>
     Effect.sync(() => {
       this.abandoned = handle
     })
 
-  /** The job that was started, by the end of the fiber. */
+  /** The job that was started. */
   handleOf(exit: Exit.Exit<JobHandle<O, P, C>, RunPodError>): JobHandle<O, P, C> | undefined {
     if (Exit.isSuccess(exit)) return exit.value
     return this.abandoned === undefined ? undefined : this.run.attach(this.abandoned.id)

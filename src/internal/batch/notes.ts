@@ -63,7 +63,8 @@ export class Notes {
   }
 
   submitted(item: Item, { attempts, jobId, submittedAt }: SubmittedJob): Effect.Effect<boolean> {
-    const { clock, endpointId } = this.options
+    const { clock, endpointId, journal } = this.options
+    if (journal === undefined) return Effect.succeed(true)
     const entry = this.append((at) => ({
       _tag: "Submitted",
       ...item,

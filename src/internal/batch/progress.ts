@@ -3,12 +3,15 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { Progress, Tracker, TrackerCounts, TrackerStart } from "../../services/Batch.js"
+import type { Progress, Tracker } from "../../services/Batch.js"
 import { defined } from "../text/json.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 
+/** What progress is estimated from. */
+export type Start = Exclude<Effect.Effect.Success<Tracker["begun"]>, undefined>
+
 export const tracker: Effect.Effect<Tracker> = Effect.zipWith(
-  Deferred.make<TrackerStart | undefined>(),
+  Deferred.make<Start | undefined>(),
   Deferred.make<void>(),
   (begun, ended) => ({
     counts: { total: undefined, done: 0, failed: 0, replayed: 0, inFlight: 0 },
@@ -18,7 +21,7 @@ export const tracker: Effect.Effect<Tracker> = Effect.zipWith(
 )
 
 /** The batch has begun. */
-export const begin = ({ begun }: Tracker, start: TrackerStart): Effect.Effect<unknown> => Deferred.succeed(begun, start)
+export const begin = ({ begun }: Tracker, start: Start): Effect.Effect<unknown> => Deferred.succeed(begun, start)
 
 /** The batch has ended, begun or not. */
 export const end = ({ begun, ended }: Tracker): Effect.Effect<unknown> =>
@@ -38,8 +41,8 @@ class Reader {
   private askedAt = -Infinity
 
   constructor(
-    private readonly counts: TrackerCounts,
-    private readonly start: TrackerStart,
+    private readonly counts: Tracker["counts"],
+    private readonly start: Start,
     private readonly now: () => number
   ) {
     this.samples = [{ at: start.startedAt, fresh: 0 }]
@@ -99,7 +102,7 @@ export const progress = (
     Effect.map(Effect.zip(Effect.clock, Deferred.await(begun)), ([clock, start]) => {
       const interval = Duration.decode(options.interval ?? "1 second")
       const now = () => monotonicMillis(clock)
-      const neverBegun: TrackerStart = { startedAt: now(), health: Effect.never, usualExecution: () => undefined }
+      const neverBegun: Start = { startedAt: now(), health: Effect.never, usualExecution: () => undefined }
       const reader = new Reader(counts, start ?? neverBegun, now)
       const next: Effect.Effect<boolean> = Effect.map(
         Effect.timeoutOption(Deferred.await(ended), interval),

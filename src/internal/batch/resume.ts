@@ -95,7 +95,9 @@ export class Resume<I, O, P, C> {
       until: run.deadline,
       onInterrupt: ({ job }) => BatchJob.abandon(job),
       turn: ({ end, job }, millis) =>
-        Effect.onInterrupt(BatchJob.turn(job, millis), () => BatchJob.abandon(job)).pipe(
+        Effect.onInterrupt(millis === Infinity ? BatchJob.follow(job) : BatchJob.turn(job, millis), () =>
+          BatchJob.abandon(job)
+        ).pipe(
           Effect.flatMap((ended) =>
             ended === undefined ? Effect.succeed(false) : Effect.as(Deferred.succeed(end, ended), true)
           )

@@ -68,13 +68,14 @@ export const takeTurns = <J, E>(
     )
   })
 
-/** The options of a wait that ends at a time on the monotonic clock, with turns before that. */
+/** The options of a wait for a turn. */
 export interface SettleOptions extends Pick<
   WaitOptions<never>,
   "cancelGrace" | "cancelOnInterrupt" | "cancelOnTimeout" | "hold" | "trustWebhook" | "webhook"
 > {
   readonly poll?: PollPolicy | undefined
-  readonly until: number
+  /** Default: as long as the job lives. */
+  readonly until?: number | undefined
   /** How long the turn lasts, as `turnOf` says. */
   readonly turn: number
 }
@@ -87,14 +88,15 @@ export type TurnEnd =
 /** Waits for a job's end for a turn. */
 export const settle = (
   { settle }: Pick<JobHandle<unknown>, "settle">,
-  { cancelOnTimeout, turn, until, ...options }: SettleOptions
+  { cancelOnTimeout, turn, until = Infinity, ...options }: SettleOptions
 ): Effect.Effect<TurnEnd, RunPodError | WaitTimeoutError> =>
   Effect.clockWith((clock) => {
     const ended = (job: Job.TerminalJob): TurnEnd => ({ _tag: "Ended", job })
     const left = Math.max(0, until - monotonicMillis(clock))
-    if (turn >= left) return Effect.map(settle({ ...options, cancelOnTimeout, timeout: left }), ended)
+    const timeout = left === Infinity ? undefined : left
+    if (turn >= left) return Effect.map(settle({ ...options, cancelOnTimeout, timeout }), ended)
     // One request that no end of a turn cuts, however long it waits for its permit.
-    const once = settle({ ...options, poll: Schedule.stop, hold: false, timeout: left })
+    const once = settle({ ...options, poll: Schedule.stop, hold: false, timeout })
     const turned =
       turn === 0
         ? once

@@ -57,26 +57,30 @@ export const wait = <I, O, P, C>(
 
     const turn = (job: WaitedJob<O, P, C>, millis: number): Effect.Effect<boolean, FatalError> => {
       const { handle } = job
+      const isBounded = timeout !== undefined || millis !== Infinity
       const settle = { ...pollOptions(options), cancelOnInterrupt, cancelOnTimeout, trustWebhook, webhook }
-      return Effect.matchEffect(Turns.settle(handle, { ...settle, until, turn: millis }), {
-        onFailure: (error): Effect.Effect<boolean, FatalError> => {
-          if (error._tag !== "WaitTimeoutError" && isFatal(error)) return Effect.fail(error)
-          const result = Exit.fail(errorOf(job, error, monotonicMillis(clock) - startedAt))
-          job.outcome = { jobId: handle.id, result }
-          return Effect.succeed(true)
-        },
-        onSuccess: (end): Effect.Effect<boolean> => {
-          if (end._tag === "Over") {
-            job.lastStatus = end.lastStatus ?? job.lastStatus
-            return Effect.succeed(false)
+      return Effect.matchEffect(
+        Turns.settle(handle, { ...settle, until: isBounded ? until : undefined, turn: millis }),
+        {
+          onFailure: (error): Effect.Effect<boolean, FatalError> => {
+            if (error._tag !== "WaitTimeoutError" && isFatal(error)) return Effect.fail(error)
+            const result = Exit.fail(errorOf(job, error, monotonicMillis(clock) - startedAt))
+            job.outcome = { jobId: handle.id, result }
+            return Effect.succeed(true)
+          },
+          onSuccess: (end): Effect.Effect<boolean> => {
+            if (end._tag === "Over") {
+              job.lastStatus = end.lastStatus ?? job.lastStatus
+              return Effect.succeed(false)
+            }
+            const { delayTime, executionTime } = end.job
+            return Effect.map(Effect.exit(outputOf(handle, end.job)), (result) => {
+              job.outcome = { jobId: handle.id, result, ...defined({ delayTime, executionTime }) }
+              return true
+            })
           }
-          const { delayTime, executionTime } = end.job
-          return Effect.map(Effect.exit(outputOf(handle, end.job)), (result) => {
-            job.outcome = { jobId: handle.id, result, ...defined({ delayTime, executionTime }) }
-            return true
-          })
         }
-      })
+      )
     }
 
     const grace = Duration.toMillis(waitDefaults.cancelGrace)

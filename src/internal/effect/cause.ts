@@ -9,6 +9,9 @@ export const failureOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.get
 /** Whether nothing but an interruption has ended it. */
 export const isInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.isInterruptedOnly
 
+/** Whether an interruption is among what has ended it. */
+export const holdsInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.isInterrupted
+
 /** What `Effect.runPromise` would reject with: the error, else the defect. */
 export const squash: (cause: Cause.Cause<unknown>) => unknown = Cause.squash
 

@@ -20,7 +20,7 @@ export const whereOf = ({ operation, params }: Request<unknown>): Context => {
 interface Start<out A> {
   readonly request: Request<A>
   readonly where: Context
-  readonly choices: RequestOptions
+  readonly options: RequestOptions
   /** How long an attempt that is not held may take until its headers, in milliseconds. */
   readonly requestTimeout: number
   readonly scrub: Scrub
@@ -47,16 +47,16 @@ export class Execution<out A> {
   /** When it is given up: by its caller, or at the end of its grace. */
   deadline: number
 
-  constructor({ choices, request, requestTimeout, scrub, span, where }: Start<A>) {
+  constructor({ options, request, requestTimeout, scrub, span, where }: Start<A>) {
     this.request = request
     this.where = where
     this.scrub = scrub
     this.span = span
-    this.once = choices.once
-    this.grace = choices.grace
-    this.observer = choices.observer
-    this.callerDeadline = choices.deadline
-    this.deadline = choices.deadline
+    this.once = options.once
+    this.grace = options.grace
+    this.observer = options.observer
+    this.callerDeadline = options.deadline
+    this.deadline = options.deadline
     const { hold = request.operation.hold } = request
     if (hold !== undefined) this.headersTimeout = hold + holdGrace
     // Within a grace there must be time for a second attempt.

@@ -1,41 +1,109 @@
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type { RunPodError } from "../../errors/RunPodError.js"
+import {
+  BadRequestError,
+  DecodeError,
+  type fromResponse,
+  type RunPodError,
+  ServerError
+} from "../../errors/RunPodError.js"
+import * as ErrorBody from "../../schemas/ErrorBody.js"
 import type { Limiter, Permit } from "../pace/limiter.js"
+import { maxTimerMillis, wallMillis, withClock } from "../pace/monotonic.js"
+import { excerpt } from "../text/excerpt.js"
+import { isJsonObject } from "../text/json.js"
 import type { Execution } from "./execution.js"
-import { interpret, type Reading, readRetryAfter } from "./interpret.js"
-import type { Reply } from "./reply.js"
+import { largestAnswer, type Reply } from "./reply.js"
 
-/** The value or the error that an answer stands for; the limiter and the span are told of it. */
+// `Date.parse` finds a date in nearly everything, such as "-5"; only what looks like an HTTP date is one.
+const httpDate = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .*\d\d:\d\d:\d\d/
+
+/** What a `Retry-After` header asks for, at `now` in milliseconds of the clock. */
+const readRetryAfter = (header: string | undefined, now: number): Duration.Duration | undefined => {
+  const text = header?.trim() ?? ""
+  const isSeconds = /^\d+(\.\d+)?$/.test(text)
+  if (!isSeconds && !httpDate.test(text)) return undefined
+  const millis = isSeconds ? Number(text) * 1000 : Date.parse(text) - now
+  return Number.isNaN(millis) ? undefined : Duration.millis(Math.min(Math.max(0, millis), maxTimerMillis))
+}
+
+/** How the answers of an API are read, and who hears of it. */
+export interface Reading {
+  readonly parseJson: (text: string) => unknown
+  /** The error that an answer with a status of no success stands for. */
+  readonly errorOf: typeof fromResponse
+  readonly onThrottled: (operation: string) => Effect.Effect<void>
+  readonly onSuccess: () => void
+}
+
+/** Whether the body says that nothing was done: `{"error": …}` without a status, which is RunPod's form of a refusal in a 2xx. */
+const isRefusal = (json: unknown): boolean =>
+  isJsonObject(json) && json["error"] !== undefined && json["error"] !== null && typeof json["status"] !== "string"
+
+/** The error of a 2xx answer that is JSON, but not what was asked for. */
+const unexpected = (
+  { request, scrub, where }: Execution<unknown>,
+  json: unknown,
+  { text, status }: Reply,
+  issue: string
+): RunPodError => {
+  const jobId = where.jobId ?? request.idOf?.(json)
+  const body = excerpt(scrub(text))
+  const at = { ...where, status, body, jobId: jobId === undefined ? undefined : scrub(jobId) }
+  if (!isRefusal(json) || jobId !== where.jobId) return new DecodeError({ ...at, issue: scrub(issue) })
+  const { detail } = ErrorBody.fromText(scrub(text))
+  return new BadRequestError({ ...at, detail: detail === undefined ? undefined : excerpt(detail, 512) })
+}
+
+/** The value or the tagged error that an answer stands for. */
+const read = <A>(
+  execution: Execution<A>,
+  reply: Reply,
+  retryAfter: Duration.Duration | undefined,
+  { errorOf, onSuccess, parseJson }: Reading
+): Effect.Effect<A, RunPodError> => {
+  const { request, scrub, span, where } = execution
+  const { status, text } = reply
+  if (status < 200 || status >= 300) return Effect.fail(errorOf(where, { status, text: scrub(text), retryAfter }))
+  if (!reply.isWhole) {
+    const detail = `the answer is larger than ${largestAnswer} bytes`
+    return Effect.fail(new ServerError({ ...where, status, detail }))
+  }
+  let json: unknown
+  let value: Either.Either<A, string>
+  try {
+    json = status === 204 && request.mayBeEmpty === true ? undefined : parseJson(text)
+    value = request.read(json)
+  } catch {
+    const detail = text.trim() === "" ? "the answer is empty" : undefined
+    return Effect.fail(new ServerError({ ...where, status, detail, body: excerpt(scrub(text)) }))
+  }
+  if (Either.isLeft(value)) return Effect.fail(unexpected(execution, json, reply, value.left))
+  onSuccess()
+  const jobId = where.jobId === undefined ? request.idOf?.(value.right) : undefined
+  if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
+  return Effect.succeed(value.right)
+}
+
+/** What an answer means: the limiter and the span are told, then it is read. */
 export const meaningOf = <A>(
   execution: Execution<A>,
   reply: Reply,
   { limiter, permit }: { readonly limiter: Limiter; readonly permit: Permit },
-  reading: Reading & {
-    readonly onThrottled: (operation: string) => Effect.Effect<void>
-    readonly onSuccess: () => void
-  }
+  reading: Reading
 ): Effect.Effect<A, RunPodError> => {
-  const { request, scrub, span, where } = execution
-  span.attribute("http.response.status_code", reply.status)
-  const read = (retryAfter: Duration.Duration | undefined): Either.Either<A, RunPodError> => {
-    const value = interpret(request, { reply, where, retryAfter }, scrub, reading)
-    if (Either.isLeft(value)) return value
-    reading.onSuccess()
-    const jobId = where.jobId === undefined ? request.idOf?.(value.right) : undefined
-    if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
-    return value
-  }
+  execution.span.attribute("http.response.status_code", reply.status)
   if (reply.status !== 429 && reply.retryAfter === undefined) {
-    return limiter.isReopening ? Effect.zipRight(limiter.accepted(permit), read(undefined)) : read(undefined)
+    const value = read(execution, reply, undefined, reading)
+    return limiter.isReopening ? Effect.zipRight(limiter.accepted(permit), value) : value
   }
-  return Effect.clockWith((clock) => {
-    const retryAfter = readRetryAfter(reply.retryAfter, clock.unsafeCurrentTimeMillis())
+  return withClock((clock) => {
+    const retryAfter = readRetryAfter(reply.retryAfter, wallMillis(clock))
     const told =
       reply.status === 429
-        ? Effect.zipRight(limiter.throttled(permit, retryAfter), reading.onThrottled(where.operation))
+        ? Effect.zipRight(limiter.throttled(permit, retryAfter), reading.onThrottled(execution.where.operation))
         : limiter.accepted(permit)
-    return Effect.zipRight(told, read(retryAfter))
+    return Effect.zipRight(told, read(execution, reply, retryAfter, reading))
   })
 }

@@ -1,6 +1,10 @@
+import type * as Clock from "effect/Clock"
 import type * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
+import { withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
+import { clockOf } from "../pace/monotonic.js"
 
 /** What the effects around a request say about it, whichever service sends it. */
 export interface RequestOptions {
@@ -49,3 +53,21 @@ export const withSecrets = <A, E, R>(
   secrets.length === 0
     ? effect
     : FiberRefs.update(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
+
+/** What a request takes from the fiber that makes it. */
+export interface Caller {
+  readonly clock: Clock.Clock
+  /** Whether its spans have times. */
+  readonly isTimed: boolean
+  readonly options: RequestOptions
+}
+
+/** Reads the fiber once, in one step. */
+export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  withFiber((fiber) =>
+    f({
+      clock: clockOf(fiber),
+      isTimed: FiberRefs.valueIn(fiber, FiberRef.currentTracerTimingEnabled),
+      options: FiberRefs.valueIn(fiber, current)
+    })
+  )

@@ -1,15 +1,9 @@
-import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import type { Context } from "../../errors/RunPodError.js"
 import { nanosOf } from "../pace/monotonic.js"
-
-/** What a span needs of its fiber. */
-export interface Timing {
-  readonly clock: Clock.Clock
-  readonly isTimed: boolean
-}
+import type { Caller } from "./requestOptions.js"
 
 /** Says on a span what its request is about. */
 const annotate = (span: Tracer.Span, { batchId, endpointId, jobId }: Context): void => {
@@ -26,7 +20,7 @@ const options: Tracer.SpanOptions = { kind: "client", captureStackTrace: false }
  */
 export const useRequestSpan = <A, E>(
   where: Context,
-  { clock, isTimed }: Timing,
+  { clock, isTimed }: Pick<Caller, "clock" | "isTimed">,
   use: (span: Tracer.Span) => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
   Effect.uninterruptibleMask((restore) =>

@@ -1,50 +1,211 @@
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { RunPodError } from "../../errors/RunPodError.js"
+import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
+import type { BadRequestError, RunPodError } from "../../errors/RunPodError.js"
+import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import * as JobId from "../../schemas/JobId.js"
+import { operations, pathOf } from "../../schemas/Operation.js"
+import * as RunRequest from "../../schemas/RunRequest.js"
 import type { AttachOptions, CallOptions, Endpoint, RunOptions, Schemas } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
+import * as FiberRefs from "../effect/fiberRef.js"
+import type { Restore } from "../pace/mask.js"
 import { monotonicAt, monotonicMillis } from "../pace/monotonic.js"
-import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
-import { call } from "./call.js"
-import { type EndpointContext, make as makeHandle, type SubmitFacts } from "./handle.js"
-import { factsOf, JobSubmit, refuse } from "./jobSubmit.js"
-import type { Readers } from "./readers.js"
-import { currentHooks, type Submitted } from "./submit.js"
-import { waitDefaults } from "./waitPolicy.js"
+import * as Handle from "./handle.js"
+import { cancelJob } from "./jobRef.js"
+import { follow } from "./poll.js"
+import * as Submit from "./submit.js"
+import { decode, waitDefaults } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
 /** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
 const runSyncHold = 10_000
 
-const cancelGrace = Duration.toMillis(waitDefaults.cancelGrace)
+const refuse = (detail: string): BadRequestError => WebhookEnd.refuse("run", detail)
+
+/** What handles have to know of a submit with these options. `submittedAt` is milliseconds of the clock. */
+const factsOf = ({ policy, s3Config, submittedAt, webhook }: AttachOptions): Handle.SubmitFacts => ({
+  ttl: policy?.ttl === undefined ? undefined : Duration.toMillis(policy.ttl),
+  secrets: RunRequest.secretsOf({ input: {}, s3Config, webhook: webhook === true ? undefined : webhook }),
+  webhook,
+  submittedAt: submittedAt === undefined ? undefined : (clock) => monotonicAt(clock, submittedAt)
+})
+
+/** One submit of a job, checked and encoded. */
+class JobSubmit {
+  private constructor(
+    readonly context: Handle.EndpointContext,
+    private readonly options: RunOptions,
+    private readonly request: RunRequest.RunRequest,
+    /** The name its webhook's URL was issued under. */
+    private readonly webhookKey?: string
+  ) {}
+
+  static readonly prepare = Effect.fnUntraced(function* (
+    context: Handle.EndpointContext,
+    encodeInput: Effect.Effect<object, RunPodError>,
+    options: RunOptions
+  ) {
+    const { endpointId, webhooks } = context
+    const { policy, s3Config } = options
+    if (options.webhook === true && webhooks === undefined) return yield* Effect.fail(WebhookEnd.missing("run"))
+    const input = yield* encodeInput
+    const url = options.webhook === true ? undefined : options.webhook
+    const request = { input, policy, s3Config, webhook: url }
+    if (webhooks === undefined || options.webhook === undefined) return new JobSubmit(context, options, request)
+    if (url !== undefined && !URL.canParse(String(url))) {
+      return yield* Effect.fail(refuse("the webhook must be an absolute http or https URL"))
+    }
+    const issued = yield* WebhookEnd.issue(webhooks, endpointId, { ttl: factsOf(request).ttl, url })
+    return new JobSubmit(context, options, { ...request, webhook: issued.url }, issued.key)
+  })
+
+  /** Starts it: with `hold` through `/runsync`, whose answer RunPod then holds for so many milliseconds. */
+  start(
+    hold: number | undefined,
+    hooks: Submit.SubmitHooks | undefined
+  ): Effect.Effect<Submit.Submission<Job.SyncJob>> {
+    const { endpointId, runPod, runtime } = this.context
+    const { resubmit } = this.options
+    const operation = hold === undefined ? "run" : "runSync"
+    const send: Effect.Effect<Job.SyncJob, RunPodError> =
+      hold === undefined
+        ? runPod.run(endpointId, this.request, { resubmit })
+        : runPod.runSync(endpointId, this.request, { resubmit, wait: hold })
+    return Submit.start({
+      send: FiberRefs.provide(send, Submit.currentHooks, undefined),
+      isObserved: runtime.keepsDeadlines,
+      where: { operation, method: operations[operation].method, path: pathOf(operation, { endpointId }), endpointId },
+      beforeSend: hooks?.beforeSend(this.webhookKey),
+      onRefused: hooks?.onRefused,
+      fork: (effect) => runtime.fork(effect)
+    })
+  }
+
+  /**
+   * The job of a submit that has ended. When its reply was lost, that whose webhook arrives within `adoptWithin`, and `left`
+   * milliseconds at most: only this wait gets `restore`, since an interruption would lose a job that is known.
+   */
+  jobOf(
+    submitted: Submit.Submitted<Job.SyncJob>,
+    restore: Restore,
+    left = Infinity
+  ): Effect.Effect<Job.SyncJob, RunPodError> {
+    if (submitted._tag === "Accepted") return Effect.succeed(submitted.value)
+    if (submitted._tag === "Withdrawn") return Effect.interrupt
+    const { error } = submitted
+    const { endpointId, webhooks } = this.context
+    const key = this.webhookKey
+    if (submitted._tag === "Refused" || webhooks === undefined || key === undefined) return Effect.fail(error)
+    const within = Math.min(Duration.toMillis(this.options.adoptWithin ?? WebhookEnd.adoptWithin), left)
+    return Effect.flatMap(restore(WebhookEnd.adopt(webhooks, { endpointId, key, within })), (id) =>
+      id === undefined ? Effect.fail(error) : Effect.succeed({ id, status: "IN_QUEUE", raw: {} })
+    )
+  }
+
+  /** Deals with the end of a submit whose caller is gone: cancels its job within `grace` milliseconds, or, without, says that it goes on. */
+  abandon(submitted: Submit.Submitted<Job.SyncJob>, grace: number | undefined): Effect.Effect<void> {
+    if (submitted._tag === "Withdrawn") return Effect.void
+    // Its caller is gone: the log is the only place where it can be said.
+    if (submitted._tag !== "Accepted") {
+      return Effect.logWarning("A submit failed after its caller had gone", Cause.fail(submitted.error))
+    }
+    const { endpointId } = this.context
+    const { value: job } = submitted
+    if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
+    return grace === undefined
+      ? Effect.logWarning(`Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`)
+      : Effect.flatMap(this.facts, (facts) => cancelJob(Handle.jobOf(this.context, job.id, facts), grace))
+  }
+
+  /** What is known of a job that was submitted just now. */
+  get facts(): Effect.Effect<Handle.SubmitFacts> {
+    return Effect.map(Effect.clock, (clock) => {
+      const submittedAt = monotonicMillis(clock)
+      return { ...factsOf(this.request), submittedAt: () => submittedAt }
+    })
+  }
+}
+
+/** Submits a job and waits for its output. An interruption at any moment in between gives up the submit or cancels the job. */
+const call = <O, P>(
+  readers: Handle.Readers<O, P, unknown>,
+  submit: JobSubmit,
+  options: CallOptions<P>,
+  hold: number | undefined
+): Effect.Effect<O, RunPodError | JobError> => {
+  const { context } = submit
+  const { endpointId, runtime } = context
+  const called = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const settings = decode(options, true)
+      const { cancelGrace, cancelOnInterrupt, cancelOnTimeout, timeout } = settings
+      const clock = yield* Effect.clock
+      const since = monotonicMillis(clock)
+      const elapsed = () => monotonicMillis(clock) - since
+
+      const submission = yield* submit.start(hold, undefined)
+      const leave = (cancels: boolean) =>
+        submission.leave((submitted) => submit.abandon(submitted, cancels ? cancelGrace : undefined))
+      const submitted = yield* Effect.onInterrupt(
+        restore(timeout === undefined ? Effect.asSome(submission.end) : Effect.timeoutOption(submission.end, timeout)),
+        () => leave(cancelOnInterrupt)
+      )
+      if (Option.isNone(submitted)) {
+        yield* runtime.fork(leave(cancelOnTimeout))
+        const cancel = cancelOnTimeout ? "Pending" : "No"
+        return yield* Effect.fail(new WaitTimeoutError({ endpointId, elapsed: Duration.millis(timeout ?? 0), cancel }))
+      }
+
+      const left = timeout === undefined ? Infinity : timeout - elapsed()
+      const job = yield* submit.jobOf(submitted.value, restore, left)
+      const facts = yield* submit.facts
+      const read = { endpointId, output: readers.output, scrub: Handle.scrubOf(runtime, facts.secrets) }
+      if (Job.isTerminal(job)) {
+        runtime.learn(endpointId, job)
+        yield* Metrics.recordEnd(job, elapsed())
+        return yield* restore(Handle.outputOf(job, read))
+      }
+      if (!Job.hasId(job)) return yield* Effect.dieMessage("an unfinished job came back without an id")
+      const wait = yield* Handle.waitOf(
+        Handle.jobOf(context, job.id, facts),
+        Handle.withTypedProgress(readers.progress, options),
+        settings
+      )
+      return yield* restore(Handle.outputOf(yield* follow({ ...wait, since }, restore), read))
+    })
+  )
+  return (options.cancelOnInterrupt ?? true) ? runtime.supervise(called) : called
+}
 
 export const make = <I, IE, O, OE, P, PE, C, CE>(
-  context: EndpointContext,
+  context: Handle.EndpointContext,
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
 ): Endpoint<I, O, P, C> => {
   const { endpointId, runPod, runtime, webhooks } = context
   const encodeInput = Schema.encode(schemas.input)
-  const readers: Readers<O, P, C> = {
+  const readers: Handle.Readers<O, P, C> = {
     output: Schema.decodeUnknown(schemas.output),
     progress: readerOf(schemas.progress),
     chunk: readerOf(schemas.chunk)
   }
 
-  const handleOf = (jobId: JobId.JobId, facts: SubmitFacts) => makeHandle(context, readers, jobId, facts)
+  const handleOf = (jobId: JobId.JobId, facts: Handle.SubmitFacts) => Handle.make(context, readers, jobId, facts)
 
   const encode = (input: I): Effect.Effect<object, RunPodError> =>
-    Effect.matchEffect(encodeInput(input), {
-      onFailure: (error) => Effect.fail(refuse(`the input is not what its schema says: ${issueOf(error)}`)),
-      onSuccess: (encoded: unknown) =>
-        typeof encoded === "object" && encoded !== null
-          ? Effect.succeed(encoded)
-          : Effect.fail(refuse("the input must encode to a JSON object"))
-    })
+    encodeInput(input).pipe(
+      Effect.mapError((error) => refuse(`the input is not what its schema says: ${issueOf(error)}`)),
+      Effect.filterOrFail(
+        (encoded): encoded is IE & object => typeof encoded === "object" && encoded !== null,
+        () => refuse("the input must encode to a JSON object")
+      )
+    )
 
   const prepare = (input: I, options: RunOptions) => JobSubmit.prepare(context, encode(input), options)
 
@@ -52,25 +213,26 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
   const submitted = (submit: JobSubmit): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const hooks = yield* FiberRef.get(currentHooks)
+        const hooks = yield* FiberRef.get(Submit.currentHooks)
         const handle = (job: Job.SyncJob) =>
           Job.hasId(job)
             ? Effect.map(submit.facts, (facts) => handleOf(job.id, facts))
             : Effect.dieMessage("a submit with /run came back without an id")
-        const onAbandoned = (end: Submitted<Job.SyncJob>) => {
-          if (hooks === undefined) return submit.abandon(end, { cancels: true, grace: cancelGrace })
+        const onAbandoned = (end: Submit.Submitted<Job.SyncJob>) => {
+          if (hooks === undefined) return submit.abandon(end, Duration.toMillis(waitDefaults.cancelGrace))
           return end._tag === "Accepted" ? Effect.flatMap(handle(end.value), hooks.onAbandoned) : Effect.void
         }
         const submission = yield* submit.start(undefined, hooks)
+        hooks?.onStart(submission.withdraw)
         const end = yield* Effect.onInterrupt(restore(submission.end), () => submission.leave(onAbandoned))
-        return yield* handle(end._tag === "Accepted" ? end.value : yield* restore(submit.recover(end)))
+        return yield* handle(yield* submit.jobOf(end, restore))
       })
     )
 
   const callWith =
     (hold: number | undefined) =>
     (input: I, options: CallOptions<P> = {}) =>
-      Effect.flatMap(prepare(input, options), (submit) => call({ context, readers, submit, options, hold }))
+      Effect.flatMap(prepare(input, options), (submit) => call(readers, submit, options, hold))
 
   return {
     id: endpointId,
@@ -78,12 +240,12 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
       Effect.flatMap(prepare(input, options), (submit) => runtime.supervise(submitted(submit))),
     call: callWith(undefined),
     runSync: callWith(runSyncHold),
-    attach: (jobId, known = {}) => handleOf(JobId.unsafeMake(jobId), attachedFacts(known)),
+    attach: (jobId, known = {}) => handleOf(JobId.unsafeMake(jobId), factsOf(known)),
     health: runPod.health(endpointId),
     purgeQueue: runPod.purgeQueue(endpointId),
     requests: runPod.requests(endpointId),
     encode,
-    adopt: (key, within, known = {}) =>
+    adopt: (key, within) =>
       webhooks === undefined
         ? Effect.succeed(undefined)
         : Effect.zipWith(
@@ -91,21 +253,12 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
             Effect.clock,
             (jobId, clock) => {
               const now = monotonicMillis(clock)
-              return (
-                jobId &&
-                handleOf(jobId, { submittedAt: () => now, ...defined(attachedFacts({ webhook: true, ...known })) })
-              )
+              return jobId && handleOf(jobId, { submittedAt: () => now, webhook: true })
             }
           ),
     runtime
   }
 }
-
-/** What a handle has to know of a job that was submitted elsewhere, or earlier. */
-const attachedFacts = ({ submittedAt, ...known }: AttachOptions): SubmitFacts => ({
-  ...factsOf(known),
-  submittedAt: submittedAt === undefined ? undefined : (clock) => monotonicAt(clock, submittedAt)
-})
 
 // Without a schema the type parameter is `unknown`, and every value is one.
 const readerOf = <A, I>(schema: Schema.Schema<A, I> | undefined) =>

@@ -1,21 +1,21 @@
-import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
+import { fromJob, fromUndecodable, type JobError } from "../../errors/JobError.js"
 import type { BadRequestError } from "../../errors/RunPodError.js"
-import type * as Job from "../../schemas/Job.js"
+import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
 import type { JobHandle, ProgressJob } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { Service as RunPod } from "../../services/RunPod.js"
-import type { WaitOptions } from "../../services/WaitOptions.js"
+import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
+import { issueOf } from "../text/parseIssue.js"
+import { makeScrub, type Scrub } from "../text/scrub.js"
 import { type JobRef, withSecrets } from "./jobRef.js"
-import type { Wait } from "./poll.js"
-import { outputOf, type Readers, scrubOf, typed, withProgress } from "./readers.js"
-import { settle } from "./settle.js"
+import * as Poll from "./poll.js"
 import { stream } from "./stream.js"
-import { watch } from "./watch.js"
-import { decode, rulesOf } from "./waitPolicy.js"
+import { decode } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
 /** What the jobs of one endpoint share. */
@@ -27,29 +27,75 @@ export interface EndpointContext {
 }
 
 /** What is known of the submit of a job. */
-export interface SubmitFacts {
-  /** On the monotonic clock; missing where that is not known. */
-  readonly submittedAt?: ((clock: Clock.Clock) => number) | undefined
-  readonly ttl?: number | undefined
+export interface SubmitFacts extends Pick<JobRef, "submittedAt" | "ttl" | "webhook"> {
   /** What it carried that must not be printed. */
   readonly secrets?: ReadonlyArray<string> | undefined
-  readonly webhook?: string | URL | true | undefined
 }
 
-/** One job of an endpoint. */
-export interface EndpointJob {
-  readonly ref: JobRef
-  readonly webhookEnd: WebhookEnd.WebhookEnd | undefined
+/** Reads a value with a schema. */
+export type Read<A> = (value: unknown) => Effect.Effect<A, ParseResult.ParseError>
+
+/** How the values of an endpoint's jobs are read. */
+export interface Readers<O, P, C> {
+  readonly output: Read<O>
+  readonly progress: Read<P>
+  readonly chunk: Read<C>
 }
 
-export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFacts): EndpointJob => {
+export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFacts = {}): JobRef => {
   const { endpointId, runPod, runtime, webhooks } = context
-  const { secrets = [], submittedAt, ttl } = facts
-  return {
-    ref: { runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, submittedAt, ttl },
-    webhookEnd: webhooks === undefined ? undefined : WebhookEnd.make(webhooks, endpointId, jobId)
-  }
+  const { secrets = [], ...known } = facts
+  const webhookEnd = webhooks && WebhookEnd.make(webhooks, endpointId, jobId)
+  return { ...known, runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, webhookEnd }
 }
+
+/** A wait for a job with these options. */
+export const waitOf = (
+  job: JobRef,
+  options: WaitOptions,
+  settings = decode(options)
+): Effect.Effect<Poll.Wait, BadRequestError> => {
+  const { onProgress, trustWebhook = false, webhook = job.webhook } = options
+  if (webhook === true && job.webhookEnd === undefined) return Effect.fail(WebhookEnd.missing("status"))
+  const ended = webhook === undefined ? undefined : job.webhookEnd?.ended(trustWebhook)
+  return Effect.succeed({ job, settings, ended, onProgress })
+}
+
+/** Strikes out the API key and these secrets. */
+export const scrubOf = (runtime: JobRuntime, secrets: ReadonlyArray<string> = []): Scrub => {
+  if (secrets.length === 0) return runtime.scrub
+  const scrubSecrets = makeScrub(secrets)
+  return (text) => runtime.scrub(scrubSecrets(text))
+}
+
+/** The output of a job that has ended, or the error it ended with. */
+export const outputOf = <O>(
+  ended: Job.Ended,
+  { endpointId, output, scrub }: { readonly endpointId: string; readonly output: Read<O>; readonly scrub: Scrub }
+): Effect.Effect<O, JobError> => {
+  const error = fromJob(endpointId, ended, scrub)
+  return error === undefined
+    ? Effect.mapError(output(ended.output), (issue) => fromUndecodable(endpointId, ended, issueOf(issue), scrub))
+    : Effect.fail(error)
+}
+
+/** The job with its progress, where its schema accepts that. */
+const withProgress = <P>(progress: Read<P>, job: WatchedJob): Effect.Effect<ProgressJob<P>> =>
+  Job.isTerminal(job) || job.output === undefined
+    ? Effect.succeed(job)
+    : Effect.match(progress(job.output), {
+        onFailure: () => job,
+        onSuccess: (progress) => ({ ...job, progress })
+      })
+
+/** The options with progress read before `onProgress` gets it. */
+export const withTypedProgress = <P>(
+  progress: Read<P>,
+  { onProgress, ...options }: WaitOptions<ProgressJob<P>>
+): WaitOptions =>
+  onProgress === undefined
+    ? options
+    : { ...options, onProgress: (job) => Effect.flatMap(withProgress(progress, job), onProgress) }
 
 /** A handle on a job. */
 export const make = <O, P, C>(
@@ -58,37 +104,26 @@ export const make = <O, P, C>(
   jobId: JobId,
   facts: SubmitFacts
 ): JobHandle<O, P, C> => {
-  const { ref, webhookEnd } = jobOf(context, jobId, facts)
+  const job = jobOf(context, jobId, facts)
+  const { endpointId, runPod, webhookEnd } = job
   const scrub = scrubOf(context.runtime, facts.secrets)
-  const { endpointId, runPod } = ref
-  const waitOf = (options: WaitOptions<ProgressJob<P>>): Effect.Effect<Wait, BadRequestError> =>
-    Effect.suspend(() => {
-      const { trustWebhook, webhook = facts.webhook } = options
-      const wait: Wait = {
-        job: ref,
-        settings: decode(options),
-        rules: rulesOf(options),
-        onProgress: typed(readers.progress, options.onProgress)
-      }
-      return webhook === undefined
-        ? Effect.succeed(wait)
-        : Effect.map(WebhookEnd.listen(webhookEnd, { trustWebhook, webhook }), (ended) => ({ ...wait, ended }))
-    })
-  const settled = (options: WaitOptions<ProgressJob<P>>) => Effect.flatMap(waitOf(options), settle)
+  const waitFor = (options: WaitOptions<ProgressJob<P>>) =>
+    Effect.suspend(() => waitOf(job, withTypedProgress(readers.progress, options)))
+  const settle = (options: WaitOptions<ProgressJob<P>> = {}) => Effect.flatMap(waitFor(options), Poll.settle)
   const read = (ended: Job.Ended) => outputOf(ended, { endpointId, output: readers.output, scrub })
   return {
     id: jobId,
     endpointId,
     status: runPod.status(endpointId, jobId),
     watch: (options = {}) =>
-      Stream.unwrap(Effect.map(waitOf(options), watch)).pipe(
+      Stream.unwrap(Effect.map(waitFor(options), Poll.watch)).pipe(
         Stream.mapEffect((job) => withProgress(readers.progress, job))
       ),
-    settle: (options = {}) => settled(options),
-    result: (options = {}) => Effect.flatMap(settled(options), read),
+    settle,
+    result: (options) => Effect.flatMap(settle(options), read),
     cancel: runPod.cancel(endpointId, jobId),
     retry: Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId)),
-    stream: (options = {}) => stream(ref, { chunk: readers.chunk, scrub }, options),
+    stream: (options = {}) => stream(job, { chunk: readers.chunk, scrub }, options),
     read
   }
 }

@@ -7,11 +7,12 @@ import type * as Job from "../../schemas/Job.js"
 import { type Operation, operations, pathOf } from "../../schemas/Operation.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { Service as RunPod } from "../../services/RunPod.js"
+import type { WaitOptions } from "../../services/WaitOptions.js"
 import * as RequestOptions from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
+import type { WebhookEnd } from "./webhookEnd.js"
 
-/** The operations on a job. */
-export type JobOperations = Pick<RunPod, "status" | "statusSync" | "stream" | "cancel" | "retry">
+type JobOperations = Pick<RunPod, "status" | "statusSync" | "stream" | "cancel" | "retry">
 
 /** A job, what is known of its submit, and the services it is asked for with. */
 export interface JobRef {
@@ -23,14 +24,26 @@ export interface JobRef {
   readonly submittedAt?: ((clock: Clock.Clock) => number) | undefined
   /** How long RunPod keeps the job, in milliseconds. */
   readonly ttl?: number | undefined
+  /** Where RunPod posts its end. */
+  readonly webhook?: WaitOptions["webhook"]
+  /** Its webhook, where the `Webhooks` service receives it. */
+  readonly webhookEnd?: WebhookEnd | undefined
 }
 
+/** How long a cancel waits for a job that is not visible yet, before it is sent again, in milliseconds. */
+const betweenCancels = 1_000
 /** How long after a submit its job may stay invisible: a 404 then means "not yet". */
 const visibilityGrace = 60_000
 
-/** Whether a 404 of a job that was submitted then only means that it is not visible yet. */
-export const isNotVisibleYet = (error: RunPodError, submittedAt: number | undefined, now: number): boolean =>
-  error._tag === "JobNotFoundError" && submittedAt !== undefined && now - submittedAt < visibilityGrace
+/** Whether an error is the 404 of a job that is only not visible yet. */
+export const isNotVisibleYet = (
+  { submittedAt }: Pick<JobRef, "submittedAt">,
+  error: RunPodError,
+  clock: Clock.Clock
+): boolean =>
+  error._tag === "JobNotFoundError" &&
+  submittedAt !== undefined &&
+  monotonicMillis(clock) - submittedAt(clock) < visibilityGrace
 
 /** Ends a request of a service that does not keep the deadlines it is under. */
 const bounded = <A>(
@@ -63,9 +76,40 @@ export const read = (
     return bounded(job, hold === undefined ? "status" : "statusSync", RequestOptions.once(request, deadline), left)
   })
 
-/** Cancels the job, with a service that keeps no deadlines within `grace` milliseconds. */
-export const cancel = (job: JobRef, grace: number): Effect.Effect<Job.Job, RunPodError> =>
-  bounded(job, "cancel", job.runPod.cancel(job.endpointId, job.jobId), grace)
+/** The cancel of a job that may be so new that RunPod does not know it yet. */
+export interface Cancellation extends Pick<JobRef, "submittedAt"> {
+  readonly cancel: Effect.Effect<Job.Job, RunPodError>
+  /** How long one cancel may take from its first permit, in milliseconds, and how long to wait for an invisible job. */
+  readonly grace: number
+}
+
+/** Cancels a job. Gives `undefined` when there is no such job any more. */
+export const cancelWithin = (cancellation: Cancellation): Effect.Effect<Job.Job | undefined, RunPodError> =>
+  Effect.clockWith((clock) => {
+    const { cancel, grace } = cancellation
+    const attempt = (waited: number): Effect.Effect<Job.Job | undefined, RunPodError> =>
+      Effect.catchTag(RequestOptions.withGrace(cancel, grace), "JobNotFoundError", (error) => {
+        if (!isNotVisibleYet(cancellation, error, clock)) return Effect.succeed(undefined)
+        return waited >= grace
+          ? Effect.fail(error)
+          : Effect.zipRight(Effect.sleep(betweenCancels), attempt(waited + betweenCancels))
+      })
+    return attempt(0)
+  })
+
+/** Logs that a job was not cancelled. */
+export const warnNotCancelled = (endpointId: string, jobId: string, error: RunPodError): Effect.Effect<void> =>
+  Effect.logWarning(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`)
+
+/** Cancels a job; one that cannot be cancelled is logged with its id. */
+export const cancelJob = (job: JobRef, grace: number): Effect.Effect<void> => {
+  const { endpointId, jobId, runPod, submittedAt } = job
+  const cancel = bounded(job, "cancel", runPod.cancel(endpointId, jobId), grace)
+  return Effect.matchEffect(cancelWithin({ cancel, submittedAt, grace }), {
+    onFailure: (error) => warnNotCancelled(endpointId, jobId, error),
+    onSuccess: () => Effect.void
+  })
+}
 
 /** The operations with errors that hold none of the secrets the job was submitted with: RunPod echoes them. */
 export const withSecrets = (runPod: JobOperations, secrets: ReadonlyArray<string>): JobOperations => {

@@ -3,24 +3,30 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as Stream from "effect/Stream"
 import { WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
 import * as Metrics from "../../layers/RunPodMetrics.js"
+import type { Health } from "../../schemas/Health.js"
 import * as Job from "../../schemas/Job.js"
 import * as QueueDiagnosis from "../../schemas/QueueDiagnosis.js"
+import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
+import { failureOf } from "../effect/cause.js"
 import * as Fibers from "../effect/fiber.js"
 import * as Schedules from "../effect/schedule.js"
 import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
+import type { Restore } from "../pace/mask.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { defined, jsonOf } from "../text/json.js"
-import { isNotVisibleYet, type JobRef, read } from "./jobRef.js"
+import { cancelJob, isNotVisibleYet, type JobRef, read } from "./jobRef.js"
 import { holdAfter, meaningOf } from "./pollError.js"
-import { backoffAt, begin, holdLength, lastDelay, plainDelay, type PollState } from "./pollPace.js"
-import type { Condition } from "./queueHealth.js"
-import { type CancelRules, policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
+import { holdLength, plainDelay, PollState } from "./pollPace.js"
+import { policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
 
@@ -34,8 +40,6 @@ export type Ended = Effect.Effect<Job.TerminalJob | undefined>
 export interface Wait {
   readonly job: JobRef
   readonly settings: WaitSettings
-  /** When it cancels the job. */
-  readonly rules: CancelRules
   /** With it the wait does not hold, and polls only in case the webhook gets lost. */
   readonly ended?: Ended | undefined
   /** Gets the job when its state has changed. */
@@ -58,26 +62,31 @@ const signatureOf = (job: WatchedJob): string =>
     : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : jsonOf(job.output)].join(" ")
 
 /** The states of a job, one after the other: paces polls, outlives what passes, and listens for the job's webhook. */
-export class Poller {
+class Poller {
+  private readonly policy: WaitPolicy
   private readonly state: PollState
+  private readonly runtime: JobRuntime
   private signature = ""
   private lastError: RunPodError | undefined
   private webhook: Fibers.RuntimeFiber<Job.TerminalJob | undefined> | undefined
   /** Whether the job was seen to have ended. */
-  hasEnded = false
+  private hasEnded = false
 
   constructor(
-    readonly wait: Wait,
-    readonly policy: WaitPolicy,
+    private readonly wait: Wait,
     private readonly clock: Clock.Clock,
     private readonly waitBySchedule: Schedules.Wait<unknown> | undefined
   ) {
-    this.state = begin(policy, wait.ended !== undefined)
+    this.policy = policyOf(wait, clock)
+    this.state = new PollState(this.policy, wait.ended !== undefined)
+    this.runtime = wait.job.runtime
   }
 
-  /** Waits until the job's state is another than before, tells `onProgress`, and gives the job. */
+  /** Waits until the job's state is another than before, tells `onProgress`, and gives the job. Who calls it has to `close`. */
   nextChange(): Effect.Effect<WatchedJob, WaitError> {
     return Effect.gen(this, function* () {
+      const { ended, onProgress } = this.wait
+      if (ended !== undefined && this.webhook === undefined) yield* this.listen(ended)
       for (;;) {
         const job = yield* this.next()
         this.hasEnded = Job.isTerminal(job)
@@ -85,16 +94,32 @@ export class Poller {
         if (signature === this.signature) continue
         this.signature = signature
         if (Job.isTerminal(job)) yield* Metrics.recordEnd(job, this.now() - this.policy.startedAt)
-        const { onProgress } = this.wait
         if (onProgress !== undefined) yield* onProgress(job)
         return job
       }
     })
   }
 
-  /** Starts to listen for the job's webhook, on a fiber that its caller has to stop. */
-  listen(ended: Ended): Effect.Effect<Fibers.RuntimeFiber<unknown>> {
-    return Effect.map(Effect.forkDaemon(Effect.interruptible(ended)), (fiber) => (this.webhook = fiber))
+  private listen(ended: Ended): Effect.Effect<unknown> {
+    const listening = Effect.forkDaemon(Effect.interruptible(ended))
+    return Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
+  }
+
+  /** Listens no more, and cancels a job that was not seen to end, if the wait is to: on interruption at once, otherwise in the background. */
+  close(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
+    const stopped = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
+    return Effect.zipRight(stopped, this.cancelUnlessEnded(exit))
+  }
+
+  private cancelUnlessEnded(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
+    const { cancelGrace, cancelOnFailure, cancelOnInterrupt, cancelOnTimeout } = this.policy
+    if (this.hasEnded || Exit.isSuccess(exit)) return Effect.void
+    const cancel = cancelJob(this.wait.job, cancelGrace)
+    if (Exit.isInterrupted(exit)) return cancelOnInterrupt ? cancel : Effect.void
+    const error = failureOf(exit.cause)
+    if (error?._tag === "JobNotFoundError" && error.reason === "Expired") return Effect.void
+    const isWanted = error?._tag === "WaitTimeoutError" ? cancelOnTimeout : cancelOnFailure
+    return isWanted ? Effect.asVoid(this.runtime.fork(cancel)) : Effect.void
   }
 
   private now(): number {
@@ -103,10 +128,6 @@ export class Poller {
 
   private age(): number {
     return this.now() - this.policy.bornAt
-  }
-
-  private get runtime() {
-    return this.wait.job.runtime
   }
 
   /** Paces, polls, and gives the job as it stands. */
@@ -143,8 +164,6 @@ export class Poller {
     return { job: Exit.isSuccess(exit) ? exit.value : undefined }
   }
 
-  // --- when to poll -----------------------------------------------------------------------------------------------
-
   /** Waits until the next poll, or until the deadline. */
   private pause(): Effect.Effect<unknown, WaitTimeoutError> {
     return Effect.suspend(() => {
@@ -160,9 +179,10 @@ export class Poller {
       return Effect.flatMap(this.nextDelay(), (delay) => {
         if (delay <= 0) return Effect.void
         if (delay < left) return sleepUntil(this.now() + Math.ceil(delay))
-        const last = lastDelay(state, left)
+        // The deadline is nearer: one last look shortly before it, and then sleep to its end.
+        const isLast = state.tookLastLook || state.pace._tag === "AfterError"
         state.tookLastLook = true
-        return sleepUntil(this.now() + Math.ceil(last))
+        return sleepUntil(this.now() + Math.ceil(isLast ? left : Math.max(left - 250, left / 2)))
       })
     })
   }
@@ -178,8 +198,10 @@ export class Poller {
         return Effect.map(Random.next, (random) =>
           plainDelay(policy, state, { age, random, expectedEnd: this.expectedEnd(age) })
         )
-      case "AfterError":
-        return Effect.map(delayAfter(backoffAt(age), state.errors - 1), (delay) => Math.max(pace.asked, delay))
+      case "AfterError": {
+        const backoff = { base: 250, cap: Math.min(30_000, Math.max(1_000, age / 10)), jitter: "half" } as const
+        return Effect.map(delayAfter(backoff, state.errors - 1), (delay) => Math.max(pace.asked, delay))
+      }
     }
   }
 
@@ -199,8 +221,6 @@ export class Poller {
     const hasRoom = this.runtime.hasRoomToHold(this.wait.job.endpointId)
     return Effect.map(hasRoom, (hasRoom) => (hasRoom ? length : undefined))
   }
-
-  // --- what a poll says -------------------------------------------------------------------------------------------
 
   private onJob(job: Job.Job, held: number | undefined, took: number): Effect.Effect<WatchedJob> {
     const { state } = this
@@ -226,37 +246,32 @@ export class Poller {
 
   private onError(error: RunPodError, held: number | undefined, took: number): Effect.Effect<undefined, WaitError> {
     const { policy, state } = this
-    const now = this.now()
     state.polls++
     // A poll that the deadline cut is no fault.
-    if (now >= policy.deadline) return this.timedOut()
+    if (this.now() >= policy.deadline) return this.timedOut()
     state.errors++
     this.lastError = error
-    const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(error, policy.submittedAt, now) }
+    const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock) }
     switch (meaningOf(failed)) {
       case "Definite":
-        return Effect.fail(this.definite(error))
+        return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
       case "NotHeld":
         state.hold = 0
         state.pace = { _tag: "AtOnce" }
         return Effect.succeed(undefined)
-      case "Passing": {
+      case "Passing":
         state.hold = holdAfter(failed, state.hold)
         state.pace = { _tag: "AfterError", asked: askedMillis(error) }
         return Effect.succeed(undefined)
-      }
     }
   }
 
   /** A job that was there, or could have ended so long ago that its result is gone, has expired. */
-  private definite(error: RunPodError): RunPodError {
-    if (error._tag !== "JobNotFoundError") return error
+  private notFound(error: JobNotFoundError): JobNotFoundError {
     const { ttl = retention } = this.wait.job
     const hasExpired = this.state.last !== undefined || this.age() >= Math.min(retention, ttl)
     return new JobNotFoundError({ ...error, reason: hasExpired ? "Expired" : "Unknown" })
   }
-
-  // --- why a job stays in the queue -------------------------------------------------------------------------------
 
   private usualDelay(): number | undefined {
     return this.runtime.usualDelay(this.wait.job.endpointId)
@@ -271,15 +286,14 @@ export class Poller {
     return this.state.last?.status === "IN_QUEUE" && this.state.queuedAt >= this.diagnosisAge()
   }
 
-  private diagnose(condition: Condition | undefined) {
+  private diagnose(condition: Health | "Paused" | undefined) {
     return condition === undefined
       ? undefined
       : QueueDiagnosis.fromHealth(condition, { queuedFor: this.state.queuedAt, usualDelay: this.usualDelay() })
   }
 
   private timedOut(): Effect.Effect<never, WaitTimeoutError> {
-    const { job, rules } = this.wait
-    const { endpointId, jobId } = job
+    const { endpointId, jobId } = this.wait.job
     const { last } = this.state
     const mayHaveEnded = last?.status === "IN_PROGRESS" && last.executionTime !== undefined
     return Effect.fail(
@@ -287,7 +301,7 @@ export class Poller {
         endpointId,
         jobId,
         elapsed: Duration.millis(this.now() - this.policy.startedAt),
-        cancel: rules.onTimeout ? "Pending" : "No",
+        cancel: this.policy.cancelOnTimeout ? "Pending" : "No",
         ...defined({
           lastStatus: last?.status,
           lastError: this.lastError?.message,
@@ -299,18 +313,34 @@ export class Poller {
   }
 }
 
-/** A wait that is about to begin. */
-export const make = Effect.fnUntraced(function* (wait: Wait) {
-  const { ended, job, onProgress, settings, since, wantsProgress = onProgress !== undefined } = wait
+const start = Effect.fnUntraced(function* (wait: Wait) {
+  const { schedule } = wait.settings
   const clock = yield* Effect.clock
-  const policy = policyOf(settings, {
-    now: monotonicMillis(clock),
-    since,
-    submittedAt: job.submittedAt?.(clock),
-    ttl: job.ttl,
-    wantsProgress,
-    listens: ended !== undefined
-  })
-  const waitBySchedule = settings.schedule === undefined ? undefined : yield* Schedules.start(settings.schedule)
-  return new Poller(wait, policy, clock, waitBySchedule)
+  return new Poller(wait, clock, schedule === undefined ? undefined : yield* Schedules.start(schedule))
 })
+
+/**
+ * Waits until the job has ended, in a loop: a Stream for each waiting job would take 40 KiB. In an uninterruptible region only
+ * what `restore` is given can be interrupted.
+ */
+export const follow = (wait: Wait, restore: Restore = identity): Effect.Effect<Job.TerminalJob, WaitError> =>
+  Effect.flatMap(start(wait), (poller) => {
+    const loop: Effect.Effect<Job.TerminalJob, WaitError> = Effect.flatMap(poller.nextChange(), (job) =>
+      Job.isTerminal(job) ? Effect.succeed(job) : loop
+    )
+    return Effect.onExit(restore(loop), (exit) => poller.close(exit))
+  })
+
+/** Waits until the job has ended. */
+export const settle = (wait: Wait): Effect.Effect<Job.TerminalJob, WaitError> =>
+  wait.settings.cancelOnInterrupt ? wait.job.runtime.supervise(follow(wait)) : follow(wait)
+
+/** The job whenever its status, its progress or its diagnosis has changed, last when it has ended. */
+export const watch = (wait: Wait): Stream.Stream<WatchedJob, WaitError> =>
+  Stream.unwrap(
+    Effect.map(start({ ...wait, wantsProgress: true }), (poller) =>
+      Stream.paginateEffect(undefined, () =>
+        Effect.map(poller.nextChange(), (job) => [job, Job.isTerminal(job) ? Option.none() : Option.some(undefined)])
+      ).pipe(Stream.ensuringWith((exit) => poller.close(exit)))
+    )
+  )

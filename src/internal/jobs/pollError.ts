@@ -3,26 +3,21 @@ import type { RunPodError } from "../../errors/RunPodError.js"
 /** A hold that was cut earlier than this says nothing about how long one may be. */
 const tellingCut = 5_000
 
-/** Whether an error ends a wait. A 2xx that is no job says nothing about the job and is waited out. */
-export const isDefinite = (error: RunPodError): boolean => {
-  switch (error._tag) {
-    case "AuthenticationError":
-    case "PermissionDeniedError":
-    case "EndpointNotFoundError":
-    case "JobNotFoundError":
-    case "PayloadTooLargeError":
-      return true
-    case "BadRequestError":
-      return error.status === undefined || error.status >= 400
-    default:
-      return false
-  }
-}
+const definite = new Set<RunPodError["_tag"]>([
+  "AuthenticationError",
+  "PermissionDeniedError",
+  "EndpointNotFoundError",
+  "JobNotFoundError",
+  "PayloadTooLargeError"
+])
 
-/** A poll that failed. Times are milliseconds. */
-export interface FailedPoll {
+/** Whether an error ends a wait. A 2xx that is no job says nothing about the job and is waited out. */
+export const isDefinite = (error: RunPodError): boolean =>
+  error._tag === "BadRequestError" ? (error.status ?? 400) >= 400 : definite.has(error._tag)
+
+/** A poll that failed, and how long RunPod was asked to hold it; missing when it was plain. Times are milliseconds. */
+interface FailedPoll {
   readonly error: RunPodError
-  /** How long RunPod was asked to hold it; missing when it was plain. */
   readonly held: number | undefined
   readonly took: number
   /** The error is a 404 of a job that was submitted moments ago. */

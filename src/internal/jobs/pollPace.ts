@@ -1,6 +1,6 @@
 import type * as Job from "../../schemas/Job.js"
 import type { Span } from "../../services/JobRuntime.js"
-import type { PollNumbers, WaitPolicy } from "./waitPolicy.js"
+import type { WaitPolicy } from "./waitPolicy.js"
 
 /** Polls for an expected end are never nearer. */
 const shortestStep = 900
@@ -20,40 +20,33 @@ export type Pace =
   { readonly _tag: "AtOnce" } | { readonly _tag: "Plain" } | { readonly _tag: "AfterError"; readonly asked: number }
 
 /** Where a wait stands. Times are milliseconds. Plain state of one wait, touched only synchronously. */
-export interface PollState {
+export class PollState {
   /** Polls that were answered or have failed. */
-  polls: number
+  polls = 0
   /** Polls that have failed since the last that was answered. */
-  errors: number
+  errors = 0
   pace: Pace
   /** How long to hold; 0 when holds cannot be had. */
   hold: number
   /** Holds that were answered long before their time although the job had not ended. */
-  ignoredHolds: number
+  ignoredHolds = 0
   /** How long the last plain poll took, waiting for its permit included. */
-  plainTook: number
+  plainTook = 0
   /** Whether the poll shortly before the deadline has been planned. */
-  tookLastLook: boolean
-  /** Whether the job's webhook is still waited for. */
-  listens: boolean
+  tookLastLook = false
   last: Job.Job | undefined
   /** The age at which the job was last seen in the queue. */
-  queuedAt: number
-}
+  queuedAt = 0
 
-/** Where a wait stands when it begins. */
-export const begin = ({ hold, schedule }: WaitPolicy, listens: boolean): PollState => ({
-  polls: 0,
-  errors: 0,
-  pace: { _tag: schedule !== undefined || hold > 0 ? "AtOnce" : "Plain" },
-  hold,
-  ignoredHolds: 0,
-  plainTook: 0,
-  tookLastLook: false,
-  listens,
-  last: undefined,
-  queuedAt: 0
-})
+  constructor(
+    { hold, schedule }: WaitPolicy,
+    /** Whether the job's webhook is still waited for. */
+    public listens: boolean
+  ) {
+    this.pace = { _tag: schedule !== undefined || hold > 0 ? "AtOnce" : "Plain" }
+    this.hold = hold
+  }
+}
 
 /**
  * How long after `age` the next plain poll is, in milliseconds. Without a forecast polls begin early and become rare as
@@ -61,7 +54,12 @@ export const begin = ({ hold, schedule }: WaitPolicy, listens: boolean): PollSta
  * due polls are a part of that span apart, many for a short one and few for a long; and when it is overdue they become
  * rarer again. They are never rarer there than they would be without.
  */
-export const plainPause = (age: number, isFirst: boolean, numbers: PollNumbers, end: Span | undefined): number => {
+export const plainPause = (
+  age: number,
+  isFirst: boolean,
+  numbers: WaitPolicy["poll"],
+  end: Span | undefined
+): number => {
   const ordinary = Math.max(numbers.interval, Math.min(age * numbers.ageShare, numbers.cap))
   if (end === undefined) return isFirst ? numbers.initial : ordinary
   const width = end.to - end.from
@@ -75,19 +73,16 @@ export const plainPause = (age: number, isFirst: boolean, numbers: PollNumbers, 
   return age < end.to ? step : Math.min(ordinary, Math.max(step, age - end.to))
 }
 
-/** What the delay before a plain poll depends on beside policy and state. */
-export interface PlainPoll {
-  readonly age: number
-  /** The ages between which the job is expected to end. */
-  readonly expectedEnd: Span | undefined
-  /** Between 0 and 1. */
-  readonly random: number
-}
-
-/** The delay before a plain poll. */
-export const plainDelay = (policy: WaitPolicy, state: PollState, poll: PlainPoll): number => {
-  const { age, expectedEnd, random } = poll
-  const { listens, plainTook, polls } = state
+/** The delay before a plain poll of a job that is expected to end between these ages. `random` is between 0 and 1. */
+export const plainDelay = (
+  policy: WaitPolicy,
+  { listens, plainTook, polls }: PollState,
+  {
+    age,
+    expectedEnd,
+    random
+  }: { readonly age: number; readonly expectedEnd: Span | undefined; readonly random: number }
+): number => {
   // With more waits than the limits let poll so often, it is better that they sleep than that they queue for permits.
   const afterTurn = plainTook < longTurn ? 0 : Math.min(3 * plainTook, restAtMost)
   if (listens && !policy.isPaceGiven) {
@@ -98,17 +93,6 @@ export const plainDelay = (policy: WaitPolicy, state: PollState, poll: PlainPoll
   const numbers = { ...policy.poll, interval: policy.poll.interval * (1 - 0.03 * random) }
   return Math.max(Math.min(plainPause(age, polls === 0, numbers, expectedEnd), policy.progressInterval), afterTurn)
 }
-
-/** How the delays after errors grow, for a job of this age. */
-export const backoffAt = (age: number) =>
-  ({ base: 250, cap: Math.min(30_000, Math.max(1_000, age / 10)), jitter: "half" }) as const
-
-/**
- * How long to sleep when the deadline, so many milliseconds away, is nearer than the next poll: until shortly before it, for
- * one last look, and then to its end.
- */
-export const lastDelay = ({ pace, tookLastLook }: PollState, left: number): number =>
-  tookLastLook || pace._tag === "AfterError" ? left : Math.max(left - 250, left / 2)
 
 /**
  * How long to hold the next poll; `undefined` for a plain one. `diagnoseAt` is when a job that is in the queue is to be asked

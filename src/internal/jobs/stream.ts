@@ -11,11 +11,11 @@ import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
 import { type Scrub, scrubValue } from "../text/scrub.js"
+import type { Read } from "./handle.js"
 import { isNotVisibleYet, type JobRef } from "./jobRef.js"
+import { settle } from "./poll.js"
 import { isDefinite } from "./pollError.js"
-import type { Read } from "./readers.js"
-import { settle } from "./settle.js"
-import { decode, rulesOf, waitDefaults } from "./waitPolicy.js"
+import { decode, waitDefaults } from "./waitPolicy.js"
 
 /** Says that chunks of a stream may be lost. */
 export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>
@@ -27,12 +27,10 @@ const betweenStreams: Backoff = { base: 250, cap: 5_000, jitter: "none" }
 
 /** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
 const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<StreamChunk, RunPodError> => {
-  const { endpointId, jobId, runPod, submittedAt } = job
+  const { endpointId, jobId, runPod } = job
   const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, jobId, error))
   const passes = (error: RunPodError) =>
-    Effect.clockWith((clock) =>
-      Effect.succeed(isNotVisibleYet(error, submittedAt?.(clock), monotonicMillis(clock)) || !isDefinite(error))
-    )
+    Effect.clockWith((clock) => Effect.succeed(isNotVisibleYet(job, error, clock) || !isDefinite(error)))
   return runPod.stream(endpointId, jobId, { onGap: report, wait }).pipe(
     Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
     Stream.retry(recurring({ delay: (_, tries) => delayAfter(betweenStreams, tries), while: passes }))
@@ -75,12 +73,9 @@ export const stream = <C>(
     )
   )
   // The stream does not say why a job ended: one look at its status does.
-  const end = Effect.flatMap(
-    settle({ job, settings: decode({ poll: { initial: 0 } }), rules: rulesOf({}) }),
-    (ended) => {
-      const error = ended.status === "COMPLETED" ? undefined : fromJob(endpointId, ended, scrub)
-      return error === undefined ? Effect.void : Effect.fail(error)
-    }
-  )
+  const end = Effect.flatMap(settle({ job, settings: decode({ poll: { initial: 0 } }) }), (ended) => {
+    const error = ended.status === "COMPLETED" ? undefined : fromJob(endpointId, ended, scrub)
+    return error === undefined ? Effect.void : Effect.fail(error)
+  })
   return Stream.interruptWhen(Stream.concat(chunks, Stream.drain(Stream.fromEffect(end))), failLate(job, options))
 }

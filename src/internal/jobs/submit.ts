@@ -53,6 +53,8 @@ export interface Options<A> {
 export interface Submission<A> {
   /** Waits for its end. Interrupting the wait does nothing to the submit. */
   readonly end: Effect.Effect<Submitted<A>>
+  /** Ends it unless it was sent; what was sent is not sent again. */
+  readonly withdraw: () => void
   /**
    * The owner gives up. What was not sent is withdrawn; what was sent is awaited, at most until its attempt's deadline, and
    * not sent again. Waits until `onLeft` has dealt with the end.
@@ -138,13 +140,17 @@ export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
     const observed = isObserved ? withObserver(send, observer) : observe(send, observer)
     return Effect.map(Effect.forkDaemon(Effect.interruptible(Effect.exit(observed))), (fiber) => {
       const end = Effect.flatMap(Fiber.await(fiber), (exit) => toSubmitted(Exit.flatten(exit), state, where))
+      const withdraw = () => {
+        state.isLeft = true
+        // What a decorator does before or instead of our pipeline is not known: it goes on to its end.
+        if (state.phase === "Waiting") interruptLater(fiber)
+      }
       return {
         end,
+        withdraw,
         leave: (onLeft) =>
           Effect.suspend(() => {
-            state.isLeft = true
-            // What a decorator does before or instead of our pipeline is not known: it goes on to its end.
-            if (state.phase === "Waiting") interruptLater(fiber)
+            withdraw()
             return Effect.flatMap(fork(Effect.flatMap(end, onLeft)), (left) => Effect.asVoid(Fiber.await(left)))
           })
       }
@@ -167,6 +173,8 @@ export const run = <A>(
 
 /** Who is asked and told about the submits of `Endpoint.run` in an effect. */
 export interface SubmitHooks {
+  /** Gets what withdraws the submit unless it was sent. */
+  readonly onStart: (withdraw: () => void) => void
   /** Runs before each attempt is sent, with the name of its webhook's URL where one was issued; `false` withdraws it. */
   readonly beforeSend: (webhookKey: string | undefined) => Effect.Effect<boolean>
   /** Runs when an attempt that `beforeSend` let through has started nothing; one before it may have. */

@@ -1,6 +1,9 @@
+import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Schedule from "effect/Schedule"
 import type { WaitOptions } from "../../services/WaitOptions.js"
+import { monotonicMillis } from "../pace/monotonic.js"
+import type { Wait } from "./poll.js"
 
 /** The defaults of a wait; documented at `WaitOptions`. */
 export const waitDefaults = {
@@ -15,112 +18,57 @@ export const waitDefaults = {
 /** RunPod takes longer holds, but gateways cut them. */
 const longestHold = 240_000
 
-/** The numbers of a `PollPolicy`, in milliseconds. */
-export interface PollNumbers {
-  readonly initial: number
-  readonly interval: number
-  readonly ageShare: number
-  readonly cap: number
-}
-
-/** The options of a wait with their durations decoded, in milliseconds. */
-export interface WaitSettings {
-  readonly timeout: number | undefined
-  /** 0 for plain polls; missing when the caller does not say. */
-  readonly hold: number | undefined
-  readonly progressInterval: number
-  readonly poll: PollNumbers
-  /** Whether the caller has set the pace: nothing that was learned changes it then. */
-  readonly isPaceGiven: boolean
-  readonly schedule: Schedule.Schedule<unknown> | undefined
-  readonly diagnoseAfter: number
-  readonly cancelGrace: number
-}
-
-/** The options of one wait at its time: settings, and times on the monotonic clock. */
-export interface WaitPolicy extends WaitSettings {
-  readonly startedAt: number
-  /** When the job was submitted; missing where that is not known. */
-  readonly submittedAt: number | undefined
-  /** What the job's age counts from: its submit, or else the beginning of the wait. */
-  readonly bornAt: number
-  readonly deadline: number
-  /** How long to hold at first; 0 when polls are plain. */
-  readonly hold: number
-  readonly wantsProgress: boolean
-  /** The longest time between two looks at the job; `Infinity` when nobody wants progress. */
-  readonly progressInterval: number
-}
-
-/** What a wait's policy depends on beside its settings. */
-export interface WaitFacts {
-  readonly now: number
-  /** When the caller began; missing when that is now. */
-  readonly since: number | undefined
-  readonly submittedAt: number | undefined
-  readonly ttl: number | undefined
-  readonly wantsProgress: boolean
-  /** A webhook may tell of the job's end. */
-  readonly listens: boolean
-}
-
-const defaultTimeout = Duration.toMillis(waitDefaults.timeout)
-const defaultHold = Duration.toMillis(waitDefaults.hold)
-
-const pollNumbersOf = (poll: WaitOptions["poll"]): PollNumbers => {
+/** The options of a wait, durations in milliseconds. Who `owns` the job, having submitted it for this wait, cancels it by default. */
+export const decode = (options: WaitOptions<never>, owns = false) => {
+  const { cancelOnInterrupt = owns, cancelOnTimeout = owns, diagnoseAfter, hold, poll, timeout } = options
   const { ageShare, cap, initial, interval } = poll === undefined || Schedule.isSchedule(poll) ? {} : poll
   const defaults = waitDefaults.poll
   return {
-    initial: Duration.toMillis(initial ?? defaults.initial),
-    interval: Duration.toMillis(interval ?? defaults.interval),
-    ageShare: ageShare ?? defaults.ageShare,
-    cap: Duration.toMillis(cap ?? defaults.cap)
-  }
-}
-
-/** Decodes the options of a wait. */
-export const decode = (options: WaitOptions<never>): WaitSettings => {
-  const { cancelGrace, diagnoseAfter, hold, poll, progressInterval, timeout } = options
-  return {
     timeout: timeout === undefined ? undefined : Duration.toMillis(timeout),
+    /** 0 for plain polls; missing when the caller does not say. */
     hold: hold === undefined ? undefined : hold === false ? 0 : Duration.toMillis(hold),
-    progressInterval: Duration.toMillis(progressInterval ?? waitDefaults.progressInterval),
-    poll: pollNumbersOf(poll),
+    progressInterval: Duration.toMillis(options.progressInterval ?? waitDefaults.progressInterval),
+    poll: {
+      initial: Duration.toMillis(initial ?? defaults.initial),
+      interval: Duration.toMillis(interval ?? defaults.interval),
+      ageShare: ageShare ?? defaults.ageShare,
+      cap: Duration.toMillis(cap ?? defaults.cap)
+    },
+    /** Whether the caller has set the pace: nothing that was learned changes it then. */
     isPaceGiven: poll !== undefined,
     schedule: Schedule.isSchedule(poll) ? poll : undefined,
     diagnoseAfter: diagnoseAfter ?? waitDefaults.diagnoseAfter,
-    cancelGrace: Duration.toMillis(cancelGrace ?? waitDefaults.cancelGrace)
+    cancelGrace: Duration.toMillis(options.cancelGrace ?? waitDefaults.cancelGrace),
+    cancelOnInterrupt,
+    cancelOnTimeout,
+    /** When the wait fails otherwise although the job may go on. */
+    cancelOnFailure: owns && cancelOnInterrupt
   }
 }
 
-/** The policy of a wait that begins now. */
-export const policyOf = (settings: WaitSettings, facts: WaitFacts): WaitPolicy => {
-  const { listens, now, since = now, submittedAt, ttl = defaultTimeout, wantsProgress } = facts
-  const { hold = settings.isPaceGiven || listens ? 0 : defaultHold, timeout } = settings
-  const bornAt = submittedAt ?? since
+export type WaitSettings = ReturnType<typeof decode>
+
+/** What a wait that begins now goes by: its settings, and times on the monotonic clock. */
+export const policyOf = (wait: Wait, clock: Clock.Clock) => {
+  const { ended, job, onProgress, settings, wantsProgress = onProgress !== undefined } = wait
+  const { since: startedAt = monotonicMillis(clock) } = wait
+  const { hold = settings.isPaceGiven || ended !== undefined ? 0 : waitDefaults.hold, timeout } = settings
+  const submittedAt = job.submittedAt?.(clock)
+  /** What the job's age counts from. */
+  const bornAt = submittedAt ?? startedAt
   return {
     ...settings,
-    startedAt: since,
+    startedAt,
     submittedAt,
     bornAt,
-    deadline: timeout === undefined ? bornAt + ttl : since + timeout,
-    hold: Math.min(hold, longestHold),
+    deadline:
+      timeout === undefined ? bornAt + (job.ttl ?? Duration.toMillis(waitDefaults.timeout)) : startedAt + timeout,
+    /** How long to hold at first; 0 when polls are plain. */
+    hold: Math.min(Duration.toMillis(hold), longestHold),
     wantsProgress,
+    /** The longest time between two looks at the job. */
     progressInterval: wantsProgress ? settings.progressInterval : Infinity
   }
 }
 
-/** When a wait cancels its job. */
-export interface CancelRules {
-  readonly onInterrupt: boolean
-  readonly onTimeout: boolean
-  /** When the wait fails otherwise although the job may go on. */
-  readonly onFailure: boolean
-}
-
-/** The rules of a wait for a job that somebody else has submitted. */
-export const rulesOf = ({ cancelOnInterrupt, cancelOnTimeout }: WaitOptions<never>): CancelRules => ({
-  onInterrupt: cancelOnInterrupt === true,
-  onTimeout: cancelOnTimeout === true,
-  onFailure: false
-})
+export type WaitPolicy = ReturnType<typeof policyOf>

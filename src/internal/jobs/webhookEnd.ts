@@ -7,7 +7,6 @@ import { BadRequestError } from "../../errors/RunPodError.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
 import { operations, templateOf } from "../../schemas/Operation.js"
-import type { WaitOptions } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
 import type { Ended } from "./poll.js"
 
@@ -16,25 +15,16 @@ export const adoptWithin = "15 minutes"
 /** A URL outlives its job by this, in milliseconds. */
 const grace = 3_600_000
 
-/** The end of a job as its webhook tells it. */
-export interface WebhookEnd {
-  /** For one wait. */
-  readonly ended: (options: Pick<WaitOptions, "trustWebhook">) => Ended
-  /** The job is about to run again: deliveries so far are of its earlier run, and later ones are no longer trusted. */
-  readonly forget: Effect.Effect<void>
-}
-
-/** Listens for the webhook of a job. */
-export const make = (webhooks: Webhooks, endpointId: string, jobId: string): WebhookEnd => {
+/** Listens for the end of a job as its webhook tells it. */
+export const make = (webhooks: Webhooks, endpointId: string, jobId: string) => {
   let after = 0
   let isRetried = false
   return {
-    ended: ({ trustWebhook }) =>
+    /** For one wait. */
+    ended: (trustWebhook: boolean): Ended =>
       Effect.suspend(() => webhooks.next({ endpointId, jobId, after })).pipe(
-        Effect.map(({ job }) =>
-          // After a retry, a delivery may still be the late one of the run before.
-          trustWebhook === true && !isRetried && Job.isTerminal(job) ? job : undefined
-        ),
+        // After a retry, a delivery may still be the late one of the run before.
+        Effect.map(({ job }) => (trustWebhook && !isRetried && Job.isTerminal(job) ? job : undefined)),
         Effect.catchAll((error) =>
           Effect.zipRight(
             Effect.logWarning(`The webhook of job ${jobId} is not waited for, polls have to do: ${error.message}`),
@@ -42,34 +32,17 @@ export const make = (webhooks: Webhooks, endpointId: string, jobId: string): Web
           )
         )
       ),
-    forget: Effect.match(webhooks.latest, {
-      onFailure: () => {
-        isRetried = true
-      },
-      onSuccess: (latest) => {
-        isRetried = true
-        after = latest
-      }
+    /** The job is about to run again: deliveries so far are of its earlier run, and later ones are no longer trusted. */
+    forget: Effect.suspend(() => {
+      isRetried = true
+      return Effect.ignore(Effect.map(webhooks.latest, (latest) => (after = latest)))
     })
   }
 }
 
-/** What a wait with these options listens to. */
-export const listen = (
-  webhookEnd: WebhookEnd | undefined,
-  options: Pick<WaitOptions, "webhook" | "trustWebhook">
-): Effect.Effect<Ended | undefined, BadRequestError> => {
-  if (webhookEnd !== undefined) return Effect.succeed(webhookEnd.ended(options))
-  return options.webhook === true ? Effect.fail(missing("status")) : Effect.succeed(undefined)
-}
+export type WebhookEnd = ReturnType<typeof make>
 
-/** A URL that was issued for a submit, and the name it was issued under. */
-export interface Issued {
-  readonly url: URL
-  readonly key: string
-}
-
-/** Issues a URL for one submit of a job that is kept for `ttl` milliseconds. */
+/** Issues a URL for one submit of a job that is kept for `ttl` milliseconds, under a key of its own. */
 export const issue = Effect.fnUntraced(function* (
   webhooks: Webhooks,
   endpointId: string,
@@ -78,8 +51,7 @@ export const issue = Effect.fnUntraced(function* (
   const [now, first, second] = [yield* Clock.currentTimeMillis, yield* Random.next, yield* Random.next]
   const key = [now, first * 2 ** 52, second * 2 ** 52].map((part) => part.toString(36)).join("-")
   const expiresIn = ttl === undefined ? undefined : Duration.millis(ttl + grace)
-  const issued: Issued = { key, url: yield* webhooks.issue({ endpointId, key, expiresIn, url }) }
-  return issued
+  return { key, url: yield* webhooks.issue({ endpointId, key, expiresIn, url }) }
 })
 
 /**
@@ -102,9 +74,10 @@ export const adopt = (
     )
   )
 
+/** What is refused before anything is sent. */
+export const refuse = (operation: "run" | "status", detail: string): BadRequestError =>
+  new BadRequestError({ operation, method: operations[operation].method, path: templateOf(operation), detail })
+
 /** `webhook: true` without the service. */
-export const missing = (operation: "run" | "status") => {
-  const { method } = operations[operation]
-  const detail = "`webhook: true` needs the Webhooks service, and none is provided"
-  return new BadRequestError({ operation, method, path: templateOf(operation), detail })
-}
+export const missing = (operation: "run" | "status") =>
+  refuse(operation, "`webhook: true` needs the Webhooks service, and none is provided")

@@ -1,8 +1,8 @@
-import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
+import { holdsInterruption } from "../effect/cause.js"
 import type { Restore } from "./mask.js"
 import { monotonicMillis, sleepUntil, withClock } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
@@ -162,7 +162,7 @@ export class Limiter {
   private used<A, E, R>({ onInterrupt }: Use<A, E, R>, use: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
     return Effect.matchCauseEffect(use, {
       onFailure: (cause) => {
-        if (onInterrupt !== undefined && Cause.isInterrupted(cause)) onInterrupt()
+        if (onInterrupt !== undefined && holdsInterruption(cause)) onInterrupt()
         return Effect.zipRight(this.semaphore.release(1), Effect.failCause(cause))
       },
       onSuccess: (value) => Effect.as(this.semaphore.release(1), value)

@@ -13,11 +13,10 @@ export const millisBetween = (
   max: Duration.DurationInput
 ): Schema.Schema<Duration.DurationInput, number> => {
   const check = (input: Duration.DurationInput) => {
-    const duration = Duration.decode(input)
-    if (Duration.between(duration, { minimum: min, maximum: max })) return undefined
-    const millis = Duration.toMillis(duration)
+    if (Duration.between(input, { minimum: min, maximum: max })) return undefined
+    const millis = Duration.toMillis(input)
     // `Duration.format` throws when the nanoseconds of a duration are no safe integer.
-    const got = millis < Number.MAX_SAFE_INTEGER ? Duration.format(duration) : String(millis)
+    const got = millis < Number.MAX_SAFE_INTEGER ? Duration.format(input) : String(millis)
     return `${name} must be between ${Duration.format(min)} and ${Duration.format(max)}, got ${got}`
   }
   const [minimum, maximum] = [Duration.toMillis(min), Duration.toMillis(max)]

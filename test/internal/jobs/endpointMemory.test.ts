@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
-import { Forecasts } from "../../../src/internal/jobs/forecasts.js"
-import { LruCache } from "../../../src/internal/jobs/lru.js"
+import { LruCache, make } from "../../../src/internal/jobs/endpointMemory.js"
 import { plainPause } from "../../../src/internal/jobs/pollPace.js"
 import type * as Job from "../../../src/schemas/Job.js"
 
@@ -13,8 +13,10 @@ const completed = (delayTime: number, executionTime: number, more: Partial<Job.S
   ...more
 })
 
+const makeMemory = () => make(() => Effect.never, Effect.forkDaemon)
+
 const learned = (jobs: ReadonlyArray<Job.SyncJob>) => {
-  const forecasts = new Forecasts()
+  const forecasts = makeMemory()
   for (const job of jobs) forecasts.learn("ep", job)
   return forecasts
 }
@@ -23,13 +25,13 @@ const fresh = { age: 0, queuedAt: 0, delayTime: undefined }
 const same = (count: number, delay = 10_000, execution = 50_000) =>
   Array.from({ length: count }, () => completed(delay, execution))
 
-describe("Forecasts", () => {
+describe("forecasts", () => {
   it("say nothing of an endpoint with fewer than three jobs", () => {
     const forecasts = learned(same(2))
-    assert.isUndefined(forecasts.end("ep", fresh))
+    assert.isUndefined(forecasts.expectedEnd("ep", fresh))
     assert.isUndefined(forecasts.usualDelay("ep"))
     assert.isUndefined(forecasts.remaining("ep", fresh))
-    assert.isUndefined(learned(same(9)).end("other", fresh))
+    assert.isUndefined(learned(same(9)).expectedEnd("other", fresh))
   })
 
   it("learn from completed jobs only, and not from times that are no times", () => {
@@ -39,25 +41,25 @@ describe("Forecasts", () => {
       ...same(9).map((job) => ({ ...job, executionTime: -1 })),
       ...same(9).map(({ status }) => ({ status, raw: {} }))
     ]
-    assert.isUndefined(learned(jobs).end("ep", { ...fresh, delayTime: 0 }))
+    assert.isUndefined(learned(jobs).expectedEnd("ep", { ...fresh, delayTime: 0 }))
   })
 
   it("do not count the queue of a job that was dispatched twice", () => {
     const forecasts = learned(same(9).map((job) => ({ ...job, retries: 1 })))
     assert.isUndefined(forecasts.usualDelay("ep"))
-    assert.isUndefined(forecasts.end("ep", fresh))
-    assert.isDefined(forecasts.end("ep", { ...fresh, delayTime: 10 }))
+    assert.isUndefined(forecasts.expectedEnd("ep", fresh))
+    assert.isDefined(forecasts.expectedEnd("ep", { ...fresh, delayTime: 10 }))
   })
 
   it("expect the end around the sum of both times, and around the execution once that has begun", () => {
     const forecasts = learned(same(9))
-    assert.deepStrictEqual(forecasts.end("ep", fresh), { from: 60_000, to: 60_100 })
-    assert.deepStrictEqual(forecasts.end("ep", { ...fresh, delayTime: 500 }), { from: 50_500, to: 50_600 })
+    assert.deepStrictEqual(forecasts.expectedEnd("ep", fresh), { from: 60_000, to: 60_100 })
+    assert.deepStrictEqual(forecasts.expectedEnd("ep", { ...fresh, delayTime: 500 }), { from: 50_500, to: 50_600 })
   })
 
   it("expect a job that is still in the queue no sooner than an execution from then", () => {
     const forecasts = learned(same(9))
-    assert.deepStrictEqual(forecasts.end("ep", { ...fresh, age: 30_000, queuedAt: 30_000 }), {
+    assert.deepStrictEqual(forecasts.expectedEnd("ep", { ...fresh, age: 30_000, queuedAt: 30_000 }), {
       from: 80_000,
       to: 80_100
     })
@@ -65,12 +67,12 @@ describe("Forecasts", () => {
 
   it("follow the newest jobs", () => {
     const forecasts = learned([...same(100, 0, 10_000), ...same(32, 0, 90_000)])
-    assert.deepStrictEqual(forecasts.end("ep", fresh), { from: 90_000, to: 90_100 })
+    assert.deepStrictEqual(forecasts.expectedEnd("ep", fresh), { from: 90_000, to: 90_100 })
   })
 
   it("leave out an outlier among many", () => {
     const forecasts = learned([...same(31, 0, 10_000), completed(0, 900_000)])
-    assert.isAtMost(forecasts.end("ep", fresh)!.to, 10_100)
+    assert.isAtMost(forecasts.expectedEnd("ep", fresh)!.to, 10_100)
   })
 
   it("say what is left: by the median, never less than nothing", () => {
@@ -87,14 +89,14 @@ describe("Forecasts", () => {
     [FastCheck.array(FastCheck.tuple(FastCheck.nat(100_000), FastCheck.nat(1_000_000)), { minLength: 3 })],
     ([times]) => {
       const forecasts = learned(times.map(([delay, execution]) => completed(delay, execution)))
-      const end = forecasts.end("ep", fresh)!
+      const end = forecasts.expectedEnd("ep", fresh)!
       const left = forecasts.remaining("ep", fresh)!
       assert.isTrue(0 <= end.from && end.from <= left && left <= end.to && Number.isFinite(end.to))
     }
   )
 
   it("remember so many endpoints and no more", () => {
-    const forecasts = new Forecasts()
+    const forecasts = makeMemory()
     for (let n = 0; n < 5_000; n++) for (const job of same(3)) forecasts.learn(`ep-${n}`, job)
     assert.isUndefined(forecasts.usualDelay("ep-0"))
     assert.isDefined(forecasts.usualDelay("ep-4999"))

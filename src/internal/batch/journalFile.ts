@@ -1,0 +1,142 @@
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { BatchJournalError } from "../../errors/BatchError.js"
+import * as JournalEntry from "../../schemas/JournalEntry.js"
+import type { BatchJournal, FileOptions } from "../../services/BatchJournal.js"
+import * as AppendLog from "../files/appendLog.js"
+import { defined, isJsonObject, textOf } from "../text/json.js"
+import { JournalOwner } from "./journalOwner.js"
+
+/** What is kept in memory of an item: of a settled one, where in the file its outcome stands. */
+type Kept =
+  Exclude<JournalEntry.State, { _tag: "Settled" }> | (Pick<JournalEntry.Settled, "_tag" | "hash"> & AppendLog.Place)
+
+const decode = Schema.decodeUnknownEither(JournalEntry.Entry)
+
+const fromLog = ({ detail, file, line, offset, reason }: AppendLog.AppendLogError) =>
+  new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset }) })
+
+/** What a journal's file holds: its endpoint, and the newest entry of each item. Plain state, touched only synchronously. */
+class Contents {
+  readonly owner: JournalOwner
+  readonly items = new Map<string, Kept>()
+  private records = 0
+
+  constructor(private readonly path: string) {
+    this.owner = new JournalOwner(path)
+  }
+
+  keep(entry: JournalEntry.Entry, { length, offset }: AppendLog.Place): void {
+    if (entry._tag === "Settled") this.items.set(entry.key, { _tag: "Settled", hash: entry.hash, offset, length })
+    else this.items.set(entry.key, entry)
+  }
+
+  /** Takes up a record of the file that is being opened. */
+  readonly onRecord = ({ length, line, offset, record }: AppendLog.Entry): Effect.Effect<void, BatchJournalError> => {
+    this.records++
+    const endpointId = isJsonObject(record) ? textOf(record["endpointId"]) : undefined
+    if (endpointId !== undefined) {
+      this.owner.endpointId = endpointId
+      return Effect.void
+    }
+    return Either.match(decode(record), {
+      onRight: (entry) => Effect.sync(() => this.keep(entry, { length, offset })),
+      onLeft: (error) => {
+        const detail = `this is no entry of a journal (${AppendLog.wrongFieldOf(error)}). Restore the file from a copy, or remove the line if you know what it held.`
+        return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.path, line, byte: offset, detail }))
+      }
+    })
+  }
+
+  private isNewest({ offset, record }: AppendLog.Entry): boolean {
+    const read = decode(record)
+    if (Either.isLeft(read)) return true
+    const { _tag, key, at } = read.right
+    const kept = this.items.get(key)
+    if (kept === undefined || kept._tag !== _tag) return false
+    return kept._tag === "Settled" ? kept.offset === offset : kept._tag !== "Released" && kept.at === at
+  }
+
+  /** Rewrites the file without its history when there is much of that. */
+  compact(log: AppendLog.AppendLog): Effect.Effect<void, BatchJournalError> {
+    const { items } = this
+    if (!AppendLog.isWorthCompacting(this.records, items.size)) return Effect.void
+    const places = new Map<string, AppendLog.Place>()
+    const newest = log.records.pipe(
+      Stream.filter((entry) => this.isNewest(entry)),
+      Stream.map(({ record }) => record)
+    )
+    const onMoved = (record: unknown, place: AppendLog.Place) => {
+      const read = decode(record)
+      if (Either.isRight(read) && read.right._tag === "Settled") places.set(read.right.key, place)
+    }
+    return Effect.map(Effect.mapError(log.compact(newest, onMoved), fromLog), () => {
+      for (const [key, kept] of items) {
+        const place = places.get(key)
+        if (kept._tag === "Released") items.delete(key)
+        else if (kept._tag === "Settled" && place !== undefined) items.set(key, { ...kept, ...place })
+      }
+    })
+  }
+
+  /** The outcome of a settled item, from the file. */
+  outcome(
+    log: AppendLog.AppendLog,
+    key: string
+  ): Effect.Effect<Option.Option<JournalEntry.Settled>, BatchJournalError> {
+    const kept = this.items.get(key)
+    if (kept?._tag !== "Settled") return Effect.succeedNone
+    return Effect.flatMap(Effect.mapError(log.read(kept), fromLog), (record) => {
+      const entry = Either.getOrUndefined(decode(record))
+      if (entry?._tag === "Settled") return Effect.succeedSome(entry)
+      const detail = "an outcome is no longer where it was: the file was changed by somebody else. Open it again."
+      return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.path, key, byte: kept.offset, detail }))
+    })
+  }
+}
+
+export const file = (
+  path: string,
+  { force = false, id, sync = "always" }: FileOptions
+): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.gen(function* () {
+    const contents = new Contents(path)
+    const { items, owner } = contents
+
+    const checkId = (found: unknown): Effect.Effect<void, BatchJournalError> => {
+      if (id === undefined || found === id) return Effect.void
+      const whose = typeof found === "string" ? `the batch "${found}"` : "a batch without an id"
+      const detail = `it belongs to ${whose}, and this one is "${id}". Give another path.`
+      return Effect.fail(new BatchJournalError({ reason: "WrongId", file: path, detail }))
+    }
+
+    const log = yield* AppendLog.open(path, {
+      format: "effect-runpod/batch",
+      version: 1,
+      header: defined({ id }),
+      onHeader: (header) => checkId(header["id"]),
+      onRecord: contents.onRecord,
+      sync,
+      force
+    }).pipe(Effect.catchTag("AppendLogError", (error) => Effect.fail(fromLog(error))))
+    yield* contents.compact(log)
+
+    return {
+      begin: (endpointId) =>
+        owner.begin(endpointId, Effect.asVoid(Effect.mapError(log.append({ endpointId }), fromLog))),
+      find: (key) =>
+        Effect.sync(() =>
+          Option.map(Option.fromNullable(items.get(key)), (kept) =>
+            kept._tag === "Settled" ? { _tag: "Settled", key, hash: kept.hash } : kept
+          )
+        ),
+      outcome: (key) => Effect.suspend(() => contents.outcome(log, key)),
+      submitted: Effect.sync(() => Array.from(items.values()).filter((kept) => kept._tag === "Submitted")),
+      append: (entry) => Effect.map(Effect.mapError(log.append(entry), fromLog), (place) => contents.keep(entry, place))
+    }
+  })
