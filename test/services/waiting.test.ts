@@ -200,7 +200,8 @@ describe("waiting", () => {
         assert(error._tag === "JobNotFoundError")
         assert.strictEqual(error.reason, "Unknown")
         assert.isAtLeast(t.polls().at(-1)!.at, 60_000)
-        assert.isAtMost(t.polls().at(-1)!.at, 65_000)
+        // The one before may come just short of a minute, and this a tenth of its age later.
+        assert.isAtMost(t.polls().at(-1)!.at, 66_000)
         assert.strictEqual(t.of("cancel").length, 1)
       })
     )
