@@ -1,9 +1,6 @@
 /**
- * What submits, waits and batches of one layer share beside the operations of `RunPod`: what earlier jobs took, how the
- * endpoints' workers are, and work that outlives its caller.
- *
- * `RunPod.layer` provides it. A program that provides a `RunPod` of its own alone, such as a test double, need not: each
- * endpoint then has one for itself.
+ * What submits, waits and batches of one layer share: what earlier jobs took, how the endpoints' workers are, and work that
+ * outlives its caller. `RunPod.layer` provides it; without it, such as over a test double, each endpoint has one for itself.
  *
  * @since 0.1.0
  */
@@ -65,9 +62,7 @@ export interface Service {
   readonly lastHealth: (endpointId: string) => Health.Health | "Paused" | undefined
   /** Starts work that outlives its caller, such as a cancel; closing the layer waits for it. It must end by itself. */
   readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.RuntimeFiber<A, E>>
-  /**
-   * Runs what cleans up when it is interrupted; closing the layer interrupts it first, while there is a way to RunPod.
-   */
+  /** Runs what cleans up when it is interrupted; closing the layer interrupts it first, while there is a way to RunPod. */
   readonly supervise: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Strikes the API key out of a text. */
   readonly scrub: (text: string) => string

@@ -11,8 +11,7 @@ import type * as Job from "../schemas/Job.js"
 import type { QueueDiagnosis } from "../schemas/QueueDiagnosis.js"
 
 /**
- * The pace of plain polls: the first after `initial`, then `interval` apart, or a share of the job's age where that is
- * longer.
+ * The pace of plain polls: the first after `initial`, then `interval` apart, or a share of the job's age where that is longer.
  *
  * @since 0.1.0
  * @category models
@@ -49,14 +48,13 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
   /** How long to wait in all, then `WaitTimeoutError`. Default: as long as RunPod keeps the job, its `ttl` or 24 hours. */
   readonly timeout?: Duration.DurationInput | undefined
   /**
-   * When to ask for the job. A `Schedule`: at once, then after each of its delays; its end is a `WaitTimeoutError`. A
-   * policy: see there. Either turns holds off unless `hold` is given too. Default: holds; where none can be had, the
-   * default policy, better by what earlier jobs of the endpoint took.
+   * When to ask for the job. A `Schedule`: at once, then after each of its delays; its end is a `WaitTimeoutError`. Like a
+   * policy it turns holds off unless `hold` is given. Default: holds, or the default policy with what earlier jobs took.
    */
   readonly poll?: Schedule.Schedule<unknown> | PollPolicy | undefined
   /**
-   * How long RunPod may hold a request until the job has ended, or `false` for plain polls. Between 1 second, the least that
-   * RunPod takes, and 4 minutes (RunPod takes 5); it is shortened when a gateway cuts it. Default: 90 seconds, RunPod's own.
+   * How long RunPod may hold a request until the job has ended, or `false` for plain polls: 1 second to 4 minutes, less when
+   * a gateway cuts it. Default: 90 seconds, RunPod's own.
    */
   readonly hold?: Duration.DurationInput | false | undefined
   /** The longest hold while progress is wanted, since a hold hides it. Default: 6 seconds, the first 2. */
@@ -69,20 +67,14 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
    */
   readonly diagnoseAfter?: number | undefined
   /**
-   * Listen for the job's webhook, too: it was submitted, by whichever process, with a URL of the `Webhooks` service. Polls
-   * only make up for a lost one then, 30 seconds apart. A job that was submitted with `webhook` is waited for so anyway.
-   * Without the service, `true` fails with `BadRequestError`, and a URL changes nothing. Default: none.
+   * Listen for the job's webhook, too: it was submitted with a URL of the `Webhooks` service. Polls, 30 seconds apart, then
+   * only make up for a lost one. Without the service, `true` fails with `BadRequestError`, and a URL changes nothing.
+   * Default: what the job is known to have been submitted with.
    */
   readonly webhook?: string | URL | true | undefined
-  /**
-   * Take the body of a webhook for the job's end, without asking RunPod whether it is so: a request less, but whoever has
-   * seen the URL can tell any story. Default: false.
-   */
+  /** Take a webhook for the job's end without asking RunPod: whoever has seen the URL can forge it. Default: false. */
   readonly trustWebhook?: boolean | undefined
-  /**
-   * Whether interrupting the wait cancels the job; the interruption waits for it. Default: true for `call` and `runSync`,
-   * else false.
-   */
+  /** Whether interrupting the wait cancels the job, and waits for that. Default: true for `call` and `runSync`, else false. */
   readonly cancelOnInterrupt?: boolean | undefined
   /** Whether the end of `timeout` cancels the job, in the background. Default: true for `call` and `runSync`, else false. */
   readonly cancelOnTimeout?: boolean | undefined

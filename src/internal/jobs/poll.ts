@@ -22,10 +22,9 @@ import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import type { Restore } from "../pace/mask.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
-import { defined, jsonOf } from "../text/json.js"
+import { jsonOf } from "../text/json.js"
 import { cancelJob, isNotVisibleYet, type JobRef, read } from "./jobRef.js"
-import { holdAfter, meaningOf } from "./pollError.js"
-import { holdLength, plainDelay, PollState } from "./pollPace.js"
+import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
 import { policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
@@ -105,7 +104,7 @@ class Poller {
     return Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
   }
 
-  /** Listens no more, and cancels a job that was not seen to end, if the wait is to: on interruption at once, otherwise in the background. */
+  /** Listens no more, and cancels by the options a job that was not seen to end: on interruption at once, else in the background. */
   close(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
     const stopped = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
     return Effect.zipRight(stopped, this.cancelUnlessEnded(exit))
@@ -302,12 +301,10 @@ class Poller {
         jobId,
         elapsed: Duration.millis(this.now() - this.policy.startedAt),
         cancel: this.policy.cancelOnTimeout ? "Pending" : "No",
-        ...defined({
-          lastStatus: last?.status,
-          lastError: this.lastError?.message,
-          diagnosis: this.isOverdue() ? this.diagnose(this.runtime.lastHealth(endpointId)) : undefined,
-          mayHaveEnded: mayHaveEnded ? true : undefined
-        })
+        lastStatus: last?.status,
+        lastError: this.lastError?.message,
+        diagnosis: this.isOverdue() ? this.diagnose(this.runtime.lastHealth(endpointId)) : undefined,
+        mayHaveEnded: mayHaveEnded ? true : undefined
       })
     )
   }
