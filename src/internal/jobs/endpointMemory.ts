@@ -117,14 +117,11 @@ export const make = (
         if (now - entry.askedAt < freshFor) return Effect.succeed(entry.condition)
         if (now - entry.askedAt > staleAfter) entry.condition = undefined
         entry.askedAt = now
-        const refresh = Effect.match(once(ask(endpointId), now + patience), {
-          onSuccess: (health) => {
-            entry.condition = health
-          },
-          onFailure: (error) => {
-            entry.condition = error._tag === "EndpointPausedError" ? "Paused" : undefined
-          }
+        const answer = Effect.match(once(ask(endpointId), now + patience), {
+          onSuccess: (health) => health,
+          onFailure: (error) => (error._tag === "EndpointPausedError" ? "Paused" : undefined)
         })
+        const refresh = Effect.map(answer, (condition) => void (entry.condition = condition))
         return Effect.map(fork(refresh), () => entry.condition)
       }),
     lastHealth: (endpointId) => entries.get(endpointId)?.condition
