@@ -28,9 +28,9 @@ import type { WaitOptions } from "./WaitOptions.js"
  */
 export interface RunOptions extends SubmitOptions, Pick<RunRequest, "policy" | "s3Config"> {
   /**
-   * Where RunPod posts the job when it ends. `true` has the `Webhooks` service issue a URL, and the job's waits listen for
-   * the delivery. A URL, where that service is provided, is the base it issues from, such as a relay's; without the service
-   * it is posted to as it stands, and `true` fails with `BadRequestError` before anything is sent. Default: nowhere.
+   * Where RunPod posts the job when it ends. `true`: to a URL that the `Webhooks` service issues, and the job's waits listen
+   * for the delivery; without the service it fails with `BadRequestError`. A URL: the base the service issues from, such as
+   * a relay's; without the service it is posted to as it stands. Default: nowhere.
    */
   readonly webhook?: string | URL | true | undefined
   /**
@@ -55,8 +55,7 @@ export interface AttachOptions extends Pick<RunOptions, "policy" | "s3Config" | 
 }
 
 /**
- * Choices of `call` and `runSync`. `timeout` counts from the call; `cancelOnInterrupt` and `cancelOnTimeout` are true
- * unless said otherwise.
+ * Choices of `call` and `runSync`. `timeout` counts from the call.
  *
  * @since 0.1.0
  * @category models
@@ -89,8 +88,8 @@ export interface Schemas<I, IE, O, OE, P, PE, C, CE> {
 export interface Endpoint<I, O, P = unknown, C = unknown> {
   readonly id: string
   /**
-   * Submits a job and returns a handle on it. Once it was handed to the transport the submit is not aborted: when it is
-   * interrupted meanwhile, the job it started is cancelled, since nobody else knows of it.
+   * Submits a job and returns a handle on it. A submit that was sent is not aborted: when it is interrupted, the job it
+   * started is cancelled, since nobody else knows of it.
    */
   readonly run: (input: I, options?: RunOptions) => Effect.Effect<JobHandle<O, P, C>, RunPodError>
   /**
@@ -111,18 +110,12 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
   readonly purgeQueue: Effect.Effect<PurgeResult, RunPodError>
   /** The endpoint's recent jobs, without their outputs. */
   readonly requests: Effect.Effect<ReadonlyArray<Job.Job>, RunPodError>
-  /**
-   * What an input is sent as. An endpoint of one's own may leave it out: a `Batch` then knows an input by its own JSON, and
-   * notes its intent to submit before `run` is called.
-   */
+  /** What an input is sent as. Without it a `Batch` knows an input by its JSON, and notes its intent before it calls `run`. */
   readonly encode?: ((input: I) => Effect.Effect<object, RunPodError>) | undefined
-  /**
-   * The job of a submit whose reply was lost, when the webhook arrives whose URL was issued under this key; `undefined` when
-   * none does in time. An endpoint of one's own may leave it out.
-   */
+  /** The job of a submit whose reply was lost, by the webhook with this key; `undefined` when none arrives in time. */
   readonly adopt?:
     ((webhookKey: string, within: Duration.DurationInput) => Effect.Effect<JobHandle<O, P, C> | undefined>) | undefined
-  /** What it shares with the other endpoints of its layer. An endpoint of one's own may leave it out. */
+  /** What it shares with the other endpoints of its layer. */
   readonly runtime?: JobRuntime.Service | undefined
 }
 

@@ -65,9 +65,6 @@ export interface JobHandle<O, P = unknown, C = unknown> {
    * its `JobError` after the last chunk. Two readers take each other's chunks.
    */
   readonly stream: (options?: StreamOptions) => Stream.Stream<C, RunPodError | JobError>
-  /**
-   * The output of a job that has ended, or the `JobError` it ended with: what `result` does after `settle`. A handle of one's
-   * own may leave it out.
-   */
+  /** The output of a job that has ended, or the `JobError` it ended with: what `result` does after `settle`. */
   readonly read?: ((job: Job.Ended) => Effect.Effect<O, JobError>) | undefined
 }

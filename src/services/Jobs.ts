@@ -1,15 +1,15 @@
 /**
  * Waiting for jobs by their ids, without types for their outputs. For those, see `Endpoint`.
  *
- * Waits outlive 429s, server errors, junk, stalls and broken connections until their deadline. They end at once on what
- * is definite: a terminal status, HTTP 400, 401 or 403, an unknown endpoint, or a job that is gone.
+ * Waits outlive whatever passes until their deadline. They end at once on what is definite: a terminal status, HTTP 400, 401
+ * or 403, an unknown endpoint, or a job that is gone.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { fromJob, type JobError, type WaitTimeoutError } from "../errors/JobError.js"
+import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as Handle from "../internal/jobs/handle.js"
 import * as Poll from "../internal/jobs/poll.js"
@@ -62,8 +62,7 @@ export const result = (
   options: WaitOptions = {}
 ): Effect.Effect<unknown, RunPodError | JobError, RunPod> =>
   Effect.flatMap(waitOf(endpointId, jobId, options), (wait) =>
-    Effect.flatMap(Poll.settle(wait), (job) => {
-      const error = fromJob(endpointId, job, wait.job.runtime.scrub)
-      return error === undefined ? Effect.succeed(job.output) : Effect.fail(error)
-    })
+    Effect.flatMap(Poll.settle(wait), (job) =>
+      Handle.outputOf(job, { endpointId, output: Effect.succeed, scrub: Handle.scrubOf(wait.job.runtime) })
+    )
   )

@@ -37,6 +37,12 @@ const factsOf = ({ policy, s3Config, submittedAt, webhook }: AttachOptions): Han
   submittedAt: submittedAt === undefined ? undefined : (clock) => monotonicAt(clock, submittedAt)
 })
 
+/** The time of a submit that is known just now. */
+const justNow = Effect.map(Effect.clock, (clock) => {
+  const now = monotonicMillis(clock)
+  return () => now
+})
+
 /** One submit of a job, checked and encoded. */
 class JobSubmit {
   private constructor(
@@ -53,12 +59,12 @@ class JobSubmit {
     options: RunOptions
   ) {
     const { endpointId, webhooks } = context
-    const { policy, s3Config } = options
-    if (options.webhook === true && webhooks === undefined) return yield* Effect.fail(WebhookEnd.missing("run"))
+    const { policy, s3Config, webhook } = options
+    if (webhook === true && webhooks === undefined) return yield* Effect.fail(WebhookEnd.missing("run"))
     const input = yield* encodeInput
-    const url = options.webhook === true ? undefined : options.webhook
+    const url = webhook === true ? undefined : webhook
     const request = { input, policy, s3Config, webhook: url }
-    if (webhooks === undefined || options.webhook === undefined) return new JobSubmit(context, options, request)
+    if (webhook === undefined || webhooks === undefined) return new JobSubmit(context, options, request)
     if (url !== undefined && !URL.canParse(String(url))) {
       return yield* Effect.fail(refuse("the webhook must be an absolute http or https URL"))
     }
@@ -109,7 +115,7 @@ class JobSubmit {
     )
   }
 
-  /** Deals with the end of a submit whose caller is gone: cancels its job within `grace` milliseconds, or, without, says that it goes on. */
+  /** When the caller of a submit is gone: cancels its job within `grace` milliseconds, or, without, logs that it goes on. */
   abandon(submitted: Submit.Submitted<Job.SyncJob>, grace: number | undefined): Effect.Effect<void> {
     if (submitted._tag === "Withdrawn") return Effect.void
     // Its caller is gone: the log is the only place where it can be said.
@@ -126,10 +132,7 @@ class JobSubmit {
 
   /** What is known of a job that was submitted just now. */
   get facts(): Effect.Effect<Handle.SubmitFacts> {
-    return Effect.map(Effect.clock, (clock) => {
-      const submittedAt = monotonicMillis(clock)
-      return { ...factsOf(this.request), submittedAt: () => submittedAt }
-    })
+    return Effect.map(justNow, (submittedAt) => ({ ...factsOf(this.request), submittedAt }))
   }
 }
 
@@ -250,11 +253,8 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         ? Effect.succeed(undefined)
         : Effect.zipWith(
             WebhookEnd.adopt(webhooks, { endpointId, key, within: Duration.toMillis(within) }),
-            Effect.clock,
-            (jobId, clock) => {
-              const now = monotonicMillis(clock)
-              return jobId && handleOf(jobId, { submittedAt: () => now, webhook: true })
-            }
+            justNow,
+            (jobId, submittedAt) => jobId && handleOf(jobId, { submittedAt, webhook: true })
           ),
     runtime
   }

@@ -18,27 +18,6 @@ const staleAfter = 120_000
 /** How long an answer about health may take. */
 const patience = 10_000
 
-/** The entries used last, by key, and not more than `most` of them. */
-export class LruCache<A> {
-  private readonly entries = new Map<string, A>()
-
-  constructor(private readonly most: number) {}
-
-  peek(key: string): A | undefined {
-    return this.entries.get(key)
-  }
-
-  /** The entry of this key, made when there is none. */
-  get(key: string, make: () => A): A {
-    const entry = this.entries.get(key) ?? make()
-    this.entries.delete(key)
-    this.entries.set(key, entry)
-    const [oldest] = this.entries.keys()
-    if (this.entries.size > this.most && oldest !== undefined) this.entries.delete(oldest)
-    return entry
-  }
-}
-
 /** The newest numbers, and what they say of the next. */
 class Samples {
   private readonly values: Array<number> = []
@@ -60,7 +39,7 @@ class Samples {
     return sorted.length < fewest ? undefined : sorted[sorted.length >> 1]
   }
 
-  /** Where the next one is to be expected: between the extremes, less some of many, and beyond them the more the fewer are known. */
+  /** Where the next is to be expected: between the extremes, less some of many, and beyond them the more the fewer are known. */
   span(): Span | undefined {
     const sorted = this.inOrder()
     const trim = Math.floor(sorted.length / 16)
@@ -83,26 +62,35 @@ const makeEntry = () => ({
   condition: undefined as Health | "Paused" | undefined
 })
 
-/** What the jobs that were seen to end say of those that follow, and the health of endpoints, asked rarely and for all waits together. */
+/** What ended jobs say of those that follow, and the health of endpoints, asked rarely and for all waits together. */
 export const make = (
   ask: (endpointId: string) => Effect.Effect<Health, RunPodError>,
   fork: (effect: Effect.Effect<void>) => Effect.Effect<unknown>
 ): Pick<JobRuntime, "learn" | "usualDelay" | "expectedEnd" | "remaining" | "health" | "lastHealth"> => {
-  const entries = new LruCache<ReturnType<typeof makeEntry>>(mostEndpoints)
+  const entries = new Map<string, ReturnType<typeof makeEntry>>()
+  /** The entry of an endpoint, made when there is none; the one that was not used for longest makes room for it. */
+  const entryOf = (endpointId: string) => {
+    const entry = entries.get(endpointId) ?? makeEntry()
+    entries.delete(endpointId)
+    entries.set(endpointId, entry)
+    const [oldest] = entries.keys()
+    if (entries.size > mostEndpoints && oldest !== undefined) entries.delete(oldest)
+    return entry
+  }
   return {
     learn: (endpointId, { delayTime, executionTime, retries = 0, status }) => {
       // A job that failed says little of one that works.
       if (status !== "COMPLETED" || executionTime === undefined || !(executionTime >= 0)) return
-      const past = entries.get(endpointId, makeEntry)
+      const past = entryOf(endpointId)
       past.execution.add(executionTime)
       // What was dispatched twice does not count its first time in the queue.
       if (delayTime === undefined || !(delayTime >= 0) || retries > 0) return
       past.delay.add(delayTime)
       past.total.add(delayTime + executionTime)
     },
-    usualDelay: (endpointId) => entries.peek(endpointId)?.delay.median(),
+    usualDelay: (endpointId) => entries.get(endpointId)?.delay.median(),
     expectedEnd: (endpointId, { delayTime, queuedAt }) => {
-      const past = entries.peek(endpointId)
+      const past = entries.get(endpointId)
       const execution = past?.execution.span()
       if (execution === undefined) return undefined
       if (delayTime !== undefined) return { from: delayTime + execution.from, to: delayTime + execution.to }
@@ -115,7 +103,7 @@ export const make = (
       )
     },
     remaining: (endpointId, { age, delayTime, queuedAt }) => {
-      const past = entries.peek(endpointId)
+      const past = entries.get(endpointId)
       const execution = past?.execution.median()
       if (execution === undefined) return undefined
       if (delayTime !== undefined) return Math.max(0, delayTime + execution - age)
@@ -125,20 +113,17 @@ export const make = (
     health: (endpointId) =>
       Effect.clockWith((clock) => {
         const now = monotonicMillis(clock)
-        const entry = entries.get(endpointId, makeEntry)
+        const entry = entryOf(endpointId)
         if (now - entry.askedAt < freshFor) return Effect.succeed(entry.condition)
         if (now - entry.askedAt > staleAfter) entry.condition = undefined
         entry.askedAt = now
-        const refresh = Effect.match(once(ask(endpointId), now + patience), {
-          onSuccess: (health) => {
-            entry.condition = health
-          },
-          onFailure: (error) => {
-            entry.condition = error._tag === "EndpointPausedError" ? "Paused" : undefined
-          }
+        const answer = Effect.match(once(ask(endpointId), now + patience), {
+          onSuccess: (health) => health,
+          onFailure: (error) => (error._tag === "EndpointPausedError" ? "Paused" : undefined)
         })
+        const refresh = Effect.map(answer, (condition) => void (entry.condition = condition))
         return Effect.map(fork(refresh), () => entry.condition)
       }),
-    lastHealth: (endpointId) => entries.peek(endpointId)?.condition
+    lastHealth: (endpointId) => entries.get(endpointId)?.condition
   }
 }

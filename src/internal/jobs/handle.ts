@@ -92,10 +92,10 @@ const withProgress = <P>(progress: Read<P>, job: WatchedJob): Effect.Effect<Prog
 export const withTypedProgress = <P>(
   progress: Read<P>,
   { onProgress, ...options }: WaitOptions<ProgressJob<P>>
-): WaitOptions =>
-  onProgress === undefined
-    ? options
-    : { ...options, onProgress: (job) => Effect.flatMap(withProgress(progress, job), onProgress) }
+): WaitOptions => ({
+  ...options,
+  onProgress: onProgress && ((job) => Effect.flatMap(withProgress(progress, job), onProgress))
+})
 
 /** A handle on a job. */
 export const make = <O, P, C>(

@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
-import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { WaitTimeoutError } from "../../errors/JobError.js"
@@ -22,10 +21,9 @@ import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import type { Restore } from "../pace/mask.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
-import { defined, jsonOf } from "../text/json.js"
+import { jsonOf } from "../text/json.js"
 import { cancelJob, isNotVisibleYet, type JobRef, read } from "./jobRef.js"
-import { holdAfter, meaningOf } from "./pollError.js"
-import { holdLength, plainDelay, PollState } from "./pollPace.js"
+import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
 import { policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
@@ -105,7 +103,7 @@ class Poller {
     return Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
   }
 
-  /** Listens no more, and cancels a job that was not seen to end, if the wait is to: on interruption at once, otherwise in the background. */
+  /** Listens no more, and cancels by the options what was not seen to end: on interruption at once, else in the background. */
   close(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
     const stopped = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
     return Effect.zipRight(stopped, this.cancelUnlessEnded(exit))
@@ -191,18 +189,14 @@ class Poller {
     const { policy, state } = this
     const { pace } = state
     const age = this.age()
-    switch (pace._tag) {
-      case "AtOnce":
-        return Effect.succeed(0)
-      case "Plain":
-        return Effect.map(Random.next, (random) =>
-          plainDelay(policy, state, { age, random, expectedEnd: this.expectedEnd(age) })
-        )
-      case "AfterError": {
-        const backoff = { base: 250, cap: Math.min(30_000, Math.max(1_000, age / 10)), jitter: "half" } as const
-        return Effect.map(delayAfter(backoff, state.errors - 1), (delay) => Math.max(pace.asked, delay))
-      }
+    if (pace._tag === "AtOnce") return Effect.succeed(0)
+    if (pace._tag === "AfterError") {
+      const backoff = { base: 250, cap: Math.min(30_000, Math.max(1_000, age / 10)), jitter: "half" } as const
+      return Effect.map(delayAfter(backoff, state.errors - 1), (delay) => Math.max(pace.asked, delay))
     }
+    return Effect.map(Random.next, (random) =>
+      plainDelay(policy, state, { age, random, expectedEnd: this.expectedEnd(age) })
+    )
   }
 
   /** The ages between which the job is expected to end, where that may set the pace. */
@@ -252,18 +246,18 @@ class Poller {
     state.errors++
     this.lastError = error
     const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock) }
-    switch (meaningOf(failed)) {
-      case "Definite":
-        return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
-      case "NotHeld":
-        state.hold = 0
-        state.pace = { _tag: "AtOnce" }
-        return Effect.succeed(undefined)
-      case "Passing":
-        state.hold = holdAfter(failed, state.hold)
-        state.pace = { _tag: "AfterError", asked: askedMillis(error) }
-        return Effect.succeed(undefined)
+    const meaning = meaningOf(failed)
+    if (meaning === "Definite") {
+      return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
     }
+    if (meaning === "NotHeld") {
+      state.hold = 0
+      state.pace = { _tag: "AtOnce" }
+    } else {
+      state.hold = holdAfter(failed, state.hold)
+      state.pace = { _tag: "AfterError", asked: askedMillis(error) }
+    }
+    return Effect.succeed(undefined)
   }
 
   /** A job that was there, or could have ended so long ago that its result is gone, has expired. */
@@ -302,12 +296,10 @@ class Poller {
         jobId,
         elapsed: Duration.millis(this.now() - this.policy.startedAt),
         cancel: this.policy.cancelOnTimeout ? "Pending" : "No",
-        ...defined({
-          lastStatus: last?.status,
-          lastError: this.lastError?.message,
-          diagnosis: this.isOverdue() ? this.diagnose(this.runtime.lastHealth(endpointId)) : undefined,
-          mayHaveEnded: mayHaveEnded ? true : undefined
-        })
+        lastStatus: last?.status,
+        lastError: this.lastError?.message,
+        diagnosis: this.isOverdue() ? this.diagnose(this.runtime.lastHealth(endpointId)) : undefined,
+        mayHaveEnded: mayHaveEnded ? true : undefined
       })
     )
   }
@@ -339,8 +331,9 @@ export const settle = (wait: Wait): Effect.Effect<Job.TerminalJob, WaitError> =>
 export const watch = (wait: Wait): Stream.Stream<WatchedJob, WaitError> =>
   Stream.unwrap(
     Effect.map(start({ ...wait, wantsProgress: true }), (poller) =>
-      Stream.paginateEffect(undefined, () =>
-        Effect.map(poller.nextChange(), (job) => [job, Job.isTerminal(job) ? Option.none() : Option.some(undefined)])
-      ).pipe(Stream.ensuringWith((exit) => poller.close(exit)))
+      Stream.repeatEffect(poller.nextChange()).pipe(
+        Stream.takeUntil(Job.isTerminal),
+        Stream.ensuringWith((exit) => poller.close(exit))
+      )
     )
   )

@@ -1,3 +1,4 @@
+import type { RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type { Span } from "../../services/JobRuntime.js"
 import type { WaitPolicy } from "./waitPolicy.js"
@@ -14,12 +15,14 @@ const webhookInterval = 30_000
 /** RunPod refuses shorter holds. */
 const shortestHold = 1_000
 const firstProgressHold = 2_000
+/** A hold that was cut earlier than this says nothing about how long one may be. */
+const tellingCut = 5_000
 
 /** How the next poll is paced, by how the one before it went: its error may have asked for a time, in milliseconds. */
-export type Pace =
+type Pace =
   { readonly _tag: "AtOnce" } | { readonly _tag: "Plain" } | { readonly _tag: "AfterError"; readonly asked: number }
 
-/** Where a wait stands. Times are milliseconds. Plain state of one wait, touched only synchronously. */
+/** Where one wait stands. Times are milliseconds. */
 export class PollState {
   /** Polls that were answered or have failed. */
   polls = 0
@@ -54,12 +57,7 @@ export class PollState {
  * due polls are a part of that span apart, many for a short one and few for a long; and when it is overdue they become
  * rarer again. They are never rarer there than they would be without.
  */
-export const plainPause = (
-  age: number,
-  isFirst: boolean,
-  numbers: WaitPolicy["poll"],
-  end: Span | undefined
-): number => {
+export const plainPause = (age: number, isFirst: boolean, numbers: WaitPolicy["poll"], end?: Span): number => {
   const ordinary = Math.max(numbers.interval, Math.min(age * numbers.ageShare, numbers.cap))
   if (end === undefined) return isFirst ? numbers.initial : ordinary
   const width = end.to - end.from
@@ -85,13 +83,13 @@ export const plainDelay = (
 ): number => {
   // With more waits than the limits let poll so often, it is better that they sleep than that they queue for permits.
   const afterTurn = plainTook < longTurn ? 0 : Math.min(3 * plainTook, restAtMost)
-  if (listens && !policy.isPaceGiven) {
-    // The first anywhere in the interval, so that waits that begin together do not poll together.
-    const share = polls === 0 ? 1 - random : 1 - 0.06 * random
-    return Math.max(Math.min(webhookInterval * share, policy.progressInterval), afterTurn)
-  }
   const numbers = { ...policy.poll, interval: policy.poll.interval * (1 - 0.03 * random) }
-  return Math.max(Math.min(plainPause(age, polls === 0, numbers, expectedEnd), policy.progressInterval), afterTurn)
+  // The first for a lost webhook anywhere in the interval, so that waits that begin together do not poll together.
+  const pause =
+    listens && !policy.isPaceGiven
+      ? webhookInterval * (1 - (polls === 0 ? 1 : 0.06) * random)
+      : plainPause(age, polls === 0, numbers, expectedEnd)
+  return Math.max(Math.min(pause, policy.progressInterval), afterTurn)
 }
 
 /**
@@ -111,4 +109,45 @@ export const holdLength = (
   const untilDiagnosis = isDiagnosed ? diagnoseAt - now : Infinity
   const length = Math.floor(Math.min(hold, progressHold, deadline - now, untilDiagnosis))
   return length < shortestHold ? undefined : length
+}
+
+const definite = new Set<RunPodError["_tag"]>([
+  "AuthenticationError",
+  "PermissionDeniedError",
+  "EndpointNotFoundError",
+  "JobNotFoundError",
+  "PayloadTooLargeError"
+])
+
+/** Whether an error ends a wait. A 2xx that is no job says nothing about the job and is waited out. */
+export const isDefinite = (error: RunPodError): boolean =>
+  error._tag === "BadRequestError" ? (error.status ?? 400) >= 400 : definite.has(error._tag)
+
+/** A poll that failed, and how long RunPod was asked to hold it; missing when it was plain. Times are milliseconds. */
+interface FailedPoll {
+  readonly error: RunPodError
+  readonly held: number | undefined
+  readonly took: number
+  /** The error is a 404 of a job that was submitted moments ago. */
+  readonly isNotVisibleYet: boolean
+}
+
+/**
+ * What a failed poll says: `Definite`: the wait is over. `NotHeld`: the error may be about holding rather than about the job,
+ * and a plain poll tells. `Passing`: ask again later.
+ */
+export const meaningOf = ({ error, held, isNotVisibleYet }: FailedPoll): "Definite" | "NotHeld" | "Passing" => {
+  if (isNotVisibleYet) return "Passing"
+  const mayBeAboutHolding =
+    error._tag === "BadRequestError" || error._tag === "JobNotFoundError" || error._tag === "EndpointNotFoundError"
+  if (held !== undefined && mayBeAboutHolding) return "NotHeld"
+  return isDefinite(error) ? "Definite" : "Passing"
+}
+
+/** How long to hold after a poll that failed: shorter than one that a gateway has cut. */
+export const holdAfter = ({ error, held, took }: FailedPoll, hold: number): number => {
+  const wasCut = error._tag === "TransportError" || error._tag === "ServerError" || error._tag === "RequestTimeoutError"
+  const stoodStill = error._tag === "RequestTimeoutError" && error.phase === "Body"
+  if (held === undefined || !wasCut || stoodStill || took < tellingCut) return hold
+  return Math.max(tellingCut, Math.min(hold, took * 0.8, held * 0.8))
 }

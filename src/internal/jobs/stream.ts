@@ -7,15 +7,15 @@ import type { StreamChunk } from "../../schemas/StreamChunk.js"
 import type { StreamOptions } from "../../services/JobHandle.js"
 import { recurring } from "../effect/schedule.js"
 import { type Backoff, delayAfter } from "../pace/backoff.js"
-import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
+import { sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
 import { type Scrub, scrubValue } from "../text/scrub.js"
 import type { Read } from "./handle.js"
 import { isNotVisibleYet, type JobRef } from "./jobRef.js"
 import { settle } from "./poll.js"
-import { isDefinite } from "./pollError.js"
-import { decode, waitDefaults } from "./waitPolicy.js"
+import { isDefinite } from "./pollPace.js"
+import { decode, policyOf } from "./waitPolicy.js"
 
 /** Says that chunks of a stream may be lost. */
 export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>
@@ -30,7 +30,7 @@ const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<St
   const { endpointId, jobId, runPod } = job
   const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, jobId, error))
   const passes = (error: RunPodError) =>
-    Effect.clockWith((clock) => Effect.succeed(isNotVisibleYet(job, error, clock) || !isDefinite(error)))
+    Effect.map(Effect.clock, (clock) => isNotVisibleYet(job, error, clock) || !isDefinite(error))
   return runPod.stream(endpointId, jobId, { onGap: report, wait }).pipe(
     Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
     Stream.retry(recurring({ delay: (_, tries) => delayAfter(betweenStreams, tries), while: passes }))
@@ -38,18 +38,13 @@ const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<St
 }
 
 /** Fails at the end of the job's life, or of the caller's patience. */
-const failLate = ({ endpointId, jobId, submittedAt, ttl }: JobRef, { timeout }: StreamOptions) =>
+const failLate = (job: JobRef, { timeout }: StreamOptions) =>
   Effect.clockWith((clock) => {
-    const now = monotonicMillis(clock)
-    const deadline =
-      timeout === undefined
-        ? (submittedAt?.(clock) ?? now) + (ttl ?? Duration.toMillis(waitDefaults.timeout))
-        : now + Duration.toMillis(timeout)
-    const elapsed = Duration.millis(Math.max(0, Math.round(deadline - now)))
-    return Effect.zipRight(
-      sleepUntil(deadline),
-      Effect.fail(new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" }))
-    )
+    const { endpointId, jobId } = job
+    const { deadline, startedAt } = policyOf({ job, settings: decode({ timeout }) }, clock)
+    const elapsed = Duration.millis(Math.max(0, Math.round(deadline - startedAt)))
+    const error = new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" })
+    return Effect.zipRight(sleepUntil(deadline), Effect.fail(error))
   })
 
 /** The chunks of a job, and then the error of one that is not COMPLETED. */

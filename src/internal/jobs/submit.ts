@@ -73,23 +73,6 @@ class State {
   isDoubtful = false
   isLeft = false
   attempts = 0
-
-  /** Whether it may wait for its next attempt. */
-  readonly onQueued = (): boolean => {
-    if (this.phase === "Sent") this.isDoubtful = true
-    this.phase = "Waiting"
-    return !this.isLeft
-  }
-
-  onSend(): void {
-    this.phase = "Sent"
-    this.attempts++
-  }
-
-  onRefused(): void {
-    this.phase = "Waiting"
-    this.attempts--
-  }
 }
 
 /** Asks and tells about the attempts of a submit, and keeps its state. */
@@ -97,18 +80,25 @@ const observerOf = (
   state: State,
   { beforeSend = Effect.succeed(true), onRefused = Effect.void }: Options<unknown>
 ): AttemptObserver => ({
-  onQueued: state.onQueued,
+  onQueued: () => {
+    if (state.phase === "Sent") state.isDoubtful = true
+    state.phase = "Waiting"
+    return !state.isLeft
+  },
   onSend: Effect.suspend(() =>
     state.isLeft
       ? Effect.succeed(false)
       : Effect.flatMap(beforeSend, (isWanted) => {
-          if (isWanted && state.isLeft) return Effect.as(onRefused, false)
-          if (isWanted) state.onSend()
-          return Effect.succeed(isWanted)
+          if (!isWanted) return Effect.succeed(false)
+          if (state.isLeft) return Effect.as(onRefused, false)
+          state.phase = "Sent"
+          state.attempts++
+          return Effect.succeed(true)
         })
   ),
   onRefused: Effect.suspend(() => {
-    state.onRefused()
+    state.phase = "Waiting"
+    state.attempts--
     return onRefused
   })
 })

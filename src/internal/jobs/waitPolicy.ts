@@ -18,7 +18,7 @@ export const waitDefaults = {
 /** RunPod takes longer holds, but gateways cut them. */
 const longestHold = 240_000
 
-/** The options of a wait, durations in milliseconds. Who `owns` the job, having submitted it for this wait, cancels it by default. */
+/** The options of a wait, durations in milliseconds. A wait that `owns` its job, having submitted it, cancels it by default. */
 export const decode = (options: WaitOptions<never>, owns = false) => {
   const { cancelOnInterrupt = owns, cancelOnTimeout = owns, diagnoseAfter, hold, poll, timeout } = options
   const { ageShare, cap, initial, interval } = poll === undefined || Schedule.isSchedule(poll) ? {} : poll

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
-import { LruCache, make } from "../../../src/internal/jobs/endpointMemory.js"
+import { make } from "../../../src/internal/jobs/endpointMemory.js"
 import { plainPause } from "../../../src/internal/jobs/pollPace.js"
 import type * as Job from "../../../src/schemas/Job.js"
 
@@ -95,6 +95,20 @@ describe("forecasts", () => {
     }
   )
 
+  it("forget the endpoint that was not used for longest", () => {
+    const forecasts = makeMemory()
+    const learn = (endpointId: string) => same(3).forEach((job) => forecasts.learn(endpointId, job))
+    learn("a")
+    learn("b")
+    for (let n = 0; n < 254; n++) learn(`ep-${n}`)
+    learn("a")
+    learn("c")
+    assert.deepStrictEqual(
+      ["a", "b", "c"].map((endpointId) => forecasts.usualDelay(endpointId)),
+      [10_000, undefined, 10_000]
+    )
+  })
+
   it("remember so many endpoints and no more", () => {
     const forecasts = makeMemory()
     for (let n = 0; n < 5_000; n++) for (const job of same(3)) forecasts.learn(`ep-${n}`, job)
@@ -103,20 +117,6 @@ describe("forecasts", () => {
     assert.strictEqual(
       Array.from({ length: 5_000 }, (_, n) => forecasts.usualDelay(`ep-${n}`)).filter(Boolean).length,
       256
-    )
-  })
-})
-
-describe("LruCache", () => {
-  it("forgets the entry that was not used for longest", () => {
-    const cache = new LruCache<number>(2)
-    cache.get("a", () => 1)
-    cache.get("b", () => 2)
-    cache.get("a", () => 0)
-    cache.get("c", () => 3)
-    assert.deepStrictEqual(
-      ["a", "b", "c"].map((key) => cache.peek(key)),
-      [1, undefined, 3]
     )
   })
 })

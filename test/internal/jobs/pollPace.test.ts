@@ -12,7 +12,7 @@ import {
   ServerError,
   TransportError
 } from "../../../src/errors/RunPodError.js"
-import { holdAfter, meaningOf } from "../../../src/internal/jobs/pollError.js"
+import { holdAfter, meaningOf } from "../../../src/internal/jobs/pollPace.js"
 
 const where = { operation: "status", method: "GET", path: "/ep/status/job-1" }
 const notFound = new JobNotFoundError({ ...where, reason: "Unknown" })
