@@ -27,9 +27,6 @@ export interface Facts {
 }
 
 const unauthorized: Facts = { status: 401 }
-const malformed: Facts = { status: 400 }
-const tooLarge: Facts = { status: 413 }
-const unavailable: Facts = { status: 503 }
 
 const subject = { endpointId: Schema.String, key: Schema.String }
 
@@ -42,9 +39,7 @@ const subject = { endpointId: Schema.String, key: Schema.String }
 export class WebhookTokenMissingError extends Schema.TaggedError<WebhookTokenMissingError>(
   "effect-runpod/WebhookTokenMissingError"
 )("WebhookTokenMissingError", {}) {
-  get [TypeId](): Facts {
-    return unauthorized
-  }
+  readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     return "A delivery came without a token and was refused. If it was meant to come, check that the proxy in front passes the query on."
   }
@@ -59,9 +54,7 @@ export class WebhookTokenMissingError extends Schema.TaggedError<WebhookTokenMis
 export class WebhookTokenInvalidError extends Schema.TaggedError<WebhookTokenInvalidError>(
   "effect-runpod/WebhookTokenInvalidError"
 )("WebhookTokenInvalidError", {}) {
-  get [TypeId](): Facts {
-    return unauthorized
-  }
+  readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     return "A delivery came with a token that was not issued here and was refused. If it was meant to come, check that all instances share their keys and that no proxy rewrites the query."
   }
@@ -76,9 +69,7 @@ export class WebhookTokenInvalidError extends Schema.TaggedError<WebhookTokenInv
 export class WebhookKeyUnknownError extends Schema.TaggedError<WebhookKeyUnknownError>(
   "effect-runpod/WebhookKeyUnknownError"
 )("WebhookKeyUnknownError", {}) {
-  get [TypeId](): Facts {
-    return unauthorized
-  }
+  readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     return "A delivery came with a token of an unknown key and was refused. After a rotation keep the old key in `keys` until its last token has expired."
   }
@@ -97,9 +88,7 @@ export class WebhookTokenExpiredError extends Schema.TaggedError<WebhookTokenExp
   /** When it expired. */
   expiredAt: Schema.DateFromNumber
 }) {
-  get [TypeId](): Facts {
-    return unauthorized
-  }
+  readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     return `A delivery for "${this.key}" on endpoint ${this.endpointId} came after its token had expired and was refused. Issue URLs with a longer \`expiresIn\` if jobs take that long.`
   }
@@ -120,9 +109,7 @@ export class WebhookReplayedError extends Schema.TaggedError<WebhookReplayedErro
   /** The job that the refused delivery tells of. */
   jobId: Schema.String
 }) {
-  get [TypeId](): Facts {
-    return unauthorized
-  }
+  readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     const whose = this.key === undefined ? "" : ` of "${this.key}" on endpoint ${this.endpointId}`
     return `A delivery of job ${this.jobId} came with a token${whose} that had been used already, and was refused. Issue one URL for each job.`
@@ -141,9 +128,7 @@ export class WebhookSignatureError extends Schema.TaggedError<WebhookSignatureEr
   /** A header is missing or malformed, its time is too far from now, or no signature matches a key. */
   reason: Schema.Literal("Missing", "Malformed", "TooOld", "TooNew", "Mismatch")
 }) {
-  get [TypeId](): Facts {
-    return unauthorized
-  }
+  readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     const advice =
       this.reason === "TooOld" || this.reason === "TooNew"
@@ -165,9 +150,7 @@ export class WebhookTooLargeError extends Schema.TaggedError<WebhookTooLargeErro
   /** In bytes. */
   limit: Schema.Number
 }) {
-  get [TypeId](): Facts {
-    return tooLarge
-  }
+  readonly [TypeId]: Facts = { status: 413 }
   override get message(): string {
     return `A delivery was larger than ${this.limit} bytes and was refused. Raise \`bodyLimit\`, or let jobs store large results elsewhere.`
   }
@@ -183,9 +166,7 @@ export class WebhookNotJsonError extends Schema.TaggedError<WebhookNotJsonError>
   "WebhookNotJsonError",
   {}
 ) {
-  get [TypeId](): Facts {
-    return malformed
-  }
+  readonly [TypeId]: Facts = { status: 400 }
   override get message(): string {
     return "A delivery was not JSON and was refused. Check what stands between RunPod and the receiver."
   }
@@ -204,9 +185,7 @@ export class WebhookShapeError extends Schema.TaggedError<WebhookShapeError>("ef
     issue: Schema.String
   }
 ) {
-  get [TypeId](): Facts {
-    return malformed
-  }
+  readonly [TypeId]: Facts = { status: 400 }
   override get message(): string {
     return `A delivery was no job and was refused: ${this.issue}. Check what stands between RunPod and the receiver.`
   }
@@ -226,9 +205,7 @@ export class WebhookStoreError extends Schema.TaggedError<WebhookStoreError>("ef
     detail: Schema.String
   }
 ) {
-  get [TypeId](): Facts {
-    return unavailable
-  }
+  readonly [TypeId]: Facts = { status: 503 }
   override get message(): string {
     return `The store of webhooks failed at "${this.operation}": ${this.detail}`
   }

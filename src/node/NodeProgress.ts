@@ -45,10 +45,8 @@ const inWords = ({ done, elapsed, ended, eta, failed, queued, rate, running, tot
 const duration = (time: Duration.Duration): string => {
   const seconds = Math.round(Duration.toSeconds(time))
   const pad = (part: number) => String(part).padStart(2, "0")
-  const minutes = Math.floor(seconds / 60)
-  return minutes < 60
-    ? `${minutes}:${pad(seconds % 60)}`
-    : `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${pad(seconds % 60)}`
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60]
+  return `${hours === 0 ? minutes : `${hours}:${pad(minutes)}`}:${pad(seconds % 60)}`
 }
 
 /** Draws one state after another. */
@@ -95,9 +93,6 @@ const makeLines = (label: string, output: NodeJS.WriteStream, interval: Duration
     })
 }
 
-/** How long the last state may take to be drawn when the batch has ended. */
-const patience = "1 second"
-
 /**
  * Runs an effect, and shows meanwhile how far the batch in it is. On a terminal this takes the package `cli-progress`, an
  * optional peer; without it lines are printed there, too.
@@ -134,7 +129,8 @@ export const show: {
       () => effect,
       (fiber) =>
         Effect.zipRight(
-          Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), patience),
+          // The last state of the batch may still be drawn.
+          Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), "1 second"),
           Fiber.interrupt(fiber)
         )
     )

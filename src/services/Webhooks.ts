@@ -119,11 +119,7 @@ export type Options = BaseOptions & Secrets
  * @category models
  */
 export type ConfigOptions = {
-  readonly [K in keyof BaseOptions]?: BaseOptions[K] | Config.Config<Exclude<BaseOptions[K], undefined>> | undefined
-} & {
-  readonly secret?: string | Redacted.Redacted | Config.Config<string | Redacted.Redacted> | undefined
-  readonly keys?:
-    readonly [Key, ...ReadonlyArray<Key>] | Config.Config<readonly [Key, ...ReadonlyArray<Key>]> | undefined
+  readonly [K in keyof Options]?: Options[K] | Config.Config<Exclude<Options[K], undefined>> | undefined
 }
 
 /**
@@ -324,17 +320,6 @@ export const httpApp: Effect.Effect<
 /**
  * Adds the receiver to an `HttpRouter`, at a path.
  *
- * @example
- * ```ts
- * import { HttpRouter, HttpServerResponse } from "@effect/platform"
- * import { Webhooks } from "effect-runpod"
- *
- * export const router = HttpRouter.empty.pipe(
- *   HttpRouter.get("/", HttpServerResponse.text("hello")),
- *   Webhooks.route("/hooks/runpod")
- * )
- * ```
- *
  * @since 0.1.0
  * @category servers
  */
@@ -344,16 +329,8 @@ export const route =
     HttpRouter.all(self, path, httpApp)
 
 /**
- * Adds the receiver to a router that is a service: that of an `HttpApi`, or one made with `HttpRouter.Tag`.
- *
- * @example
- * ```ts
- * import { HttpApiBuilder } from "@effect/platform"
- * import { Webhooks } from "effect-runpod"
- *
- * // Provide it next to the layers of the api's groups.
- * export const webhooks = Webhooks.layerRoute(HttpApiBuilder.Router, "/hooks/runpod")
- * ```
+ * Adds the receiver to a router that is a service: one made with `HttpRouter.Tag`, or that of an `HttpApi`, as in
+ * `Webhooks.layerRoute(HttpApiBuilder.Router, "/hooks/runpod")` beside the layers of its groups.
  *
  * @since 0.1.0
  * @category servers

@@ -16,13 +16,7 @@ import * as LogReader from "./logReader.js"
 
 export { AppendLogError, type Entry, type Place, type Position } from "./logFile.js"
 
-/**
- * When appended records are forced to the disk. The end of the process takes nothing, whichever it is; a power failure takes:
- *
- * - `always`: nothing that was acknowledged. Costs one `fsync` per group of concurrent appends (0.1 to 10 ms).
- * - `{ every }`: at most what was appended in that time. Costs one `fsync` in that time.
- * - `never`: whatever the system had not written by itself, usually the last 30 seconds. Costs nothing.
- */
+/** When appended records are forced to the disk: see `BatchJournal.Sync`, which tells what each costs and can lose. */
 export type Sync = "always" | "never" | { readonly every: Duration.DurationInput }
 
 /** The choices of a log. */

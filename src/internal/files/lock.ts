@@ -183,14 +183,9 @@ export const hold = (
   })
 }
 
-const method = (object: unknown, name: string): ((...args: ReadonlyArray<unknown>) => unknown) | undefined => {
-  if (!hasProperty(object, name)) return undefined
-  const member = object[name]
-  if (typeof member !== "function") return undefined
-  return (...args) => {
-    const result: unknown = Reflect.apply(member, object, args)
-    return result
-  }
+const call = (object: unknown, name: string, ...args: ReadonlyArray<unknown>): unknown => {
+  const method = hasProperty(object, name) ? object[name] : undefined
+  return typeof method === "function" ? Reflect.apply(method, object, args) : undefined
 }
 
 /**
@@ -200,21 +195,16 @@ const method = (object: unknown, name: string): ((...args: ReadonlyArray<unknown
 const thisProcess = (): ThisProcess | undefined => {
   const world: unknown = globalThis
   const self = hasProperty(world, "process") ? world.process : undefined
-  const kill = method(self, "kill")
-  const host = method(method(self, "getBuiltinModule")?.("node:os"), "hostname")?.()
-  if (kill === undefined || typeof host !== "string") return undefined
-  if (!hasProperty(self, "pid") || typeof self.pid !== "number") return undefined
-  return {
-    host,
-    pid: self.pid,
-    isAlive: (pid) => {
-      try {
-        kill(pid, 0)
-        return true
-      } catch (error) {
-        // Anything but "no such process" (a process of another user, say) is one that lives.
-        return !hasProperty(error, "code") || error.code !== "ESRCH"
-      }
+  const host = call(call(self, "getBuiltinModule", "node:os"), "hostname")
+  if (typeof host !== "string" || !hasProperty(self, "pid") || typeof self.pid !== "number") return undefined
+  const isAlive = (pid: number): boolean => {
+    try {
+      call(self, "kill", pid, 0)
+      return true
+    } catch (error) {
+      // Anything but "no such process" (a process of another user, say) is one that lives.
+      return !hasProperty(error, "code") || error.code !== "ESRCH"
     }
   }
+  return { host, pid: self.pid, isAlive }
 }

@@ -14,19 +14,6 @@ export const defaults = {
   readTimeout: "30 seconds"
 } as const
 
-/** The options of a receiver, checked and with their defaults. */
-export interface Settings {
-  readonly url: URL
-  /** What new tokens are signed with. */
-  readonly signingKey: Token.SigningKey
-  /** All keys that tokens may be signed with, by id. */
-  readonly keys: ReadonlyMap<string, Uint8Array>
-  readonly relayKeys: ReadonlyArray<Uint8Array>
-  readonly bodyLimit: number
-  readonly readTimeout: Duration.Duration
-  readonly parseJson: (text: string) => unknown
-}
-
 const minSecretLength = 16
 
 const reveal = (secret: string | Redacted.Redacted): string =>
@@ -61,22 +48,18 @@ const readRelaySecret = (secret: string | Redacted.Redacted): Effect.Effect<Uint
   return key === undefined ? refuse("a relay's secret is not base64 with `whsec_` before it") : Effect.succeed(key)
 }
 
-/** Checks the options of a receiver. */
-export const read = (options: Options): Effect.Effect<Settings, WebhookSetupError> =>
-  Effect.gen(function* () {
-    const url = yield* readUrl(options.url)
-    const signingKeys = yield* Effect.forEach(options.keys ?? [{ secret: options.secret }], readKey)
-    const [signingKey] = signingKeys
-    if (signingKey === undefined) return yield* refuse("`keys` is empty")
-    const keys = new Map(signingKeys.map(({ id, key }) => [id, key]))
-    if (keys.size < signingKeys.length) return yield* refuse("two keys have the same id")
-    return {
-      url,
-      signingKey,
-      keys,
-      relayKeys: yield* Effect.forEach(options.relaySecrets ?? [], readRelaySecret),
-      bodyLimit: options.bodyLimit ?? defaults.bodyLimit,
-      readTimeout: Duration.decode(options.readTimeout ?? defaults.readTimeout),
-      parseJson: options.parseJson ?? ((text): unknown => JSON.parse(text))
-    }
-  })
+/** The options of a receiver, checked and with their defaults. The first key signs tokens, all of them are accepted. */
+export const read = Effect.fnUntraced(function* (options: Options) {
+  const url = yield* readUrl(options.url)
+  const signingKeys = yield* Effect.forEach(options.keys ?? [{ secret: options.secret }], readKey)
+  const [signingKey] = signingKeys
+  if (signingKey === undefined) return yield* refuse("`keys` is empty")
+  const keys: ReadonlyMap<string, Uint8Array> = new Map(signingKeys.map(({ id, key }) => [id, key]))
+  if (keys.size < signingKeys.length) return yield* refuse("two keys have the same id")
+  const { bodyLimit = defaults.bodyLimit, readTimeout = defaults.readTimeout, relaySecrets = [] } = options
+  const { parseJson = (text): unknown => JSON.parse(text) } = options
+  const relayKeys = yield* Effect.forEach(relaySecrets, readRelaySecret)
+  return { url, signingKey, keys, relayKeys, bodyLimit, readTimeout: Duration.decode(readTimeout), parseJson }
+})
+
+export type Settings = Effect.Effect.Success<ReturnType<typeof read>>
