@@ -9,7 +9,8 @@ import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Poll from "../../src/internal/jobs/poll.js"
-import { decode } from "../../src/internal/jobs/waitPolicy.js"
+import { decode, type Wait } from "../../src/internal/jobs/waitPolicy.js"
+import type { Ended } from "../../src/internal/jobs/webhookEnd.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import type * as Job from "../../src/schemas/Job.js"
 import { JobId } from "../../src/schemas/JobId.js"
@@ -23,15 +24,15 @@ const { json } = Scripted
 const running = json({ status: "IN_PROGRESS" })
 const completed = json({ status: "COMPLETED", output: 3 })
 
-const waitFor = (ended: Poll.Ended, options: WaitOptions = {}, jobId = "a") =>
+const waitFor = (ended: Ended, options: WaitOptions = {}, jobId = "a") =>
   Effect.gen(function* () {
     const job = { runPod: yield* RunPod.RunPod, runtime: yield* RunPod.jobRuntime, endpointId: "ep", jobId }
     const { onProgress } = options
-    const wait: Poll.Wait = { job, settings: decode(options), ended, onProgress }
+    const wait: Wait = { job, settings: decode(options), ended, onProgress }
     return wait
   })
 
-const settle = (ended: Poll.Ended, options?: WaitOptions) => Effect.flatMap(waitFor(ended, options), Poll.settle)
+const settle = (ended: Ended, options?: WaitOptions) => Effect.flatMap(waitFor(ended, options), Poll.settle)
 
 const webhookAfter = (millis: number) => Effect.as(Effect.sleep(millis), undefined)
 
@@ -166,7 +167,7 @@ describe("a wait that listens for its job's webhook", () => {
   describe("stops listening", () => {
     const counting = () => {
       const counts = { runs: 0, open: 0 }
-      const ended: Poll.Ended = Effect.acquireUseRelease(
+      const ended: Ended = Effect.acquireUseRelease(
         Effect.sync(() => {
           counts.runs++
           counts.open++

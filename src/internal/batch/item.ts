@@ -75,7 +75,7 @@ class ItemRun<I, O, P, C> {
     const adopted = endpoint.adopt(webhookKey, Duration.millis(Math.max(0, longest)))
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(adopted), (handle) =>
-        handle === undefined ? Effect.succeed(submitted) : this.begin(handle, submitted.attempts)
+        handle === undefined ? Effect.succeed(submitted) : this.begin(this.run.attach(handle.id), submitted.attempts)
       )
     )
   }

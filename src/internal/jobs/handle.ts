@@ -1,5 +1,4 @@
 import * as Effect from "effect/Effect"
-import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import { fromJob, fromUndecodable, type JobError } from "../../errors/JobError.js"
 import type { BadRequestError } from "../../errors/RunPodError.js"
@@ -14,8 +13,8 @@ import { issueOf } from "../text/parseIssue.js"
 import { makeScrub, type Scrub } from "../text/scrub.js"
 import { type JobRef, withSecrets } from "./jobRef.js"
 import * as Poll from "./poll.js"
-import { stream } from "./stream.js"
-import { decode } from "./waitPolicy.js"
+import { type Read, stream } from "./stream.js"
+import { decode, type Wait } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
 /** What the jobs of one endpoint share. */
@@ -31,9 +30,6 @@ export interface SubmitFacts extends Pick<JobRef, "submittedAt" | "ttl" | "webho
   /** What it carried that must not be printed. */
   readonly secrets?: ReadonlyArray<string> | undefined
 }
-
-/** Reads a value with a schema. */
-export type Read<A> = (value: unknown) => Effect.Effect<A, ParseResult.ParseError>
 
 /** How the values of an endpoint's jobs are read. */
 export interface Readers<O, P, C> {
@@ -54,7 +50,7 @@ export const waitOf = (
   job: JobRef,
   options: WaitOptions,
   settings = decode(options)
-): Effect.Effect<Poll.Wait, BadRequestError> => {
+): Effect.Effect<Wait, BadRequestError> => {
   const { onProgress, trustWebhook = false, webhook = job.webhook } = options
   if (webhook === true && job.webhookEnd === undefined) return Effect.fail(WebhookEnd.missing("status"))
   const ended = webhook === undefined ? undefined : job.webhookEnd?.ended(trustWebhook)

@@ -12,8 +12,8 @@ import * as Metrics from "../../layers/RunPodMetrics.js"
 import type { Health } from "../../schemas/Health.js"
 import * as Job from "../../schemas/Job.js"
 import * as QueueDiagnosis from "../../schemas/QueueDiagnosis.js"
+import type { WatchedJob } from "../../services/WaitOptions.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
-import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
 import { failureOf } from "../effect/cause.js"
 import * as Fibers from "../effect/fiber.js"
 import * as Schedules from "../effect/schedule.js"
@@ -22,31 +22,12 @@ import { delayAfter } from "../pace/backoff.js"
 import type { Restore } from "../pace/mask.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { jsonOf } from "../text/json.js"
-import { cancelJob, isNotVisibleYet, type JobRef, read } from "./jobRef.js"
+import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
-import { policyOf, type WaitPolicy, type WaitSettings } from "./waitPolicy.js"
+import { policyOf, type Wait, type WaitPolicy } from "./waitPolicy.js"
+import type { Ended } from "./webhookEnd.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
-
-/**
- * Completes when a webhook says that the job has ended: with `undefined` the wait asks RunPod whether it is so, a job is taken
- * as its end. It never fails, may be pending for ever, and is interruptible.
- */
-export type Ended = Effect.Effect<Job.TerminalJob | undefined>
-
-/** One wait for a job. */
-export interface Wait {
-  readonly job: JobRef
-  readonly settings: WaitSettings
-  /** With it the wait does not hold, and polls only in case the webhook gets lost. */
-  readonly ended?: Ended | undefined
-  /** Gets the job when its state has changed. */
-  readonly onProgress?: WaitOptions["onProgress"]
-  /** Whether each change of the job's state is wanted. Default: when there is an `onProgress`. */
-  readonly wantsProgress?: boolean | undefined
-  /** When its caller began, on the monotonic clock; missing when that is now. */
-  readonly since?: number | undefined
-}
 
 /** RunPod keeps a result so long after the job's end. */
 const retention = 30 * 60_000

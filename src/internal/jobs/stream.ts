@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import { type JobError, fromJob, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
 import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
@@ -11,11 +12,13 @@ import { sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
 import { type Scrub, scrubValue } from "../text/scrub.js"
-import type { Read } from "./handle.js"
 import { isNotVisibleYet, type JobRef } from "./jobRef.js"
 import { settle } from "./poll.js"
 import { isDefinite } from "./pollPace.js"
 import { decode, policyOf } from "./waitPolicy.js"
+
+/** Reads a value with a schema. */
+export type Read<A> = (value: unknown) => Effect.Effect<A, ParseResult.ParseError>
 
 /** Says that chunks of a stream may be lost. */
 export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>

@@ -3,7 +3,8 @@ import * as Duration from "effect/Duration"
 import * as Schedule from "effect/Schedule"
 import type { WaitOptions } from "../../services/WaitOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
-import type { Wait } from "./poll.js"
+import type { JobRef } from "./jobRef.js"
+import type { Ended } from "./webhookEnd.js"
 
 /** The defaults of a wait; documented at `WaitOptions`. */
 export const waitDefaults = {
@@ -47,6 +48,20 @@ export const decode = (options: WaitOptions<never>, owns = false) => {
 }
 
 export type WaitSettings = ReturnType<typeof decode>
+
+/** One wait for a job. */
+export interface Wait {
+  readonly job: JobRef
+  readonly settings: WaitSettings
+  /** With it the wait does not hold, and polls only in case the webhook gets lost. */
+  readonly ended?: Ended | undefined
+  /** Gets the job when its state has changed. */
+  readonly onProgress?: WaitOptions["onProgress"]
+  /** Whether each change of the job's state is wanted. Default: when there is an `onProgress`. */
+  readonly wantsProgress?: boolean | undefined
+  /** When its caller began, on the monotonic clock; missing when that is now. */
+  readonly since?: number | undefined
+}
 
 /** What a wait that begins now goes by: its settings, and times on the monotonic clock. */
 export const policyOf = (wait: Wait, clock: Clock.Clock) => {

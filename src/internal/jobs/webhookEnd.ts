@@ -8,7 +8,12 @@ import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
 import { operations, templateOf } from "../../schemas/Operation.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
-import type { Ended } from "./poll.js"
+
+/**
+ * Completes when a webhook says that the job has ended: with `undefined` the wait asks RunPod whether it is so, a job is taken
+ * as its end. It never fails, may be pending for ever, and is interruptible.
+ */
+export type Ended = Effect.Effect<Job.TerminalJob | undefined>
 
 /** How long the webhook of a submit whose reply was lost is waited for. */
 export const adoptWithin = "15 minutes"
