@@ -3,20 +3,13 @@
  *
  * @example
  * ```ts
- * import { Webhooks } from "effect-runpod"
  * import { NodeWebhooks } from "effect-runpod/Node"
- * import { Effect, Stream } from "effect"
  *
- * const program = Effect.gen(function* () {
- *   const webhooks = yield* Webhooks.Webhooks
- *   yield* Stream.runForEach(webhooks.events, ({ job }) => Effect.log(`${job.id} is ${job.status}`))
+ * export const webhooks = NodeWebhooks.layer({
+ *   secret: "…32 random bytes…",
+ *   url: "https://app.example/hooks",
+ *   port: 8080
  * })
- *
- * export const main = program.pipe(
- *   Effect.provide(
- *     NodeWebhooks.layer({ secret: "…32 random bytes…", url: "https://app.example/hooks", port: 8080 })
- *   )
- * )
  * ```
  *
  * @since 0.1.0
