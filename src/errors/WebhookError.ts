@@ -26,6 +26,11 @@ export interface Facts {
   readonly status: number
 }
 
+const tagged =
+  <Self>() =>
+  <Tag extends string, Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
+    Schema.TaggedError<Self>(`effect-runpod/${tag}`)(tag, fields)
+
 const unauthorized: Facts = { status: 401 }
 
 const subject = { endpointId: Schema.String, key: Schema.String }
@@ -36,9 +41,7 @@ const subject = { endpointId: Schema.String, key: Schema.String }
  * @since 0.1.0
  * @category errors
  */
-export class WebhookTokenMissingError extends Schema.TaggedError<WebhookTokenMissingError>(
-  "effect-runpod/WebhookTokenMissingError"
-)("WebhookTokenMissingError", {}) {
+export class WebhookTokenMissingError extends tagged<WebhookTokenMissingError>()("WebhookTokenMissingError", {}) {
   readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     return "A delivery came without a token and was refused. If it was meant to come, check that the proxy in front passes the query on."
@@ -51,9 +54,7 @@ export class WebhookTokenMissingError extends Schema.TaggedError<WebhookTokenMis
  * @since 0.1.0
  * @category errors
  */
-export class WebhookTokenInvalidError extends Schema.TaggedError<WebhookTokenInvalidError>(
-  "effect-runpod/WebhookTokenInvalidError"
-)("WebhookTokenInvalidError", {}) {
+export class WebhookTokenInvalidError extends tagged<WebhookTokenInvalidError>()("WebhookTokenInvalidError", {}) {
   readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     return "A delivery came with a token that was not issued here and was refused. If it was meant to come, check that all instances share their keys and that no proxy rewrites the query."
@@ -66,9 +67,7 @@ export class WebhookTokenInvalidError extends Schema.TaggedError<WebhookTokenInv
  * @since 0.1.0
  * @category errors
  */
-export class WebhookKeyUnknownError extends Schema.TaggedError<WebhookKeyUnknownError>(
-  "effect-runpod/WebhookKeyUnknownError"
-)("WebhookKeyUnknownError", {}) {
+export class WebhookKeyUnknownError extends tagged<WebhookKeyUnknownError>()("WebhookKeyUnknownError", {}) {
   readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     return "A delivery came with a token of an unknown key and was refused. After a rotation keep the old key in `keys` until its last token has expired."
@@ -81,9 +80,7 @@ export class WebhookKeyUnknownError extends Schema.TaggedError<WebhookKeyUnknown
  * @since 0.1.0
  * @category errors
  */
-export class WebhookTokenExpiredError extends Schema.TaggedError<WebhookTokenExpiredError>(
-  "effect-runpod/WebhookTokenExpiredError"
-)("WebhookTokenExpiredError", {
+export class WebhookTokenExpiredError extends tagged<WebhookTokenExpiredError>()("WebhookTokenExpiredError", {
   ...subject,
   /** When it expired. */
   expiredAt: Schema.DateFromNumber
@@ -100,9 +97,7 @@ export class WebhookTokenExpiredError extends Schema.TaggedError<WebhookTokenExp
  * @since 0.1.0
  * @category errors
  */
-export class WebhookReplayedError extends Schema.TaggedError<WebhookReplayedError>(
-  "effect-runpod/WebhookReplayedError"
-)("WebhookReplayedError", {
+export class WebhookReplayedError extends tagged<WebhookReplayedError>()("WebhookReplayedError", {
   /** Missing when no token came with the delivery. */
   endpointId: Schema.optional(Schema.String),
   key: Schema.optional(Schema.String),
@@ -122,9 +117,7 @@ export class WebhookReplayedError extends Schema.TaggedError<WebhookReplayedErro
  * @since 0.1.0
  * @category errors
  */
-export class WebhookSignatureError extends Schema.TaggedError<WebhookSignatureError>(
-  "effect-runpod/WebhookSignatureError"
-)("WebhookSignatureError", {
+export class WebhookSignatureError extends tagged<WebhookSignatureError>()("WebhookSignatureError", {
   /** A header is missing or malformed, its time is too far from now, or no signature matches a key. */
   reason: Schema.Literal("Missing", "Malformed", "TooOld", "TooNew", "Mismatch")
 }) {
@@ -144,9 +137,7 @@ export class WebhookSignatureError extends Schema.TaggedError<WebhookSignatureEr
  * @since 0.1.0
  * @category errors
  */
-export class WebhookTooLargeError extends Schema.TaggedError<WebhookTooLargeError>(
-  "effect-runpod/WebhookTooLargeError"
-)("WebhookTooLargeError", {
+export class WebhookTooLargeError extends tagged<WebhookTooLargeError>()("WebhookTooLargeError", {
   /** In bytes. */
   limit: Schema.Number
 }) {
@@ -162,10 +153,7 @@ export class WebhookTooLargeError extends Schema.TaggedError<WebhookTooLargeErro
  * @since 0.1.0
  * @category errors
  */
-export class WebhookNotJsonError extends Schema.TaggedError<WebhookNotJsonError>("effect-runpod/WebhookNotJsonError")(
-  "WebhookNotJsonError",
-  {}
-) {
+export class WebhookNotJsonError extends tagged<WebhookNotJsonError>()("WebhookNotJsonError", {}) {
   readonly [TypeId]: Facts = { status: 400 }
   override get message(): string {
     return "A delivery was not JSON and was refused. Check what stands between RunPod and the receiver."
@@ -178,13 +166,10 @@ export class WebhookNotJsonError extends Schema.TaggedError<WebhookNotJsonError>
  * @since 0.1.0
  * @category errors
  */
-export class WebhookShapeError extends Schema.TaggedError<WebhookShapeError>("effect-runpod/WebhookShapeError")(
-  "WebhookShapeError",
-  {
-    /** What was expected and what was found. */
-    issue: Schema.String
-  }
-) {
+export class WebhookShapeError extends tagged<WebhookShapeError>()("WebhookShapeError", {
+  /** What was expected and what was found. */
+  issue: Schema.String
+}) {
   readonly [TypeId]: Facts = { status: 400 }
   override get message(): string {
     return `A delivery was no job and was refused: ${this.issue}. Check what stands between RunPod and the receiver.`
@@ -197,14 +182,11 @@ export class WebhookShapeError extends Schema.TaggedError<WebhookShapeError>("ef
  * @since 0.1.0
  * @category errors
  */
-export class WebhookStoreError extends Schema.TaggedError<WebhookStoreError>("effect-runpod/WebhookStoreError")(
-  "WebhookStoreError",
-  {
-    /** What the store was doing. */
-    operation: Schema.Literal("open", "add", "find", "after", "latest"),
-    detail: Schema.String
-  }
-) {
+export class WebhookStoreError extends tagged<WebhookStoreError>()("WebhookStoreError", {
+  /** What the store was doing. */
+  operation: Schema.Literal("open", "add", "find", "after", "latest"),
+  detail: Schema.String
+}) {
   readonly [TypeId]: Facts = { status: 503 }
   override get message(): string {
     return `The store of webhooks failed at "${this.operation}": ${this.detail}`
@@ -251,10 +233,7 @@ export const statusOf = (error: WebhookError): number => error[TypeId].status
  * @since 0.1.0
  * @category errors
  */
-export class WebhookSetupError extends Schema.TaggedError<WebhookSetupError>("effect-runpod/WebhookSetupError")(
-  "WebhookSetupError",
-  { detail: Schema.String }
-) {
+export class WebhookSetupError extends tagged<WebhookSetupError>()("WebhookSetupError", { detail: Schema.String }) {
   override get message(): string {
     return `The webhooks cannot be set up: ${this.detail}.`
   }

@@ -3,20 +3,13 @@
  *
  * @example
  * ```ts
- * import { Webhooks } from "effect-runpod"
  * import { NodeWebhooks } from "effect-runpod/Node"
- * import { Effect, Stream } from "effect"
  *
- * const program = Effect.gen(function* () {
- *   const webhooks = yield* Webhooks.Webhooks
- *   yield* Stream.runForEach(webhooks.events, ({ job }) => Effect.log(`${job.id} is ${job.status}`))
+ * export const webhooks = NodeWebhooks.layer({
+ *   secret: "…32 random bytes…",
+ *   url: "https://app.example/hooks",
+ *   port: 8080
  * })
- *
- * export const main = program.pipe(
- *   Effect.provide(
- *     NodeWebhooks.layer({ secret: "…32 random bytes…", url: "https://app.example/hooks", port: 8080 })
- *   )
- * )
  * ```
  *
  * @since 0.1.0
@@ -132,7 +125,7 @@ const respond = (
  * was not acknowledged is delivered again.
  */
 const listen = Effect.fnUntraced(function* (
-  { host = "0.0.0.0", path, port = 0 }: ServeOptions & { readonly path: string },
+  { host = "0.0.0.0", path = "/", port = 0 }: ServeOptions,
   readTimeout: Duration.Duration
 ) {
   const state: State = { path, service: undefined, isClosing: false }
@@ -176,7 +169,7 @@ export const serve = (
 ): Effect.Effect<{ readonly url: string }, WebhookSetupError, Webhooks.Webhooks | Scope.Scope> =>
   Effect.gen(function* () {
     const service = yield* Webhooks.Webhooks
-    const { state, url } = yield* listen({ ...options, path: options.path ?? "/" }, service.readTimeout)
+    const { state, url } = yield* listen(options, service.readTimeout)
     state.service = service
     return { url }
   })
@@ -194,7 +187,7 @@ export const layerStore = (
     Webhooks.Webhooks,
     Effect.gen(function* () {
       const { url } = options
-      const path = options.path ?? (url !== undefined && URL.canParse(String(url)) ? new URL(url).pathname : "/")
+      const path = options.path ?? (url !== undefined && URL.canParse(String(url)) ? new URL(url).pathname : undefined)
       const readTimeout = Duration.decode(options.readTimeout ?? Webhooks.defaults.readTimeout)
       const server = yield* listen({ ...options, path }, readTimeout)
       const service = yield* Webhooks.make({ ...options, url: url ?? server.url })

@@ -1,5 +1,5 @@
 import type { PlatformError } from "@effect/platform/Error"
-import { type File, FileSystem } from "@effect/platform/FileSystem"
+import { FileSystem } from "@effect/platform/FileSystem"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,12 +22,6 @@ export type Sync = "always" | "never" | { readonly every: Duration.DurationInput
 /** The choices of a log. */
 export interface Options<E = never> extends LogReader.ReadOptions<E>, FileLock.Choices {
   readonly sync: Sync
-}
-
-/** The file, open for appending, in a scope of its own: a compaction replaces it. */
-interface Handle {
-  readonly file: File
-  readonly close: Effect.Effect<void>
 }
 
 /** Records that are written and synced together. */
@@ -58,12 +52,12 @@ const syncFolder = ({ fs, path }: LogFile): Effect.Effect<void> => {
   return Effect.scoped(Effect.flatMap(fs.open(folder, { flag: "r" }), (folder) => folder.sync)).pipe(Effect.ignore)
 }
 
-const openHandle = ({ fs, path, scope }: Setup): Effect.Effect<Handle, AppendLogError> =>
-  Effect.gen(function* () {
-    const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-    const file = yield* Effect.mapError(Scope.extend(fs.open(path, { flag: "a" }), own), ioError(path))
-    return { file, close: Scope.close(own, Exit.void) }
-  }).pipe(Effect.uninterruptible)
+/** The file, open for appending, in a scope of its own: a compaction replaces it. */
+const openHandle = Effect.fnUntraced(function* ({ fs, path, scope }: Setup) {
+  const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+  const file = yield* Effect.mapError(Scope.extend(fs.open(path, { flag: "a" }), own), ioError(path))
+  return { file, close: Scope.close(own, Exit.void) }
+}, Effect.uninterruptible)
 
 /** An append-only file of JSON lines. Its state is touched only synchronously, or by whoever has the permit of `mutex`. */
 export class AppendLog {
@@ -79,7 +73,7 @@ export class AppendLog {
 
   private constructor(
     private readonly setup: Setup,
-    private handle: Handle
+    private handle: Effect.Effect.Success<ReturnType<typeof openHandle>>
   ) {
     this.toIo = Effect.mapError(ioError(setup.path))
     this.size = setup.size

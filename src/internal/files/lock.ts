@@ -46,8 +46,6 @@ interface Refusal {
   readonly holder: Holder | undefined
 }
 
-type Taken<A> = Effect.Effect<A, PlatformError | Refusal>
-
 /** A lock file, and the process that wants it. */
 interface Lock extends LogFile {
   readonly self: ThisProcess
@@ -109,19 +107,8 @@ const create = ({ draft, fs, holder, path }: Candidate): Effect.Effect<boolean, 
     Effect.catchIf(exists, () => Effect.succeed(false))
   )
 
-/** Replaces the entry of a process that has ended; false when it is no longer there. */
-const takeOver = (candidate: Candidate, dead: Holder): Taken<boolean> => {
-  const { draft, fs, path, self } = candidate
-  const replace = Effect.gen(function* () {
-    if (!(yield* isHeldBy(candidate, dead))) return false
-    yield* fs.rename(draft, path)
-    return true
-  })
-  // It is refused while another process takes the lock over.
-  return Effect.scoped(Effect.zipRight(acquire({ fs, self, path: `${path}.${dead.id}` }), replace))
-}
-
 const compete = Effect.fnUntraced(function* (candidate: Candidate): Effect.fn.Return<Holder, PlatformError | Refusal> {
+  const { draft, fs, path, self } = candidate
   for (;;) {
     if (yield* create(candidate)) return candidate.holder
     const holder = yield* readHolder(candidate)
@@ -130,7 +117,13 @@ const compete = Effect.fnUntraced(function* (candidate: Candidate): Effect.fn.Re
     if (holder === undefined || !(yield* hasEnded(candidate, holder))) {
       return yield* Effect.fail({ _tag: "Refused" as const, holder })
     }
-    if (yield* takeOver(candidate, holder)) return candidate.holder
+    // Refused while another process takes the lock over.
+    const isTaken = yield* acquire({ fs, self, path: `${path}.${holder.id}` }).pipe(
+      Effect.zipRight(isHeldBy(candidate, holder)),
+      Effect.tap((isThere) => (isThere ? fs.rename(draft, path) : Effect.void)),
+      Effect.scoped
+    )
+    if (isTaken) return candidate.holder
   }
 })
 

@@ -32,16 +32,10 @@ const decode = Schema.decodeUnknown(Schema.Union(StoredRecord, TokenUse, LatestR
 const storeError = (operation: WebhookStoreError["operation"]) => (error: AppendLog.AppendLogError) =>
   new WebhookStoreError({ operation, detail: error.message })
 
-/** A delivery that is being written. */
-interface Pending {
-  readonly stored: Stored
-  readonly done: Deferred.Deferred<void>
-}
-
 /** The table of deliveries, filled from a log and written to it first. Plain state, touched only synchronously. */
 class FileStore implements Service {
-  /** By token, in the order of their sequence numbers. */
-  private readonly pending = new Map<string, Pending>()
+  /** The deliveries that are being written, by token, in the order of their sequence numbers. */
+  private readonly pending = new Map<string, { readonly stored: Stored; readonly done: Deferred.Deferred<void> }>()
   /** The highest sequence number given out, also to deliveries that are being written. */
   private sequence: number
   private isCompacting = false

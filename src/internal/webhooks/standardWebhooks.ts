@@ -8,16 +8,6 @@ import * as Hmac from "./hmac.js"
 /** How far the clocks of sender and receiver may be apart, and how long a message may travel, in seconds. */
 const tolerance = 300
 
-/** What is signed, besides the body. */
-export interface Envelope {
-  readonly id: string
-  readonly timestamp: string
-  /** One or more of `v1,<base64>`, with spaces between. */
-  readonly signatures: string
-}
-
-export type Problem = "Missing" | "Malformed" | "TooOld" | "TooNew" | "Mismatch"
-
 /** Reads a key: base64, with or without `whsec_` before it. */
 export const readKey = (secret: string): Uint8Array | undefined => {
   const text = secret.replace(/^whsec_/, "")
@@ -25,8 +15,11 @@ export const readKey = (secret: string): Uint8Array | undefined => {
   return Uint8Array.from(atob(text.replaceAll("=", "")), (character) => character.charCodeAt(0))
 }
 
-/** The three headers, or what is wrong with them before the body has been looked at. `now` is milliseconds. */
-export const readHeaders = (header: (name: string) => string | undefined, now: number): Envelope | Problem => {
+/**
+ * The three headers, or what is wrong with them before the body has been looked at. `now` is milliseconds; the signatures are
+ * one or more of `v1,<base64>`, with spaces between.
+ */
+export const readHeaders = (header: (name: string) => string | undefined, now: number) => {
   const id = header("webhook-id")
   const timestamp = header("webhook-timestamp")
   const signatures = header("webhook-signature")
@@ -36,6 +29,9 @@ export const readHeaders = (header: (name: string) => string | undefined, now: n
   if (age > tolerance) return "TooOld"
   return age < -tolerance ? "TooNew" : { id, timestamp, signatures }
 }
+
+/** What is signed, besides the body. */
+type Envelope = Exclude<ReturnType<typeof readHeaders>, string>
 
 /** Whether one of the signatures was made with one of the keys. All are compared, whichever matches. */
 export const verify = Effect.fnUntraced(function* (

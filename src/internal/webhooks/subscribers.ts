@@ -12,18 +12,12 @@ import { matches, MultiMap } from "./deliveryTable.js"
 /** How many deliveries a subscriber takes from the store at once. */
 const pageSize = 16
 
-/** A fiber that waits for one delivery. */
-interface Wait {
-  readonly match: Match
-  readonly received: Deferred.Deferred<Received>
-}
-
 const indexOf = ({ jobId, key }: Match): string => (jobId === undefined ? `key ${key}` : `job ${jobId}`)
 
 /** Those who wait for deliveries: for one (`next`), or for all (`eventsSince`). Touched only synchronously. */
 export class Subscribers {
   /** By the job id or the key they wait for. */
-  private readonly waits = new MultiMap<Wait>()
+  private readonly waits = new MultiMap<{ readonly match: Match; readonly received: Deferred.Deferred<Received> }>()
   /**
    * Completed and replaced with each delivery. Not a `PubSub`: that would hold deliveries for slow subscribers, who read
    * them from the store; nor a `Latch`: a delivery between reading the store and waiting would be missed.
@@ -52,7 +46,7 @@ export class Subscribers {
   /** The newest delivery that fits, or else the first to come. */
   next(match: Match): Effect.Effect<Received, WebhookStoreError> {
     const add = Effect.sync(() => {
-      const wait: Wait = { match, received: Deferred.unsafeMake(FiberId.none) }
+      const wait = { match, received: Deferred.unsafeMake<Received>(FiberId.none) }
       this.waits.add(indexOf(match), wait)
       return wait
     })

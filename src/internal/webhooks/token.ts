@@ -18,15 +18,6 @@ export interface SigningKey {
   readonly key: Uint8Array
 }
 
-/** A token whose signature is not verified yet. */
-export interface Token {
-  readonly text: string
-  readonly keyId: string
-  readonly signed: string
-  readonly signature: string
-  readonly grant: Grant
-}
-
 /** The parameter of the query that holds the token. */
 const parameter = "token"
 /** Begins what is signed, so that no signature of anything else with the same key counts as one of a token. */
@@ -83,22 +74,18 @@ export const find = (url: string): string | undefined => {
 
 const form = /^v1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]{43})$/
 
-/** Takes a token apart; `undefined` when it has not the form of one. */
-export const parse = (text: string): Token | undefined => {
-  if (text.length > maxLength) return undefined
-  const [, keyId, expiry, endpoint, key, signature] = form.exec(text) ?? []
-  if (keyId === undefined || expiry === undefined || signature === undefined) return undefined
-  const endpointId = Encoding.decodeBase64UrlString(endpoint ?? "")
-  const decodedKey = Encoding.decodeBase64UrlString(key ?? "")
-  if (Either.isLeft(endpointId) || Either.isLeft(decodedKey)) return undefined
-  return {
-    text,
-    keyId,
-    signed: text.slice(0, -signature.length - 1),
-    signature,
-    grant: { endpointId: endpointId.right, key: decodedKey.right, expiresAt: Number.parseInt(expiry, 36) * 1000 }
-  }
+/** Takes a token apart, whose signature is not verified yet; `undefined` when it has not the form of one. */
+export const parse = (text: string) => {
+  const parts = text.length > maxLength ? null : form.exec(text)
+  const [, keyId = "", expiry = "", endpoint = "", name = "", signature = ""] = parts ?? []
+  const endpointId = Encoding.decodeBase64UrlString(endpoint)
+  const key = Encoding.decodeBase64UrlString(name)
+  if (keyId === "" || Either.isLeft(endpointId) || Either.isLeft(key)) return undefined
+  const grant: Grant = { endpointId: endpointId.right, key: key.right, expiresAt: Number.parseInt(expiry, 36) * 1000 }
+  return { text, keyId, signed: text.slice(0, -signature.length - 1), signature, grant }
 }
+
+export type Token = NonNullable<ReturnType<typeof parse>>
 
 /** Whether the token carries the signature of this key. */
 export const isSignedWith = (token: Token, key: Uint8Array): boolean =>
