@@ -38,6 +38,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
 import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
+import { runtime } from "../internal/effect/fiber.js"
 import { read } from "../internal/text/config.js"
 import * as Handler from "../internal/webhooks/handler.js"
 import * as receiver from "../internal/webhooks/receiver.js"
@@ -350,9 +351,9 @@ export const layerRoute = <Self, Name extends string, E, R>(
  * @category servers
  */
 export const webHandler: Effect.Effect<(request: Request) => Promise<Response>, never, Webhooks> = Effect.map(
-  Effect.runtime<Webhooks>(),
-  (runtime) => {
-    const handler = HttpApp.toWebHandlerRuntime(runtime)(httpApp)
+  runtime<Webhooks>(),
+  (current) => {
+    const handler = HttpApp.toWebHandlerRuntime(current)(httpApp)
     return (request) => handler(request)
   }
 )

@@ -25,14 +25,17 @@ export const interruptLater = (fiber: RuntimeFiber<unknown, unknown>): void => {
 /** Runs `f` when a fiber ends, at once when it has ended. */
 export const onEnd = <A, E>(fiber: RuntimeFiber<A, E>, f: (exit: Exit.Exit<A, E>) => void): void => fiber.addObserver(f)
 
+/** What this effect runs with, for servers that start effects with it. */
+export const runtime: <R>() => Effect.Effect<Runtime.Runtime<R>, never, R> = Effect.runtime
+
 /** A function that starts effects on fibers of their own, with what this effect runs with. */
 export const fork: Effect.Effect<<A, E>(effect: Effect.Effect<A, E>) => RuntimeFiber<A, E>> = Effect.map(
-  Effect.runtime(),
-  (runtime) => Runtime.runFork(runtime)
+  runtime(),
+  (current) => Runtime.runFork(current)
 )
 
 /** The same for callers that take a `Promise`. */
 export const promise: Effect.Effect<<A, E>(effect: Effect.Effect<A, E>) => Promise<A>> = Effect.map(
-  Effect.runtime(),
-  (runtime) => Runtime.runPromise(runtime)
+  runtime(),
+  (current) => Runtime.runPromise(current)
 )
