@@ -70,7 +70,8 @@ class Sequencer extends BaseSequencer {
 }
 
 // For threads: garbage that is collected young costs little.
-setFlagsFromString("--max-semi-space-size=64")
+setFlagsFromString("--max-semi-space-size=128")
+setFlagsFromString("--min-semi-space-size=64")
 
 export default defineConfig({
   resolve: { alias },
@@ -97,7 +98,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
           exclude: [...live, ...measured],
           pool: "threads",
-          maxConcurrency: 20,
+          maxConcurrency: 8,
           runner: "test/support/concurrentRunner.ts",
           setupFiles: ["test/support/unit.ts"]
         }

@@ -715,35 +715,37 @@ describe("waiting", () => {
     )
 
     it.effect("cancelGrace counts from the permit, and what was not cancelled is logged with its id", () =>
-      Effect.gen(function* () {
-        const logs: Array<string> = []
-        const logger = Logger.make(({ message }) => {
-          logs.push(String(message))
+      VirtualTime.run(
+        Effect.gen(function* () {
+          const logs: Array<string> = []
+          const logger = Logger.make(({ message }) => {
+            logs.push(String(message))
+          })
+          // The cancel's lane is taken by a slow one for 25 seconds; then no cancel is answered.
+          const limits = RateLimits.make({ cancel: { concurrency: 1 } })
+          let cancels = 0
+          const t = Scripted.make((asked) => {
+            if (operationOf(asked) === "run") return queued
+            if (operationOf(asked) === "cancel") cancels++
+            return "hang"
+          })
+          const program = Effect.gen(function* () {
+            const runPod = yield* RunPod.RunPod
+            yield* Effect.fork(RunPod.withDeadline(runPod.cancel("ep", "other"), "25 seconds"))
+            yield* Effect.exit(call({ timeout: "1 second" }))
+          })
+          const fiber = yield* Effect.fork(
+            Effect.provide(program, Layer.merge(t.layer({ limits }), Logger.replace(Logger.defaultLogger, logger)))
+          )
+          yield* Effect.sleep("30 seconds")
+          assert.strictEqual(cancels, 2)
+          assert.deepStrictEqual(logs, [])
+          yield* Effect.sleep("6 seconds")
+          assert.isNotNull(fiber.unsafePoll())
+          assert.strictEqual(logs.length, 1)
+          assert.include(logs[0]!, "job-1")
         })
-        // The cancel's lane is taken by a slow one for 25 seconds; then no cancel is answered.
-        const limits = RateLimits.make({ cancel: { concurrency: 1 } })
-        let cancels = 0
-        const t = Scripted.make((asked) => {
-          if (operationOf(asked) === "run") return queued
-          if (operationOf(asked) === "cancel") cancels++
-          return "hang"
-        })
-        const program = Effect.gen(function* () {
-          const runPod = yield* RunPod.RunPod
-          yield* Effect.fork(RunPod.withDeadline(runPod.cancel("ep", "other"), "25 seconds"))
-          yield* Effect.exit(call({ timeout: "1 second" }))
-        })
-        const fiber = yield* Effect.fork(
-          Effect.provide(program, Layer.merge(t.layer({ limits }), Logger.replace(Logger.defaultLogger, logger)))
-        )
-        yield* TestClock.adjust("30 seconds")
-        assert.strictEqual(cancels, 2)
-        assert.deepStrictEqual(logs, [])
-        yield* TestClock.adjust("6 seconds")
-        yield* Fiber.join(fiber)
-        assert.strictEqual(logs.length, 1)
-        assert.include(logs[0]!, "job-1")
-      })
+      )
     )
 
     it.effect("closing the layer waits for the cancels that are left", () =>
