@@ -8,6 +8,18 @@ export const root = fileURLToPath(new URL("../", import.meta.url))
 
 /** What all may import. */
 const lowest = ["internal/effect", "internal/text"]
+/** What lies below the layers. */
+const belowLayers = [
+  ...lowest,
+  "internal/pace",
+  "internal/files",
+  "internal/http",
+  "internal/webhooks",
+  "schemas",
+  "errors"
+]
+/** What lies below the batches, and so below the services. */
+const belowBatch = [...belowLayers, "layers", "internal/jobs"]
 
 /**
  * The rooms of `src` in their order: what each may import values from, and from where only types (a public contract and its
@@ -27,41 +39,13 @@ export const rooms = {
     may: [...lowest, "internal/files", "schemas", "errors"],
     types: ["layers", "services", "internal/jobs"]
   },
-  layers: {
-    may: [...lowest, "internal/pace", "internal/files", "internal/http", "internal/webhooks", "schemas", "errors"]
-  },
+  layers: { may: belowLayers },
   "internal/jobs": {
     may: [...lowest, "internal/pace", "internal/http", "internal/webhooks", "schemas", "errors", "layers"],
     types: ["services"]
   },
-  "internal/batch": {
-    may: [
-      ...lowest,
-      "internal/pace",
-      "internal/files",
-      "internal/http",
-      "internal/jobs",
-      "internal/webhooks",
-      "schemas",
-      "errors",
-      "layers"
-    ],
-    types: ["services"]
-  },
-  services: {
-    may: [
-      ...lowest,
-      "internal/pace",
-      "internal/files",
-      "internal/http",
-      "internal/jobs",
-      "internal/batch",
-      "internal/webhooks",
-      "schemas",
-      "errors",
-      "layers"
-    ]
-  },
+  "internal/batch": { may: belowBatch, types: ["services"] },
+  services: { may: [...belowBatch, "internal/batch"] },
   emulator: { may: [...lowest, "internal/pace", "schemas", "errors", "layers", "services"] },
   node: {
     may: [

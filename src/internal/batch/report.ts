@@ -16,7 +16,7 @@ import * as Tally from "../http/tally.js"
 const quantile = (sorted: ReadonlyArray<number>, share: number): number =>
   sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0
 
-export const spreadOf = (values: ReadonlyArray<number>): Spread => {
+const spreadOf = (values: ReadonlyArray<number>): Spread => {
   const sorted = [...values].sort((a, b) => a - b)
   const sum = sorted.reduce((sum, value) => sum + value, 0)
   return {

@@ -30,7 +30,7 @@ const failedWith = (error: string, output?: string): JobResult => ({ status: "FA
 const isFalsy = (value: unknown): boolean => value === undefined || value === null || value === "" || value === false
 
 /** A handler's value as RunPod reads it: an empty object is no output, an object with an `error` is a failure. */
-export const fromOutput = (value: unknown): JobResult => {
+const fromOutput = (value: unknown): JobResult => {
   const text = toText(value)
   if (text === undefined || text === "{}") return completed(undefined)
   if (!text.startsWith("{")) return completed(text)
