@@ -17,7 +17,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { fromResponse, type RunPodError } from "../errors/RunPodError.js"
 import * as Background from "../internal/http/background.js"
-import { Execution, whereOf } from "../internal/http/execution.js"
+import { Execution, Where } from "../internal/http/execution.js"
 import { meaningOf } from "../internal/http/meaning.js"
 import { observe } from "../internal/http/observe.js"
 import { withPermit } from "../internal/http/permit.js"
@@ -173,34 +173,35 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     const limiterOf = ({ limit, name }: Operation, endpointId: string | undefined): Limiter =>
       limiters.get(`${name} ${endpointId}`, () => limit ?? RateLimits.limitOf(limits, name))
 
-    const send = (execution: Execution<unknown>, limiter: Limiter): Effect.Effect<Reply, RunPodError> => {
+    const send = (execution: Execution<unknown>): Effect.Effect<Reply, RunPodError> => {
       const { request, where } = execution
       return dispatcher === undefined
-        ? sendWithClient(server.requestOf(request, where.path), execution, { client, timer, limiter })
+        ? sendWithClient(server.requestOf(request, where.path), execution, client, timer)
         : sendWithDispatcher(dispatcher, server.dispatchOf(request, where.path), execution, timer)
     }
 
-    const attemptOf = <A>(execution: Execution<A>, limiter: Limiter): Effect.Effect<A, RunPodError> =>
-      withPermit(execution, limiter, timer, (permit) => {
+    const attemptOf = <A>(execution: Execution<A>): Effect.Effect<A, RunPodError> =>
+      withPermit(execution, timer, () => {
         execution.span.attribute("runpod.attempt", execution.attempt)
-        const answer = Metrics.countRequest(execution.where.operation, () => send(execution, limiter))
-        const value = Effect.flatMap(answer, (reply) => meaningOf(execution, reply, { limiter, permit }, reading))
+        const answer = Metrics.countRequest(execution.where.operation, () => send(execution))
+        const value = Effect.flatMap(answer, (reply) => meaningOf(execution, reply, reading))
         return observe(value, execution.observer)
       })
 
     const execute = <A>(request: Request<A>): Effect.Effect<A, RunPodError> =>
       withCaller((caller) => {
         const { operation, params } = request
-        const where = whereOf(request)
+        const where = new Where(request)
         if (server.problem !== undefined) return Effect.fail(server.problem(where))
         const { observer, secrets: known } = caller.options
         if (observer?.onQueued() === false) return Effect.interrupt
         const secrets = request.secrets === undefined ? known : [...known, ...request.secrets]
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([server.apiKey, ...secrets])
         return useRequestSpan(where, caller, (span) => {
-          const execution = new Execution({ request, where, options: caller.options, requestTimeout, scrub, span })
-          const attempt = attemptOf(execution, limiterOf(operation, params["endpointId"]))
-          return retry.run(execution, attempt, Metrics.countRetry(operation.name))
+          const limiter = limiterOf(operation, params["endpointId"])
+          const { options } = caller
+          const execution = new Execution(request, where, span, { options, requestTimeout, scrub, limiter })
+          return retry.run(execution, attemptOf(execution), Metrics.countRetry(operation.name))
         })
       })
 

@@ -61,7 +61,7 @@ export const make = (options: Options): Effect.Effect<Service> =>
     const { concurrency = Infinity, limit, window } = options
     if (!(limit >= 1 && concurrency >= 1)) throw new RangeError("a rate limit must be at least 1")
     const limiter = new Limiter({ concurrency, windows: windowsOf({ limit, window }) })
-    return { withPermit: (effect) => limiter.withPermit({ use: () => effect }) }
+    return { withPermit: (effect) => limiter.withPermit(() => effect) }
   })
 
 /**

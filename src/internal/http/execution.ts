@@ -2,6 +2,7 @@ import * as Duration from "effect/Duration"
 import type * as Tracer from "effect/Tracer"
 import { type Context, RequestTimeoutError } from "../../errors/RunPodError.js"
 import type { AttemptObserver, Request } from "../../layers/RunPodHttpClient.js"
+import type { Limiter, Permit } from "../pace/limiter.js"
 import type { Scrub } from "../text/scrub.js"
 import { fillPath } from "./path.js"
 import type { RequestOptions } from "./requestOptions.js"
@@ -10,30 +11,42 @@ import type { RequestOptions } from "./requestOptions.js"
 const holdGrace = 10_000
 
 /** Where the errors of a request say they are from. */
-export const whereOf = ({ operation, params }: Request<unknown>): Context => {
-  const { batchId, endpointId, jobId } = params
-  const path = fillPath(operation.path, params)
-  return { operation: operation.name, method: operation.method, path, endpointId, jobId, batchId, attempt: 1 }
+export class Where implements Context {
+  readonly operation: string
+  readonly method: string
+  readonly path: string
+  readonly endpointId: string | undefined
+  readonly jobId: string | undefined
+  readonly batchId: string | undefined
+
+  constructor(
+    { operation, params }: Request<unknown>,
+    readonly attempt = 1
+  ) {
+    this.operation = operation.name
+    this.method = operation.method
+    this.path = fillPath(operation.path, params)
+    this.endpointId = params["endpointId"]
+    this.jobId = params["jobId"]
+    this.batchId = params["batchId"]
+  }
 }
 
-/** What an execution begins with. */
-interface Start<out A> {
-  readonly request: Request<A>
-  readonly where: Context
+/** What an execution keeps to. */
+interface Settings {
   readonly options: RequestOptions
   /** How long an attempt that is not held may take until its headers, in milliseconds. */
   readonly requestTimeout: number
   readonly scrub: Scrub
-  readonly span: Tracer.Span
+  readonly limiter: Limiter
 }
 
 /** How far a request has come: state of one execution, touched only by its fiber. */
 export class Execution<out A> {
-  readonly request: Request<A>
   readonly scrub: Scrub
-  readonly span: Tracer.Span
-  /** Where the errors of the current attempt say they are from. */
-  where: Context
+  readonly limiter: Limiter
+  /** The permit of the current attempt, when it has one. */
+  permit: Permit = 0
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
   /** The attempt that is under way, where its transport has no fiber of its own. */
@@ -47,11 +60,15 @@ export class Execution<out A> {
   /** When it is given up: by its caller, or at the end of its grace. */
   deadline: number
 
-  constructor({ options, request, requestTimeout, scrub, span, where }: Start<A>) {
-    this.request = request
-    this.where = where
+  constructor(
+    readonly request: Request<A>,
+    /** Where the errors of the current attempt say they are from. */
+    public where: Context,
+    readonly span: Tracer.Span,
+    { limiter, options, requestTimeout, scrub }: Settings
+  ) {
     this.scrub = scrub
-    this.span = span
+    this.limiter = limiter
     this.once = options.once
     this.grace = options.grace
     this.observer = options.observer

@@ -9,7 +9,6 @@ import {
   ServerError
 } from "../../errors/RunPodError.js"
 import * as ErrorBody from "../../schemas/ErrorBody.js"
-import type { Limiter, Permit } from "../pace/limiter.js"
 import { maxTimerMillis, wallMillis, withClock } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { isJsonObject } from "../text/json.js"
@@ -90,9 +89,9 @@ const read = <A>(
 export const meaningOf = <A>(
   execution: Execution<A>,
   reply: Reply,
-  { limiter, permit }: { readonly limiter: Limiter; readonly permit: Permit },
   reading: Reading
 ): Effect.Effect<A, RunPodError> => {
+  const { limiter, permit } = execution
   execution.span.attribute("http.response.status_code", reply.status)
   if (reply.status !== 429 && reply.retryAfter === undefined) {
     const value = read(execution, reply, undefined, reading)

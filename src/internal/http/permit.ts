@@ -1,20 +1,23 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { RateLimitedError, type RunPodError } from "../../errors/RunPodError.js"
-import type { Limiter, Permit } from "../pace/limiter.js"
+import type { Permit } from "../pace/limiter.js"
 import type { Timer } from "../pace/timer.js"
 import type { Execution } from "./execution.js"
 
 /** Runs an attempt with a permit, unless its caller gives up first or the gate opens only after that. */
 export const withPermit = <A>(
-  execution: Execution<A>,
-  limiter: Limiter,
+  execution: Execution<unknown>,
   timer: Timer,
-  use: (permit: Permit) => Effect.Effect<A, RunPodError>
+  attempt: () => Effect.Effect<A, RunPodError>
 ): Effect.Effect<A, RunPodError> => {
-  const { callerDeadline, deadline } = execution
+  const { callerDeadline, deadline, limiter } = execution
   const onInterrupt = () => execution.interrupt()
-  if (deadline === Infinity && execution.grace === undefined) return limiter.withPermit({ use, onInterrupt })
+  const use = (permit: Permit) => {
+    execution.permit = permit
+    return attempt()
+  }
+  if (deadline === Infinity && execution.grace === undefined) return limiter.withPermit(use, onInterrupt)
   return Effect.suspend(() => {
     const since = timer.now()
     const left = deadline - since
@@ -29,6 +32,6 @@ export const withPermit = <A>(
       return execution.deadline <= now ? Effect.fail(execution.tooLate(0)) : use(permit)
     }
     const onLate = () => Effect.fail(execution.tooLate(callerDeadline - since))
-    return limiter.withPermit({ use: useInTime, onInterrupt, until: { timer, deadline: callerDeadline, onLate } })
+    return limiter.withPermit(useInTime, onInterrupt, { timer, deadline: callerDeadline, onLate })
   })
 }

@@ -19,7 +19,9 @@ const decoder = new TextDecoder()
 
 /** Collects the body of an answer, up to a size, and decodes it once. */
 export class ReplyCollector {
-  private readonly chunks: Array<Uint8Array> = []
+  /** Most answers come in one chunk. */
+  private first: Uint8Array | undefined
+  private rest: Array<Uint8Array> | undefined
   private left: number
 
   constructor(
@@ -31,15 +33,21 @@ export class ReplyCollector {
 
   /** Whether more of it is wanted. */
   add(chunk: Uint8Array): boolean {
-    this.chunks.push(chunk)
+    if (this.first === undefined) this.first = chunk
+    else (this.rest ??= []).push(chunk)
     this.left -= chunk.byteLength
     return this.left >= 0
+  }
+
+  private bytes(): Uint8Array | undefined {
+    const { first, rest } = this
+    return first === undefined || rest === undefined ? first : concatBytes([first, ...rest])
   }
 
   toReply(): Reply {
     return {
       status: this.status,
-      text: decoder.decode(concatBytes(this.chunks)),
+      text: decoder.decode(this.bytes()),
       retryAfter: this.retryAfter,
       isWhole: this.status >= 400 || this.left >= 0
     }

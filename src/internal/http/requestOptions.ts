@@ -2,7 +2,7 @@ import type * as Clock from "effect/Clock"
 import type * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
-import { withFiber } from "../effect/fiber.js"
+import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { clockOf } from "../pace/monotonic.js"
 
@@ -55,19 +55,19 @@ export const withSecrets = <A, E, R>(
     : FiberRefs.update(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
 
 /** What a request takes from the fiber that makes it. */
-export interface Caller {
+export class Caller {
   readonly clock: Clock.Clock
   /** Whether its spans have times. */
   readonly isTimed: boolean
   readonly options: RequestOptions
+
+  constructor(fiber: RuntimeFiber<unknown, unknown>) {
+    this.clock = clockOf(fiber)
+    this.isTimed = FiberRefs.valueIn(fiber, FiberRef.currentTracerTimingEnabled)
+    this.options = FiberRefs.valueIn(fiber, current)
+  }
 }
 
 /** Reads the fiber once, in one step. */
 export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  withFiber((fiber) =>
-    f({
-      clock: clockOf(fiber),
-      isTimed: FiberRefs.valueIn(fiber, FiberRef.currentTracerTimingEnabled),
-      options: FiberRefs.valueIn(fiber, current)
-    })
-  )
+  withFiber((fiber) => f(new Caller(fiber)))

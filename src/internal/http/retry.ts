@@ -10,6 +10,7 @@ import {
 } from "../../errors/RunPodError.js"
 import type { RetryPolicy } from "../../layers/RetryPolicy.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
+import { catchFailure } from "../effect/cause.js"
 import * as Schedules from "../effect/schedule.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import type { Execution } from "./execution.js"
@@ -159,7 +160,7 @@ export const make = (policy: RetryPolicy): Retry => {
       })
     }
 
-    return Effect.catchAll(attempt, (error) =>
+    return catchFailure(attempt, (error) =>
       once || !mayRepeat(request, error, policy)
         ? final(error, undefined)
         : Effect.flatMap(start(execution), (retries) => again(error, retries))

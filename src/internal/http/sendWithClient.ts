@@ -11,7 +11,6 @@ import { mapFailures } from "../effect/cause.js"
 import * as Fibers from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import * as HttpErrors from "../effect/httpClientError.js"
-import type { Limiter } from "../pace/limiter.js"
 import type { Timer } from "../pace/timer.js"
 import { Attempt } from "./attempt.js"
 import type { Execution } from "./execution.js"
@@ -67,13 +66,6 @@ const toRunPodError = (
   })
 }
 
-/** What a request over a client goes through. */
-export interface Options {
-  readonly client: HttpClient.HttpClient
-  readonly timer: Timer
-  readonly limiter: Limiter
-}
-
 /**
  * Sends a request over any `HttpClient`, on a fiber of its own, since only a fiber can be given up at a deadline. Interrupting
  * it interrupts that fiber and waits for its end; at a deadline it ends at once, and its place in flight stays taken until
@@ -82,7 +74,8 @@ export interface Options {
 export const sendWithClient = (
   request: HttpClientRequest.HttpClientRequest,
   execution: Execution<unknown>,
-  { client, limiter, timer }: Options
+  client: HttpClient.HttpClient,
+  timer: Timer
 ): Effect.Effect<Reply, RunPodError> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
@@ -102,7 +95,7 @@ export const sendWithClient = (
       )
       const keepPlaceUntilItEnds = Effect.suspend(() =>
         Fibers.isRunning(fiber)
-          ? Effect.flatMap(limiter.keepPlace, ({ release }) =>
+          ? Effect.flatMap(execution.limiter.keepPlace, ({ release }) =>
               Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), release))
             )
           : Effect.void

@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import type { Context } from "../../errors/RunPodError.js"
+import { matchCauseEffect } from "../effect/cause.js"
 import { nanosOf } from "../pace/monotonic.js"
 import type { Caller } from "./requestOptions.js"
 
@@ -30,9 +31,10 @@ export const useRequestSpan = <A, E>(
         if (span.status._tag !== "Ended") span.end(isTimed ? nanosOf(clock) : 0n, exit)
         return exit
       }
-      return Effect.matchCauseEffect(restore(use(span)), {
-        onFailure: (cause) => end(Exit.failCause(cause)),
-        onSuccess: (value) => end(Exit.succeed(value))
-      })
+      return matchCauseEffect(
+        restore(use(span)),
+        (cause) => end(Exit.failCause(cause)),
+        (value) => end(Exit.succeed(value))
+      )
     })
   )

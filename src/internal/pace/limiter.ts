@@ -2,7 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
-import { holdsInterruption } from "../effect/cause.js"
+import { holdsInterruption, matchCauseEffect } from "../effect/cause.js"
 import type { Restore } from "./mask.js"
 import { monotonicMillis, sleepUntil, withClock } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
@@ -24,13 +24,7 @@ export interface Until<A, E> {
 }
 
 /** What is done with a permit. */
-export interface Use<A, E, R> {
-  readonly use: (permit: Permit) => Effect.Effect<A, E, R>
-  /** Runs when `use` is interrupted, before its permit is given back. */
-  readonly onInterrupt?: (() => void) | undefined
-  /** Default: it waits for as long as it takes. */
-  readonly until?: Until<A, E> | undefined
-}
+export type Use<A, E, R> = (permit: Permit) => Effect.Effect<A, E, R>
 
 const firstCooldown = 1_000
 const longestCooldown = 60_000
@@ -78,18 +72,19 @@ export class Limiter {
   )
 
   /**
-   * Runs `use` with a permit, which is given back when it ends. Interruptible while it waits: nothing is taken then.
+   * Runs `use` with a permit, which is given back when it ends; before that, `onInterrupt` when `use` is interrupted. It waits
+   * for as long as it takes, unless `until` says otherwise. Interruptible while it waits: nothing is taken then.
    */
-  withPermit<A, E, R>(options: Use<A, E, R>): Effect.Effect<A, E, R> {
+  withPermit<A, E, R>(use: Use<A, E, R>, onInterrupt?: () => void, until?: Until<A, E>): Effect.Effect<A, E, R> {
     return withClock((clock) => {
       const now = monotonicMillis(clock)
-      if (!this.isOpenAt(now)) return this.inLine(options)
+      if (!this.isOpenAt(now)) return this.inLine(use, onInterrupt, until)
       return Effect.uninterruptibleMask((restore) =>
         // `release(-1)` takes a place without the suspension of `take`; below 0 there was none.
         Effect.flatMap(this.semaphore.release(-1), (free) =>
           free >= 0
-            ? this.used(options, restore(options.use(this.admit(now))))
-            : Effect.zipRight(this.semaphore.release(1), restore(this.inLine(options)))
+            ? this.used(restore(use(this.admit(now))), onInterrupt)
+            : Effect.zipRight(this.semaphore.release(1), restore(this.inLine(use, onInterrupt, until)))
         )
       )
     })
@@ -149,24 +144,28 @@ export class Limiter {
     return this.closings
   }
 
-  private inLine<A, E, R>(options: Use<A, E, R>): Effect.Effect<A, E, R> {
-    const { until, use } = options
+  private inLine<A, E, R>(
+    use: Use<A, E, R>,
+    onInterrupt: (() => void) | undefined,
+    until: Until<A, E> | undefined
+  ): Effect.Effect<A, E, R> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(this.acquireInLine(restore, until), (permit) =>
-        permit === undefined ? (until?.onLate() ?? Effect.never) : this.used(options, restore(use(permit)))
+        permit === undefined ? (until?.onLate() ?? Effect.never) : this.used(restore(use(permit)), onInterrupt)
       )
     )
   }
 
   /** `Effect.ensuring` for an uninterruptible region: gives the place back at the end. */
-  private used<A, E, R>({ onInterrupt }: Use<A, E, R>, use: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return Effect.matchCauseEffect(use, {
-      onFailure: (cause) => {
+  private used<A, E, R>(use: Effect.Effect<A, E, R>, onInterrupt: (() => void) | undefined): Effect.Effect<A, E, R> {
+    return matchCauseEffect(
+      use,
+      (cause) => {
         if (onInterrupt !== undefined && holdsInterruption(cause)) onInterrupt()
         return Effect.zipRight(this.semaphore.release(1), Effect.failCause(cause))
       },
-      onSuccess: (value) => Effect.as(this.semaphore.release(1), value)
-    })
+      (value) => Effect.as(this.semaphore.release(1), value)
+    )
   }
 
   /** Waits for the head of the queue, then for a place, then for windows and gate. `undefined` at the deadline. */

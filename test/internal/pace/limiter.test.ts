@@ -20,9 +20,7 @@ const acquire = (limiter: Limiter) =>
   Effect.gen(function* () {
     const got = yield* Deferred.make<Permit>()
     const released = yield* Deferred.make<void>()
-    const use = limiter.withPermit({
-      use: (permit) => Effect.zipRight(Deferred.succeed(got, permit), Deferred.await(released))
-    })
+    const use = limiter.withPermit((permit) => Effect.zipRight(Deferred.succeed(got, permit), Deferred.await(released)))
     const fiber = yield* Effect.forkDaemon(use)
     const permit = yield* Effect.onInterrupt(Deferred.await(got), () => Fiber.interrupt(fiber))
     return { permit, release: Effect.zipRight(Deferred.succeed(released, undefined), Fiber.join(fiber)) }
@@ -41,15 +39,14 @@ describe("Limiter", () => {
         yield* Effect.forEach(
           waiters,
           (i) =>
-            limiter.withPermit({
-              use: () =>
-                Effect.gen(function* () {
-                  order.push(i)
-                  most = Math.max(most, ++inFlight)
-                  yield* Effect.yieldNow()
-                  inFlight--
-                })
-            }),
+            limiter.withPermit(() =>
+              Effect.gen(function* () {
+                order.push(i)
+                most = Math.max(most, ++inFlight)
+                yield* Effect.yieldNow()
+                inFlight--
+              })
+            ),
           { concurrency: "unbounded", discard: true }
         )
         assert.deepStrictEqual(order, waiters)
@@ -66,12 +63,11 @@ describe("Limiter", () => {
           Effect.forEach(
             waiters,
             (i) =>
-              limiter.withPermit({
-                use: () =>
-                  Effect.map(Clock.currentTimeMillis, (now) => {
-                    served.push([i, now])
-                  })
-              }),
+              limiter.withPermit(() =>
+                Effect.map(Clock.currentTimeMillis, (now) => {
+                  served.push([i, now])
+                })
+              ),
             { concurrency: "unbounded", discard: true }
           )
         )
@@ -86,7 +82,7 @@ describe("Limiter", () => {
       Effect.gen(function* () {
         const limiter = limiterOf({ concurrency: 1, limit: 2, window: "10 seconds" })
         const first = yield* acquire(limiter)
-        const fibers = yield* Effect.forEach(waiters, () => Effect.fork(limiter.withPermit({ use: () => Effect.void })))
+        const fibers = yield* Effect.forEach(waiters, () => Effect.fork(limiter.withPermit(() => Effect.void)))
         yield* TestClock.adjust("1 second")
         yield* Fiber.interruptAll(fibers)
         assert.isFalse(yield* limiter.hasRoom)
@@ -153,17 +149,16 @@ describe("Limiter", () => {
         const starts: Array<number> = []
         let inFlight = 0
         const one = (coming: (typeof comings)[number]) => {
-          const use = limiter.withPermit({
-            use: (permit) =>
-              Effect.gen(function* () {
-                starts.push(yield* Clock.currentTimeMillis)
-                assert.isAtMost(++inFlight, concurrency)
-                yield* Effect.sleep(coming.holds)
-                if (coming.end === "accepted") yield* limiter.accepted(permit)
-                if (coming.end === "throttled") yield* limiter.throttled(permit, undefined)
-                if (coming.end === "throttled, with a time") yield* limiter.throttled(permit, Duration.millis(7))
-              }).pipe(Effect.ensuring(Effect.sync(() => inFlight--)))
-          })
+          const use = limiter.withPermit((permit) =>
+            Effect.gen(function* () {
+              starts.push(yield* Clock.currentTimeMillis)
+              assert.isAtMost(++inFlight, concurrency)
+              yield* Effect.sleep(coming.holds)
+              if (coming.end === "accepted") yield* limiter.accepted(permit)
+              if (coming.end === "throttled") yield* limiter.throttled(permit, undefined)
+              if (coming.end === "throttled, with a time") yield* limiter.throttled(permit, Duration.millis(7))
+            }).pipe(Effect.ensuring(Effect.sync(() => inFlight--)))
+          )
           const { patience } = coming
           return Effect.delay(patience === undefined ? use : Effect.timeoutOption(use, patience), coming.at)
         }
