@@ -2,24 +2,105 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
-import { constTrue } from "effect/Function"
+import { constTrue, constVoid } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { valueIn } from "../../internal/effect/fiberRef.js"
 import * as HttpErrors from "../../internal/effect/httpClientError.js"
 import { currentAttempt } from "../../internal/http/sendWithClient.js"
+import { concatBytes } from "../../internal/text/bytes.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 
 /** A body is taken off the connection as it comes until so much of it lies unread, in bytes. */
-const buffer = new ByteLengthQueuingStrategy({ highWaterMark: 256 * 1024 })
-/** Statuses with which a `Response` can have no body; what comes of one is thrown away. */
-const bodiless = [204, 205, 304]
+const mostUnread = 256 * 1024
 
-/** A response that can be read whole more than once, and in different ways. */
-class RepeatableResponse extends Response {
-  override readonly arrayBuffer = () => this.clone().arrayBuffer()
-  override readonly text = () => this.clone().text()
-  override readonly formData = () => this.clone().formData()
+type Pull = Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<unknown>>
+
+/** What has come of a body and waits for its reader: a web stream would cost more than the rest of a request. */
+class Inbox {
+  private chunks: Array<Uint8Array> = []
+  private size = 0
+  private end: Option.Option<unknown> | undefined
+  private wake: () => void = constVoid
+  private all: Promise<Uint8Array> | undefined
+
+  constructor(private readonly call: () => Dispatcher.Exchange) {}
+
+  add(bytes: Uint8Array): void {
+    this.chunks.push(bytes)
+    this.size += bytes.byteLength
+    if (this.size > mostUnread) this.call().pause()
+    this.wake()
+  }
+
+  /** Nothing more comes: `None` at the end, or why not. */
+  close(end: Option.Option<unknown>): void {
+    this.end = end
+    this.wake()
+  }
+
+  /** What has come since the last time. */
+  readonly pull: Pull = Effect.suspend(() => {
+    const { chunks, end, size } = this
+    if (chunks.length > 0) {
+      this.chunks = []
+      this.size = 0
+      // It may call `add` at once.
+      if (size > mostUnread) this.call().resume()
+      return Effect.succeed(Chunk.unsafeFromArray(chunks))
+    }
+    if (end !== undefined) return Effect.fail(end)
+    const arrival = Effect.async<void>((resume) => {
+      this.wake = () => resume(Effect.void)
+    })
+    return Effect.zipRight(arrival, this.pull)
+  })
+
+  /** The whole body, as often as it is asked for. */
+  whole(): Promise<Uint8Array> {
+    return (this.all ??= Effect.runPromise(
+      Effect.map(Stream.runCollect(Stream.repeatEffectChunkOption(this.pull)), (all) =>
+        concatBytes(Chunk.toReadonlyArray(all))
+      )
+    ))
+  }
+}
+
+/** What `HttpClientResponse.fromWeb` takes, its body in an inbox. */
+class WebResponse extends Response {
+  constructor(
+    private readonly inbox: Inbox,
+    init: ResponseInit
+  ) {
+    super(null, init)
+  }
+
+  private async copy(): Promise<Response> {
+    return new Response(new Uint8Array(await this.inbox.whole()), { headers: this.headers })
+  }
+
+  override readonly arrayBuffer = async () => (await this.copy()).arrayBuffer()
+  override readonly text = async () => new TextDecoder().decode(await this.inbox.whole())
+  override readonly formData = async () => (await this.copy()).formData()
+}
+
+const responseOf = (
+  request: HttpClientRequest.HttpClientRequest,
+  status: number,
+  headers: Parameters<Dispatcher.Handler["onHead"]>[1],
+  inbox: Inbox
+): HttpClientResponse.HttpClientResponse => {
+  // It throws for a status above 599: undici closes the connection then, and calls `onError`.
+  const response = HttpClientResponse.fromWeb(request, new WebResponse(inbox, { status, headers: fieldsOf(headers) }))
+  const stream = Stream.repeatEffectChunkOption(
+    Effect.mapError(
+      inbox.pull,
+      Option.map((cause) => HttpErrors.bodyError(response, cause))
+    )
+  )
+  return Object.defineProperty(response, "stream", { value: stream })
 }
 
 interface Sendable {
@@ -80,31 +161,22 @@ export const make = (dispatcher: Dispatcher.Service): HttpClient.HttpClient =>
     if (attempt !== undefined) attempt.sent = "No"
     const exchange = (sendable: Sendable) =>
       Effect.async<HttpClientResponse.HttpClientResponse, HttpErrors.RequestError>((resume) => {
-        let hasHead = false
-        let body: ReadableStreamDefaultController<Uint8Array> | undefined
+        let inbox: Inbox | undefined
         const call = dispatcher.dispatch(toRequest(request, url, sendable), {
           onConnected: () => {
             if (attempt !== undefined) attempt.sent = "Maybe"
           },
           onHead: (status, headers) => {
-            const start = (controller: ReadableStreamDefaultController<Uint8Array>) => {
-              body = controller
-            }
-            const source = { start, pull: () => call.resume(), cancel: () => call.abort() }
-            const stream = bodiless.includes(status) ? null : new ReadableStream(source, buffer)
-            // It throws for a status above 599: undici closes the connection then, and calls `onError`.
-            const response = new RepeatableResponse(stream, { status, headers: fieldsOf(headers) })
-            hasHead = true
-            resume(Effect.succeed(HttpClientResponse.fromWeb(request, response)))
+            const empty = new Inbox(() => call)
+            resume(Effect.succeed(responseOf(request, status, headers, empty)))
+            inbox = empty
           },
-          onData: (bytes) => {
-            body?.enqueue(bytes)
-            if (Number(body?.desiredSize) <= 0) call.pause()
-          },
-          onEnd: () => body?.close(),
-          onError: (cause) => (hasHead ? body?.error(cause) : resume(Effect.fail(failure("Transport")(cause))))
+          onData: (bytes) => inbox?.add(bytes),
+          onEnd: () => inbox?.close(Option.none()),
+          onError: (cause) =>
+            inbox === undefined ? resume(Effect.fail(failure("Transport")(cause))) : inbox.close(Option.some(cause))
         })
-        // When the reading of the body is interrupted.
+        // When the reading of the body is interrupted, or has come to its end.
         signal.addEventListener("abort", call.abort, { once: true })
         return Effect.sync(call.abort)
       })
