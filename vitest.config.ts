@@ -23,11 +23,15 @@ const alias = Object.entries(manifest.exports).flatMap(([subpath, target]) => {
 /** By the paths of tests in `test`, without their extension. */
 const files = (...names: ReadonlyArray<string>) => names.map((name) => `test/${name}.test.ts`)
 
-/** What needs sockets or processes, and so takes real time: it waits for most of it, and runs beside `unit`. */
+/**
+ * What needs sockets, processes or the stack of one (a thread's is four times as large, and deep JSON takes the square of its
+ * depth). Most takes real time and waits for it, so it runs beside `unit`.
+ */
 const live = files(
   "contract/waits",
   "examples/examples",
   "contract/http",
+  "contract/anyAnswer",
   "services/BatchCrash",
   "services/BatchHttp",
   "internal/files/appendLog",
@@ -49,7 +53,6 @@ const measured = files("contract/webhooks.attacks")
 
 /** What else takes long. */
 const long = files(
-  "contract/anyAnswer",
   "contract/secrets",
   "contract/memory",
   "services/waiting",
@@ -72,6 +75,7 @@ class Sequencer extends BaseSequencer {
 // For threads: garbage that is collected young costs little.
 setFlagsFromString("--max-semi-space-size=128")
 setFlagsFromString("--min-semi-space-size=64")
+setFlagsFromString("--no-allocation-site-pretenuring")
 
 export default defineConfig({
   resolve: { alias },

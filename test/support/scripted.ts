@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import { type HttpError, requestError } from "../../src/internal/effect/httpClientError.js"
+import { type HttpError, inProcess, requestError } from "../../src/internal/effect/httpClientError.js"
 import * as RunPod from "../../src/services/RunPod.js"
 
 /** One answer of the script. */
@@ -76,7 +76,7 @@ export const make = (
 ) => {
   const asked: Array<Asked> = []
   let aborted = 0
-  const client = HttpClient.make((request, url) =>
+  const client = inProcess((request, url) =>
     Effect.gen(function* () {
       const entry: Asked = {
         method: request.method,

@@ -1,11 +1,11 @@
 import type * as HttpBody from "@effect/platform/HttpBody"
-import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { type BodyError, bodyError, requestError } from "../../internal/effect/httpClientError.js"
+import { type BodyError, bodyError, inProcess, requestError } from "../../internal/effect/httpClientError.js"
 import { concatBytes } from "../../internal/text/bytes.js"
 import type { Core } from "./core.js"
 import { headersOf, type Transmission } from "./http/messages.js"
@@ -61,7 +61,7 @@ const responseOf = (
 
 /** An `HttpClient` whose every request is handled by the emulator, in the fiber that sends it. */
 export const make = (core: Core): HttpClient.HttpClient =>
-  HttpClient.make((request, url) =>
+  inProcess((request, url) =>
     Effect.flatMap(
       core.handle({
         method: request.method,

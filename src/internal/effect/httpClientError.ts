@@ -1,8 +1,11 @@
-/** The errors of `HttpClient`: how ours are made, and what they say. */
+/** Clients in this process, and the errors of `HttpClient`: how ours are made, and what they say. */
+import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as UrlParams from "@effect/platform/UrlParams"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 
 export type HttpError = HttpClientError.HttpClientError
 export type RequestError = HttpClientError.RequestError
@@ -18,6 +21,23 @@ export const requestError = (
 /** The error of an answer whose body did not come, or is not what it was read as. */
 export const bodyError = (response: HttpClientResponse.HttpClientResponse, cause: unknown): BodyError =>
   new HttpClientError.ResponseError({ request: response.request, response, reason: "Decode", cause })
+
+/** `HttpClient.make` for what answers in the fiber that asks: without spans, and without an `AbortController` (40 µs of CPU). */
+export const inProcess = (
+  answer: (
+    request: HttpClientRequest.HttpClientRequest,
+    url: URL
+  ) => Effect.Effect<HttpClientResponse.HttpClientResponse, HttpError>
+): HttpClient.HttpClient =>
+  HttpClient.makeWith<never, never, HttpError, never>(
+    Effect.flatMap((request) =>
+      Either.match(UrlParams.makeUrl(request.url, request.urlParams, request.hash), {
+        onLeft: (cause) => Effect.fail(requestError(request, "InvalidUrl", cause)),
+        onRight: (url) => answer(request, url)
+      })
+    ),
+    Effect.succeed
+  )
 
 /** How far a request had come when it failed. */
 export const stageOf = (error: HttpError): "Build" | "Send" | "Response" => {
