@@ -39,7 +39,6 @@ const fields = {
   executionTime: Schema.optional(Schema.Number)
 }
 
-/** The class of an error about a job, by its tag, its fields, and what it says of the job. */
 const jobError =
   <Self>() =>
   <Tag extends string, Fields extends Schema.Struct.Fields>(
@@ -236,17 +235,13 @@ export const fromJob = (
       return new JobTimedOutError({ ...facts, ...defined({ error: scrubValue(job.error, scrub) }) })
     case "FAILED": {
       const failure = JobFailure.fromError(scrubValue(job.error, scrub))
+      const { errorType, message: detail, raw: error, reason, traceback } = failure
+      const workerId = facts.workerId ?? failure.workerId
+      const output = scrubValue(job.output, scrub)
       return new JobFailedError({
         ...facts,
-        reason: failure.reason,
-        ...defined({
-          workerId: facts.workerId ?? failure.workerId,
-          detail: failure.message,
-          errorType: failure.errorType,
-          traceback: failure.traceback,
-          error: failure.raw,
-          output: scrubValue(job.output, scrub)
-        })
+        reason,
+        ...defined({ workerId, detail, errorType, traceback, error, output })
       })
     }
   }

@@ -134,6 +134,11 @@ export class EndpointPausedError extends requestError<EndpointPausedError>()("En
   "Set its maximum of workers above 0, wait a minute and submit again."
 ]) {}
 
+const asking = {
+  /** How long the server asked to wait, from the answer on; missing when it did not say. */
+  retryAfter: Schema.optional(Schema.DurationFromMillis)
+}
+
 /**
  * HTTP 429: over a limit of the endpoint and operation.
  *
@@ -143,10 +148,7 @@ export class EndpointPausedError extends requestError<EndpointPausedError>()("En
 export class RateLimitedError extends requestError<RateLimitedError>()(
   "RateLimitedError",
   throttled,
-  {
-    /** How long RunPod asked to wait, from the answer on; missing when it did not say. */
-    retryAfter: Schema.optional(Schema.DurationFromMillis)
-  },
+  asking,
   ({ retryAfter }) => {
     const wait = retryAfter === undefined ? "a while" : formatDuration(retryAfter)
     return ["over RunPod's rate limit", `Wait ${wait} before the next request, or lower the layer's limits.`]
@@ -159,18 +161,10 @@ export class RateLimitedError extends requestError<RateLimitedError>()(
  * @since 0.1.0
  * @category errors
  */
-export class ServerError extends requestError<ServerError>()(
-  "ServerError",
-  unclear,
-  {
-    /** How long the server asked to wait, from the answer on; missing when it did not say. */
-    retryAfter: Schema.optional(Schema.DurationFromMillis)
-  },
-  ({ status }) => [
-    status !== undefined && status < 300 ? "the answer is not JSON" : "RunPod or its gateway failed",
-    "It is often gone in a moment; if it stays, look at RunPod's status page."
-  ]
-) {}
+export class ServerError extends requestError<ServerError>()("ServerError", unclear, asking, ({ status }) => [
+  status !== undefined && status < 300 ? "the answer is not JSON" : "RunPod or its gateway failed",
+  "It is often gone in a moment; if it stays, look at RunPod's status page."
+]) {}
 
 const bySent = ({ sent }: { readonly sent: "No" | "Maybe" }) => (sent === "No" ? neverSent : unclear)
 

@@ -29,6 +29,7 @@ export interface Definition {
   readonly method: "GET" | "POST" | "PUT" | "DELETE"
   /** Below `{baseUrl}/{endpointId}`, with the names of ids in braces. */
   readonly path: string
+  /** What a second, identical request does, which decides what may be sent again. */
   readonly repeat: Repeat
   /** How long RunPod holds the answer unless the request says otherwise, in milliseconds. Default: it does not hold it. */
   readonly hold?: number | undefined

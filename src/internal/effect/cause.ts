@@ -14,7 +14,7 @@ export const isInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.is
 /** Whether an interruption is among what has ended it. */
 export const holdsInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.isInterrupted
 
-/** What `Effect.runPromise` would reject with: the error, else the defect. */
+/** The error, else the defect. */
 export const squash: (cause: Cause.Cause<unknown>) => unknown = Cause.squash
 
 /** The exit with other errors and defects; interruptions stay. */

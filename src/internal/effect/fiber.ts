@@ -7,7 +7,9 @@ import * as Runtime from "effect/Runtime"
 
 export type RuntimeFiber<A, E = never> = Fiber.RuntimeFiber<A, E>
 
-/** Gives an effect the fiber that runs it. */
+/** What `Effect.uninterruptibleMask` gives. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 export const withFiber: <A, E = never, R = never>(
   f: (fiber: RuntimeFiber<A, E>) => Effect.Effect<A, E, R>
 ) => Effect.Effect<A, E, R> = Effect.withFiberRuntime

@@ -6,7 +6,6 @@ import * as Schedule from "effect/Schedule"
 /** Waits as the schedule says after this input; fails when the schedule has come to its end. */
 export type Wait<In> = (input: In) => Effect.Effect<unknown, unknown>
 
-/** Begins a schedule. */
 export const start = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effect<Wait<In>> =>
   Effect.map(Schedule.driver(schedule), (driver) => (input) => driver.next(input))
 

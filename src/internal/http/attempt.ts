@@ -56,7 +56,6 @@ export class Attempt implements Alarm {
     resume(end)
   }
 
-  /** The transport failed. */
   fail(cause: unknown): void {
     const { scrub, where } = this.execution
     this.end(Effect.fail(new TransportError({ ...where, sent: this.sent, cause: safeCause(cause, scrub) })))
@@ -69,12 +68,8 @@ export class Attempt implements Alarm {
     abort()
   }
 
-  /** The alarm has gone off. */
   run(): void {
-    if (this.timer.now() < this.since + this.limit()) {
-      this.setAlarm()
-      return
-    }
+    if (this.timer.now() < this.since + this.limit()) return this.setAlarm()
     const timeout = Duration.millis(Math.max(0, Math.round(this.limit())))
     const { abort, phase, sent } = this
     this.end(Effect.fail(new RequestTimeoutError({ ...this.execution.where, sent, phase, timeout })))

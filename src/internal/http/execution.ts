@@ -1,14 +1,30 @@
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import type * as Tracer from "effect/Tracer"
-import { type Context, RequestTimeoutError } from "../../errors/RunPodError.js"
-import type { AttemptObserver, Request } from "../../layers/RunPodHttpClient.js"
+import { type Context, RateLimitedError, RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
+import type { Request } from "../../layers/RunPodHttpClient.js"
 import type { Limiter, Permit } from "../pace/limiter.js"
+import type { Timer } from "../pace/timer.js"
 import type { Scrub } from "../text/scrub.js"
-import { fillPath } from "./path.js"
 import type { RequestOptions } from "./requestOptions.js"
 
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
+
+/** Paths taken apart, each once: texts, and names of parameters, by turns. */
+const known = new Map<string, ReadonlyArray<string>>()
+
+/** Puts parameters into a path such as `/{endpointId}/status/{jobId}`, percent-encoded. */
+const fillPath = (path: string, params: Request<unknown>["params"]): string => {
+  let parts = known.get(path)
+  if (parts === undefined) known.set(path, (parts = path.split(/[{}]/)))
+  let filled = ""
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i] ?? ""
+    filled += i % 2 === 0 ? part : encodeURIComponent(params[part] ?? "")
+  }
+  return filled
+}
 
 /** Where the errors of a request say they are from. */
 export class Where implements Context {
@@ -32,32 +48,15 @@ export class Where implements Context {
   }
 }
 
-/** What an execution keeps to. */
-interface Settings {
-  readonly options: RequestOptions
-  /** How long an attempt that is not held may take until its headers, in milliseconds. */
-  readonly requestTimeout: number
-  readonly scrub: Scrub
-  readonly limiter: Limiter
-}
-
 /** How far a request has come: state of one execution, touched only by its fiber. */
 export class Execution<out A> {
-  readonly scrub: Scrub
-  readonly limiter: Limiter
   /** The permit of the current attempt, when it has one. */
   permit: Permit = 0
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
   /** The attempt that is under way, where its transport has no fiber of its own. */
   current: { readonly giveUp: () => void } | undefined
-  /** What its effects say about it. */
-  readonly once: boolean
-  readonly grace: number | undefined
-  readonly observer: AttemptObserver | undefined
-  /** When its caller gives up on it, on the monotonic clock. */
-  readonly callerDeadline: number
-  /** When it is given up: by its caller, or at the end of its grace. */
+  /** When it is given up, on the monotonic clock: by its caller, or at the end of its grace. */
   deadline: number
 
   constructor(
@@ -65,19 +64,18 @@ export class Execution<out A> {
     /** Where the errors of the current attempt say they are from. */
     public where: Context,
     readonly span: Tracer.Span,
-    { limiter, options, requestTimeout, scrub }: Settings
+    readonly options: RequestOptions,
+    readonly limiter: Limiter,
+    readonly scrub: Scrub,
+    /** How long an attempt that is not held may take until its headers, in milliseconds. */
+    requestTimeout: number
   ) {
-    this.scrub = scrub
-    this.limiter = limiter
-    this.once = options.once
-    this.grace = options.grace
-    this.observer = options.observer
-    this.callerDeadline = options.deadline
-    this.deadline = options.deadline
+    const { deadline, grace } = options
+    this.deadline = deadline
     const { hold = request.operation.hold } = request
     if (hold !== undefined) this.headersTimeout = hold + holdGrace
     // Within a grace there must be time for a second attempt.
-    else this.headersTimeout = this.grace === undefined ? requestTimeout : Math.min(requestTimeout, this.grace / 2)
+    else this.headersTimeout = grace === undefined ? requestTimeout : Math.min(requestTimeout, grace / 2)
   }
 
   /** The number of the current attempt, from 1. */
@@ -89,20 +87,41 @@ export class Execution<out A> {
     this.where = { ...this.where, attempt: this.attempt + 1 }
   }
 
-  /** Gives up what is under way when the fiber of the request is interrupted. */
-  interrupt(): void {
-    this.current?.giveUp()
+  /** Runs an attempt with a permit, unless its caller gives up first or the gate opens only after that. */
+  withPermit<B>(timer: Timer, attempt: () => Effect.Effect<B, RunPodError>): Effect.Effect<B, RunPodError> {
+    const { limiter } = this
+    const { deadline, grace } = this.options
+    const onInterrupt = () => this.current?.giveUp()
+    const use = (permit: Permit) => {
+      this.permit = permit
+      return attempt()
+    }
+    if (deadline === Infinity && grace === undefined) return limiter.withPermit(use, onInterrupt)
+    return Effect.suspend(() => {
+      const since = timer.now()
+      const left = deadline - since
+      const closedFor = limiter.opensAt - since
+      if (closedFor > 0 && closedFor >= left) {
+        return Effect.fail(new RateLimitedError({ ...this.where, retryAfter: Duration.millis(closedFor) }))
+      }
+      if (left <= 0) return this.tooLate(0)
+      const useInTime = (permit: Permit) => {
+        const now = timer.now()
+        if (grace !== undefined) {
+          // It counts from the first permit on, less the waiting for others.
+          const end = this.attempt === 1 ? now + grace : this.deadline + (now - since)
+          this.deadline = Math.min(deadline, end)
+        }
+        return this.deadline <= now ? this.tooLate(0) : use(permit)
+      }
+      return limiter.withPermit(useInTime, onInterrupt, { timer, deadline, onLate: () => this.tooLate(left) })
+    })
   }
 
-  /** It has its permit: from the first one on its grace counts, less the waiting for others. */
-  onPermit(now: number, waited: number): void {
-    if (this.grace === undefined) return
-    const end = this.attempt === 1 ? now + this.grace : this.deadline + waited
-    this.deadline = Math.min(this.callerDeadline, end)
-  }
-
-  /** What it fails with when its deadline came before it was sent. */
-  tooLate(millis: number): RequestTimeoutError {
-    return new RequestTimeoutError({ ...this.where, sent: "No", phase: "Headers", timeout: Duration.millis(millis) })
+  /** The deadline came before it was sent. */
+  private tooLate(millis: number): Effect.Effect<never, RequestTimeoutError> {
+    return Effect.fail(
+      new RequestTimeoutError({ ...this.where, sent: "No", phase: "Headers", timeout: Duration.millis(millis) })
+    )
   }
 }

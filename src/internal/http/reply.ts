@@ -39,15 +39,11 @@ export class ReplyCollector {
     return this.left >= 0
   }
 
-  private bytes(): Uint8Array | undefined {
-    const { first, rest } = this
-    return first === undefined || rest === undefined ? first : concatBytes([first, ...rest])
-  }
-
   toReply(): Reply {
+    const { first, rest } = this
     return {
       status: this.status,
-      text: decoder.decode(this.bytes()),
+      text: decoder.decode(first === undefined || rest === undefined ? first : concatBytes([first, ...rest])),
       retryAfter: this.retryAfter,
       isWhole: this.status >= 400 || this.left >= 0
     }

@@ -1,6 +1,7 @@
 import type * as Clock from "effect/Clock"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
@@ -45,6 +46,22 @@ export const withObserver = <A, E, R>(
   observer: AttemptObserver
 ): Effect.Effect<A, E, R> => FiberRefs.update(effect, current, (outer) => ({ ...outer, observer }))
 
+/** Sends an attempt, if it has an observer only when that wants it to be sent, and tells it when that had no effect. */
+export const observe = <A>(
+  send: Effect.Effect<A, RunPodError>,
+  observer: AttemptObserver | undefined
+): Effect.Effect<A, RunPodError> => {
+  if (observer === undefined) return send
+  const { onRefused, onSend } = observer
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(onSend, (isWanted) =>
+      isWanted
+        ? Effect.tapError(restore(send), (error) => (provesNoEffect(error) ? onRefused : Effect.void))
+        : Effect.interrupt
+    )
+  )
+}
+
 /** Keeps secrets out of the errors of the requests of `effect`. */
 export const withSecrets = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -68,6 +85,5 @@ export class Caller {
   }
 }
 
-/** Reads the fiber once, in one step. */
 export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   withFiber((fiber) => f(new Caller(fiber)))

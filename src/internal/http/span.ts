@@ -6,7 +6,6 @@ import { matchCauseEffect } from "../effect/cause.js"
 import { nanosOf } from "../pace/monotonic.js"
 import type { Caller } from "./requestOptions.js"
 
-/** Says on a span what its request is about. */
 const annotate = (span: Tracer.Span, { batchId, endpointId, jobId }: Context): void => {
   if (endpointId !== undefined) span.attribute("runpod.endpoint_id", endpointId)
   if (jobId !== undefined) span.attribute("runpod.job_id", jobId)
@@ -16,8 +15,8 @@ const annotate = (span: Tracer.Span, { batchId, endpointId, jobId }: Context): v
 const options: Tracer.SpanOptions = { kind: "client", captureStackTrace: false }
 
 /**
- * The span of a request: `Effect.useSpan` for what does not look at the span in its context, in half the steps. Its clock is
- * read once, its end is no effect, and its attributes are set one by one.
+ * The span of a request: `Effect.useSpan` in half the steps, for what does not look at the span in its context. Its end is no
+ * effect, and its attributes are set one by one.
  */
 export const useRequestSpan = <A, E>(
   where: Context,

@@ -42,8 +42,8 @@ export const sentOf = (cause: unknown, depth = 0): "No" | "Maybe" => {
 }
 
 /**
- * A copy of a transport's error that is safe to print: name, message and code, and the same of its causes. The original
- * can hold the request, and with it the key.
+ * A copy of a transport's error that is safe to print: name, message and code, and those of its causes. The original can
+ * hold the request, and with it the key.
  */
 export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
   const message = property(cause, "message")
@@ -61,7 +61,6 @@ export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
   return copy
 }
 
-/** A copy of a defect of a transport that is safe to print. */
 export const safeDefect = (defect: unknown, scrub: Scrub): unknown => {
   if (typeof defect === "string") return scrub(defect)
   const copy = safeCause(defect, scrub)

@@ -12,10 +12,7 @@ export interface Backoff {
   readonly jitter: "full" | "half" | "none"
 }
 
-/**
- * The delay after so many tries before this one, in whole milliseconds: a TestClock that stands between two of them has no
- * nanoseconds, and spans need those.
- */
+/** The delay after so many tries, in whole milliseconds: a TestClock between two of them has no nanoseconds, which spans need. */
 export const delayAfter = (backoff: Backoff, tries: number): Effect.Effect<number> => {
   const { base, cap, factor = 2, jitter } = backoff
   const longest = Math.min(base * factor ** tries, cap, maxTimerMillis)

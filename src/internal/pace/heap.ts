@@ -30,7 +30,7 @@ export class Heap<A extends Timed> {
   }
 
   remove(entry: A): void {
-    const index = entry.index
+    const { index } = entry
     if (index < 0) return
     entry.index = -1
     const last = this.entries.pop()

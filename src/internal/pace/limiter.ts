@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
 import { holdsInterruption, matchCauseEffect } from "../effect/cause.js"
-import type { Restore } from "./mask.js"
+import type { Restore } from "../effect/fiber.js"
 import { monotonicMillis, sleepUntil, withClock } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
 import type { Timer } from "./timer.js"
@@ -23,27 +23,18 @@ export interface Until<A, E> {
   readonly onLate: () => Effect.Effect<A, E>
 }
 
-/** What is done with a permit. */
-export type Use<A, E, R> = (permit: Permit) => Effect.Effect<A, E, R>
+type Use<A, E, R> = (permit: Permit) => Effect.Effect<A, E, R>
 
 const firstCooldown = 1_000
 const longestCooldown = 60_000
 /** With this many requests in flight and none refused, a gate is open again. */
 const fullyOpen = 256
 
-/** What a limiter keeps to. */
-export interface Options {
-  /** Requests in flight at once. */
-  readonly concurrency: number
-  readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow>
-}
-
 /**
  * Limits the requests of one kind: a `Semaphore` for those in flight, exact sliding windows, and a gate that a 429 closes.
  *
  * First come, first served: a 3.22 `Semaphore` wakes all who wait at each release, so fibers stand in a queue of our own, and
- * only its head waits on the `Semaphore`. What is in flight is known to the `Semaphore` alone. State is touched only
- * synchronously.
+ * only its head waits on the `Semaphore`, which alone knows what is in flight.
  */
 export class Limiter {
   private readonly queue = new WaitQueue()
@@ -58,9 +49,9 @@ export class Limiter {
   /** When the gate opens, on the monotonic clock. */
   opensAt = -Infinity
 
-  constructor({ concurrency, windows }: Options) {
-    this.concurrency = Math.floor(concurrency)
-    this.windows = windows
+  constructor(options: { readonly concurrency: number; readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow> }) {
+    this.concurrency = Math.floor(options.concurrency)
+    this.windows = options.windows
     this.semaphore = Effect.unsafeMakeSemaphore(this.concurrency)
   }
 
@@ -101,11 +92,9 @@ export class Limiter {
     // Refusals between answers that are taken, rather than in a row, do not add up.
     this.cooldown = Math.max(firstCooldown, this.cooldown / 2)
     const next = this.reopening < fullyOpen ? Math.min(this.reopening * 2, this.concurrency) : this.concurrency
-    this.reopening = next
-    if (next === this.concurrency) {
-      this.reopening = undefined
-      this.cooldown = firstCooldown
-    }
+    const isOpen = next === this.concurrency
+    this.reopening = isOpen ? undefined : next
+    if (isOpen) this.cooldown = firstCooldown
     return this.semaphore.resize(next)
   }
 
@@ -225,14 +214,14 @@ export class Limiters {
     this.overall = overall === undefined ? [] : windowsOf(overall)
   }
 
-  /** The limiter of this key, made with its limit when there is none. */
   get(key: string, limitOf: () => Limit): Limiter {
-    const found = this.limiters.get(key)
-    if (found !== undefined) return found
-    const limit = limitOf()
-    const made = new Limiter({ concurrency: limit.concurrency, windows: [...windowsOf(limit), ...this.overall] })
-    this.limiters.set(key, made)
-    return made
+    let limiter = this.limiters.get(key)
+    if (limiter === undefined) {
+      const limit = limitOf()
+      limiter = new Limiter({ concurrency: limit.concurrency, windows: [...windowsOf(limit), ...this.overall] })
+      this.limiters.set(key, limiter)
+    }
+    return limiter
   }
 }
 

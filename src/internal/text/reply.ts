@@ -73,7 +73,6 @@ export const RawObject: Schema.Schema<JsonObject> = /* @__PURE__ */ (() =>
 /** A body that is an object, or a bare list, kept as it came. */
 export const RawBody = /* @__PURE__ */ (() => Schema.Union(RawObject, Schema.Array(Json)))()
 
-/** A number that JSON can write. */
 export const Finite = /* @__PURE__ */ (() => Schema.Number.pipe(Schema.finite()))()
 
 /** A field for a number, perhaps missing. */
@@ -96,9 +95,7 @@ export const replySchema = <A, I>(
   make: () => {
     readonly identifier: string
     readonly description: string
-    /** What RunPod sends. */
     readonly wire: Schema.Schema.AnyNoContext
-    /** What the reader makes of it. */
     readonly type: Schema.Schema<A, I>
     /** The value, or a sentence that says what was found instead. */
     readonly read: (body: unknown) => Either.Either<A, string>

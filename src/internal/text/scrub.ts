@@ -8,10 +8,9 @@ const encoder = new TextEncoder()
 
 const htmlNames: Record<string, string> = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }
 
-/** A pattern for exactly this text. */
 const escapePattern = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
 
-/** A pattern for a number in hexadecimal digits of either case. */
+/** Digits of either case. */
 const hexPattern = (code: number, length: number): string =>
   code
     .toString(16)
@@ -68,17 +67,15 @@ const secretPattern = (secret: string): string => {
   return pattern + backslashes(false)
 }
 
-/** The pattern to look for in a text; `undefined` when the text cannot match. */
-type PatternFor = (text: string) => RegExp | undefined
-
 /**
  * Compiling the pattern of a secret is expensive, and most texts do not need it: encodings leave letters and digits as they
  * are, so a text that lacks the secret's longest run of them cannot hold the secret.
  */
-const lazyPattern = (secret: string): PatternFor => {
+const lazyPattern = (secret: string) => {
   const run = (secret.match(/[A-Za-z0-9]+/g) ?? []).reduce((a, b) => (b.length > a.length ? b : a), "")
   let pattern: RegExp | undefined
-  return (text) => (text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined)
+  return (text: string): RegExp | undefined =>
+    text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined
 }
 
 /**
@@ -95,7 +92,7 @@ const echoedField =
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   // Made at the first text: most requests succeed, and have none to scrub.
-  let patterns: ReadonlyArray<PatternFor> | undefined
+  let patterns: ReadonlyArray<ReturnType<typeof lazyPattern>> | undefined
   return (text) => {
     patterns ??= [...new Set(secrets)].filter((secret) => secret !== "").map(lazyPattern)
     // Every pattern searches the original text, so that of two secrets that overlap no part is left.
