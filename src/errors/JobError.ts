@@ -112,8 +112,7 @@ export class JobTimedOutError extends jobError<JobTimedOutError>()(
 ) {}
 
 /**
- * The job ended COMPLETED without an output: the result was too large to upload, the handler returned `{}`, or a
- * generator ran without aggregation.
+ * The job ended COMPLETED without an output: too large to upload, `{}`, or a generator's without aggregation.
  *
  * @since 0.1.0
  * @category errors
@@ -151,7 +150,7 @@ const cancelSentences = {
 }
 
 /**
- * A wait reached its deadline before the job was seen to end. The job may go on.
+ * A wait reached its deadline before the job was seen to end. The job may go on. Without `jobId` its submit was not answered.
  *
  * @since 0.1.0
  * @category errors
@@ -159,9 +158,7 @@ const cancelSentences = {
 export class WaitTimeoutError extends jobError<WaitTimeoutError>()(
   "WaitTimeoutError",
   {
-    endpointId: Schema.String,
-    /** Missing when the deadline passed before the submit was answered. */
-    jobId: Schema.optional(Schema.String),
+    ...subject,
     /** The newest status seen. */
     lastStatus: Schema.optional(Schema.String),
     /** How long was waited. */

@@ -1,9 +1,8 @@
 /**
  * The HTTP client of RunPod's APIs: how an operation becomes requests, and answers become values or tagged errors.
  *
- * `make` composes it, from the inside out: send (the transport through `transformClient`, headers, and the whole body) →
- * attempt deadline → rate limiter → meaning (status and text to a value or a tagged error) → retry. `RunPod` and `BatchApi`
- * are layers over it; another API of the vendor is another base URL and another table of operations.
+ * `make` composes it, from the inside out: send → attempt deadline → rate limiter → meaning (status and text to a value or a
+ * tagged error) → retry. `RunPod` and `BatchApi` are layers over it; another API is another base URL and table of operations.
  *
  * @since 0.1.0
  */
@@ -135,8 +134,7 @@ export interface Options extends RunPodOptions {
 }
 
 /**
- * The client over a transport: the `Dispatcher` where there is one, else the `HttpClient`. Its timer and its background work
- * belong to the scope.
+ * The client over the `Dispatcher` where there is one, else the `HttpClient`. Timer and background work belong to the scope.
  *
  * @since 0.1.0
  * @category constructors

@@ -27,7 +27,7 @@ const readRetryAfter = (header: string | undefined, now: number): Duration.Durat
   return Number.isNaN(millis) ? undefined : Duration.millis(Math.min(Math.max(0, millis), maxTimerMillis))
 }
 
-export interface Reading {
+interface Reading {
   readonly parseJson: (text: string) => unknown
   /** The error that an answer with a status of no success stands for. */
   readonly errorOf: typeof fromResponse

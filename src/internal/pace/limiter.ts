@@ -165,8 +165,8 @@ export class Limiter {
     const leave = Effect.sync(() => this.queue.leave())
     return Effect.flatMap(this.queue.enter(restore, until), (isHead) => {
       if (!isHead) return Effect.succeed(undefined)
-      if (until === undefined || until.deadline === Infinity) return Effect.ensuring(this.acquireAtHead(restore), leave)
-      return Effect.ensuring(this.acquireAtHeadBefore(restore, until), leave)
+      const isTimed = until !== undefined && until.deadline !== Infinity
+      return Effect.ensuring(isTimed ? this.acquireAtHeadBefore(restore, until) : this.acquireAtHead(restore), leave)
     })
   }
 
@@ -195,7 +195,7 @@ export class Limiter {
         Effect.map(this.acquireAtHead(restore), (acquired) => (permit = acquired))
       )
       // A permit that came together with the deadline or an interruption belongs to nobody.
-      const giveBack = Effect.suspend(() => (permit === undefined ? Effect.void : this.semaphore.release(1)))
+      const giveBack = Effect.when(this.semaphore.release(1), () => permit !== undefined)
       const timed = Effect.timeoutOption(acquire, Math.max(0, deadline - timer.now()))
       return Effect.onInterrupt(restore(timed), () => giveBack).pipe(
         Effect.tap((acquired) => (Option.isNone(acquired) ? giveBack : Effect.void)),
