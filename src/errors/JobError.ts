@@ -31,7 +31,6 @@ const subject = { endpointId: Schema.String, jobId: Schema.optional(Schema.Strin
 /** What every error about a known job holds. */
 const fields = {
   ...subject,
-  /** The worker that had the job. */
   workerId: Schema.optional(Schema.String),
   /** Milliseconds in the queue. */
   delayTime: Schema.optional(Schema.Number),
@@ -159,9 +158,7 @@ export class WaitTimeoutError extends jobError<WaitTimeoutError>()(
   "WaitTimeoutError",
   {
     ...subject,
-    /** The newest status seen. */
     lastStatus: Schema.optional(Schema.String),
-    /** How long was waited. */
     elapsed: Schema.DurationFromMillis,
     /** Whether the job was cancelled: `No`, `Pending` (a cancel is on its way in the background) or `Sent`. */
     cancel: Schema.Literal("No", "Pending", "Sent"),

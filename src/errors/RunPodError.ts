@@ -167,8 +167,7 @@ export class ServerError extends requestError<ServerError>()("ServerError", uncl
 const bySent = ({ sent }: { readonly sent: "No" | "Maybe" }) => (sent === "No" ? neverSent : unclear)
 
 /**
- * No answer came. `sent` tells whether RunPod can have got the request: `No` (connection refused, name not found, no socket)
- * or `Maybe` (the connection broke after that).
+ * No answer came. `sent`: whether RunPod can have got the request, `No` (refused, name not found, no socket) or `Maybe`.
  *
  * @since 0.1.0
  * @category errors

@@ -45,7 +45,6 @@ export interface Context extends Schema.Struct.Type<typeof fields> {}
 
 type Says = readonly [what: string, advice: string]
 
-/** An error's message: where it happened, what happened, and what to do. */
 const render = (error: Context, [what, advice]: Says): string => {
   const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
   const batch = error.batchId === undefined ? "" : ` of batch ${error.batchId}`

@@ -93,8 +93,7 @@ export const uniform = (options: Pick<Limit, "limit" | "window">): RateLimits =>
 })
 
 /**
- * Limits of one's own by operation. What is left out, whole operations or fields, comes from `documented`. A limit below 1
- * would let nothing through: RangeError.
+ * Limits of one's own by operation; operations and fields left out are those of `documented`. RangeError for one below 1.
  *
  * @since 0.1.0
  * @category constructors

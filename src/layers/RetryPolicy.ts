@@ -81,8 +81,7 @@ export const defaults = {
 export { retryAfter }
 
 /**
- * Exponential backoff with jitter, a cap and a limit of attempts. A Retry-After is waited exactly, whatever the cap, up to the
- * 24.8 days a timer can wait.
+ * Exponential backoff with jitter. A Retry-After is waited exactly, whatever the cap, up to the 24.8 days a timer can wait.
  *
  * @since 0.1.0
  * @category constructors

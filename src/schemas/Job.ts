@@ -18,7 +18,6 @@ const fields = () => ({
   delayTime: Reply.Millis,
   /** Time on the worker in milliseconds. Sometimes set while the job is still IN_PROGRESS. */
   executionTime: Reply.Millis,
-  /** The worker that took the job. */
   workerId: Schema.optional(Schema.String),
   /** How often the platform dispatched the job again. */
   retries: Reply.Count,
@@ -39,10 +38,7 @@ const fields = () => ({
  */
 export interface SyncJob extends Schema.Struct.Type<ReturnType<typeof fields>> {
   readonly id?: JobId.JobId | undefined
-  /**
-   * The whole body as it came. An echoed `webhook`, `webhookV2` or `s3Config` is wrapped in `Redacted`, since it can hold a
-   * secret.
-   */
+  /** The whole body as it came; an echoed `webhook`, `webhookV2` or `s3Config`, which can hold a secret, in `Redacted`. */
   readonly raw: Readonly<Record<string, unknown>>
 }
 

@@ -36,7 +36,6 @@ export const QueueDiagnosis = Schema.Struct({
   queuedFor: Finite,
   /** How long jobs of this endpoint usually are in the queue, in milliseconds; missing while that is not known. */
   usualDelay: Count,
-  /** How many jobs are in the queue. */
   jobsInQueue: Count,
   /** The numbers of workers that `/health` gave; none for a paused endpoint. */
   workers: Health.Workers

@@ -31,9 +31,8 @@ export const BatchStatus: Schema.Schema<BatchStatus, string> = /* @__PURE__ */ S
 })
 
 const counts = {
-  /** How many requests are in it. */
   requestTotal: Reply.Count,
-  /** How many of them are on a worker. */
+  /** How many requests are on a worker. */
   requestInProgress: Reply.Count,
   requestCompleted: Reply.Count,
   requestFailed: Reply.Count

@@ -42,8 +42,7 @@ const toChunk = (value: unknown): StreamChunk => {
 }
 
 /**
- * Reads a reply of `/stream`: an object with `status`, `stream` or both, or a bare array of chunks. `Left` says what was
- * found instead.
+ * Reads a reply of `/stream`: an object with `status`, `stream` or both, or an array of chunks. `Left` says what was found.
  *
  * @since 0.1.0
  * @category decoding

@@ -8,10 +8,8 @@ import * as Option from "effect/Option"
 /** The error an effect failed with; `undefined` when it was interrupted or died. */
 export const failureOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.failureOption(cause))
 
-/** Whether nothing but an interruption has ended it. */
 export const isInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.isInterruptedOnly
 
-/** Whether an interruption is among what has ended it. */
 export const holdsInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.isInterrupted
 
 /** The error, else the defect. */

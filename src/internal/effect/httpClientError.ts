@@ -18,7 +18,6 @@ export const requestError = (
 export const bodyError = (response: HttpClientResponse.HttpClientResponse, cause: unknown): BodyError =>
   new HttpClientError.ResponseError({ request: response.request, response, reason: "Decode", cause })
 
-/** How far a request had come when it failed. */
 export const stageOf = (error: HttpError): "Build" | "Send" | "Response" => {
   if (error._tag === "ResponseError") return "Response"
   return error.reason === "Transport" ? "Send" : "Build"

@@ -9,12 +9,10 @@ export type Wait<In> = (input: In) => Effect.Effect<unknown, unknown>
 export const start = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effect<Wait<In>> =>
   Effect.map(Schedule.driver(schedule), (driver) => (input) => driver.next(input))
 
-/** A schedule that recurs so many times, after a delay in milliseconds. */
 export const recurring = <In>(options: {
   readonly delay: (input: In, recurrences: number) => Effect.Effect<number>
-  /** Default: without end. */
   readonly times?: number | undefined
-  /** Whether it goes on after an input. Default: always. */
+  /** Whether it goes on after an input. */
   readonly while?: ((input: In) => Effect.Effect<boolean>) | undefined
 }): Schedule.Schedule<unknown, In> => {
   const { delay, times = Infinity } = options

@@ -20,7 +20,6 @@ const bodyTimeout = 5_000
 export class Attempt implements Alarm {
   /** Whether it can have reached the server. Only some transports know that it has not. */
   sent: "No" | "Maybe" = "Maybe"
-  /** Stops the transport. */
   abort: () => void = constVoid
   at = 0
   order = 0
@@ -82,7 +81,6 @@ export class Attempt implements Alarm {
     this.timer.clear(this)
   }
 
-  /** How long the phase may take, from `since`. */
   private limit(): number {
     const { deadline, headersTimeout } = this.execution
     const longest = this.phase === "Headers" ? headersTimeout : Math.min(headersTimeout, bodyTimeout)

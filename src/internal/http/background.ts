@@ -9,7 +9,6 @@ import * as Fibers from "../effect/fiber.js"
 /** What goes on in a layer beside its requests, and what happens to it when the layer closes. */
 export type Background = Pick<Service, "fork" | "supervise">
 
-/** How long the layer's end waits for what was interrupted. */
 const patience = "1 minute"
 
 export const make: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(function* () {

@@ -1,12 +1,15 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import { type Context, RateLimitedError, RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
+import { matchCauseEffect } from "../effect/cause.js"
 import type { Limiter, Permit } from "../pace/limiter.js"
+import { nanosOf } from "../pace/monotonic.js"
 import type { Timer } from "../pace/timer.js"
 import type { Scrub } from "../text/scrub.js"
-import type { RequestOptions } from "./requestOptions.js"
+import type { Caller, RequestOptions } from "./requestOptions.js"
 
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
@@ -26,7 +29,6 @@ const fillPath = (path: string, params: Request<unknown>["params"]): string => {
   return filled
 }
 
-/** Where the errors of a request say they are from. */
 export class Where implements Context {
   readonly operation: string
   readonly method: string
@@ -48,9 +50,34 @@ export class Where implements Context {
   }
 }
 
+const spanOptions: Tracer.SpanOptions = { kind: "client", captureStackTrace: false }
+
+/** The span of a request: `Effect.useSpan` in half the steps, for what does not look at the span in its context. */
+export const useRequestSpan = <A, E>(
+  where: Where,
+  { clock, isTimed }: Pick<Caller, "clock" | "isTimed">,
+  use: (span: Tracer.Span) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Effect.makeSpan(`RunPod.${where.operation}`, spanOptions), (span) => {
+      const { batchId, endpointId, jobId } = where
+      if (endpointId !== undefined) span.attribute("runpod.endpoint_id", endpointId)
+      if (jobId !== undefined) span.attribute("runpod.job_id", jobId)
+      if (batchId !== undefined) span.attribute("runpod.batch_id", batchId)
+      const end = (exit: Exit.Exit<A, E>): Effect.Effect<A, E> => {
+        if (span.status._tag !== "Ended") span.end(isTimed ? nanosOf(clock) : 0n, exit)
+        return exit
+      }
+      return matchCauseEffect(
+        restore(use(span)),
+        (cause) => end(Exit.failCause(cause)),
+        (value) => end(Exit.succeed(value))
+      )
+    })
+  )
+
 /** How far a request has come: state of one execution, touched only by its fiber. */
 export class Execution<out A> {
-  /** The permit of the current attempt, when it has one. */
   permit: Permit = 0
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
@@ -78,7 +105,6 @@ export class Execution<out A> {
     else this.headersTimeout = grace === undefined ? requestTimeout : Math.min(requestTimeout, grace / 2)
   }
 
-  /** The number of the current attempt, from 1. */
   get attempt(): number {
     return this.where.attempt ?? 1
   }

@@ -29,7 +29,6 @@ const readRetryAfter = (header: string | undefined, now: number): Duration.Durat
 
 interface Reading {
   readonly parseJson: (text: string) => unknown
-  /** The error that an answer with a status of no success stands for. */
   readonly errorOf: typeof fromResponse
   readonly onThrottled: (operation: string) => Effect.Effect<void>
   readonly onSuccess: () => void

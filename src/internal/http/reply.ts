@@ -1,10 +1,8 @@
 import { concatBytes } from "../text/bytes.js"
 
-/** An answer, its whole body read. */
 export interface Reply {
   readonly status: number
   readonly text: string
-  /** The `Retry-After` header. */
   readonly retryAfter: string | undefined
   /** Whether the body was small enough to be read to its end. */
   readonly isWhole: boolean
@@ -31,7 +29,6 @@ export class ReplyCollector {
     this.left = status >= 400 ? largestErrorAnswer : largestAnswer
   }
 
-  /** Whether more of it is wanted. */
   add(chunk: Uint8Array): boolean {
     if (this.first === undefined) this.first = chunk
     else (this.rest ??= []).push(chunk)

@@ -36,11 +36,9 @@ export const once = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline = Infinit
     deadline: Math.min(outer.deadline, deadline)
   }))
 
-/** Gives the requests of `effect` so many milliseconds from their first permit. */
 export const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>, grace: number): Effect.Effect<A, E, R> =>
   FiberRefs.update(effect, current, (outer) => ({ ...outer, grace }))
 
-/** Tells of the attempts of the requests in `effect`. */
 export const withObserver = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   observer: AttemptObserver
@@ -62,7 +60,6 @@ export const observe = <A>(
   )
 }
 
-/** Keeps secrets out of the errors of the requests of `effect`. */
 export const withSecrets = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   secrets: ReadonlyArray<string>
@@ -74,7 +71,6 @@ export const withSecrets = <A, E, R>(
 /** What a request takes from the fiber that makes it. */
 export class Caller {
   readonly clock: Clock.Clock
-  /** Whether its spans have times. */
   readonly isTimed: boolean
   readonly options: RequestOptions
 

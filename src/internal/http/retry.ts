@@ -98,7 +98,6 @@ export const make = (policy: RetryPolicy) => {
       })
     })
 
-  /** Runs attempts until one succeeds or its error is final. */
   const run = <A>(
     execution: Execution<A>,
     attempt: Effect.Effect<A, RunPodError>,

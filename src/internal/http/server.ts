@@ -5,7 +5,6 @@ import { AuthenticationError, BadRequestError, type Context, type RunPodError } 
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
 
-/** Why no request can go below a URL. */
 const urlProblem = (url: URL | undefined): string | undefined => {
   if (url === undefined) return "the base URL is not a URL"
   if (url.protocol !== "https:" && url.protocol !== "http:") return "the base URL must be http or https"

@@ -56,7 +56,6 @@ export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
   if (typeof name === "string") copy.name = scrub(name)
   const code = property(cause, "code")
   if (typeof code === "string") Object.defineProperty(copy, "code", { value: scrub(code), enumerable: true })
-  // Where the copy was made says nothing.
   copy.stack = `${copy.name}: ${copy.message}`
   return copy
 }

@@ -5,7 +5,6 @@ import { maxTimerMillis } from "./monotonic.js"
 /** How the delays between tries grow. Times are milliseconds. */
 export interface Backoff {
   readonly base: number
-  /** What each further delay is multiplied by. Default: 2. */
   readonly factor?: number | undefined
   readonly cap: number
   /** `full`: a random time between 0 and the delay; `half`: between half of it and all; `none`: the delay itself. */

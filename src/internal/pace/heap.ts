@@ -9,7 +9,6 @@ export interface Timed {
 
 const isBefore = (a: Timed, b: Timed): boolean => a.at < b.at || (a.at === b.at && a.order < b.order)
 
-/** A binary heap of timed entries, the earliest first. */
 export class Heap<A extends Timed> {
   private readonly entries: Array<A> = []
   private added = 0

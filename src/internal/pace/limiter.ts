@@ -9,13 +9,9 @@ import * as SlidingWindow from "./slidingWindow.js"
 import type { Timer } from "./timer.js"
 import { WaitQueue } from "./waitQueue.js"
 
-/**
- * The right to send one request: how often its limiter's gate had closed when it was given. An answer to a request from
- * before the gate last closed says nothing new.
- */
+/** The right to send a request: how often the gate had closed by then. Answers from before it last closed say nothing new. */
 export type Permit = number
 
-/** How long to wait for a permit, and what comes instead of one when that is over. */
 export interface Until<A, E> {
   readonly timer: Timer
   /** On the monotonic clock. */
@@ -55,7 +51,6 @@ export class Limiter {
     this.semaphore = Effect.unsafeMakeSemaphore(this.concurrency)
   }
 
-  /** Whether a permit would be given at once. */
   readonly hasRoom: Effect.Effect<boolean> = withClock((clock) =>
     this.isOpenAt(monotonicMillis(clock))
       ? Effect.map(this.semaphore.withPermitsIfAvailable(1)(Effect.void), Option.isSome)
@@ -63,8 +58,8 @@ export class Limiter {
   )
 
   /**
-   * Runs `use` with a permit, which is given back when it ends; before that, `onInterrupt` when `use` is interrupted. It waits
-   * for as long as it takes, unless `until` says otherwise. Interruptible while it waits: nothing is taken then.
+   * Runs `use` with a permit, which is given back when it ends; before that, `onInterrupt` when `use` is interrupted. Without
+   * `until` it waits for as long as it takes. Interruptible while it waits: nothing is taken then.
    */
   withPermit<A, E, R>(use: Use<A, E, R>, onInterrupt?: () => void, until?: Until<A, E>): Effect.Effect<A, E, R> {
     return withClock((clock) => {
@@ -86,7 +81,6 @@ export class Limiter {
     return this.reopening !== undefined
   }
 
-  /** RunPod took a request with this permit. */
   accepted(permit: Permit): Effect.Effect<void> {
     if (this.reopening === undefined || permit < this.closings) return Effect.void
     // Refusals between answers that are taken, rather than in a row, do not add up.
@@ -98,7 +92,6 @@ export class Limiter {
     return this.semaphore.resize(next)
   }
 
-  /** RunPod answered a request with this permit with 429. */
   throttled(permit: Permit, retryAfter: Duration.Duration | undefined): Effect.Effect<void> {
     return withClock((clock) => {
       const now = monotonicMillis(clock)
@@ -145,7 +138,7 @@ export class Limiter {
     )
   }
 
-  /** `Effect.ensuring` for an uninterruptible region: gives the place back at the end. */
+  /** `Effect.ensuring` for an uninterruptible region. */
   private used<A, E, R>(use: Effect.Effect<A, E, R>, onInterrupt: (() => void) | undefined): Effect.Effect<A, E, R> {
     return matchCauseEffect(
       use,
@@ -225,7 +218,6 @@ export class Limiters {
   }
 }
 
-/** The window of a limit, unless it has none. */
 export const windowsOf = ({
   limit,
   window

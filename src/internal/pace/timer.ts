@@ -14,7 +14,6 @@ export interface Alarm extends Timed {
  * sleeps. They run in order of time, those of the same time in the order they were set.
  */
 export interface Timer {
-  /** Milliseconds of the monotonic clock. */
   readonly now: () => number
   readonly set: (at: number, run: () => void) => Alarm
   /** Sets an alarm that is an object of the caller's own, and not set. */

@@ -7,7 +7,6 @@ export const isJsonObject = (value: unknown): value is JsonObject =>
 export const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : undefined
 
-/** The first of an object's fields that holds a string that is not blank. */
 export const textIn = (value: JsonObject, ...keys: ReadonlyArray<string>): string | undefined =>
   keys.map((key) => textOf(value[key])).find((text) => text !== undefined)
 
@@ -31,7 +30,6 @@ export const parseJson = (text: string): unknown => {
   }
 }
 
-/** Those of an object's fields that hold a finite number. */
 export const numbersIn = <K extends string>(value: unknown, keys: ReadonlyArray<K>): { readonly [_ in K]?: number } => {
   const out: { [_ in K]?: number } = {}
   if (!isJsonObject(value)) return out

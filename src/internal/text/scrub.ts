@@ -79,16 +79,15 @@ const lazyPattern = (secret: string) => {
 }
 
 /**
- * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit. A program that
- * reads a job it did not submit does not know these secrets. A value that is cut off ends with the text.
+ * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit, which a program
+ * that did not submit the job does not know. A value that is cut off ends with the text.
  */
 const echoedField =
   /(?<!\\)(?<quote>(?<escape>\\*)")(?:webhook(?:V2)?|s3Config|accessId|accessSecret)\k<quote>\s*:\s*(?:\k<quote>(?<text>(?:(?!(?<!\\)\k<escape>")[^])*)|\{(?<object>[^}]*))/g
 
 /**
- * Makes the function that replaces these secrets, as they stand and as JSON, HTML or a URL writes them, and the values of
- * echoed fields. A server can echo what it was sent, so every text from outside goes through it before it enters an error, a
- * log or a span.
+ * Replaces these secrets, as they stand and as JSON, HTML or a URL writes them, and the values of echoed fields. A server can
+ * echo what it was sent, so every text from outside goes through it before it enters an error, a log or a span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   // Made at the first text: most requests succeed, and have none to scrub.
@@ -126,7 +125,7 @@ const matchesOf = (pattern: RegExp, text: string): ReadonlyArray<{ readonly star
 
 /**
  * A copy of a value with every string and key in it scrubbed. What is not plain JSON, such as a number class of the user's
- * own JSON parser, is kept. A loop rather than recursion: JSON from outside can be nested more deeply than the stack allows.
+ * parser, is kept. A loop rather than recursion: JSON from outside can be nested more deeply than the stack allows.
  */
 export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
   const pending: Array<() => void> = []
