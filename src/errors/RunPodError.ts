@@ -197,9 +197,7 @@ export class RequestTimeoutError extends requestError<RequestTimeoutError>()(
   bySent,
   {
     sent: Schema.Literal("No", "Maybe"),
-    /** What was waited for. */
     phase: Schema.Literal("Headers", "Body"),
-    /** How long it was waited for. */
     timeout: Schema.DurationFromMillis
   },
   ({ phase, timeout }) => [

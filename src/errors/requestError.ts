@@ -23,7 +23,6 @@ const fields = {
   path: Schema.String,
   endpointId: Schema.optional(Schema.String),
   jobId: Schema.optional(Schema.String),
-  /** The batch of an operation of the batch API. */
   batchId: Schema.optional(Schema.String),
   /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
   attempt: Schema.optional(Schema.Number),

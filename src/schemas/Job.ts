@@ -92,14 +92,13 @@ export const isTerminal: {
 export const hasId = (job: SyncJob): job is Job => job.id !== undefined
 
 const secretKeys = ["webhook", "webhookV2", "s3Config"]
+const isPlain = (echo: unknown): boolean => echo !== undefined && echo !== null && !Redacted.isRedacted(echo)
 
 const redactEchoes = (body: JsonObject): JsonObject => {
-  if (!secretKeys.some((key) => body[key] !== undefined)) return body
+  const plain = secretKeys.filter((key) => isPlain(body[key]))
+  if (plain.length === 0) return body
   const copy: Record<string, unknown> = { ...body }
-  for (const key of secretKeys) {
-    const echo = copy[key]
-    if (echo !== undefined && echo !== null && !Redacted.isRedacted(echo)) copy[key] = Redacted.make(echo)
-  }
+  for (const key of plain) copy[key] = Redacted.make(copy[key])
   return copy
 }
 

@@ -37,10 +37,7 @@ export class WaitQueue {
       else this.last.next = waiter
       this.last = waiter
       const turn = Effect.async<boolean>((resume) => {
-        if (waiter.isHead) {
-          resume(Effect.succeed(true))
-          return
-        }
+        if (waiter.isHead) return resume(Effect.succeed(true))
         if (until === undefined || until.deadline === Infinity) {
           waiter.resume = resume
           return
