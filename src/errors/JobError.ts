@@ -31,7 +31,6 @@ const subject = { endpointId: Schema.String, jobId: Schema.optional(Schema.Strin
 /** What every error about a known job holds. */
 const fields = {
   ...subject,
-  /** The worker that had the job. */
   workerId: Schema.optional(Schema.String),
   /** Milliseconds in the queue. */
   delayTime: Schema.optional(Schema.Number),
@@ -39,7 +38,6 @@ const fields = {
   executionTime: Schema.optional(Schema.Number)
 }
 
-/** The class of an error about a job, by its tag, its fields, and what it says of the job. */
 const jobError =
   <Self>() =>
   <Tag extends string, Fields extends Schema.Struct.Fields>(
@@ -113,8 +111,7 @@ export class JobTimedOutError extends jobError<JobTimedOutError>()(
 ) {}
 
 /**
- * The job ended COMPLETED without an output: the result was too large to upload, the handler returned `{}`, or a
- * generator ran without aggregation.
+ * The job ended COMPLETED without an output: too large to upload, `{}`, or a generator's without aggregation.
  *
  * @since 0.1.0
  * @category errors
@@ -152,7 +149,7 @@ const cancelSentences = {
 }
 
 /**
- * A wait reached its deadline before the job was seen to end. The job may go on.
+ * A wait reached its deadline before the job was seen to end. The job may go on. Without `jobId` its submit was not answered.
  *
  * @since 0.1.0
  * @category errors
@@ -160,12 +157,8 @@ const cancelSentences = {
 export class WaitTimeoutError extends jobError<WaitTimeoutError>()(
   "WaitTimeoutError",
   {
-    endpointId: Schema.String,
-    /** Missing when the deadline passed before the submit was answered. */
-    jobId: Schema.optional(Schema.String),
-    /** The newest status seen. */
+    ...subject,
     lastStatus: Schema.optional(Schema.String),
-    /** How long was waited. */
     elapsed: Schema.DurationFromMillis,
     /** Whether the job was cancelled: `No`, `Pending` (a cancel is on its way in the background) or `Sent`. */
     cancel: Schema.Literal("No", "Pending", "Sent"),
@@ -236,17 +229,13 @@ export const fromJob = (
       return new JobTimedOutError({ ...facts, ...defined({ error: scrubValue(job.error, scrub) }) })
     case "FAILED": {
       const failure = JobFailure.fromError(scrubValue(job.error, scrub))
+      const { errorType, message: detail, raw: error, reason, traceback } = failure
+      const workerId = facts.workerId ?? failure.workerId
+      const output = scrubValue(job.output, scrub)
       return new JobFailedError({
         ...facts,
-        reason: failure.reason,
-        ...defined({
-          workerId: facts.workerId ?? failure.workerId,
-          detail: failure.message,
-          errorType: failure.errorType,
-          traceback: failure.traceback,
-          error: failure.raw,
-          output: scrubValue(job.output, scrub)
-        })
+        reason,
+        ...defined({ workerId, detail, errorType, traceback, error, output })
       })
     }
   }

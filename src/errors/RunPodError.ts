@@ -1,8 +1,8 @@
 /**
  * What can go wrong with one request to RunPod.
  *
- * Every error holds the operation, method, path, ids, HTTP status and an excerpt of the body; never a request object, a
- * header or a key. Texts from outside are scrubbed of the API key and of the request's own secrets first.
+ * Every error holds the operation, method, path, ids, HTTP status and an excerpt of the body, scrubbed of the API key and of
+ * the request's own secrets; never a request object, a header or a key.
  *
  * @since 0.1.0
  */
@@ -45,8 +45,8 @@ export class PermissionDeniedError extends requestError<PermissionDeniedError>()
 ]) {}
 
 /**
- * The request is wrong: HTTP 400 or another 4xx, a 2xx answer `{"error": …}` without a job, or, without `status`, refused
- * before anything was sent (a bad id, an input that is no object or empty, a value out of range).
+ * The request is wrong: a 4xx such as 400, a 2xx answer `{"error": …}` without a job, or, without `status`, refused before
+ * anything was sent (a bad id, an input that is no object or empty, a value out of range).
  *
  * @since 0.1.0
  * @category errors
@@ -97,10 +97,8 @@ const jobNotFound = {
 } as const
 
 /**
- * HTTP 404: RunPod does not know the job.
- *
- * `reason` tells what the client knows: `Expired` (it was there before: results are kept 30 minutes after run and 1 minute after
- * runSync, and `ttl` deletes a job in any state), `NotVisibleYet` (it was submitted moments ago) or `Unknown`.
+ * HTTP 404: RunPod does not know the job. `reason`: `Expired` (it was there before: results are kept 30 minutes after run and
+ * 1 minute after runSync, and `ttl` deletes a job in any state), `NotVisibleYet` (submitted moments ago) or `Unknown`.
  *
  * @since 0.1.0
  * @category errors
@@ -134,6 +132,11 @@ export class EndpointPausedError extends requestError<EndpointPausedError>()("En
   "Set its maximum of workers above 0, wait a minute and submit again."
 ]) {}
 
+const asking = {
+  /** How long the server asked to wait, from the answer on; missing when it did not say. */
+  retryAfter: Schema.optional(Schema.DurationFromMillis)
+}
+
 /**
  * HTTP 429: over a limit of the endpoint and operation.
  *
@@ -143,10 +146,7 @@ export class EndpointPausedError extends requestError<EndpointPausedError>()("En
 export class RateLimitedError extends requestError<RateLimitedError>()(
   "RateLimitedError",
   throttled,
-  {
-    /** How long RunPod asked to wait, from the answer on; missing when it did not say. */
-    retryAfter: Schema.optional(Schema.DurationFromMillis)
-  },
+  asking,
   ({ retryAfter }) => {
     const wait = retryAfter === undefined ? "a while" : formatDuration(retryAfter)
     return ["over RunPod's rate limit", `Wait ${wait} before the next request, or lower the layer's limits.`]
@@ -159,24 +159,15 @@ export class RateLimitedError extends requestError<RateLimitedError>()(
  * @since 0.1.0
  * @category errors
  */
-export class ServerError extends requestError<ServerError>()(
-  "ServerError",
-  unclear,
-  {
-    /** How long the server asked to wait, from the answer on; missing when it did not say. */
-    retryAfter: Schema.optional(Schema.DurationFromMillis)
-  },
-  ({ status }) => [
-    status !== undefined && status < 300 ? "the answer is not JSON" : "RunPod or its gateway failed",
-    "It is often gone in a moment; if it stays, look at RunPod's status page."
-  ]
-) {}
+export class ServerError extends requestError<ServerError>()("ServerError", unclear, asking, ({ status }) => [
+  status !== undefined && status < 300 ? "the answer is not JSON" : "RunPod or its gateway failed",
+  "It is often gone in a moment; if it stays, look at RunPod's status page."
+]) {}
 
 const bySent = ({ sent }: { readonly sent: "No" | "Maybe" }) => (sent === "No" ? neverSent : unclear)
 
 /**
- * No answer came. `sent` tells whether RunPod can have got the request: `No` (connection refused, name not found, no socket)
- * or `Maybe` (the connection broke after that).
+ * No answer came. `sent`: whether RunPod can have got the request, `No` (refused, name not found, no socket) or `Maybe`.
  *
  * @since 0.1.0
  * @category errors
@@ -206,9 +197,7 @@ export class RequestTimeoutError extends requestError<RequestTimeoutError>()(
   bySent,
   {
     sent: Schema.Literal("No", "Maybe"),
-    /** What was waited for. */
     phase: Schema.Literal("Headers", "Body"),
-    /** How long it was waited for. */
     timeout: Schema.DurationFromMillis
   },
   ({ phase, timeout }) => [
@@ -245,9 +234,8 @@ export const AmbiguityCause = Schema.Union(TransportError, RequestTimeoutError, 
 export type AmbiguityCause = typeof AmbiguityCause.Type
 
 /**
- * A submit of which it is not known whether RunPod accepted it: it may have started a job that costs money, created a batch, or
- * added requests to one. It is never sent again unless the caller says so (`resubmit: true`). `cause` is the error behind it;
- * missing when the submitting process died and only its intent is known.
+ * A submit of which it is not known whether RunPod accepted it: it may have started a paid job, created a batch, or added to
+ * one. It is sent again only with `resubmit: true`. `cause` is missing when the submitting process died.
  *
  * @since 0.1.0
  * @category errors

@@ -23,7 +23,6 @@ const fields = {
   path: Schema.String,
   endpointId: Schema.optional(Schema.String),
   jobId: Schema.optional(Schema.String),
-  /** The batch of an operation of the batch API. */
   batchId: Schema.optional(Schema.String),
   /** Which attempt of the operation this was, counting from 1; missing when nothing was sent. */
   attempt: Schema.optional(Schema.Number),
@@ -43,10 +42,8 @@ const fields = {
  */
 export interface Context extends Schema.Struct.Type<typeof fields> {}
 
-/** What an error says: what happened, and what to do. */
 type Says = readonly [what: string, advice: string]
 
-/** An error's message: where it happened, what happened, and what to do. */
 const render = (error: Context, [what, advice]: Says): string => {
   const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
   const batch = error.batchId === undefined ? "" : ` of batch ${error.batchId}`
@@ -72,18 +69,14 @@ export interface Facts {
   readonly withoutEffect: boolean
 }
 
-/** RunPod, or this client, refused the request. */
 export const refused: Facts = { retryable: false, throttled: false, withoutEffect: true }
-/** RunPod asked to slow down. */
 export const throttled: Facts = { retryable: true, throttled: true, withoutEffect: true }
-/** The request did not reach RunPod. */
 export const neverSent: Facts = { retryable: true, throttled: false, withoutEffect: true }
 /** RunPod may have acted on the request. */
 export const unclear: Facts = { retryable: true, throttled: false, withoutEffect: false }
 /** RunPod may have acted on the request, and sending it again does not help. */
 export const final: Facts = { retryable: false, throttled: false, withoutEffect: false }
 
-/** The class of an error of a request: its tag, what a retry policy asks it, the fields that only it has, and what it says. */
 export const requestError =
   <Self>() =>
   <Tag extends string, Own extends Schema.Struct.Fields>(

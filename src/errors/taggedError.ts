@@ -1,7 +1,6 @@
 import type * as Cause from "effect/Cause"
 import * as Schema from "effect/Schema"
 
-/** The class of a tagged error that carries `Mark` under `Id`, the type id of its family. */
 export interface TaggedErrorClass<
   Self,
   Tag extends string,

@@ -1,7 +1,6 @@
 /**
- * A transport that tells of a request by callbacks, as undici's `dispatch` does. Where one is provided, `RunPodHttpClient` sends over
- * it and not over the `HttpClient`, which costs a fiber and a stream for each request. `NodeRunPod` brings one. With
- * `transformClient`, requests go through the `HttpClient` all the same.
+ * A transport that tells of a request by callbacks, as undici's `dispatch` does. `RunPodHttpClient` sends over it where there is
+ * one (`NodeRunPod` brings it) and no `transformClient`: an `HttpClient` costs a fiber and a stream for each request.
  *
  * @since 0.1.0
  */

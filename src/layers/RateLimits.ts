@@ -33,20 +33,19 @@ export interface RateLimits {
   /** Per endpoint and operation. */
   readonly operations: Readonly<Record<Operation, Limit>>
   /** One more window over all requests of the layer. */
-  readonly overall?: { readonly limit: number; readonly window: Duration.DurationInput } | undefined
+  readonly overall?: Pick<Limit, "limit" | "window"> | undefined
 }
 
 const free: Limit = { limit: Infinity, window: "10 seconds", concurrency: Infinity }
 
-const check = <A extends { readonly limit: number; readonly window: Duration.DurationInput }>(limit: A): A => {
+const check = <A extends Pick<Limit, "limit" | "window">>(limit: A): A => {
   if (!(limit.limit >= 1)) throw new RangeError(`a rate limit must be at least 1, got ${limit.limit}`)
   if (!(Duration.toMillis(limit.window) > 0)) throw new RangeError("the window of a rate limit must be longer than 0")
   return limit
 }
 
 /**
- * RunPod's documented limits as they stand, per 10 seconds; none is documented for retry, health and the batch API. Source:
- * RunPod's endpoint operation reference.
+ * RunPod's limits per 10 seconds, from its endpoint operation reference, which has none for retry, health and the batch API.
  *
  * @since 0.1.0
  * @category constants
@@ -63,14 +62,8 @@ export const table: Readonly<Record<Operation, Limit>> = {
   requests: { limit: 10, window: "10 seconds", concurrency: 2 }
 }
 
-// Requests that leave evenly do not arrive evenly: a window that is a little longer here than at RunPod keeps two full
-// ones from meeting there.
-const margin = 1.02
-
-const withMargin = (limit: Limit): Limit => ({
-  ...limit,
-  window: Duration.times(limit.window, margin)
-})
+// Requests that leave evenly do not arrive evenly: windows a little longer than RunPod's keep two full ones from meeting there.
+const withMargin = (limit: Limit): Limit => ({ ...limit, window: Duration.times(limit.window, 1.02) })
 
 /**
  * The documented limits with each window 2 % longer, for the jitter of arrival. The default.
@@ -94,14 +87,13 @@ export const unlimited: RateLimits = { operations: Record.map(table, () => free)
  * @since 0.1.0
  * @category constructors
  */
-export const uniform = (options: { readonly limit: number; readonly window: Duration.DurationInput }): RateLimits => ({
+export const uniform = (options: Pick<Limit, "limit" | "window">): RateLimits => ({
   operations: Record.map(table, () => free),
   overall: check(options)
 })
 
 /**
- * Limits of one's own by operation, for example for an endpoint whose workers raise them. What is left out, whole
- * operations or fields, comes from `documented`. A limit below 1 would let nothing through: RangeError.
+ * Limits of one's own by operation; operations and fields left out are those of `documented`. RangeError for one below 1.
  *
  * @since 0.1.0
  * @category constructors

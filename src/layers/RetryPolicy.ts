@@ -1,7 +1,5 @@
 /**
- * When a failed request is sent again, and after how long.
- *
- * Which failures may be sent again at all depends on the operation and is not a choice: see `RunPodHttpClient`.
+ * When a failed request is sent again. Whether it may be at all depends on the operation, and is not a choice.
  *
  * @since 0.1.0
  */
@@ -83,8 +81,7 @@ export const defaults = {
 export { retryAfter }
 
 /**
- * Exponential backoff with full jitter, a cap and a limit of attempts. A Retry-After is waited exactly, whatever the
- * cap, up to the 24.8 days a timer can wait.
+ * Exponential backoff with jitter. A Retry-After is waited exactly, whatever the cap, up to the 24.8 days a timer can wait.
  *
  * @since 0.1.0
  * @category constructors
@@ -119,8 +116,8 @@ export const make = (options: Options = {}): RetryPolicy => {
 export const none: RetryPolicy = make({ maxAttempts: 1 })
 
 /**
- * A policy from any schedule over the errors, for example `Schedule.spaced("1 second")`. It decides the delays alone:
- * wrap it so that it looks at `retryAfter` where a server's wish counts.
+ * A policy from any schedule over the errors, such as `Schedule.spaced("1 second")`. It decides alone: where a server's wish
+ * counts, it must look at `retryAfter`.
  *
  * @since 0.1.0
  * @category constructors

@@ -33,10 +33,7 @@ export interface Options {
   readonly limits?: RateLimits.RateLimits | undefined
   /** Wraps the transport. It sees every attempt as it is sent, the API key in its `authorization` header included. */
   readonly transformClient?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
-  /**
-   * Reads an answer's JSON. Default: `JSON.parse`, which rounds integers above 2^53 (seeds); give a parser that keeps
-   * them where they matter.
-   */
+  /** Reads an answer's JSON. Default: `JSON.parse`, which rounds integers above 2^53 (seeds). */
   readonly parseJson?: ((text: string) => unknown) | undefined
 }
 
@@ -77,8 +74,7 @@ export type ConfigOptions = {
 }
 
 /**
- * Reads the options. What is not given comes from the environment: `RUNPOD_API_KEY` and, when it is set,
- * `RUNPOD_BASE_URL`.
+ * Reads the options. A key that is not given comes from `RUNPOD_API_KEY`, a base URL from `RUNPOD_BASE_URL` when it is set.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,9 +1,8 @@
 /**
  * The HTTP client of RunPod's APIs: how an operation becomes requests, and answers become values or tagged errors.
  *
- * `make` composes it, from the inside out: send (the transport through `transformClient`, headers, and the whole body) →
- * attempt deadline → rate limiter → meaning (status and text to a value or a tagged error) → retry. `RunPod` and `BatchApi`
- * are layers over it; another API of the vendor is another base URL and another table of operations.
+ * `make` composes it, from the inside out: send → attempt deadline → rate limiter → meaning (status and text to a value or a
+ * tagged error) → retry. `RunPod` and `BatchApi` are layers over it; another API is another base URL and table of operations.
  *
  * @since 0.1.0
  */
@@ -19,10 +18,9 @@ import { fromResponse, type RunPodError } from "../errors/RunPodError.js"
 import * as Background from "../internal/http/background.js"
 import { Execution, Where } from "../internal/http/execution.js"
 import { meaningOf } from "../internal/http/meaning.js"
-import { observe } from "../internal/http/observe.js"
 import { withPermit } from "../internal/http/permit.js"
 import type { Reply } from "../internal/http/reply.js"
-import { withCaller } from "../internal/http/requestOptions.js"
+import { observe, withCaller } from "../internal/http/requestOptions.js"
 import * as Retry from "../internal/http/retry.js"
 import { sendWithClient } from "../internal/http/sendWithClient.js"
 import { sendWithDispatcher } from "../internal/http/sendWithDispatcher.js"
@@ -31,7 +29,7 @@ import { useRequestSpan } from "../internal/http/span.js"
 import { type Limiter, Limiters } from "../internal/pace/limiter.js"
 import * as Timer from "../internal/pace/timer.js"
 import { makeScrub } from "../internal/text/scrub.js"
-import type { Repeat } from "../schemas/Operation.js"
+import type { Definition } from "../schemas/Operation.js"
 import { Dispatcher } from "./Dispatcher.js"
 import * as RateLimits from "./RateLimits.js"
 import { type Options as RunPodOptions, withDefaults } from "./RunPodConfig.js"
@@ -43,16 +41,12 @@ import * as Metrics from "./RunPodMetrics.js"
  * @since 0.1.0
  * @category models
  */
-export interface Operation {
+export interface Operation extends Pick<Definition, "repeat" | "hold"> {
   /** Names it in errors, spans, metrics and limits. */
   readonly name: string
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE"
   /** Below the base URL, with the names of parameters in braces: `/{endpointId}/status/{jobId}`. */
   readonly path: string
-  /** What a second, identical request does, which decides what may be sent again. */
-  readonly repeat: Repeat
-  /** How long the server holds the answer unless the request says otherwise, in milliseconds. Default: it does not hold it. */
-  readonly hold?: number | undefined
   /** Default: that of the layer's limits for this name, or none. It counts per `endpointId`. */
   readonly limit?: RateLimits.Limit | undefined
 }
@@ -141,8 +135,7 @@ export interface Options extends RunPodOptions {
 }
 
 /**
- * The client over a transport: the `Dispatcher` where there is one, else the `HttpClient`. Its timer and its background work
- * belong to the scope.
+ * The client over the `Dispatcher` where there is one, else the `HttpClient`. Timer and background work belong to the scope.
  *
  * @since 0.1.0
  * @category constructors
@@ -156,7 +149,7 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     // Closed after the background work, whose attempts have their deadlines from it.
     const timer = yield* Timer.make
     const background = yield* Background.make
-    const server = Server.make({ apiKey: options.apiKey, baseUrl })
+    const server = Server.make(options.apiKey, baseUrl)
     const limiters = new Limiters(limits.overall)
     const retry = Retry.make(policy)
     const reading = {
@@ -185,14 +178,15 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
         execution.span.attribute("runpod.attempt", execution.attempt)
         const answer = Metrics.countRequest(execution.where.operation, () => send(execution))
         const value = Effect.flatMap(answer, (reply) => meaningOf(execution, reply, reading))
-        return observe(value, execution.observer)
+        return observe(value, execution.options.observer)
       })
 
     const execute = <A>(request: Request<A>): Effect.Effect<A, RunPodError> =>
       withCaller((caller) => {
         const { operation, params } = request
         const where = new Where(request)
-        if (server.problem !== undefined) return Effect.fail(server.problem(where))
+        const problem = server.problemAt(where)
+        if (problem !== undefined) return Effect.fail(problem)
         const { observer, secrets: known } = caller.options
         if (observer?.onQueued() === false) return Effect.interrupt
         const secrets = request.secrets === undefined ? known : [...known, ...request.secrets]
@@ -200,7 +194,7 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
         return useRequestSpan(where, caller, (span) => {
           const limiter = limiterOf(operation, params["endpointId"])
           const { options } = caller
-          const execution = new Execution(request, where, span, { options, requestTimeout, scrub, limiter })
+          const execution = new Execution(request, where, span, { options, limiter, scrub, requestTimeout })
           return retry.run(execution, attemptOf(execution), Metrics.countRetry(operation.name))
         })
       })

@@ -74,10 +74,8 @@ export const waitTime = Metric.histogram("runpod_wait_time", milliseconds, "Mill
 const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
   const known = new Map<string, A>()
   return (key) => {
-    const found = known.get(key)
-    if (found !== undefined) return found
-    const made = make(key)
-    known.set(key, made)
+    let made = known.get(key)
+    if (made === undefined) known.set(key, (made = make(key)))
     return made
   }
 }

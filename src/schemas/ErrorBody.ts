@@ -22,11 +22,8 @@ export interface ErrorBody {
 }
 
 const messageOf = (value: unknown): string | undefined => {
-  const text = textOf(value)
-  if (text !== undefined) return text
   if (isJsonObject(value)) return textIn(value, "message", "detail") ?? jsonOf(value)
-  if (Array.isArray(value) && value.length > 0) return jsonOf(value)
-  return undefined
+  return Array.isArray(value) && value.length > 0 ? jsonOf(value) : textOf(value)
 }
 
 /**

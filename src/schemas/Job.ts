@@ -18,7 +18,6 @@ const fields = () => ({
   delayTime: Reply.Millis,
   /** Time on the worker in milliseconds. Sometimes set while the job is still IN_PROGRESS. */
   executionTime: Reply.Millis,
-  /** The worker that took the job. */
   workerId: Schema.optional(Schema.String),
   /** How often the platform dispatched the job again. */
   retries: Reply.Count,
@@ -38,12 +37,8 @@ const fields = () => ({
  * @category models
  */
 export interface SyncJob extends Schema.Struct.Type<ReturnType<typeof fields>> {
-  /** The id RunPod gave the job. */
   readonly id?: JobId.JobId | undefined
-  /**
-   * The whole body as it came, with keys this version does not know. An echoed `webhook`, `webhookV2` or `s3Config`
-   * is wrapped in `Redacted`, since it can hold a secret.
-   */
+  /** The whole body as it came; an echoed `webhook`, `webhookV2` or `s3Config`, which can hold a secret, in `Redacted`. */
   readonly raw: Readonly<Record<string, unknown>>
 }
 
@@ -97,14 +92,13 @@ export const isTerminal: {
 export const hasId = (job: SyncJob): job is Job => job.id !== undefined
 
 const secretKeys = ["webhook", "webhookV2", "s3Config"]
+const isPlain = (echo: unknown): boolean => echo !== undefined && echo !== null && !Redacted.isRedacted(echo)
 
 const redactEchoes = (body: JsonObject): JsonObject => {
-  if (!secretKeys.some((key) => body[key] !== undefined)) return body
+  const plain = secretKeys.filter((key) => isPlain(body[key]))
+  if (plain.length === 0) return body
   const copy: Record<string, unknown> = { ...body }
-  for (const key of secretKeys) {
-    const echo = copy[key]
-    if (echo !== undefined && echo !== null && !Redacted.isRedacted(echo)) copy[key] = Redacted.make(echo)
-  }
+  for (const key of plain) copy[key] = Redacted.make(copy[key])
   return copy
 }
 
@@ -136,8 +130,8 @@ export const idOf: (body: unknown) => string | undefined = Reply.idIn
 const statusOf = (body: unknown) => Reply.statusIn(body, "a job", "a job object")
 
 /**
- * Reads a reply about a job whose id is known, from the request's path. Only a string `status` is required: unknown
- * keys stay in `raw`, fields of a wrong type count as missing. `Left` says what was found instead.
+ * Reads a reply about a job whose id is known. Only a string `status` is required: unknown keys stay in `raw`, fields of a
+ * wrong type count as missing. `Left` says what was found instead.
  *
  * @since 0.1.0
  * @category decoding
@@ -150,8 +144,7 @@ export const fromReply: {
 )
 
 /**
- * Reads a reply that may or may not name the job, like that of `/runsync`. A job that has neither ended nor an id could
- * not be followed: `Left`.
+ * Reads a reply that may not name the job, like that of `/runsync`. Without an id a job that has not ended is a `Left`.
  *
  * @since 0.1.0
  * @category decoding
@@ -166,8 +159,7 @@ export const fromSyncReply = (body: unknown): Either.Either<SyncJob, string> =>
   })
 
 /**
- * Reads a body that must name its job, like a delivery to a webhook or an entry of `/requests`. `Left` says what was found
- * instead.
+ * Reads a body that must name its job: a delivery to a webhook, an entry of `/requests`. `Left` says what was found instead.
  *
  * @since 0.1.0
  * @category decoding
@@ -176,8 +168,7 @@ export const fromNamedReply = (body: unknown): Either.Either<Job, string> =>
   Either.filterOrLeft(fromSyncReply(body), hasId, () => `expected a job with a string "id", got none`)
 
 /**
- * Reads the reply to a submit. A string `id` makes it a job; a status that is missing is taken as IN_QUEUE, so that
- * the id of a paid job is never dropped.
+ * Reads the reply to a submit: a string `id` makes it a job, whose missing status is IN_QUEUE, so that no paid job is lost.
  *
  * @since 0.1.0
  * @category decoding
@@ -193,7 +184,6 @@ export const fromSubmitReply = (body: unknown): Either.Either<Job, string> =>
  */
 export const toBody = ({ raw, ...fields }: SyncJob): Readonly<Record<string, unknown>> => ({ ...raw, ...fields })
 
-/** What RunPod sends of a job, with what it echoes of the request. */
 const wire = <Id extends Schema.Struct.Fields>(id: Id) =>
   Reply.openStruct({
     ...id,

@@ -6,8 +6,8 @@
 import { defined, isJsonObject, type JsonObject, jsonOf, parseJson, textIn, textOf } from "../internal/text/json.js"
 
 /**
- * Who ended the job: RunPod because it ran longer than its `executionTimeout`, RunPod because its workers went away
- * as often as allowed, or the handler. Only texts that are known word for word are classified.
+ * Who ended the job: RunPod at its `executionTimeout`, RunPod because its workers went away as often as allowed, or the
+ * handler. Only texts that are known word for word are classified.
  *
  * @since 0.1.0
  * @category models
@@ -61,12 +61,10 @@ const fromText = (raw: string): JobFailure => {
   const object = text.startsWith("{") ? parseJson(text) : undefined
   if (isJsonObject(object)) return fromObject(object, raw, () => text)
   const trace = text.startsWith(handlerPrefix) ? text.indexOf(tracePrefix) : -1
-  if (trace >= 0) {
-    const message = textOf(text.slice(handlerPrefix.length, trace).trim())
-    const traceback = textOf(text.slice(trace + tracePrefix.length).trim())
-    return { reason: "Handler", ...defined({ message, traceback }), raw }
-  }
-  return { reason: "Handler", message: text, raw }
+  if (trace < 0) return { reason: "Handler", message: text, raw }
+  const message = textOf(text.slice(handlerPrefix.length, trace).trim())
+  const traceback = textOf(text.slice(trace + tracePrefix.length).trim())
+  return { reason: "Handler", ...defined({ message, traceback }), raw }
 }
 
 /**

@@ -7,8 +7,7 @@ import * as Brand from "effect/Brand"
 import { idProblem, idSchema } from "../internal/text/identifier.js"
 
 /**
- * A job id. Never parsed; percent-encoded when it goes into a path. Everything that takes a job id takes a plain
- * string as well.
+ * A job id. Never parsed; percent-encoded when it goes into a path. Everything that takes one takes a plain string as well.
  *
  * @since 0.1.0
  * @category models
@@ -24,8 +23,7 @@ export type JobId = typeof JobId.Type
 export const problemOf: (id: unknown) => string | undefined = idProblem
 
 /**
- * The schema of a job id: a string that can stand in a URL path (not empty, at most 512 characters, no control
- * characters, not `.` or `..`).
+ * The schema of a job id: a string of 1 to 512 characters, none of them a control character, and not `.` or `..`.
  *
  * @since 0.1.0
  * @category schemas

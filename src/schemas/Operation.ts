@@ -29,6 +29,7 @@ export interface Definition {
   readonly method: "GET" | "POST" | "PUT" | "DELETE"
   /** Below `{baseUrl}/{endpointId}`, with the names of ids in braces. */
   readonly path: string
+  /** What a second, identical request does, which decides what may be sent again. */
   readonly repeat: Repeat
   /** How long RunPod holds the answer unless the request says otherwise, in milliseconds. Default: it does not hold it. */
   readonly hold?: number | undefined
@@ -119,8 +120,7 @@ export interface Ids {
 export const templateOf = (operation: Operation): string => `/{endpointId}/${operations[operation].path}`
 
 /**
- * The path of a request below the base URL, ids percent-encoded, for example `/abc123/status/job-1`. An id that is missing
- * leaves its name.
+ * The path of a request below the base URL, such as `/abc123/status/job-1`, ids percent-encoded. A missing id leaves its name.
  *
  * @since 0.1.0
  * @category combinators

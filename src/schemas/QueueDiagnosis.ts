@@ -10,9 +10,8 @@ import { Count, Finite } from "../internal/text/reply.js"
 import * as Health from "./Health.js"
 
 /**
- * The reasons: the endpoint has no workers; RunPod has no hardware free for them (`Throttled`); they fail their checks
- * (`Unhealthy`); they are starting (`Initializing`); the endpoint is paused; or its workers are busy
- * with other jobs (`Busy`).
+ * The reasons: the endpoint has no workers, or is paused; RunPod has no hardware free for them (`Throttled`); they fail their
+ * checks (`Unhealthy`), are starting (`Initializing`), or have other jobs (`Busy`).
  *
  * @since 0.1.0
  * @category models
@@ -37,7 +36,6 @@ export const QueueDiagnosis = Schema.Struct({
   queuedFor: Finite,
   /** How long jobs of this endpoint usually are in the queue, in milliseconds; missing while that is not known. */
   usualDelay: Count,
-  /** How many jobs are in the queue. */
   jobsInQueue: Count,
   /** The numbers of workers that `/health` gave; none for a paused endpoint. */
   workers: Health.Workers
@@ -51,7 +49,6 @@ export const QueueDiagnosis = Schema.Struct({
  */
 export interface QueueDiagnosis extends Schema.Schema.Type<typeof QueueDiagnosis> {}
 
-/** The reason that these numbers show; `undefined` when they show none. */
 const reasonOf = ({ jobs, workers }: Health.Health): Reason | undefined => {
   const { idle = 0, initializing = 0, ready = 0, running = 0, throttled = 0, unhealthy = 0 } = workers
   if (running > 0 || (jobs.inProgress ?? 0) > 0) return "Busy"

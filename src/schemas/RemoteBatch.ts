@@ -1,6 +1,6 @@
 /**
- * A batch of RunPod's batch API (beta), and the requests in it: collected as a draft, then run on the endpoint's workers
- * when RunPod schedules them. `Batch` is something else: it submits jobs one by one from this process.
+ * A batch of RunPod's batch API (beta) and its requests: collected as a draft, then run when RunPod schedules them. `Batch`
+ * is something else: it submits jobs one by one from this process.
  *
  * @since 0.1.0
  */
@@ -31,9 +31,8 @@ export const BatchStatus: Schema.Schema<BatchStatus, string> = /* @__PURE__ */ S
 })
 
 const counts = {
-  /** How many requests are in it. */
   requestTotal: Reply.Count,
-  /** How many of them are on a worker. */
+  /** How many requests are on a worker. */
   requestInProgress: Reply.Count,
   requestCompleted: Reply.Count,
   requestFailed: Reply.Count
@@ -45,7 +44,9 @@ const batchFields = () => ({
   endpointId: Schema.optional(Schema.String),
   /** The name it is shown under in the console. */
   name: Schema.optional(Schema.String),
-  ...counts
+  ...counts,
+  /** Milliseconds since 1970. */
+  createdAt: Reply.Millis
 })
 
 /**
@@ -55,8 +56,6 @@ const batchFields = () => ({
  * @category models
  */
 export interface RemoteBatch extends Schema.Struct.Type<ReturnType<typeof batchFields>> {
-  /** Milliseconds since 1970. */
-  readonly createdAt?: number | undefined
   /** The whole body as it came. */
   readonly raw: Readonly<Record<string, unknown>>
 }
@@ -67,7 +66,11 @@ const requestFields = () => ({
   /** The result, when it is COMPLETED. */
   output: Schema.optional(Reply.Json),
   /** What went wrong, as it came: any JSON, usually a string. */
-  error: Schema.optional(Reply.Json)
+  error: Schema.optional(Reply.Json),
+  /** Milliseconds since 1970. */
+  startedAt: Reply.Millis,
+  /** Milliseconds since 1970. */
+  completedAt: Reply.Millis
 })
 
 /**
@@ -77,10 +80,6 @@ const requestFields = () => ({
  * @category models
  */
 export interface BatchRequest extends Schema.Struct.Type<ReturnType<typeof requestFields>> {
-  /** Milliseconds since 1970. */
-  readonly startedAt?: number | undefined
-  /** Milliseconds since 1970. */
-  readonly completedAt?: number | undefined
   /** The whole entry as it came. */
   readonly raw: Readonly<Record<string, unknown>>
 }
@@ -145,8 +144,7 @@ const toBatch = (body: JsonObject, id: string, status: string): RemoteBatch => (
 })
 
 /**
- * Reads a reply about a batch whose id is known, from the request's path. Only a string `status` is required. `Left` says
- * what was found instead.
+ * Reads a reply about a batch whose id is known. Only a string `status` is required. `Left` says what was found instead.
  *
  * @since 0.1.0
  * @category decoding
@@ -159,8 +157,7 @@ export const fromReply: {
 )
 
 /**
- * Reads the reply to a create. A string `id` makes it a batch; a status that is missing is taken as DRAFT. `Left` says
- * what was found instead.
+ * Reads the reply to a create: a string `id` makes it a batch, and a missing status is DRAFT. `Left` says what was found.
  *
  * @since 0.1.0
  * @category decoding
@@ -170,22 +167,23 @@ export const fromCreateReply = (body: unknown): Either.Either<RemoteBatch, strin
 
 /** The entries of a list, bare or under a key, that have an id and a status. */
 const entriesIn = <A>(body: unknown, key: string, make: (entry: JsonObject, id: string, status: string) => A) => {
-  const read = (list: ReadonlyArray<unknown>, raw: JsonObject | ReadonlyArray<unknown>) => ({
+  type Found = { readonly body: BatchPage["raw"]; readonly list: ReadonlyArray<unknown> }
+  const found: Either.Either<Found, string> = Array.isArray(body)
+    ? Either.right({ body, list: body })
+    : Reply.listIn(body, key)
+  return Either.map(found, ({ body, list }) => ({
     entries: list.flatMap((entry) => {
       const id = Reply.idIn(entry)
       if (id === undefined || !isJsonObject(entry) || typeof entry["status"] !== "string") return []
       return [make(entry, id, entry["status"])]
     }),
     size: list.length,
-    raw
-  })
-  return Array.isArray(body)
-    ? Either.right(read(body, body))
-    : Either.map(Reply.listIn(body, key), ({ body, list }) => read(list, body))
+    raw: body
+  }))
 }
 
 /**
- * Reads a list of batches: in `batches`, where `null` stands for none, or a bare array. Entries that are no batches are
+ * Reads a list of batches: a bare array, or one in `batches`, where `null` stands for none. Entries that are no batches are
  * left out. `Left` says what was found instead.
  *
  * @since 0.1.0
@@ -226,7 +224,6 @@ export const pageFromReply = (body: unknown): Either.Either<BatchPage, string> =
     }
   })
 
-/** A field for a time on the wire. */
 const time = () =>
   Schema.optional(
     Schema.Union(
@@ -246,7 +243,7 @@ export const RemoteBatch: Schema.Schema<RemoteBatch, unknown> = /* @__PURE__ */ 
   identifier: "RemoteBatch",
   description: "a batch of the batch API",
   wire: Reply.openStruct({ ...batchFields(), createdAt: time() }),
-  type: Schema.Struct({ ...batchFields(), createdAt: Reply.Millis, raw: Reply.RawObject }),
+  type: Schema.Struct({ ...batchFields(), raw: Reply.RawObject }),
   read: fromCreateReply,
   body: ({ createdAt, raw, ...batch }) => ({
     ...raw,
@@ -269,9 +266,7 @@ export const BatchPage: Schema.Schema<BatchPage, unknown> = /* @__PURE__ */ Repl
     description: "some of a batch's requests, and how they stand",
     wire: Schema.Union(Reply.openStruct({ requests: Schema.NullOr(sent), ...page }), sent),
     type: Schema.Struct({
-      requests: Schema.Array(
-        Schema.Struct({ ...fields, startedAt: Reply.Millis, completedAt: Reply.Millis, raw: Reply.RawObject })
-      ),
+      requests: Schema.Array(Schema.Struct({ ...fields, raw: Reply.RawObject })),
       size: Reply.Finite,
       total: Reply.Count,
       hasMore: Schema.Boolean,

@@ -223,20 +223,18 @@ export const toText = (request: RunRequest): Either.Either<string, string> =>
   )
 
 /**
- * The strings of a request that must never be printed: S3 credentials, and the webhook's URL with whatever token it
- * carries.
+ * The strings of a request that must never be printed: S3 credentials, and the webhook's URL with its token.
  *
  * @since 0.1.0
  * @category combinators
  */
 export const secretsOf = (request: RunRequest): ReadonlyArray<string> => {
-  const secrets: Array<string> = []
-  for (const secret of [request.s3Config?.accessId, request.s3Config?.accessSecret]) {
-    if (secret !== undefined)
-      secrets.push(Redacted.isRedacted(secret) ? String(Redacted.value(secret)) : String(secret))
-  }
-  if (request.webhook !== undefined) {
-    const text = String(request.webhook)
+  const { s3Config, webhook } = request
+  const secrets = [s3Config?.accessId, s3Config?.accessSecret].flatMap((secret) =>
+    secret === undefined ? [] : String(Redacted.isRedacted(secret) ? Redacted.value(secret) : secret)
+  )
+  if (webhook !== undefined) {
+    const text = String(webhook)
     secrets.push(text)
     if (URL.canParse(text)) {
       const url = new URL(text)

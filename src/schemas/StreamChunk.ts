@@ -42,8 +42,7 @@ const toChunk = (value: unknown): StreamChunk => {
 }
 
 /**
- * Reads a reply of `/stream` in any of its shapes: an object with `status` and `stream`, the same without `stream`,
- * or a bare array of chunks. `Left` says what was found instead.
+ * Reads a reply of `/stream`: an object with `status`, `stream` or both, or an array of chunks. `Left` says what was found.
  *
  * @since 0.1.0
  * @category decoding
@@ -51,8 +50,7 @@ const toChunk = (value: unknown): StreamChunk => {
 export const fromReply = (body: unknown): Either.Either<StreamReply, string> => {
   if (Array.isArray(body)) return Either.right({ chunks: body.map(toChunk), raw: body })
   if (!isJsonObject(body)) return Either.left(`expected stream chunks, got ${describeJson(body)}`)
-  const stream = body["stream"]
-  const status = body["status"]
+  const { status, stream } = body
   if (stream !== undefined && stream !== null && !Array.isArray(stream)) {
     return Either.left(`expected an array in "stream", got ${describeJson(stream)}`)
   }
@@ -92,11 +90,7 @@ export const StreamReply: Schema.Schema<StreamReply, unknown> = /* @__PURE__ */ 
       openStruct({ status: Schema.optional(JobStatus), stream: Schema.optional(Schema.NullOr(sent)) }),
       sent
     ),
-    type: Schema.Struct({
-      status: Schema.optional(JobStatus),
-      chunks: Schema.typeSchema(chunks),
-      raw: RawBody
-    }),
+    type: Schema.Struct({ status: Schema.optional(JobStatus), chunks: Schema.typeSchema(chunks), raw: RawBody }),
     read: fromReply
   }
 })

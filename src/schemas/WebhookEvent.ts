@@ -10,8 +10,8 @@ import { Json, replySchema } from "../internal/text/reply.js"
 import * as Job from "./Job.js"
 
 /**
- * A delivery: the job as `/status` gives it, with the submitted `input` echoed. The echoed `webhook` stays wrapped in
- * `job.raw`, since its URL can hold a token. Deliveries are not signed, can come twice or never: a hint, not a proof.
+ * A delivery: the job as `/status` gives it, its `input` echoed, the echoed `webhook` wrapped in `job.raw`. Deliveries are
+ * not signed, and can come twice or never: a hint, not a proof.
  *
  * @since 0.1.0
  * @category models

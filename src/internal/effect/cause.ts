@@ -8,13 +8,11 @@ import * as Option from "effect/Option"
 /** The error an effect failed with; `undefined` when it was interrupted or died. */
 export const failureOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.failureOption(cause))
 
-/** Whether nothing but an interruption has ended it. */
 export const isInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.isInterruptedOnly
 
-/** Whether an interruption is among what has ended it. */
 export const holdsInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause.isInterrupted
 
-/** What `Effect.runPromise` would reject with: the error, else the defect. */
+/** The error, else the defect. */
 export const squash: (cause: Cause.Cause<unknown>) => unknown = Cause.squash
 
 /** The exit with other errors and defects; interruptions stay. */

@@ -7,12 +7,12 @@ import * as Runtime from "effect/Runtime"
 
 export type RuntimeFiber<A, E = never> = Fiber.RuntimeFiber<A, E>
 
-/** Gives an effect the fiber that runs it. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 export const withFiber: <A, E = never, R = never>(
   f: (fiber: RuntimeFiber<A, E>) => Effect.Effect<A, E, R>
 ) => Effect.Effect<A, E, R> = Effect.withFiberRuntime
 
-/** How a fiber has ended; `undefined` while it runs. */
 export const exitOf = <A, E>(fiber: RuntimeFiber<A, E>): Exit.Exit<A, E> | undefined => fiber.unsafePoll() ?? undefined
 
 export const isRunning = (fiber: RuntimeFiber<unknown, unknown>): boolean => fiber.unsafePoll() === null
@@ -34,7 +34,6 @@ export const fork: Effect.Effect<<A, E>(effect: Effect.Effect<A, E>) => RuntimeF
   (current) => Runtime.runFork(current)
 )
 
-/** The same for callers that take a `Promise`. */
 export const promise: Effect.Effect<<A, E>(effect: Effect.Effect<A, E>) => Promise<A>> = Effect.map(
   runtime(),
   (current) => Runtime.runPromise(current)

@@ -8,18 +8,15 @@ import type { RuntimeFiber } from "./fiber.js"
 export const make = <A>(name: string, initial: A): FiberRef.FiberRef<A> =>
   globalValue(`effect-runpod/${name}`, () => FiberRef.unsafeMake(initial))
 
-/** The value in a fiber. */
 export const valueIn = <A>(fiber: RuntimeFiber<unknown, unknown>, ref: FiberRef.FiberRef<A>): A =>
   fiber.getFiberRef(ref)
 
-/** Runs an effect with another value. */
 export const provide: <A, E, R, V>(
   effect: Effect.Effect<A, E, R>,
   ref: FiberRef.FiberRef<V>,
   value: V
 ) => Effect.Effect<A, E, R> = Effect.locally
 
-/** Runs an effect with a value made of the one it would have. */
 export const update: <A, E, R, V>(
   effect: Effect.Effect<A, E, R>,
   ref: FiberRef.FiberRef<V>,

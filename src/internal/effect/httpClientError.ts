@@ -11,7 +11,6 @@ export type HttpError = HttpClientError.HttpClientError
 export type RequestError = HttpClientError.RequestError
 export type BodyError = HttpClientError.ResponseError
 
-/** The error of a request that got no answer. */
 export const requestError = (
   request: HttpClientRequest.HttpClientRequest,
   reason: "Encode" | "InvalidUrl" | "Transport",
@@ -39,13 +38,11 @@ export const inProcess = (
     Effect.succeed
   )
 
-/** How far a request had come when it failed. */
 export const stageOf = (error: HttpError): "Build" | "Send" | "Response" => {
   if (error._tag === "ResponseError") return "Response"
   return error.reason === "Transport" ? "Send" : "Build"
 }
 
-/** The transport's own error inside. */
 export const causeOf = (error: HttpError): unknown => error.cause
 
 /** The answer, also where the client has made an error of its status already. */

@@ -6,16 +6,13 @@ import * as Schedule from "effect/Schedule"
 /** Waits as the schedule says after this input; fails when the schedule has come to its end. */
 export type Wait<In> = (input: In) => Effect.Effect<unknown, unknown>
 
-/** Begins a schedule. */
 export const start = <In>(schedule: Schedule.Schedule<unknown, In>): Effect.Effect<Wait<In>> =>
   Effect.map(Schedule.driver(schedule), (driver) => (input) => driver.next(input))
 
-/** A schedule that recurs so many times, after a delay in milliseconds. */
 export const recurring = <In>(options: {
   readonly delay: (input: In, recurrences: number) => Effect.Effect<number>
-  /** Default: without end. */
   readonly times?: number | undefined
-  /** Whether it goes on after an input. Default: always. */
+  /** Whether it goes on after an input. */
   readonly while?: ((input: In) => Effect.Effect<boolean>) | undefined
 }): Schedule.Schedule<unknown, In> => {
   const { delay, times = Infinity } = options

@@ -20,7 +20,6 @@ const bodyTimeout = 5_000
 export class Attempt implements Alarm {
   /** Whether it can have reached the server. Only some transports know that it has not. */
   sent: "No" | "Maybe" = "Maybe"
-  /** Stops the transport. */
   abort: () => void = constVoid
   at = 0
   order = 0
@@ -56,7 +55,6 @@ export class Attempt implements Alarm {
     resume(end)
   }
 
-  /** The transport failed. */
   fail(cause: unknown): void {
     const { scrub, where } = this.execution
     this.end(Effect.fail(new TransportError({ ...where, sent: this.sent, cause: safeCause(cause, scrub) })))
@@ -69,12 +67,8 @@ export class Attempt implements Alarm {
     abort()
   }
 
-  /** The alarm has gone off. */
   run(): void {
-    if (this.timer.now() < this.since + this.limit()) {
-      this.setAlarm()
-      return
-    }
+    if (this.timer.now() < this.since + this.limit()) return this.setAlarm()
     const timeout = Duration.millis(Math.max(0, Math.round(this.limit())))
     const { abort, phase, sent } = this
     this.end(Effect.fail(new RequestTimeoutError({ ...this.execution.where, sent, phase, timeout })))
@@ -87,7 +81,6 @@ export class Attempt implements Alarm {
     this.timer.clear(this)
   }
 
-  /** How long the phase may take, from `since`. */
   private limit(): number {
     const { deadline, headersTimeout } = this.execution
     const longest = this.phase === "Headers" ? headersTimeout : Math.min(headersTimeout, bodyTimeout)

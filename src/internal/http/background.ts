@@ -9,18 +9,14 @@ import * as Fibers from "../effect/fiber.js"
 /** What goes on in a layer beside its requests, and what happens to it when the layer closes. */
 export type Background = Pick<Service, "fork" | "supervise">
 
-/** How long the layer's end waits for what was interrupted. */
 const patience = "1 minute"
-
-/** An effect that runs under `supervise`. */
-interface Supervised {
-  readonly fiber: Fibers.RuntimeFiber<unknown, unknown>
-  readonly ended: Deferred.Deferred<void>
-}
 
 export const make: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(function* () {
   const running = new Set<Fibers.RuntimeFiber<unknown, unknown>>()
-  const supervised = new Set<Supervised>()
+  const supervised = new Set<{
+    readonly fiber: Fibers.RuntimeFiber<unknown, unknown>
+    readonly ended: Deferred.Deferred<void>
+  }>()
 
   const interruptSupervised = Fibers.withFiber<void>((self) => {
     const others = [...supervised].filter(({ fiber }) => fiber !== self)
@@ -49,7 +45,7 @@ export const make: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(fu
       }),
     supervise: <A, E, R>(effect: Effect.Effect<A, E, R>) =>
       Fibers.withFiber<A, E, R>((fiber) => {
-        const entry: Supervised = { fiber, ended: Deferred.unsafeMake(FiberId.none) }
+        const entry = { fiber, ended: Deferred.unsafeMake<void>(FiberId.none) }
         supervised.add(entry)
         return Effect.onExit(effect, () => {
           supervised.delete(entry)

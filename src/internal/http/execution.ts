@@ -1,14 +1,27 @@
-import * as Duration from "effect/Duration"
 import type * as Tracer from "effect/Tracer"
-import { type Context, RequestTimeoutError } from "../../errors/RunPodError.js"
-import type { AttemptObserver, Request } from "../../layers/RunPodHttpClient.js"
+import type { Context } from "../../errors/RunPodError.js"
+import type { Request } from "../../layers/RunPodHttpClient.js"
 import type { Limiter, Permit } from "../pace/limiter.js"
 import type { Scrub } from "../text/scrub.js"
-import { fillPath } from "./path.js"
 import type { RequestOptions } from "./requestOptions.js"
 
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
+
+/** Paths taken apart, each once: texts, and names of parameters, by turns. */
+const known = new Map<string, ReadonlyArray<string>>()
+
+/** Puts parameters into a path such as `/{endpointId}/status/{jobId}`, percent-encoded. */
+const fillPath = (path: string, params: Request<unknown>["params"]): string => {
+  let parts = known.get(path)
+  if (parts === undefined) known.set(path, (parts = path.split(/[{}]/)))
+  let filled = ""
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i] ?? ""
+    filled += i % 2 === 0 ? part : encodeURIComponent(params[part] ?? "")
+  }
+  return filled
+}
 
 /** Where the errors of a request say they are from. */
 export class Where implements Context {
@@ -35,29 +48,24 @@ export class Where implements Context {
 /** What an execution keeps to. */
 interface Settings {
   readonly options: RequestOptions
+  readonly limiter: Limiter
+  readonly scrub: Scrub
   /** How long an attempt that is not held may take until its headers, in milliseconds. */
   readonly requestTimeout: number
-  readonly scrub: Scrub
-  readonly limiter: Limiter
 }
 
 /** How far a request has come: state of one execution, touched only by its fiber. */
 export class Execution<out A> {
-  readonly scrub: Scrub
+  readonly options: RequestOptions
   readonly limiter: Limiter
-  /** The permit of the current attempt, when it has one. */
+  readonly scrub: Scrub
+  /** That of the current attempt, when it has one. */
   permit: Permit = 0
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
   /** The attempt that is under way, where its transport has no fiber of its own. */
   current: { readonly giveUp: () => void } | undefined
-  /** What its effects say about it. */
-  readonly once: boolean
-  readonly grace: number | undefined
-  readonly observer: AttemptObserver | undefined
-  /** When its caller gives up on it, on the monotonic clock. */
-  readonly callerDeadline: number
-  /** When it is given up: by its caller, or at the end of its grace. */
+  /** When it is given up, on the monotonic clock: by its caller, or at the end of its grace. */
   deadline: number
 
   constructor(
@@ -67,20 +75,17 @@ export class Execution<out A> {
     readonly span: Tracer.Span,
     { limiter, options, requestTimeout, scrub }: Settings
   ) {
-    this.scrub = scrub
+    const { deadline, grace } = options
+    this.options = options
     this.limiter = limiter
-    this.once = options.once
-    this.grace = options.grace
-    this.observer = options.observer
-    this.callerDeadline = options.deadline
-    this.deadline = options.deadline
+    this.scrub = scrub
+    this.deadline = deadline
     const { hold = request.operation.hold } = request
     if (hold !== undefined) this.headersTimeout = hold + holdGrace
     // Within a grace there must be time for a second attempt.
-    else this.headersTimeout = this.grace === undefined ? requestTimeout : Math.min(requestTimeout, this.grace / 2)
+    else this.headersTimeout = grace === undefined ? requestTimeout : Math.min(requestTimeout, grace / 2)
   }
 
-  /** The number of the current attempt, from 1. */
   get attempt(): number {
     return this.where.attempt ?? 1
   }
@@ -89,20 +94,12 @@ export class Execution<out A> {
     this.where = { ...this.where, attempt: this.attempt + 1 }
   }
 
-  /** Gives up what is under way when the fiber of the request is interrupted. */
-  interrupt(): void {
-    this.current?.giveUp()
-  }
-
   /** It has its permit: from the first one on its grace counts, less the waiting for others. */
-  onPermit(now: number, waited: number): void {
-    if (this.grace === undefined) return
-    const end = this.attempt === 1 ? now + this.grace : this.deadline + waited
-    this.deadline = Math.min(this.callerDeadline, end)
-  }
-
-  /** What it fails with when its deadline came before it was sent. */
-  tooLate(millis: number): RequestTimeoutError {
-    return new RequestTimeoutError({ ...this.where, sent: "No", phase: "Headers", timeout: Duration.millis(millis) })
+  onPermit(permit: Permit, now: number, waited: number): void {
+    this.permit = permit
+    const { deadline, grace } = this.options
+    if (grace === undefined) return
+    const end = this.attempt === 1 ? now + grace : this.deadline + waited
+    this.deadline = Math.min(deadline, end)
   }
 }

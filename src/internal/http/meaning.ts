@@ -27,10 +27,8 @@ const readRetryAfter = (header: string | undefined, now: number): Duration.Durat
   return Number.isNaN(millis) ? undefined : Duration.millis(Math.min(Math.max(0, millis), maxTimerMillis))
 }
 
-/** How the answers of an API are read, and who hears of it. */
-export interface Reading {
+interface Reading {
   readonly parseJson: (text: string) => unknown
-  /** The error that an answer with a status of no success stands for. */
   readonly errorOf: typeof fromResponse
   readonly onThrottled: (operation: string) => Effect.Effect<void>
   readonly onSuccess: () => void
@@ -55,7 +53,6 @@ const unexpected = (
   return new BadRequestError({ ...at, detail: detail === undefined ? undefined : excerpt(detail, 512) })
 }
 
-/** The value or the tagged error that an answer stands for. */
 const read = <A>(
   execution: Execution<A>,
   reply: Reply,
@@ -85,7 +82,6 @@ const read = <A>(
   return Effect.succeed(value.right)
 }
 
-/** What an answer means: the limiter and the span are told, then it is read. */
 export const meaningOf = <A>(
   execution: Execution<A>,
   reply: Reply,

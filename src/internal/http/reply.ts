@@ -1,10 +1,8 @@
 import { concatBytes } from "../text/bytes.js"
 
-/** An answer, its whole body read. */
 export interface Reply {
   readonly status: number
   readonly text: string
-  /** The `Retry-After` header. */
   readonly retryAfter: string | undefined
   /** Whether the body was small enough to be read to its end. */
   readonly isWhole: boolean
@@ -31,7 +29,6 @@ export class ReplyCollector {
     this.left = status >= 400 ? largestErrorAnswer : largestAnswer
   }
 
-  /** Whether more of it is wanted. */
   add(chunk: Uint8Array): boolean {
     if (this.first === undefined) this.first = chunk
     else (this.rest ??= []).push(chunk)
@@ -39,15 +36,11 @@ export class ReplyCollector {
     return this.left >= 0
   }
 
-  private bytes(): Uint8Array | undefined {
-    const { first, rest } = this
-    return first === undefined || rest === undefined ? first : concatBytes([first, ...rest])
-  }
-
   toReply(): Reply {
+    const { first, rest } = this
     return {
       status: this.status,
-      text: decoder.decode(this.bytes()),
+      text: decoder.decode(first === undefined || rest === undefined ? first : concatBytes([first, ...rest])),
       retryAfter: this.retryAfter,
       isWhole: this.status >= 400 || this.left >= 0
     }

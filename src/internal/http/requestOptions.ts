@@ -1,6 +1,7 @@
 import type * as Clock from "effect/Clock"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
@@ -35,17 +36,30 @@ export const once = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline = Infinit
     deadline: Math.min(outer.deadline, deadline)
   }))
 
-/** Gives the requests of `effect` so many milliseconds from their first permit. */
 export const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>, grace: number): Effect.Effect<A, E, R> =>
   FiberRefs.update(effect, current, (outer) => ({ ...outer, grace }))
 
-/** Tells of the attempts of the requests in `effect`. */
 export const withObserver = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   observer: AttemptObserver
 ): Effect.Effect<A, E, R> => FiberRefs.update(effect, current, (outer) => ({ ...outer, observer }))
 
-/** Keeps secrets out of the errors of the requests of `effect`. */
+/** Sends an attempt, if it has an observer only when that wants it to be sent, and tells it when that had no effect. */
+export const observe = <A>(
+  send: Effect.Effect<A, RunPodError>,
+  observer: AttemptObserver | undefined
+): Effect.Effect<A, RunPodError> => {
+  if (observer === undefined) return send
+  const { onRefused, onSend } = observer
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(onSend, (isWanted) =>
+      isWanted
+        ? Effect.tapError(restore(send), (error) => (provesNoEffect(error) ? onRefused : Effect.void))
+        : Effect.interrupt
+    )
+  )
+}
+
 export const withSecrets = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   secrets: ReadonlyArray<string>
@@ -57,7 +71,6 @@ export const withSecrets = <A, E, R>(
 /** What a request takes from the fiber that makes it. */
 export class Caller {
   readonly clock: Clock.Clock
-  /** Whether its spans have times. */
   readonly isTimed: boolean
   readonly options: RequestOptions
 
@@ -68,6 +81,5 @@ export class Caller {
   }
 }
 
-/** Reads the fiber once, in one step. */
 export const withCaller = <A, E, R>(f: (caller: Caller) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   withFiber((fiber) => f(new Caller(fiber)))

@@ -15,25 +15,6 @@ import * as Schedules from "../effect/schedule.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import type { Execution } from "./execution.js"
 
-/** The tokens that all retries of a layer share, so that an outage does not multiply its traffic. */
-class Budget {
-  private tokens: number
-
-  constructor(private readonly size: number) {
-    this.tokens = size
-  }
-
-  take(cost: number): boolean {
-    if (this.tokens < cost) return false
-    this.tokens -= cost
-    return true
-  }
-
-  giveBack(tokens: number): void {
-    this.tokens = Math.min(this.size, this.tokens + tokens)
-  }
-}
-
 const costOf = (error: RunPodError): number =>
   error._tag === "RequestTimeoutError" || error._tag === "TransportError" ? 10 : 5
 
@@ -76,7 +57,6 @@ const untilDeadline = Schedules.recurring({
   delay: (error: RunPodError) => Effect.succeed(Math.max(1_000, askedMillis(error)))
 })
 
-/** What the retries of one request have come to. */
 interface Retries {
   readonly ordinary: Schedules.Wait<RunPodError>
   readonly paused: Schedules.Wait<RunPodError>
@@ -85,42 +65,35 @@ interface Retries {
   doubt: RunPodError | undefined
 }
 
-/** Sends requests again by a policy, within its budget. */
-export interface Retry {
-  /** Runs attempts until one succeeds or its error is final. */
-  readonly run: <A>(
-    execution: Execution<A>,
-    attempt: Effect.Effect<A, RunPodError>,
-    onRetry: Effect.Effect<void>
-  ) => Effect.Effect<A, RunPodError>
-  /** A request went well. */
-  readonly onSuccess: () => void
-}
-
-/** The retries of one layer. */
-export const make = (policy: RetryPolicy): Retry => {
-  const budget = new Budget(policy.budget)
+/** The retries of one layer: by a policy, within its budget. */
+export const make = (policy: RetryPolicy) => {
+  // What all retries of the layer share, so that an outage does not multiply its traffic.
+  let tokens = policy.budget
+  const giveBack = (spent: number): void => {
+    tokens = Math.min(policy.budget, tokens + spent)
+  }
   const untilItIsOver = Schedule.andThen(policy.schedule, untilDeadline)
 
-  const start = ({ grace }: Execution<unknown>): Effect.Effect<Retries> =>
+  const start = ({ options }: Execution<unknown>): Effect.Effect<Retries> =>
     Effect.zipWith(
-      Schedules.start(grace === undefined ? policy.schedule : untilItIsOver),
+      Schedules.start(options.grace === undefined ? policy.schedule : untilItIsOver),
       Schedules.start(policy.whilePaused ?? Schedule.recurs(0)),
       (ordinary, paused) => ({ ordinary, paused, spent: 0, doubt: undefined })
     )
 
-  /** Waits for the next attempt; fails when there is to be none. */
+  /** Fails when there is to be no next attempt. */
   const waitAfter = (error: RunPodError, { deadline, request }: Execution<unknown>, retries: Retries) =>
     Effect.clockWith((clock) => {
       const left = deadline - monotonicMillis(clock)
       const isTooLate = askedMillis(error) >= left
       const cost = costOf(error)
-      if (!mayRepeat(request, error, policy) || isTooLate || !budget.take(cost)) return Effect.fail(error)
+      if (!mayRepeat(request, error, policy) || isTooLate || tokens < cost) return Effect.fail(error)
+      tokens -= cost
       retries.spent += cost
       const delay = (error._tag === "EndpointPausedError" ? retries.paused : retries.ordinary)(error)
       return Effect.mapError(left === Infinity ? delay : Effect.timeout(delay, left), () => {
         retries.spent -= cost
-        budget.giveBack(cost)
+        giveBack(cost)
         return error
       })
     })
@@ -130,7 +103,7 @@ export const make = (policy: RetryPolicy): Retry => {
     attempt: Effect.Effect<A, RunPodError>,
     onRetry: Effect.Effect<void>
   ): Effect.Effect<A, RunPodError> => {
-    const { observer, once, request } = execution
+    const { options, request } = execution
     const isSubmit = request.operation.repeat === "Submit"
 
     const final = (error: RunPodError, doubt: RunPodError | undefined) =>
@@ -139,7 +112,7 @@ export const make = (policy: RetryPolicy): Retry => {
     const again = (error: RunPodError, retries: Retries): Effect.Effect<A, RunPodError> => {
       const isLost = !provesNoEffect(error)
       if (isLost) retries.doubt = error
-      if (observer?.onQueued() === false) return Effect.interrupt
+      if (options.observer?.onQueued() === false) return Effect.interrupt
       return Effect.matchEffect(waitAfter(error, execution, retries), {
         onFailure: () => final(error, retries.doubt),
         onSuccess: () => {
@@ -150,7 +123,7 @@ export const make = (policy: RetryPolicy): Retry => {
               Effect.matchEffect(attempt, {
                 onFailure: (next) => again(next, retries),
                 onSuccess: (value) => {
-                  budget.giveBack(retries.spent)
+                  giveBack(retries.spent)
                   return Effect.succeed(value)
                 }
               })
@@ -161,11 +134,11 @@ export const make = (policy: RetryPolicy): Retry => {
     }
 
     return catchFailure(attempt, (error) =>
-      once || !mayRepeat(request, error, policy)
+      options.once || !mayRepeat(request, error, policy)
         ? final(error, undefined)
         : Effect.flatMap(start(execution), (retries) => again(error, retries))
     )
   }
 
-  return { run, onSuccess: () => budget.giveBack(1) }
+  return { run, onSuccess: () => giveBack(1) }
 }

@@ -71,9 +71,8 @@ const toRunPodError = (
 }
 
 /**
- * Sends a request over any `HttpClient`, on a fiber of its own, since only a fiber can be given up at a deadline. Interrupting
- * it interrupts that fiber and waits for its end; at a deadline it ends at once, and its place in flight stays taken until
- * the fiber has ended.
+ * Sends a request over any `HttpClient`, on a fiber of its own, since only a fiber can be given up. An interruption waits for the
+ * fiber's end; a deadline does not, and its place in flight stays taken until then.
  */
 export const sendWithClient = (
   request: HttpClientRequest.HttpClientRequest,
@@ -97,12 +96,11 @@ export const sendWithClient = (
           })
         )
       )
-      const keepPlaceUntilItEnds = Effect.suspend(() =>
-        Fibers.isRunning(fiber)
-          ? Effect.flatMap(execution.limiter.keepPlace, ({ release }) =>
-              Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), release))
-            )
-          : Effect.void
+      const keepPlaceUntilItEnds = Effect.when(
+        Effect.flatMap(execution.limiter.keepPlace, ({ release }) =>
+          Effect.forkDaemon(Effect.zipRight(Fiber.await(fiber), release))
+        ),
+        () => Fibers.isRunning(fiber)
       )
       return yield* Effect.onInterrupt(restore(Deferred.await(end)), () =>
         Effect.suspend(() => {

@@ -6,7 +6,6 @@ import { Attempt } from "./attempt.js"
 import type { Execution } from "./execution.js"
 import { type Reply, ReplyCollector } from "./reply.js"
 
-/** An attempt that a dispatcher tells what becomes of it. */
 class DispatchedAttempt extends Attempt implements Dispatcher.Handler {
   override sent: "No" | "Maybe" = "No"
   private body: ReplyCollector | undefined

@@ -1,30 +1,15 @@
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 import { AuthenticationError, BadRequestError, type Context, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
 
-const userAgent = "effect-runpod/0.1.0"
-
-/** Where requests go, and what all of them carry. */
-export interface Server {
-  readonly apiKey: string
-  /** Why nothing can be sent at all. */
-  readonly problem: ((where: Context) => RunPodError) | undefined
-  readonly requestOf: (request: Request<unknown>, path: string) => HttpClientRequest.HttpClientRequest
-  readonly dispatchOf: (request: Request<unknown>, path: string) => Dispatcher.Request
-}
-
-const readBaseUrl = (baseUrl: string | URL): Either.Either<URL, string> => {
-  const text = String(baseUrl).trim()
-  if (!URL.canParse(text)) return Either.left("the base URL is not a URL")
-  const url = new URL(text)
-  if (url.protocol !== "https:" && url.protocol !== "http:") return Either.left("the base URL must be http or https")
-  if (url.username !== "" || url.password !== "") return Either.left("the base URL must not hold a user or password")
-  if (url.search !== "" || url.hash !== "") return Either.left("the base URL must end with its path")
-  return Either.right(url)
+const urlProblem = (url: URL | undefined): string | undefined => {
+  if (url === undefined) return "the base URL is not a URL"
+  if (url.protocol !== "https:" && url.protocol !== "http:") return "the base URL must be http or https"
+  if (url.username !== "" || url.password !== "") return "the base URL must not hold a user or password"
+  return url.search !== "" || url.hash !== "" ? "the base URL must end with its path" : undefined
 }
 
 /** The key without white space. From an environment variable that is not set, it can be `undefined` whatever the types say. */
@@ -33,28 +18,26 @@ const readApiKey = (apiKey: string | Redacted.Redacted): string => {
   return typeof key === "string" ? key.trim() : ""
 }
 
-const problemOf = (baseUrl: Either.Either<URL, string>, apiKey: string): Server["problem"] => {
-  if (Either.isLeft(baseUrl)) return (where) => new BadRequestError({ ...where, detail: baseUrl.left })
-  if (apiKey === "") return (where) => new AuthenticationError({ ...where, detail: "the API key is empty" })
-  if (/^[\x21-\x7e]+$/.test(apiKey)) return undefined
-  return (where) => new AuthenticationError({ ...where, detail: "the API key holds characters that no key has" })
+const keyProblem = (apiKey: string): string | undefined => {
+  if (apiKey === "") return "the API key is empty"
+  return /^[\x21-\x7e]+$/.test(apiKey) ? undefined : "the API key holds characters that no key has"
 }
 
-/** Reads the options that say where requests go. */
-export const make = (options: {
-  readonly baseUrl: string | URL
-  readonly apiKey: string | Redacted.Redacted
-}): Server => {
-  const apiKey = readApiKey(options.apiKey)
-  const baseUrl = readBaseUrl(options.baseUrl)
-  const origin = Either.match(baseUrl, { onLeft: () => "", onRight: (url) => url.origin })
-  const prefix = Either.match(baseUrl, { onLeft: () => "", onRight: (url) => url.pathname.replace(/\/+$/, "") })
+/** Where requests go, and what all of them carry. */
+export const make = (givenKey: string | Redacted.Redacted, baseUrl: string | URL) => {
+  const apiKey = readApiKey(givenKey)
+  const text = String(baseUrl).trim()
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const wrongUrl = urlProblem(url)
+  const wrongKey = keyProblem(apiKey)
+  const origin = url?.origin ?? ""
+  const prefix = url?.pathname.replace(/\/+$/, "") ?? ""
   const headers = {
     accept: "application/json",
     // Without it a server may compress as it likes, and not every transport can undo that.
     "accept-encoding": "identity",
     authorization: `Bearer ${apiKey}`,
-    "user-agent": userAgent
+    "user-agent": "effect-runpod/0.1.0"
   }
   const listed = Object.entries(headers).flat()
   const listedWithBody = [...listed, "content-type", "application/json"]
@@ -64,13 +47,17 @@ export const make = (options: {
   }
   return {
     apiKey,
-    problem: problemOf(baseUrl, apiKey),
-    requestOf: (request, path) =>
+    /** Why nothing can be sent at all. */
+    problemAt: (where: Context): RunPodError | undefined => {
+      if (wrongUrl !== undefined) return new BadRequestError({ ...where, detail: wrongUrl })
+      return wrongKey === undefined ? undefined : new AuthenticationError({ ...where, detail: wrongKey })
+    },
+    requestOf: (request: Request<unknown>, path: string) =>
       HttpClientRequest.make(request.operation.method)(origin + target(request, path), {
         headers,
         body: request.body === undefined ? HttpBody.empty : HttpBody.uint8Array(request.body, "application/json")
       }),
-    dispatchOf: (request, path) => ({
+    dispatchOf: (request: Request<unknown>, path: string): Dispatcher.Request => ({
       method: request.operation.method,
       origin,
       path: target(request, path),

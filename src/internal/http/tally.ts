@@ -9,5 +9,4 @@ export interface Tally {
 
 export const make = (): Tally => ({ requests: 0, retries: 0, throttles: 0 })
 
-/** The tally of the fiber and of those it forks, when somebody counts. */
 export const currentTally = FiberRefs.make<Tally | undefined>("currentTally", undefined)

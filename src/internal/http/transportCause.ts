@@ -42,8 +42,8 @@ export const sentOf = (cause: unknown, depth = 0): "No" | "Maybe" => {
 }
 
 /**
- * A copy of a transport's error that is safe to print: name, message and code, and the same of its causes. The original
- * can hold the request, and with it the key.
+ * A copy of a transport's error that is safe to print: name, message and code, and those of its causes. The original can
+ * hold the request, and with it the key.
  */
 export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
   const message = property(cause, "message")
@@ -56,12 +56,10 @@ export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
   if (typeof name === "string") copy.name = scrub(name)
   const code = property(cause, "code")
   if (typeof code === "string") Object.defineProperty(copy, "code", { value: scrub(code), enumerable: true })
-  // Where the copy was made says nothing.
   copy.stack = `${copy.name}: ${copy.message}`
   return copy
 }
 
-/** A copy of a defect of a transport that is safe to print. */
 export const safeDefect = (defect: unknown, scrub: Scrub): unknown => {
   if (typeof defect === "string") return scrub(defect)
   const copy = safeCause(defect, scrub)

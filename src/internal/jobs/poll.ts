@@ -19,7 +19,6 @@ import * as Fibers from "../effect/fiber.js"
 import * as Schedules from "../effect/schedule.js"
 import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
-import type { Restore } from "../pace/mask.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { jsonOf } from "../text/json.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
@@ -296,7 +295,7 @@ const start = Effect.fnUntraced(function* (wait: Wait) {
  * Waits until the job has ended, in a loop: a Stream for each waiting job would take 40 KiB. In an uninterruptible region only
  * what `restore` is given can be interrupted.
  */
-export const follow = (wait: Wait, restore: Restore = identity): Effect.Effect<Job.TerminalJob, WaitError> =>
+export const follow = (wait: Wait, restore: Fibers.Restore = identity): Effect.Effect<Job.TerminalJob, WaitError> =>
   Effect.flatMap(start(wait), (poller) => {
     const loop: Effect.Effect<Job.TerminalJob, WaitError> = Effect.flatMap(poller.nextChange(), (job) =>
       Job.isTerminal(job) ? Effect.succeed(job) : loop

@@ -7,12 +7,10 @@ import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import * as Causes from "../effect/cause.js"
-import { interruptLater } from "../effect/fiber.js"
+import { interruptLater, type Restore } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
-import { observe } from "../http/observe.js"
-import { withObserver } from "../http/requestOptions.js"
+import { observe, withObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
-import type { Restore } from "../pace/mask.js"
 
 /** How a submit ended. `attempts` counts those that may have started something. */
 export type Submitted<A> =

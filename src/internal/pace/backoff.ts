@@ -5,17 +5,13 @@ import { maxTimerMillis } from "./monotonic.js"
 /** How the delays between tries grow. Times are milliseconds. */
 export interface Backoff {
   readonly base: number
-  /** What each further delay is multiplied by. Default: 2. */
   readonly factor?: number | undefined
   readonly cap: number
   /** `full`: a random time between 0 and the delay; `half`: between half of it and all; `none`: the delay itself. */
   readonly jitter: "full" | "half" | "none"
 }
 
-/**
- * The delay after so many tries before this one, in whole milliseconds: a TestClock that stands between two of them has no
- * nanoseconds, and spans need those.
- */
+/** The delay after so many tries, in whole milliseconds: a TestClock between two of them has no nanoseconds, which spans need. */
 export const delayAfter = (backoff: Backoff, tries: number): Effect.Effect<number> => {
   const { base, cap, factor = 2, jitter } = backoff
   const longest = Math.min(base * factor ** tries, cap, maxTimerMillis)

@@ -9,7 +9,6 @@ export interface Timed {
 
 const isBefore = (a: Timed, b: Timed): boolean => a.at < b.at || (a.at === b.at && a.order < b.order)
 
-/** A binary heap of timed entries, the earliest first. */
 export class Heap<A extends Timed> {
   private readonly entries: Array<A> = []
   private added = 0
@@ -30,7 +29,7 @@ export class Heap<A extends Timed> {
   }
 
   remove(entry: A): void {
-    const index = entry.index
+    const { index } = entry
     if (index < 0) return
     entry.index = -1
     const last = this.entries.pop()

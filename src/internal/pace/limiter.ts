@@ -3,19 +3,15 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
 import { holdsInterruption, matchCauseEffect } from "../effect/cause.js"
-import type { Restore } from "./mask.js"
+import type { Restore } from "../effect/fiber.js"
 import { monotonicMillis, sleepUntil, withClock } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
 import type { Timer } from "./timer.js"
 import { WaitQueue } from "./waitQueue.js"
 
-/**
- * The right to send one request: how often its limiter's gate had closed when it was given. An answer to a request from
- * before the gate last closed says nothing new.
- */
+/** The right to send a request: how often the gate had closed by then. Answers from before it last closed say nothing new. */
 export type Permit = number
 
-/** How long to wait for a permit, and what comes instead of one when that is over. */
 export interface Until<A, E> {
   readonly timer: Timer
   /** On the monotonic clock. */
@@ -23,27 +19,18 @@ export interface Until<A, E> {
   readonly onLate: () => Effect.Effect<A, E>
 }
 
-/** What is done with a permit. */
-export type Use<A, E, R> = (permit: Permit) => Effect.Effect<A, E, R>
+type Use<A, E, R> = (permit: Permit) => Effect.Effect<A, E, R>
 
 const firstCooldown = 1_000
 const longestCooldown = 60_000
 /** With this many requests in flight and none refused, a gate is open again. */
 const fullyOpen = 256
 
-/** What a limiter keeps to. */
-export interface Options {
-  /** Requests in flight at once. */
-  readonly concurrency: number
-  readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow>
-}
-
 /**
  * Limits the requests of one kind: a `Semaphore` for those in flight, exact sliding windows, and a gate that a 429 closes.
  *
  * First come, first served: a 3.22 `Semaphore` wakes all who wait at each release, so fibers stand in a queue of our own, and
- * only its head waits on the `Semaphore`. What is in flight is known to the `Semaphore` alone. State is touched only
- * synchronously.
+ * only its head waits on the `Semaphore`, which alone knows what is in flight.
  */
 export class Limiter {
   private readonly queue = new WaitQueue()
@@ -58,13 +45,12 @@ export class Limiter {
   /** When the gate opens, on the monotonic clock. */
   opensAt = -Infinity
 
-  constructor({ concurrency, windows }: Options) {
-    this.concurrency = Math.floor(concurrency)
-    this.windows = windows
+  constructor(options: { readonly concurrency: number; readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow> }) {
+    this.concurrency = Math.floor(options.concurrency)
+    this.windows = options.windows
     this.semaphore = Effect.unsafeMakeSemaphore(this.concurrency)
   }
 
-  /** Whether a permit would be given at once. */
   readonly hasRoom: Effect.Effect<boolean> = withClock((clock) =>
     this.isOpenAt(monotonicMillis(clock))
       ? Effect.map(this.semaphore.withPermitsIfAvailable(1)(Effect.void), Option.isSome)
@@ -72,8 +58,8 @@ export class Limiter {
   )
 
   /**
-   * Runs `use` with a permit, which is given back when it ends; before that, `onInterrupt` when `use` is interrupted. It waits
-   * for as long as it takes, unless `until` says otherwise. Interruptible while it waits: nothing is taken then.
+   * Runs `use` with a permit, which is given back when it ends; before that, `onInterrupt` when `use` is interrupted. Without
+   * `until` it waits for as long as it takes. Interruptible while it waits: nothing is taken then.
    */
   withPermit<A, E, R>(use: Use<A, E, R>, onInterrupt?: () => void, until?: Until<A, E>): Effect.Effect<A, E, R> {
     return withClock((clock) => {
@@ -95,21 +81,17 @@ export class Limiter {
     return this.reopening !== undefined
   }
 
-  /** RunPod took a request with this permit. */
   accepted(permit: Permit): Effect.Effect<void> {
     if (this.reopening === undefined || permit < this.closings) return Effect.void
     // Refusals between answers that are taken, rather than in a row, do not add up.
     this.cooldown = Math.max(firstCooldown, this.cooldown / 2)
     const next = this.reopening < fullyOpen ? Math.min(this.reopening * 2, this.concurrency) : this.concurrency
-    this.reopening = next
-    if (next === this.concurrency) {
-      this.reopening = undefined
-      this.cooldown = firstCooldown
-    }
+    const isOpen = next === this.concurrency
+    this.reopening = isOpen ? undefined : next
+    if (isOpen) this.cooldown = firstCooldown
     return this.semaphore.resize(next)
   }
 
-  /** RunPod answered a request with this permit with 429. */
   throttled(permit: Permit, retryAfter: Duration.Duration | undefined): Effect.Effect<void> {
     return withClock((clock) => {
       const now = monotonicMillis(clock)
@@ -156,7 +138,7 @@ export class Limiter {
     )
   }
 
-  /** `Effect.ensuring` for an uninterruptible region: gives the place back at the end. */
+  /** `Effect.ensuring` for an uninterruptible region. */
   private used<A, E, R>(use: Effect.Effect<A, E, R>, onInterrupt: (() => void) | undefined): Effect.Effect<A, E, R> {
     return matchCauseEffect(
       use,
@@ -176,8 +158,8 @@ export class Limiter {
     const leave = Effect.sync(() => this.queue.leave())
     return Effect.flatMap(this.queue.enter(restore, until), (isHead) => {
       if (!isHead) return Effect.succeed(undefined)
-      if (until === undefined || until.deadline === Infinity) return Effect.ensuring(this.acquireAtHead(restore), leave)
-      return Effect.ensuring(this.acquireAtHeadBefore(restore, until), leave)
+      const isTimed = until !== undefined && until.deadline !== Infinity
+      return Effect.ensuring(isTimed ? this.acquireAtHeadBefore(restore, until) : this.acquireAtHead(restore), leave)
     })
   }
 
@@ -206,7 +188,7 @@ export class Limiter {
         Effect.map(this.acquireAtHead(restore), (acquired) => (permit = acquired))
       )
       // A permit that came together with the deadline or an interruption belongs to nobody.
-      const giveBack = Effect.suspend(() => (permit === undefined ? Effect.void : this.semaphore.release(1)))
+      const giveBack = Effect.when(this.semaphore.release(1), () => permit !== undefined)
       const timed = Effect.timeoutOption(acquire, Math.max(0, deadline - timer.now()))
       return Effect.onInterrupt(restore(timed), () => giveBack).pipe(
         Effect.tap((acquired) => (Option.isNone(acquired) ? giveBack : Effect.void)),
@@ -225,18 +207,17 @@ export class Limiters {
     this.overall = overall === undefined ? [] : windowsOf(overall)
   }
 
-  /** The limiter of this key, made with its limit when there is none. */
   get(key: string, limitOf: () => Limit): Limiter {
-    const found = this.limiters.get(key)
-    if (found !== undefined) return found
-    const limit = limitOf()
-    const made = new Limiter({ concurrency: limit.concurrency, windows: [...windowsOf(limit), ...this.overall] })
-    this.limiters.set(key, made)
-    return made
+    let limiter = this.limiters.get(key)
+    if (limiter === undefined) {
+      const limit = limitOf()
+      limiter = new Limiter({ concurrency: limit.concurrency, windows: [...windowsOf(limit), ...this.overall] })
+      this.limiters.set(key, limiter)
+    }
+    return limiter
   }
 }
 
-/** The window of a limit, unless it has none. */
 export const windowsOf = ({
   limit,
   window

@@ -20,11 +20,9 @@ export const monotonicMillis = (clock: Clock.Clock): number => {
 export const withClock = <A, E, R>(f: (clock: Clock.Clock) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   withFiber((fiber) => f(clockOf(fiber)))
 
-/** The clock of a fiber. */
 export const clockOf = (fiber: RuntimeFiber<unknown, unknown>): Clock.Clock =>
   Context.get(valueIn(fiber, DefaultServices.currentServices), Clock.Clock)
 
-/** Nanoseconds of the clock, for spans. */
 export const nanosOf = (clock: Clock.Clock): bigint => clock.unsafeCurrentTimeNanos()
 
 /** Milliseconds of the wall clock, for times that leave the process. */

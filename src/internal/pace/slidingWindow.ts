@@ -6,7 +6,6 @@ export interface SlidingWindow {
   readonly limit: number
   readonly length: number
   times: Float64Array
-  /** Where the oldest admission stands in `times`. */
   head: number
   size: number
 }

@@ -5,18 +5,15 @@ import * as Fibers from "../effect/fiber.js"
 import { Heap, type Timed } from "./heap.js"
 import { monotonicMillis, sleepUntil } from "./monotonic.js"
 
-/** A thing to do at a time. */
 export interface Alarm extends Timed {
   readonly run: () => void
 }
 
 /**
- * Many alarms on one sleeping fiber: a heap of times, and a fiber of Effect's `Clock` that sleeps until the earliest of
- * them. Setting and clearing an alarm costs no fiber, and with none set nothing sleeps. Alarms run in order of time,
- * those of the same time in the order they were set.
+ * Many alarms on one fiber that sleeps until the earliest of them: an alarm costs no fiber, and with none set nothing
+ * sleeps. They run in order of time, those of the same time in the order they were set.
  */
 export interface Timer {
-  /** Milliseconds of the monotonic clock. */
   readonly now: () => number
   readonly set: (at: number, run: () => void) => Alarm
   /** Sets an alarm that is an object of the caller's own, and not set. */

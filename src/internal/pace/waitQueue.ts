@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import type { Restore } from "./mask.js"
+import type { Restore } from "../effect/fiber.js"
 import type { Timer } from "./timer.js"
 
 interface Waiter {
@@ -13,11 +13,8 @@ interface Waiter {
  * A queue of fibers, first come, first served: `enter` returns true when its fiber is at the head, `leave` passes the head
  * on. A fiber that has waited until its deadline is out of the queue: `enter` returns false.
  *
- * A release costs the same for ten waiters and for ten thousand. Interrupting a waiting fiber takes it out of the queue. The
- * state is plain and touched only synchronously.
- *
- * `enter` belongs into an uninterruptible region and gets its `restore`: only the waiting is interruptible, for a fiber can be
- * interrupted between any two steps, and a head that nobody holds would stop the queue for ever.
+ * A release costs the same for ten waiters and for ten thousand. `enter` belongs into an uninterruptible region and gets its
+ * `restore`: a fiber can be interrupted between any two steps, and a head that nobody holds would stop the queue for ever.
  */
 export class WaitQueue {
   private hasHead = false
@@ -40,10 +37,7 @@ export class WaitQueue {
       else this.last.next = waiter
       this.last = waiter
       const turn = Effect.async<boolean>((resume) => {
-        if (waiter.isHead) {
-          resume(Effect.succeed(true))
-          return
-        }
+        if (waiter.isHead) return resume(Effect.succeed(true))
         if (until === undefined || until.deadline === Infinity) {
           waiter.resume = resume
           return

@@ -1,6 +1,5 @@
 const encoder = new TextEncoder()
 
-/** The UTF-8 of a text. */
 export const utf8 = (text: string): Uint8Array => encoder.encode(text)
 
 /** The chunks in one array; the chunk itself when there is one. */

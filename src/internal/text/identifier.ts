@@ -13,7 +13,6 @@ export const idProblem = (id: unknown): string | undefined => {
   return undefined
 }
 
-/** A branded string schema that admits what `problem` has nothing to say about. */
 export const idSchema = <Name extends string>(name: Name, problem: (id: string) => string | undefined) =>
   Schema.String.pipe(
     Schema.filter((id) => problem(id) ?? true, { jsonSchema: { minLength: 1, maxLength: 512 } }),

@@ -1,7 +1,5 @@
-/** A JSON object as `JSON.parse` returns it. */
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** Whether a parsed JSON value is an object (not an array, not null). */
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
@@ -9,13 +7,9 @@ export const isJsonObject = (value: unknown): value is JsonObject =>
 export const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : undefined
 
-/** The first of an object's fields that holds a string that is not blank. */
-export const textIn = (value: JsonObject, ...keys: ReadonlyArray<string>): string | undefined => {
-  const key = keys.find((key) => textOf(value[key]) !== undefined)
-  return key === undefined ? undefined : textOf(value[key])
-}
+export const textIn = (value: JsonObject, ...keys: ReadonlyArray<string>): string | undefined =>
+  keys.map((key) => textOf(value[key])).find((text) => text !== undefined)
 
-/** The value when it is a finite number. */
 export const numberOf = (value: unknown): number | undefined =>
   typeof value === "number" && Number.isFinite(value) ? value : undefined
 
@@ -28,7 +22,6 @@ export const defined = <A extends object>(fields: A): { [K in keyof A]?: Exclude
   return out as { [K in keyof A]?: Exclude<A[K], undefined> }
 }
 
-/** The value of a text of JSON; `undefined` when it is none. */
 export const parseJson = (text: string): unknown => {
   try {
     return JSON.parse(text)
@@ -37,7 +30,6 @@ export const parseJson = (text: string): unknown => {
   }
 }
 
-/** Those of an object's fields that hold a finite number. */
 export const numbersIn = <K extends string>(value: unknown, keys: ReadonlyArray<K>): { readonly [_ in K]?: number } => {
   const out: { [_ in K]?: number } = {}
   if (!isJsonObject(value)) return out
@@ -72,5 +64,4 @@ export const describeJson = (value: unknown): string => {
   return typeof value === "object" ? "an object" : `a ${typeof value}`
 }
 
-/** The same fields, writable: for an object that is filled field by field. */
 export type Mutable<A> = { -readonly [K in keyof A]: A[K] }

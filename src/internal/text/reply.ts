@@ -15,7 +15,6 @@ export const idIn = (body: unknown): string | undefined => {
   return typeof id === "string" && idProblem(id) === undefined ? id : undefined
 }
 
-/** The body with its string `status`. */
 export const statusIn = (body: unknown, what: string, object = what) => {
   if (!isJsonObject(body)) return Either.left(`expected ${object}, got ${describeJson(body)}`)
   const { status } = body
@@ -45,7 +44,6 @@ export const listIn = (body: unknown, key: string) => {
     : Either.left(`expected an array or null in "${key}", got ${describeJson(list)} there`)
 }
 
-/** Whether two values are the same JSON. */
 export const sameJson = (a: unknown, b: unknown): boolean => structuralRegion(() => Equal.equals(a, b))
 
 /** Any JSON value, kept as it came. */
@@ -73,13 +71,10 @@ export const RawObject: Schema.Schema<JsonObject> = /* @__PURE__ */ (() =>
 /** A body that is an object, or a bare list, kept as it came. */
 export const RawBody = /* @__PURE__ */ (() => Schema.Union(RawObject, Schema.Array(Json)))()
 
-/** A number that JSON can write. */
 export const Finite = /* @__PURE__ */ (() => Schema.Number.pipe(Schema.finite()))()
 
-/** A field for a number, perhaps missing. */
 export const Count = /* @__PURE__ */ Schema.optional(Finite)
 
-/** A field for a time in milliseconds, perhaps missing. */
 export const Millis = /* @__PURE__ */ (() => Schema.optional(Finite.annotations({ description: "in milliseconds" })))()
 
 /** A JSON object that has these fields, and perhaps others. */
@@ -96,11 +91,8 @@ export const replySchema = <A, I>(
   make: () => {
     readonly identifier: string
     readonly description: string
-    /** What RunPod sends. */
     readonly wire: Schema.Schema.AnyNoContext
-    /** What the reader makes of it. */
     readonly type: Schema.Schema<A, I>
-    /** The value, or a sentence that says what was found instead. */
     readonly read: (body: unknown) => Either.Either<A, string>
     /** Back to a body. Default: its `raw`, or the value itself when it has none. */
     readonly body?: (value: A) => unknown

@@ -8,10 +8,9 @@ const encoder = new TextEncoder()
 
 const htmlNames: Record<string, string> = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }
 
-/** A pattern for exactly this text. */
 const escapePattern = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
 
-/** A pattern for a number in hexadecimal digits of either case. */
+/** Digits of either case. */
 const hexPattern = (code: number, length: number): string =>
   code
     .toString(16)
@@ -68,34 +67,31 @@ const secretPattern = (secret: string): string => {
   return pattern + backslashes(false)
 }
 
-/** The pattern to look for in a text; `undefined` when the text cannot match. */
-type PatternFor = (text: string) => RegExp | undefined
-
 /**
  * Compiling the pattern of a secret is expensive, and most texts do not need it: encodings leave letters and digits as they
  * are, so a text that lacks the secret's longest run of them cannot hold the secret.
  */
-const lazyPattern = (secret: string): PatternFor => {
+const lazyPattern = (secret: string) => {
   const run = (secret.match(/[A-Za-z0-9]+/g) ?? []).reduce((a, b) => (b.length > a.length ? b : a), "")
   let pattern: RegExp | undefined
-  return (text) => (text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined)
+  return (text: string): RegExp | undefined =>
+    text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined
 }
 
 /**
- * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit. A program that
- * reads a job it did not submit does not know these secrets. A value that is cut off ends with the text.
+ * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit, which a program
+ * that did not submit the job does not know. A value that is cut off ends with the text.
  */
 const echoedField =
   /(?<!\\)(?<quote>(?<escape>\\*)")(?:webhook(?:V2)?|s3Config|accessId|accessSecret)\k<quote>\s*:\s*(?:\k<quote>(?<text>(?:(?!(?<!\\)\k<escape>")[^])*)|\{(?<object>[^}]*))/g
 
 /**
- * Makes the function that replaces these secrets, as they stand and as JSON, HTML or a URL writes them, and the values of
- * echoed fields. A server can echo what it was sent, so every text from outside goes through it before it enters an error, a
- * log or a span.
+ * Replaces these secrets, as they stand and as JSON, HTML or a URL writes them, and the values of echoed fields. A server can
+ * echo what it was sent, so every text from outside goes through it before it enters an error, a log or a span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   // Made at the first text: most requests succeed, and have none to scrub.
-  let patterns: ReadonlyArray<PatternFor> | undefined
+  let patterns: ReadonlyArray<ReturnType<typeof lazyPattern>> | undefined
   return (text) => {
     patterns ??= [...new Set(secrets)].filter((secret) => secret !== "").map(lazyPattern)
     // Every pattern searches the original text, so that of two secrets that overlap no part is left.
@@ -129,7 +125,7 @@ const matchesOf = (pattern: RegExp, text: string): ReadonlyArray<{ readonly star
 
 /**
  * A copy of a value with every string and key in it scrubbed. What is not plain JSON, such as a number class of the user's
- * own JSON parser, is kept. A loop rather than recursion: JSON from outside can be nested more deeply than the stack allows.
+ * parser, is kept. A loop rather than recursion: JSON from outside can be nested more deeply than the stack allows.
  */
 export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
   const pending: Array<() => void> = []

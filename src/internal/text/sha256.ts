@@ -5,5 +5,4 @@ import { utf8 } from "./bytes.js"
 /** SHA-256, at once: `crypto.subtle` answers on a later turn, which a test's clock does not wait for. */
 export const digest = (message: Uint8Array): Uint8Array => hash(message)
 
-/** SHA-256 of a text's UTF-8, in hex. */
 export const sha256 = (text: string): string => bytesToHex(digest(utf8(text)))
