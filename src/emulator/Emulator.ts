@@ -96,10 +96,7 @@ export const make = (options: Options): Effect.Effect<InMemory, never, Scope.Sco
     const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Deliveries.toReceiver)
     const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Deliveries.overHttp)
     const toNobody = () => Effect.fail("there is nobody to deliver a webhook to")
-    const deliver = Option.getOrElse(
-      Option.orElse(receiver, () => client),
-      () => toNobody
-    )
+    const deliver = Option.getOrElse(Option.firstSomeOf([receiver, client]), () => toNobody)
     const core = yield* Core.make(options, deliver)
     return { ...core.control, client: MemoryClient.make(core) }
   })

@@ -61,29 +61,6 @@ const checkInterval = 2_000
 /** How long the requests that have begun may take at the end, besides the reading of their bodies. */
 const closeGrace = "5 seconds"
 
-const readBody =
-  (request: Http.IncomingMessage): Handler.Request["readBody"] =>
-  (limit) =>
-    Effect.async((resume) => {
-      const chunks: Array<Buffer> = []
-      let size = 0
-      const stop = () => request.off("data", onData).off("end", onEnd).off("close", onClose)
-      const end = (body: Effect.Effect<Uint8Array, Handler.BodyError>) => {
-        stop()
-        resume(body)
-      }
-      const onData = (chunk: Buffer) => {
-        size += chunk.byteLength
-        if (size <= limit) chunks.push(chunk)
-        else end(Effect.fail("TooLarge"))
-      }
-      const onEnd = () => end(Effect.sync(() => Buffer.concat(chunks)))
-      const onClose = () => end(Effect.fail("Broken"))
-      if (request.destroyed) return onClose()
-      request.on("data", onData).on("end", onEnd).on("close", onClose)
-      return Effect.sync(stop)
-    })
-
 /** What the requests of a server share. */
 interface State {
   /** The only path that is served. */
@@ -100,7 +77,7 @@ const answer = ({ path, service }: State, request: Http.IncomingMessage): Effect
   const target = url.replace(/^https?:\/\/[^/?#]*/i, "")
   if (target.split("?", 1)[0] !== path) return Effect.succeed(404)
   if (service === undefined) return Effect.succeed(503)
-  return Handler.handle(service, { method, url, headers, readBody: readBody(request) })
+  return Handler.handle(service, { method, url, headers, readBody: (limit) => HttpServer.readBody(request, limit) })
 }
 
 /** Sends a status, and waits until it is sent or the sender has gone. */
@@ -150,7 +127,7 @@ const listen = Effect.fnUntraced(function* (
     Effect.zipRight(Effect.sync(() => server.closeAllConnections()))
   )
   const bind = Effect.mapError(HttpServer.bind(server, { host, port }), (cause) => {
-    const why = "code" in cause && typeof cause.code === "string" ? cause.code : cause.message
+    const why = HttpServer.codeOf(cause) ?? cause.message
     return new WebhookSetupError({ detail: `the server cannot listen on ${host}, port ${port} (${why})` })
   })
   const bound = yield* Effect.acquireRelease(bind, () => close)

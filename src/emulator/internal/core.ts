@@ -35,7 +35,7 @@ const makeModel = Effect.fnUntraced(function* (
   const { seed = 0 } = options
   const counters = new Counters()
   const faults = new Faults(options.faults ?? [], seed, counters)
-  const onEnd = yield* Deliveries.make({ deliver, faults, counters })
+  const onEnd = yield* Deliveries.make(deliver, faults, counters)
   const clock = yield* Effect.clock
   const forkHandler = yield* FiberSet.makeRuntime<never, JobResult, never>()
   // Closed before the handlers are interrupted: no alarm starts a job meanwhile.
@@ -61,11 +61,7 @@ const makeModel = Effect.fnUntraced(function* (
     toClockTime: (millis) => Math.round(epoch + millis),
     isClosed: false
   }
-  yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      model.isClosed = true
-    })
-  )
+  yield* Effect.addFinalizer(() => Effect.sync(() => (model.isClosed = true)))
   for (const [id, endpoint] of endpoints) Lifecycle.setWorkers(model, endpoint, options.endpoints[id]?.workers ?? 3)
   return model
 })

@@ -9,13 +9,10 @@ export type ResponseFault = Exclude<RequestFault, Delay>
 
 /** The faults that apply to a job, drawn at its submit. */
 export interface JobFaults {
-  /** The job completes without its output. */
   readonly outputMissing: boolean
-  /** The job's completion is overwritten by this progress update. */
   readonly lateProgress: LateProgress | undefined
 }
 
-/** A fault that is switched on. */
 interface ActiveFault {
   readonly fault: Fault
   readonly random: Random.RandomSource
@@ -25,13 +22,10 @@ interface ActiveFault {
   applied: number
 }
 
-const ofOneJob: ReadonlyArray<Operation> = ["status", "statusSync", "stream", "cancel", "retry"]
-const submits: ReadonlyArray<Operation> = ["run", "runSync"]
-
-const operationsOf = (fault: Fault): ReadonlyArray<Operation> | undefined => {
-  if (fault.operations !== undefined) return fault.operations
-  if (fault._tag === "Paused") return submits
-  return fault._tag === "NotVisibleYet" ? ofOneJob : undefined
+const operationsOf = ({ _tag, operations }: Fault): ReadonlyArray<Operation> | undefined => {
+  if (operations !== undefined) return operations
+  if (_tag === "Paused") return ["run", "runSync"]
+  return _tag === "NotVisibleYet" ? ["status", "statusSync", "stream", "cancel", "retry"] : undefined
 }
 
 const isOfJobs = (fault: Fault): fault is JobFault => fault._tag === "OutputMissing" || fault._tag === "LateProgress"
@@ -55,12 +49,8 @@ export class Faults {
   }
 
   set(faults: ReadonlyArray<Fault>): void {
-    this.active = faults.map((fault, index) => ({
-      fault,
-      random: Random.make(this.seed, `fault ${index}`),
-      matched: 0,
-      applied: 0
-    }))
+    const random = (index: number) => Random.make(this.seed, `fault ${index}`)
+    this.active = faults.map((fault, index) => ({ fault, random: random(index), matched: 0, applied: 0 }))
   }
 
   /** The fault that applies to a request, and how late its response is sent. Times, `jobAge` too, are milliseconds. */
@@ -89,7 +79,6 @@ export class Faults {
     }
   }
 
-  /** The faults that apply to a webhook, drawn at its job's end. */
   forWebhook(operation: Operation, endpointId: string): ReadonlyArray<WebhookFault> {
     return this.draw(isOfWebhooks, operation, endpointId)
   }

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
+import type { BodyError } from "../../internal/webhooks/handler.js"
 
 /** Where a server listens. */
 export interface Address {
@@ -17,6 +18,33 @@ export const bind = (server: Http.Server, { host, port }: Address): Effect.Effec
       const address = server.address()
       resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : port))
     })
+  })
+
+/** Why a server cannot listen: the system's code, such as `EADDRINUSE`. */
+export const codeOf = (cause: Error): string | undefined =>
+  "code" in cause && typeof cause.code === "string" ? cause.code : undefined
+
+/** Reads a body up to `limit` bytes; the rest of a longer one is thrown away. */
+export const readBody = (request: Http.IncomingMessage, limit: number): Effect.Effect<Buffer, BodyError> =>
+  Effect.async((resume) => {
+    if (Number(request.headers["content-length"] ?? 0) > limit) return resume(Effect.fail("TooLarge"))
+    const chunks: Array<Buffer> = []
+    let size = 0
+    const stop = () => request.off("data", onData).off("end", onEnd).off("close", onClose)
+    const end = (body: Effect.Effect<Buffer, BodyError>) => {
+      stop()
+      resume(body)
+    }
+    const onData = (chunk: Buffer) => {
+      size += chunk.byteLength
+      if (size <= limit) chunks.push(chunk)
+      else end(Effect.fail("TooLarge"))
+    }
+    const onEnd = () => end(Effect.sync(() => Buffer.concat(chunks)))
+    const onClose = () => end(Effect.fail("Broken"))
+    if (request.destroyed) return onClose()
+    request.on("data", onData).on("end", onEnd).on("close", onClose)
+    return Effect.sync(stop)
   })
 
 /** An address that means every network is reached through this machine's own. */

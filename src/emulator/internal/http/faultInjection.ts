@@ -1,8 +1,7 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
-import type { RateLimited } from "../../Fault.js"
+import type { Hang, RateLimited } from "../../Fault.js"
 import type { ResponseFault } from "../faults.js"
 import type { HttpResponse, Transmission } from "./messages.js"
 import * as Responses from "./responses.js"
@@ -12,6 +11,8 @@ export const whole = (response: HttpResponse): Transmission => ({ _tag: "Whole",
 export const reset: Transmission = { _tag: "Reset" }
 
 const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
+
+type AnsweredFault = Exclude<ResponseFault, Hang>
 
 const processed: ReadonlySet<ResponseFault["_tag"]> = new Set(["ResetAfter", "Stall", "CutBody", "Truncated"])
 
@@ -27,34 +28,28 @@ const rateLimited = ({ as, retryAfter }: RateLimited, clock: Clock.Clock): HttpR
 }
 
 /** What the client sees of RunPod's response; of a request that was not processed, only the fault decides it. */
-export const apply = (
-  fault: ResponseFault,
-  response: HttpResponse,
-  clock: Clock.Clock
-): Effect.Effect<Transmission> => {
+export const apply = (fault: AnsweredFault, response: HttpResponse, clock: Clock.Clock): Transmission => {
   switch (fault._tag) {
     case "RateLimited":
-      return Effect.succeed(whole(rateLimited(fault, clock)))
+      return whole(rateLimited(fault, clock))
     case "ServerError":
-      return Effect.succeed(whole(Responses.serverError(fault.status ?? 503, fault.body ?? "json")))
+      return whole(Responses.serverError(fault.status ?? 503, fault.body ?? "json"))
     case "HtmlOk":
-      return Effect.succeed(whole(Responses.htmlOk))
+      return whole(Responses.htmlOk)
     case "EmptyOk":
-      return Effect.succeed(whole(Responses.emptyOk))
+      return whole(Responses.emptyOk)
     case "NotVisibleYet":
-      return Effect.succeed(whole(Responses.jobNotFound))
+      return whole(Responses.jobNotFound)
     case "Paused":
-      return Effect.succeed(whole(Responses.paused))
+      return whole(Responses.paused)
     case "Truncated":
-      return Effect.succeed(whole({ ...response, body: response.body.slice(0, response.body.length >> 1) }))
+      return whole({ ...response, body: response.body.slice(0, response.body.length >> 1) })
     case "Stall":
-      return Effect.succeed({ _tag: "Stall", response, bytes: fault.afterBytes ?? halfOf(response) })
+      return { _tag: "Stall", response, bytes: fault.afterBytes ?? halfOf(response) }
     case "CutBody":
-      return Effect.succeed({ _tag: "Cut", response, bytes: halfOf(response) })
+      return { _tag: "Cut", response, bytes: halfOf(response) }
     case "ResetBefore":
     case "ResetAfter":
-      return Effect.succeed(reset)
-    case "Hang":
-      return Effect.never
+      return reset
   }
 }

@@ -13,7 +13,6 @@ export interface HttpRequest {
   readonly readBody: (limit: number) => Effect.Effect<string | undefined>
 }
 
-/** A request that is being handled. */
 export interface Call {
   readonly request: HttpRequest
   readonly route: Route
@@ -23,7 +22,6 @@ export interface Call {
   usage: Usage | undefined
 }
 
-/** A response before it is sent. */
 export interface HttpResponse {
   readonly status: number
   readonly contentType: string | undefined

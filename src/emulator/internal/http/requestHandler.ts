@@ -14,7 +14,6 @@ import type { Answer, Call, HttpRequest, HttpResponse, Transmission } from "./me
 import * as Responses from "./responses.js"
 import * as Router from "./router.js"
 
-/** The parts of an emulator that its requests reach. */
 export interface Parts {
   readonly model: Model
   readonly limits: Limits
@@ -77,9 +76,10 @@ const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmi
   return Effect.gen(function* () {
     const response = Effect.isEffect(served) ? yield* served : served
     if (delay > 0) yield* Effect.sleep(delay)
+    if (fault?._tag === "Hang") return yield* Effect.never
     return fault === undefined
       ? FaultInjection.whole(response)
-      : yield* FaultInjection.apply(fault, response, parts.model.clock)
+      : FaultInjection.apply(fault, response, parts.model.clock)
   })
 }
 

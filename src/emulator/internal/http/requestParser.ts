@@ -37,10 +37,6 @@ const readPolicy = (
     return { executionTimeout, ttl, lowPriority: fields["lowPriority"] === true }
   })
 
-/** Reads the text of a submit. */
-export const parseJobRequest = (text: string): Either.Either<JobRequest, string> =>
-  Either.flatMap(parseJson(text), readJobRequest)
-
 /** Reads the body of a submit, or a request of a batch. */
 export const readJobRequest = (body: unknown): Either.Either<JobRequest, string> =>
   Either.gen(function* () {

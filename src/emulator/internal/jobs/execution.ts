@@ -3,8 +3,7 @@ import * as Exit from "effect/Exit"
 import * as Fibers from "../../../internal/effect/fiber.js"
 import type { Handler } from "../../contract.js"
 import { completed, failed, type JobResult, perform, toText } from "./handler.js"
-import * as Holds from "./holds.js"
-import { type Endpoint, type Execution, type Job, largestBody, type Model, type Worker } from "./model.js"
+import { type Endpoint, type Execution, type Job, largestBody, type Model, wake, type Worker } from "./model.js"
 import * as Retention from "./retention.js"
 import * as Workers from "./workers.js"
 
@@ -17,7 +16,6 @@ const emptyInputIsLostAfter = 45_000
 /** RunPod kills a job so long after its executionTimeout, in milliseconds. */
 const killedAfterTimeout = { min: 1_000, max: 4_000 }
 
-/** Gives queued jobs to workers as long as there are both. */
 export const dispatch = (model: Model, endpoint: Endpoint): void => {
   if (model.isClosed) return
   // A job that ends at once or an alarm that is due calls this again: the outer call goes on for it, so that calls do not nest.
@@ -65,7 +63,6 @@ const isTooLarge = (output: string | undefined, operation: keyof typeof largestB
   return output.length > bytes || new TextEncoder().encode(output).byteLength > bytes
 }
 
-/** Writes the job's end into it and its endpoint's counts. */
 const settle = (model: Model, job: Job, { error, output, status }: JobResult): void => {
   const { endpoint } = job
   const now = model.timer.now()
@@ -84,7 +81,7 @@ const settle = (model: Model, job: Job, { error, output, status }: JobResult): v
 /** Ends a job, wakes the requests held for it and delivers its webhook. */
 export const finish = (model: Model, job: Job, result: JobResult): void => {
   settle(model, job, result)
-  Holds.wakeAll(job)
+  wake(job.endWaiters, job.chunkWaiters)
   model.onEnd(job)
 }
 
@@ -150,7 +147,7 @@ const startHandler = (model: Model, execution: Execution, handler: Handler): voi
   const onChunk = (text: string) => {
     if (!isCurrent()) return
     job.chunks.push(text)
-    Holds.wake(job.chunkWaiters)
+    wake(job.chunkWaiters)
   }
   const { aggregateStream: aggregate } = endpoint.settings
   const fiber = model.forkHandler(perform(run, { workerId: worker.id, aggregate, onChunk }))
