@@ -56,21 +56,16 @@ export type Options = ServeOptions &
 const headersTimeout = 10_000
 /** A body that is not read costs its connection when it is longer, in bytes: a new one costs more than to read it. */
 const smallRest = 64 * 1024
-/** How often Node looks for connections that are too slow, in milliseconds. */
-const checkInterval = 2_000
 /** How long the requests that have begun may take at the end, besides the reading of their bodies. */
 const closeGrace = "5 seconds"
 
-/** What the requests of a server share. */
 interface State {
-  /** The only path that is served. */
   readonly path: string
   /** Missing until the receiver is there, which may need the server's address first. */
   service: Webhooks.Service | undefined
   isClosing: boolean
 }
 
-/** The status for a request. */
 const answer = ({ path, service }: State, request: Http.IncomingMessage): Effect.Effect<number> => {
   const { headers, method = "", url = "" } = request
   // A proxy may ask with the whole URL.
@@ -97,10 +92,7 @@ const respond = (
     response.end(() => resume(Effect.void))
   })
 
-/**
- * Listens until the scope closes. Then it takes no more connections, finishes what it has begun, and closes the rest: what
- * was not acknowledged is delivered again.
- */
+/** At the end it takes no more connections and finishes what it has begun: what is not acknowledged is delivered again. */
 const listen = Effect.fnUntraced(function* (
   { host = "0.0.0.0", path = "/", port = 0 }: ServeOptions,
   readTimeout: Duration.Duration
@@ -108,7 +100,7 @@ const listen = Effect.fnUntraced(function* (
   const state: State = { path, service: undefined, isClosing: false }
   const requests = yield* FiberSet.make<void>()
   const runFork = yield* FiberSet.runtime(requests)()
-  const server = Http.createServer({ connectionsCheckingInterval: checkInterval }, (request, response) => {
+  const server = Http.createServer({ connectionsCheckingInterval: 2_000 }, (request, response) => {
     const answered = Effect.flatMap(answer(state, request), (status) => respond(state, request, response, status))
     // Not interrupted when the sender leaves: what has been read is stored. Disconnected, so that a store that hangs cannot
     // hold up the end of the scope.
@@ -135,8 +127,7 @@ const listen = Effect.fnUntraced(function* (
 })
 
 /**
- * Serves webhooks that are provided already, until the scope closes; then it finishes what it has begun. `url` is where this
- * machine reaches it.
+ * Serves the `Webhooks` of its context until the scope closes, and finishes what it has begun. This machine reaches it at `url`.
  *
  * @since 0.1.0
  * @category constructors

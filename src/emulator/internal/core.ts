@@ -21,7 +21,6 @@ import { Endpoint, type Model } from "./jobs/model.js"
 import * as Retention from "./jobs/retention.js"
 import * as Random from "./random.js"
 
-/** An emulator that needs a way for requests to reach it: memory or a server. */
 export interface Core {
   readonly handle: (request: HttpRequest) => Effect.Effect<Transmission>
   readonly control: Service

@@ -11,7 +11,6 @@ export type OpenDelivery = Mutable<DeliveryRecord>
 /** Of requests, and of deliveries. */
 const remembered = 10_000
 
-/** The newest records of one kind. */
 class Log<A extends object> {
   private records: Array<A> = []
 
@@ -73,14 +72,12 @@ export class Counters {
     if (record.operation !== undefined) this.counts.byOperation[record.operation].total++
   }
 
-  /** The request got past the limits. */
   requestEntered(name: Operation): void {
     const operation = this.counts.byOperation[name]
     operation.inFlight++
     operation.maxInFlight = Math.max(operation.maxInFlight, operation.inFlight)
   }
 
-  /** `hadEntered` tells whether it was in flight. */
   requestEnded({ abandoned, operation, status }: OpenRequest, hadEntered: boolean): void {
     if (abandoned) this.counts.abandoned++
     if (operation === undefined) return

@@ -117,7 +117,6 @@ const overtake = ({ heldBack }: State): void => {
   }
 }
 
-/** All that is sent for one job's end. */
 const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: Plan) {
   const { behind, copies, delay, gap, within } = plan
   yield* sleepUntil(monotonicMillis(state.clock) + delay)

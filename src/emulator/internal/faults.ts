@@ -4,7 +4,6 @@ import type { Delay, Fault, JobFault, LateProgress, RequestFault, WebhookFault }
 import type { Counters } from "./counters.js"
 import * as Random from "./random.js"
 
-/** A fault that decides what the client sees. */
 export type ResponseFault = Exclude<RequestFault, Delay>
 
 /** The faults that apply to a job, drawn at its submit. */
@@ -32,7 +31,6 @@ const isOfJobs = (fault: Fault): fault is JobFault => fault._tag === "OutputMiss
 
 const isOfWebhooks = (fault: Fault): fault is WebhookFault => fault._tag.startsWith("Webhook")
 
-/** The faults that are switched on, and to what they apply. */
 export class Faults {
   private active: ReadonlyArray<ActiveFault> = []
 

@@ -2,7 +2,6 @@ import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
 import type { BodyError } from "../../internal/webhooks/handler.js"
 
-/** Where a server listens. */
 export interface Address {
   readonly host: string
   /** 0 for any free port. */
@@ -54,5 +53,4 @@ const reachableHost = (host: string): string => {
   return host.includes(":") ? `[${host}]` : host
 }
 
-/** Where this machine reaches a server. */
 export const originOf = ({ host, port }: Address): string => `http://${reachableHost(host)}:${port}`

@@ -36,7 +36,6 @@ const readWhole = (text: string | null, initial: number, min: number): number | 
   return /^\d{1,9}$/.test(text) && Number(text) >= min ? Number(text) : undefined
 }
 
-/** What an operation that changes a batch answers. */
 const changed = (model: Model, change: Either.Either<Batch, string>): HttpResponse =>
   Either.match(change, {
     onLeft: Responses.refused,

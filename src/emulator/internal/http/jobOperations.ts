@@ -51,10 +51,7 @@ const awaitChunk = (model: Model, job: Job, millis: number): Effect.Effect<void>
 }
 
 /** The hold a request asks for, in milliseconds. */
-const parseWait = (
-  wait: string | undefined,
-  operation: "runSync" | "statusSync" | "stream"
-): Either.Either<number, HttpResponse> => {
+const parseWait = (wait: string | undefined, operation: "runSync" | "statusSync" | "stream") => {
   if (wait === undefined) return Either.right(operations[operation].hold)
   const millis = /^\d{1,6}$/.test(wait) ? Number(wait) : 0
   return millis >= 1000 && millis <= 300_000

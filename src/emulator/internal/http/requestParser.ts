@@ -26,9 +26,7 @@ const readMillis = (name: keyof typeof policyFields, policy: JsonObject): Either
     : Either.left(`policy.${name}: must be between ${min} and ${max}`)
 }
 
-const readPolicy = (
-  policy: unknown
-): Either.Either<Pick<JobRequest, "executionTimeout" | "ttl" | "lowPriority">, string> =>
+const readPolicy = (policy: unknown) =>
   Either.gen(function* () {
     const fields = policy ?? {}
     if (!isJsonObject(fields)) return yield* Either.left("policy: must be an object")

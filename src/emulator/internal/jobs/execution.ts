@@ -7,10 +7,7 @@ import { type Endpoint, type Execution, type Job, largestBody, type Model, wake,
 import * as Retention from "./retention.js"
 import * as Workers from "./workers.js"
 
-/**
- * A worker that was given an empty input never reports: after this time the job goes to another one, and after the same
- * time there it fails, without ever reaching the handler.
- */
+/** A worker given an empty input never reports: the job goes to another one after this time, where it fails after the same. */
 const emptyInputIsLostAfter = 45_000
 
 /** RunPod kills a job so long after its executionTimeout, in milliseconds. */
@@ -78,7 +75,6 @@ const settle = (model: Model, job: Job, { error, output, status }: JobResult): v
   Retention.keep(model, job, now)
 }
 
-/** Ends a job, wakes the requests held for it and delivers its webhook. */
 export const finish = (model: Model, job: Job, result: JobResult): void => {
   settle(model, job, result)
   wake(job.endWaiters, job.chunkWaiters)
@@ -121,7 +117,6 @@ const startEmptyInput = (model: Model, execution: Execution): void => {
   execution.alarm = model.timer.set(execution.startedAt + emptyInputIsLostAfter, () => redispatch(model, execution.job))
 }
 
-/** Without a handler, the job takes the time of `execution` and returns its input. */
 const startEcho = (model: Model, execution: Execution): void => {
   const { endpoint, submission } = execution.job
   const { max, min } = endpoint.settings.execution

@@ -31,7 +31,6 @@ export interface JobRequest {
   readonly lowPriority: boolean
 }
 
-/** What a job is submitted with: the client's request and the faults that apply to the job. */
 export interface Submission extends JobRequest, JobFaults {
   readonly operation: SubmitOperation
 }
@@ -51,7 +50,6 @@ export interface Execution {
   readonly startedAt: number
   /** Ends the job: at its executionTimeout, or where no handler runs. */
   alarm: Alarm | undefined
-  /** The handler's. */
   fiber: Fiber.RuntimeFiber<JobResult> | undefined
 }
 
@@ -104,7 +102,6 @@ export class Job {
     return isTerminal(this.status)
   }
 
-  /** Whether it can still be read. */
   get isKept(): boolean {
     return this.endpoint.jobs.get(this.id) === this
   }
@@ -112,12 +109,9 @@ export class Job {
 
 export interface Worker {
   readonly id: string
-  /** How many jobs it runs. */
   active: number
   isReady: boolean
-  /** Since when it has had no job. */
   idleSince: number
-  /** The end of its cold start. */
   startAlarm: Alarm | undefined
 }
 
@@ -168,10 +162,7 @@ export class Endpoint {
   }
 }
 
-/**
- * All endpoints with their jobs, and what their changes need. Plain mutable objects, touched only synchronously by the
- * requests, alarms and handlers of one emulator.
- */
+/** Plain mutable objects, touched only synchronously by the requests, alarms and handlers of one emulator. */
 export interface Model {
   readonly endpoints: ReadonlyMap<string, Endpoint>
   /** The jobs that have ended, by the time they are forgotten. */

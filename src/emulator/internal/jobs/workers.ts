@@ -23,10 +23,7 @@ const dismissIdle = (model: Model, endpoint: Endpoint): void => {
   }
 }
 
-/**
- * A worker that can take a job now. Without one, as many workers as the queue needs begin their cold start; `onReady` is
- * called at the end of each.
- */
+/** A worker that can take a job now; else as many as the queue needs begin a cold start, with `onReady` at its end. */
 export const acquire = (model: Model, endpoint: Endpoint, onReady: () => void): Worker | undefined => {
   dismissIdle(model, endpoint)
   if (endpoint.workers.size > usable(endpoint)) return undefined
