@@ -117,8 +117,8 @@ export interface Options {
 }
 
 /**
- * When deliveries are forced to the disk: `always` before each is acknowledged, now and then, or `never` but by the system.
- * A power failure takes what was not, the end of the process nothing.
+ * When deliveries are forced to the disk: `always` before each is acknowledged, `{ every }` now and then, `never` but when
+ * the system does so by itself. A power failure takes what was not forced yet, the end of the process takes nothing.
  *
  * @since 0.1.0
  * @category models

@@ -58,7 +58,7 @@ const receive = (service: Service, { headers, readBody, url }: Request): Effect.
     )
   })
 
-/** The answer's status: 200 once the delivery is stored, 4xx when it is refused, 503 when it should come again. */
+/** The answer's status: 200 once it is stored, 4xx when it is refused (by its token before its body is read), 503 to come again. */
 export const handle = (service: Service, request: Request): Effect.Effect<number> =>
   Effect.suspend(() =>
     request.method === "POST"
