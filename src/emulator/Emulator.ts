@@ -1,7 +1,6 @@
 /**
- * An emulated RunPod: a local stand-in that behaves like the real one, for tests, demos and benchmarks. It needs no
- * account and, in memory, no socket: `layerRunPod` gives a test the client and the control of the emulator in one layer,
- * and `TestClock` drives both. `NodeEmulator.serve`, in `effect-runpod/Node`, puts the same behind a real server.
+ * A local RunPod for tests, demos and benchmarks. In memory, `layerRunPod` gives a test the client and the emulator's
+ * control in one layer, and `TestClock` drives both. `NodeEmulator.serve` in `effect-runpod/Node` puts it behind a server.
  *
  * @example
  * ```ts
@@ -96,10 +95,7 @@ export const make = (options: Options): Effect.Effect<InMemory, never, Scope.Sco
     const receiver = Option.map(yield* Effect.serviceOption(Webhooks), Deliveries.toReceiver)
     const client = Option.map(yield* Effect.serviceOption(HttpClient.HttpClient), Deliveries.overHttp)
     const toNobody = () => Effect.fail("there is nobody to deliver a webhook to")
-    const deliver = Option.getOrElse(
-      Option.orElse(receiver, () => client),
-      () => toNobody
-    )
+    const deliver = Option.getOrElse(Option.firstSomeOf([receiver, client]), () => toNobody)
     const core = yield* Core.make(options, deliver)
     return { ...core.control, client: MemoryClient.make(core) }
   })

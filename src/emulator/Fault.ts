@@ -1,6 +1,5 @@
 /**
- * What can go wrong between a client and RunPod, as data: give them to the emulator, or switch them on and off while it
- * runs.
+ * What can go wrong between a client and RunPod, as data: for the emulator's options, or to switch while it runs.
  *
  * @since 0.1.0
  */
@@ -17,7 +16,6 @@ const optional =
   (options?: Omit<F, "_tag">): F =>
     ({ _tag, ...options }) as F
 
-/** The same of a fault that has required fields. */
 const required: <F extends Models.Fault>(_tag: F["_tag"]) => (options: Omit<F, "_tag">) => F = optional
 
 /**

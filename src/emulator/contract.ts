@@ -45,7 +45,6 @@ export type Workers =
  * @category models
  */
 export interface HandlerContext {
-  /** The job's id. */
   readonly id: string
   readonly workerId: string
   /** Publishes a progress update: the job's `output` as long as it is IN_PROGRESS. */
@@ -129,7 +128,7 @@ export type Deliver = (delivery: Delivery) => Effect.Effect<number, unknown>
  * @category models
  */
 export interface Options {
-  /** The endpoints by id. */
+  /** By id. */
   readonly endpoints: Readonly<Record<string, EndpointOptions>>
   /** The only API key that is accepted. Default: any key that is not empty. */
   readonly apiKey?: string | Redacted.Redacted | undefined
@@ -138,8 +137,8 @@ export interface Options {
   /** What goes wrong. Default: nothing. */
   readonly faults?: ReadonlyArray<Fault> | undefined
   /**
-   * How webhooks are delivered. Default: a server posts them with fetch. In memory, the `Webhooks` service that the layer
-   * is provided with receives them, or else the `HttpClient` that it is provided with posts them, or else every try fails.
+   * How webhooks are delivered. Default: a server posts them with fetch; in memory, the `Webhooks` service of the layer's
+   * context receives them, or else its `HttpClient` posts them, or else every try fails.
    */
   readonly deliver?: Deliver | undefined
   /** The seed of all that is random: ids, spreads of time, rates of faults. Default: always the same. */
@@ -155,7 +154,6 @@ export interface Options {
 export interface JobSnapshot {
   readonly id: string
   readonly endpointId: string
-  /** The operation it was submitted with. */
   readonly operation: "run" | "runSync"
   /** The status that clients are told. */
   readonly status: string
@@ -166,7 +164,6 @@ export interface JobSnapshot {
   readonly createdAt: number
   /** When a worker took it. */
   readonly startedAt?: number | undefined
-  /** When it ended. */
   readonly finishedAt?: number | undefined
   readonly workerId?: string | undefined
   /** How long it was queued. */
@@ -278,7 +275,6 @@ export interface OperationCounts {
  * @category models
  */
 export interface Counts {
-  /** All requests. */
   readonly total: number
   readonly byOperation: Readonly<Record<Operation, OperationCounts>>
   /** Requests refused by the limits; a `RateLimited` fault is not one of them. */
@@ -289,11 +285,9 @@ export interface Counts {
   readonly abandoned: number
   /** How often each fault was applied. */
   readonly faults: Readonly<Partial<Record<Fault["_tag"], number>>>
-  /** Jobs accepted. */
   readonly submitted: number
   /** Jobs ended, by status. */
   readonly ended: Readonly<Record<Terminal, number>>
-  /** Workers started cold. */
   readonly coldStarts: number
 }
 
@@ -310,8 +304,7 @@ export interface End {
 }
 
 /**
- * The control of an emulator: what a test can look at and change. An endpoint id that the emulator does not have is a
- * mistake in the test, and a defect.
+ * What a test can look at and change. An endpoint id that the emulator does not have is a defect.
  *
  * @since 0.1.0
  * @category models

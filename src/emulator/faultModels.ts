@@ -7,9 +7,8 @@ import type * as Duration from "effect/Duration"
 import type { Operation } from "../schemas/Operation.js"
 
 /**
- * Which requests a fault applies to. Faults are tried in order, and the first that applies decides what the client sees;
- * only after a `Delay` and the faults of jobs (`OutputMissing`, `LateProgress`) and webhooks are those behind them tried,
- * too. For jobs and webhooks, the request is the job's submit.
+ * Which requests a fault applies to; for jobs and webhooks, which submits. The first fault that applies decides what the
+ * client sees: only behind a `Delay` and the faults of jobs and webhooks are more of them tried.
  *
  * @since 0.1.0
  * @category models
@@ -191,8 +190,8 @@ export interface OutputMissing extends Target {
 }
 
 /**
- * A job whose completion is overwritten by a late progress update: it stays IN_PROGRESS for ever, with its
- * `executionTime` and the update as output. Whether it applies is drawn when the job is submitted.
+ * A late progress update overwrites a job's completion: it stays IN_PROGRESS for ever, with its `executionTime` and the
+ * update as output. Whether it applies is drawn when the job is submitted.
  *
  * @since 0.1.0
  * @category models

@@ -30,9 +30,8 @@ export const Part = Schema.Struct({
 export type Part = typeof Part.Type
 
 /**
- * An append that stopped at a part: those before it are in the batch, those after it were not sent. A part whose fate is
- * `Unknown` is in the batch when its `requestTotal` has grown by more than the parts that were `Added`, as long as nobody
- * else appends to it.
+ * An append that stopped at a part. An `Unknown` one is in the batch when its `requestTotal` has grown by more than the
+ * parts that were `Added`, as long as nobody else appends to it.
  *
  * @since 0.1.0
  * @category errors

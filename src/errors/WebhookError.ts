@@ -1,8 +1,6 @@
 /**
- * Why a delivery to a webhook was refused.
- *
- * No error holds a URL, a token, a signature, a key or a body. Endpoint and key appear once the token has been found
- * genuine.
+ * Why a delivery to a webhook was refused. No error holds a URL, a token, a signature, a signing key or a body; endpoint and
+ * key of a URL appear once its token has been found genuine.
  *
  * @since 0.1.0
  */

@@ -64,11 +64,8 @@ export interface Match {
 }
 
 /**
- * What became of a delivery.
- *
- * - `Stored`: it is new, and safe
- * - `Duplicate`: the same end of the same job came with this token before
- * - `Replayed`: the token was used for another job
+ * What became of a delivery: `Stored`, new and safe; a `Duplicate`, which is the same end of the same job with the same token;
+ * or `Replayed`, with a token that was used for another job.
  *
  * @since 0.1.0
  * @category models
@@ -120,11 +117,8 @@ export interface Options {
 }
 
 /**
- * When deliveries are forced to the disk. The end of the process takes nothing, whichever it is.
- *
- * - `always`: before each is acknowledged, so that a power failure takes none of them
- * - `{ every }`: now and then, so that a power failure takes what came in that time
- * - `never`: when the system does so by itself
+ * When deliveries are forced to the disk: `always` before each is acknowledged, `{ every }` now and then, `never` but when
+ * the system does so by itself. A power failure takes what was not forced yet, the end of the process takes nothing.
  *
  * @since 0.1.0
  * @category models
@@ -138,7 +132,7 @@ export type Sync = "always" | "never" | { readonly every: Duration.DurationInput
  * @category models
  */
 export interface FileOptions extends Options {
-  /** When deliveries are forced to the disk. Default: `always`. */
+  /** Default: `always`. */
   readonly sync?: Sync | undefined
   /** Opens the file although another process seems to have it open. If that lives, both write to it. Default: false. */
   readonly force?: boolean | undefined
@@ -169,9 +163,8 @@ export const memory = (options: Options = {}): Effect.Effect<Service> =>
   })
 
 /**
- * A store in an append-only file of JSON lines. What is no longer kept is cut out of the file now and then. One process at
- * a time has it open, with a lock beside it (the path with `.lock` behind it); for another, and for a file that cannot be
- * read, it fails with `WebhookStoreError` of the operation `open`.
+ * A store in an append-only file of JSON lines, compacted now and then. One process at a time has it open, by a lock file
+ * (the path with `.lock` behind it). It fails with `WebhookStoreError` of the operation `open`.
  *
  * @since 0.1.0
  * @category constructors

@@ -18,6 +18,7 @@ import { Emulator } from "../emulator/Emulator.js"
 import * as Core from "../emulator/internal/core.js"
 import * as Deliveries from "../emulator/internal/deliveries.js"
 import { headersOf, type Transmission } from "../emulator/internal/http/messages.js"
+import { defined } from "../internal/text/json.js"
 import * as HttpServer from "./internal/httpServer.js"
 
 /**
@@ -71,24 +72,11 @@ export class ServeError extends Schema.TaggedError<ServeError>("effect-runpod/Se
   }
 }
 
-const codeOf = (cause: Error) => ("code" in cause && typeof cause.code === "string" ? { code: cause.code } : {})
-
-/** Reads a body up to `limit` bytes; the rest of a longer one is thrown away. */
-const readBody = (request: Http.IncomingMessage, limit: number): Effect.Effect<string | undefined> =>
-  Effect.async((resume) => {
-    if (Number(request.headers["content-length"] ?? 0) > limit) {
-      request.resume()
-      resume(Effect.succeed(undefined))
-      return
-    }
-    const chunks: Array<Buffer> = []
-    let size = 0
-    request.on("data", (chunk: Buffer) => {
-      size += chunk.byteLength
-      if (size <= limit) chunks.push(chunk)
-      else resume(Effect.succeed(undefined))
-    })
-    request.on("end", () => resume(Effect.sync(() => Buffer.concat(chunks).toString("utf8"))))
+/** The text of a body, unless it is too long. When the client leaves, the fiber that reads is interrupted. */
+const readText = (request: Http.IncomingMessage, limit: number): Effect.Effect<string | undefined> =>
+  Effect.matchEffect(HttpServer.readBody(request, limit), {
+    onFailure: (error) => (error === "TooLarge" ? Effect.succeed(undefined) : Effect.never),
+    onSuccess: (body) => Effect.succeed(body.toString("utf8"))
   })
 
 const respond = (
@@ -125,7 +113,7 @@ const makeServer = (core: Core.Core): Effect.Effect<Http.Server, never, Scope.Sc
         method: request.method ?? "GET",
         target: request.url ?? "/",
         authorization: request.headers.authorization,
-        readBody: (limit) => readBody(request, limit)
+        readBody: (limit) => readText(request, limit)
       })
       const fiber = fork(
         Effect.interruptible(Effect.map(handled, (transmission) => respond(transmission, request, response)))
@@ -158,7 +146,7 @@ export const serve = (options: ServeOptions): Effect.Effect<Server, ServeError, 
     const server = yield* Effect.acquireRelease(makeServer(core), close)
     const bound = yield* Effect.mapError(
       HttpServer.bind(server, { host, port }),
-      (cause) => new ServeError({ host, port, cause, ...codeOf(cause) })
+      (cause) => new ServeError({ host, port, cause, ...defined({ code: HttpServer.codeOf(cause) }) })
     )
     return { ...core.control, url: `${HttpServer.originOf({ host, port: bound })}/v2` }
   })

@@ -49,7 +49,6 @@ const duration = (time: Duration.Duration): string => {
   return `${hours === 0 ? minutes : `${hours}:${pad(minutes)}`}:${pad(seconds % 60)}`
 }
 
-/** Draws one state after another. */
 type Draw = (progress: Progress) => Effect.Effect<void>
 
 /** A bar, until the scope closes; what it showed last stays. Without the package `cli-progress` there is none. */

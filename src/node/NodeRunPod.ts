@@ -42,8 +42,8 @@ const transport = ({ http2 = false }: TransportOptions) =>
   )
 
 /**
- * The transport alone, as an `HttpClient`: for what takes one, such as `RunPod.layer` with a choice of one's own. It makes
- * no spans of its own. Held requests have connections of their own, so that no other request waits behind them.
+ * The transport alone, as an `HttpClient` that makes no spans. Held requests have connections of their own, so that no other
+ * request waits behind them.
  *
  * @since 0.1.0
  * @category layers

@@ -56,51 +56,23 @@ export type Options = ServeOptions &
 const headersTimeout = 10_000
 /** A body that is not read costs its connection when it is longer, in bytes: a new one costs more than to read it. */
 const smallRest = 64 * 1024
-/** How often Node looks for connections that are too slow, in milliseconds. */
-const checkInterval = 2_000
 /** How long the requests that have begun may take at the end, besides the reading of their bodies. */
 const closeGrace = "5 seconds"
 
-const readBody =
-  (request: Http.IncomingMessage): Handler.Request["readBody"] =>
-  (limit) =>
-    Effect.async((resume) => {
-      const chunks: Array<Buffer> = []
-      let size = 0
-      const stop = () => request.off("data", onData).off("end", onEnd).off("close", onClose)
-      const end = (body: Effect.Effect<Uint8Array, Handler.BodyError>) => {
-        stop()
-        resume(body)
-      }
-      const onData = (chunk: Buffer) => {
-        size += chunk.byteLength
-        if (size <= limit) chunks.push(chunk)
-        else end(Effect.fail("TooLarge"))
-      }
-      const onEnd = () => end(Effect.sync(() => Buffer.concat(chunks)))
-      const onClose = () => end(Effect.fail("Broken"))
-      if (request.destroyed) return onClose()
-      request.on("data", onData).on("end", onEnd).on("close", onClose)
-      return Effect.sync(stop)
-    })
-
-/** What the requests of a server share. */
 interface State {
-  /** The only path that is served. */
   readonly path: string
   /** Missing until the receiver is there, which may need the server's address first. */
   service: Webhooks.Service | undefined
   isClosing: boolean
 }
 
-/** The status for a request. */
 const answer = ({ path, service }: State, request: Http.IncomingMessage): Effect.Effect<number> => {
   const { headers, method = "", url = "" } = request
   // A proxy may ask with the whole URL.
   const target = url.replace(/^https?:\/\/[^/?#]*/i, "")
   if (target.split("?", 1)[0] !== path) return Effect.succeed(404)
   if (service === undefined) return Effect.succeed(503)
-  return Handler.handle(service, { method, url, headers, readBody: readBody(request) })
+  return Handler.handle(service, { method, url, headers, readBody: (limit) => HttpServer.readBody(request, limit) })
 }
 
 /** Sends a status, and waits until it is sent or the sender has gone. */
@@ -120,10 +92,7 @@ const respond = (
     response.end(() => resume(Effect.void))
   })
 
-/**
- * Listens until the scope closes. Then it takes no more connections, finishes what it has begun, and closes the rest: what
- * was not acknowledged is delivered again.
- */
+/** At the end it takes no more connections and finishes what it has begun: what is not acknowledged is delivered again. */
 const listen = Effect.fnUntraced(function* (
   { host = "0.0.0.0", path = "/", port = 0 }: ServeOptions,
   readTimeout: Duration.Duration
@@ -131,7 +100,7 @@ const listen = Effect.fnUntraced(function* (
   const state: State = { path, service: undefined, isClosing: false }
   const requests = yield* FiberSet.make<void>()
   const runFork = yield* FiberSet.runtime(requests)()
-  const server = Http.createServer({ connectionsCheckingInterval: checkInterval }, (request, response) => {
+  const server = Http.createServer({ connectionsCheckingInterval: 2_000 }, (request, response) => {
     const answered = Effect.flatMap(answer(state, request), (status) => respond(state, request, response, status))
     // Not interrupted when the sender leaves: what has been read is stored. Disconnected, so that a store that hangs cannot
     // hold up the end of the scope.
@@ -150,7 +119,7 @@ const listen = Effect.fnUntraced(function* (
     Effect.zipRight(Effect.sync(() => server.closeAllConnections()))
   )
   const bind = Effect.mapError(HttpServer.bind(server, { host, port }), (cause) => {
-    const why = "code" in cause && typeof cause.code === "string" ? cause.code : cause.message
+    const why = HttpServer.codeOf(cause) ?? cause.message
     return new WebhookSetupError({ detail: `the server cannot listen on ${host}, port ${port} (${why})` })
   })
   const bound = yield* Effect.acquireRelease(bind, () => close)
@@ -158,8 +127,7 @@ const listen = Effect.fnUntraced(function* (
 })
 
 /**
- * Serves webhooks that are provided already, until the scope closes; then it finishes what it has begun. `url` is where this
- * machine reaches it.
+ * Serves the `Webhooks` of its context until the scope closes, and finishes what it has begun. This machine reaches it at `url`.
  *
  * @since 0.1.0
  * @category constructors

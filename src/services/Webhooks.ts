@@ -1,10 +1,7 @@
 /**
- * Webhooks that can be trusted: URLs that carry a proof that they were issued here, and a receiver for what RunPod posts
- * to them.
- *
- * RunPod does not sign what it delivers, and may deliver it twice, late or never. So each URL holds a token, signed for
- * one job and a time; each delivery is stored before it is acknowledged; and what it says is a hint, which `Endpoint` and
- * `JobHandle` confirm by asking RunPod.
+ * Webhooks that can be trusted. RunPod does not sign what it delivers, and may deliver it twice, late or never. So each URL
+ * holds a token, signed for one job and a time; each delivery is stored before it is acknowledged; and what it says is a
+ * hint, which `Endpoint` and `JobHandle` confirm by asking RunPod.
  *
  * @example
  * ```ts
@@ -62,10 +59,7 @@ export { Webhooks }
  * @category models
  */
 export interface Key {
-  /**
-   * Stands in every URL signed with it, so that the key is found again: 1 to 64 letters, digits, `-` or `_`. Default: drawn
-   * from the secret.
-   */
+  /** Names the key in every URL: 1 to 64 letters, digits, `-` or `_`. Default: drawn from the secret. */
   readonly id?: string | undefined
   /** At least 16 characters that cannot be guessed, such as 32 random bytes in base64. */
   readonly secret: string | Redacted.Redacted
@@ -80,10 +74,7 @@ export interface Key {
 export interface BaseOptions {
   /** Where the receiver can be reached from outside, as RunPod is to call it. */
   readonly url: string | URL
-  /**
-   * The signing secrets of relays that pass deliveries on, as standard webhooks have them (`whsec_…`). Their times may be 5
-   * minutes from now. Default: none.
-   */
+  /** Signing secrets (`whsec_…`) of relays that send standard webhooks, at most 5 minutes from now. Default: none. */
   readonly relaySecrets?: ReadonlyArray<string | Redacted.Redacted> | undefined
   /** The largest body, in bytes. RunPod's can be larger than 10 MiB. Default: 32 MiB. */
   readonly bodyLimit?: number | undefined
@@ -183,10 +174,7 @@ export interface Received extends Omit<Receipt, "duplicate"> {
  */
 export interface Issue {
   readonly endpointId: string
-  /**
-   * What the application calls the job before it has an id. Anybody who sees the URL can read it. More than 512 characters
-   * are a defect.
-   */
+  /** What the application calls the job, readable in the URL. More than 512 characters are a defect. */
   readonly key: string
   /** How long the URL is good for. Default: 25 hours, an hour more than RunPod keeps a job unless its `ttl` says otherwise. */
   readonly expiresIn?: Duration.DurationInput | undefined
@@ -205,10 +193,7 @@ export interface Service {
   readonly issue: (options: Issue) => Effect.Effect<URL>
   /** What can be said of a delivery before its body has been read. */
   readonly verify: (incoming: Omit<Incoming, "body">) => Effect.Effect<void, WebhookError>
-  /**
-   * Verifies, parses and stores a delivery, then publishes it. When this succeeds the delivery is safe: answer with a 2xx.
-   * For what fails, `WebhookError.statusOf` gives the answer.
-   */
+  /** Verifies, stores and publishes a delivery: then answer with a 2xx, after a failure with `WebhookError.statusOf`. */
   readonly receive: (incoming: Incoming) => Effect.Effect<Receipt, WebhookError>
   /**
    * The deliveries that are stored from now on. Each subscriber reads them from the store at its own pace: a slow one
@@ -278,8 +263,7 @@ const fromConfig = Effect.fnUntraced(function* (
 })
 
 /**
- * `layer` with options from `Config`: each a value or a `Config`. What is not given comes from `RUNPOD_WEBHOOK_SECRET`
- * and `RUNPOD_WEBHOOK_URL`.
+ * `layer` from `Config`; what is not given comes from `RUNPOD_WEBHOOK_SECRET` and `RUNPOD_WEBHOOK_URL`.
  *
  * @since 0.1.0
  * @category layers

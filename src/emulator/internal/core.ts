@@ -21,7 +21,6 @@ import { Endpoint, type Model } from "./jobs/model.js"
 import * as Retention from "./jobs/retention.js"
 import * as Random from "./random.js"
 
-/** An emulator that needs a way for requests to reach it: memory or a server. */
 export interface Core {
   readonly handle: (request: HttpRequest) => Effect.Effect<Transmission>
   readonly control: Service
@@ -35,7 +34,7 @@ const makeModel = Effect.fnUntraced(function* (
   const { seed = 0 } = options
   const counters = new Counters()
   const faults = new Faults(options.faults ?? [], seed, counters)
-  const onEnd = yield* Deliveries.make({ deliver, faults, counters })
+  const onEnd = yield* Deliveries.make(deliver, faults, counters)
   const clock = yield* Effect.clock
   const forkHandler = yield* FiberSet.makeRuntime<never, JobResult, never>()
   // Closed before the handlers are interrupted: no alarm starts a job meanwhile.
@@ -61,11 +60,7 @@ const makeModel = Effect.fnUntraced(function* (
     toClockTime: (millis) => Math.round(epoch + millis),
     isClosed: false
   }
-  yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      model.isClosed = true
-    })
-  )
+  yield* Effect.addFinalizer(() => Effect.sync(() => (model.isClosed = true)))
   for (const [id, endpoint] of endpoints) Lifecycle.setWorkers(model, endpoint, options.endpoints[id]?.workers ?? 3)
   return model
 })

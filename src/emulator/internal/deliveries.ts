@@ -6,7 +6,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
 import { statusOf } from "../../errors/WebhookError.js"
 import { monotonicMillis, sleepUntil, wallMillis } from "../../internal/pace/monotonic.js"
 import type { Service } from "../../services/Webhooks.js"
@@ -23,14 +22,12 @@ const tries = [0, 5_000, 15_000]
 const answerTimeout = "30 seconds"
 const headers = { "content-type": "application/json", "user-agent": "Go-http-client/2.0" }
 
-/** A webhook that waits until others have been delivered. */
+/** A webhook that waits until so many others have been delivered. */
 interface HeldBack {
-  /** How many. */
   behind: number
   readonly release: () => void
 }
 
-/** A webhook with the faults that apply to it. */
 interface Webhook {
   readonly endpointId: string
   readonly jobId: string
@@ -43,26 +40,27 @@ type Plan = ReturnType<typeof planOf>
 
 /** What the faults make of a delivery; times in milliseconds. */
 const planOf = (faults: ReadonlyArray<WebhookFault>) => {
-  let plan = { isLost: false, delay: 0, behind: 0, within: 0, copies: 1, gap: 0 }
+  const plan = { isLost: false, delay: 0, behind: 0, within: 0, copies: 1, gap: 0 }
   for (const fault of faults) {
     switch (fault._tag) {
       case "WebhookLost":
-        plan = { ...plan, isLost: true }
+        plan.isLost = true
         break
       case "WebhookLate":
-        plan = { ...plan, delay: plan.delay + Duration.toMillis(fault.by) }
+        plan.delay += Duration.toMillis(fault.by)
         break
       case "WebhookDuplicated":
-        plan = { ...plan, copies: fault.copies ?? 2, gap: Duration.toMillis(fault.gap ?? 0) }
+        plan.copies = fault.copies ?? 2
+        plan.gap = Duration.toMillis(fault.gap ?? 0)
         break
       case "WebhookOutOfOrder":
-        plan = { ...plan, behind: fault.behind ?? 1, within: Duration.toMillis(fault.within ?? "30 seconds") }
+        plan.behind = fault.behind ?? 1
+        plan.within = Duration.toMillis(fault.within ?? "30 seconds")
     }
   }
   return plan
 }
 
-/** What the deliveries of one emulator share. */
 interface State {
   readonly deliver: Deliver
   readonly counters: Counters
@@ -70,10 +68,9 @@ interface State {
   readonly heldBack: Set<HeldBack>
 }
 
-const record = ({ clock, counters }: State, webhook: Webhook, attempt: number): OpenDelivery => {
-  const { endpointId, jobId } = webhook
-  const faults = webhook.faults.map((fault) => fault._tag)
-  const record: OpenDelivery = { endpointId, jobId, at: wallMillis(clock), attempt, faults }
+const record = ({ clock, counters }: State, { endpointId, faults, jobId }: Webhook, attempt: number): OpenDelivery => {
+  const tags = faults.map((fault) => fault._tag)
+  const record: OpenDelivery = { endpointId, jobId, at: wallMillis(clock), attempt, faults: tags }
   counters.deliveries.add(record)
   return record
 }
@@ -96,7 +93,6 @@ const attempt = (state: State, webhook: Webhook, number: number): Effect.Effect<
     )
   })
 
-/** Tries until it is acknowledged or was tried often enough. */
 const sendCopy = Effect.fnUntraced(function* (state: State, webhook: Webhook) {
   const first = monotonicMillis(state.clock)
   for (const [index, after] of tries.entries()) {
@@ -121,7 +117,6 @@ const overtake = ({ heldBack }: State): void => {
   }
 }
 
-/** All that is sent for one job's end. */
 const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: Plan) {
   const { behind, copies, delay, gap, within } = plan
   yield* sleepUntil(monotonicMillis(state.clock) + delay)
@@ -132,7 +127,6 @@ const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: 
   overtake(state)
 })
 
-/** Posts deliveries. */
 export const overHttp =
   (client: HttpClient.HttpClient): Deliver =>
   ({ body, headers, url }) =>
@@ -145,34 +139,24 @@ export const overHttp =
       Effect.withTracerEnabled(false)
     )
 
-/** Hands deliveries to a receiver in this process. */
 export const toReceiver =
   (webhooks: Service): Deliver =>
   (delivery) =>
     Effect.match(webhooks.receive(delivery), { onFailure: statusOf, onSuccess: () => 200 })
 
 /** Delivers the webhook of a job that has ended. Closing the scope interrupts the deliveries under way. */
-export const make = Effect.fnUntraced(function* (options: {
-  readonly deliver: Deliver
-  readonly faults: Faults
-  readonly counters: Counters
-}): Effect.fn.Return<(job: Job) => void, never, Scope.Scope> {
-  const { counters, deliver, faults } = options
+export const make = Effect.fnUntraced(function* (deliver: Deliver, faults: Faults, counters: Counters) {
   const fork = yield* FiberSet.makeRuntime()
   const state: State = { deliver, counters, clock: yield* Effect.clock, heldBack: new Set() }
-  return (job) => {
+  return (job: Job): void => {
     const { endpoint, submission } = job
     // RunPod sends none for a cancelled job.
     if (submission.webhook === undefined || job.status === "CANCELLED") return
     const url = String(Redacted.value(submission.webhook))
-    const webhook: Webhook = {
-      endpointId: endpoint.id,
-      jobId: job.id,
-      url,
-      body: Responses.envelope(job, url),
-      faults: faults.forWebhook(submission.operation, endpoint.id)
-    }
-    const plan = planOf(webhook.faults)
+    const applied = faults.forWebhook(submission.operation, endpoint.id)
+    const body = Responses.envelope(job, url)
+    const webhook: Webhook = { endpointId: endpoint.id, jobId: job.id, url, body, faults: applied }
+    const plan = planOf(applied)
     if (plan.isLost) record(state, webhook, 1)
     else fork(Effect.interruptible(send(state, webhook, plan)))
   }

@@ -4,18 +4,14 @@ import type { Delay, Fault, JobFault, LateProgress, RequestFault, WebhookFault }
 import type { Counters } from "./counters.js"
 import * as Random from "./random.js"
 
-/** A fault that decides what the client sees. */
 export type ResponseFault = Exclude<RequestFault, Delay>
 
 /** The faults that apply to a job, drawn at its submit. */
 export interface JobFaults {
-  /** The job completes without its output. */
   readonly outputMissing: boolean
-  /** The job's completion is overwritten by this progress update. */
   readonly lateProgress: LateProgress | undefined
 }
 
-/** A fault that is switched on. */
 interface ActiveFault {
   readonly fault: Fault
   readonly random: Random.RandomSource
@@ -25,20 +21,16 @@ interface ActiveFault {
   applied: number
 }
 
-const ofOneJob: ReadonlyArray<Operation> = ["status", "statusSync", "stream", "cancel", "retry"]
-const submits: ReadonlyArray<Operation> = ["run", "runSync"]
-
-const operationsOf = (fault: Fault): ReadonlyArray<Operation> | undefined => {
-  if (fault.operations !== undefined) return fault.operations
-  if (fault._tag === "Paused") return submits
-  return fault._tag === "NotVisibleYet" ? ofOneJob : undefined
+const operationsOf = ({ _tag, operations }: Fault): ReadonlyArray<Operation> | undefined => {
+  if (operations !== undefined) return operations
+  if (_tag === "Paused") return ["run", "runSync"]
+  return _tag === "NotVisibleYet" ? ["status", "statusSync", "stream", "cancel", "retry"] : undefined
 }
 
 const isOfJobs = (fault: Fault): fault is JobFault => fault._tag === "OutputMissing" || fault._tag === "LateProgress"
 
 const isOfWebhooks = (fault: Fault): fault is WebhookFault => fault._tag.startsWith("Webhook")
 
-/** The faults that are switched on, and to what they apply. */
 export class Faults {
   private active: ReadonlyArray<ActiveFault> = []
 
@@ -55,12 +47,8 @@ export class Faults {
   }
 
   set(faults: ReadonlyArray<Fault>): void {
-    this.active = faults.map((fault, index) => ({
-      fault,
-      random: Random.make(this.seed, `fault ${index}`),
-      matched: 0,
-      applied: 0
-    }))
+    const random = (index: number) => Random.make(this.seed, `fault ${index}`)
+    this.active = faults.map((fault, index) => ({ fault, random: random(index), matched: 0, applied: 0 }))
   }
 
   /** The fault that applies to a request, and how late its response is sent. Times, `jobAge` too, are milliseconds. */
@@ -89,7 +77,6 @@ export class Faults {
     }
   }
 
-  /** The faults that apply to a webhook, drawn at its job's end. */
   forWebhook(operation: Operation, endpointId: string): ReadonlyArray<WebhookFault> {
     return this.draw(isOfWebhooks, operation, endpointId)
   }

@@ -1,10 +1,7 @@
 import * as Hash from "effect/Hash"
 import { PCGRandom } from "effect/Utils"
 
-/**
- * A seeded source of random numbers: the generator below Effect's `Random`, read without an effect. Each `purpose` has one
- * of its own, so that the draws of one do not shift those of another.
- */
+/** The generator below Effect's `Random`, read without an effect. One for each `purpose`: no draw shifts those of another. */
 export const make = (seed: number | string, purpose: string) => {
   const random = new PCGRandom(Hash.hash(`${typeof seed}:${seed}:${purpose}`))
   return {
@@ -25,11 +22,9 @@ const pick = (random: RandomSource, alphabet: number, length: number): string =>
   return text
 }
 
-/** A random UUID. */
 export const uuid = (random: RandomSource): string => {
   const variant = letters[8 + random.between(0, 3)]
   return `${pick(random, 16, 8)}-${pick(random, 16, 4)}-4${pick(random, 16, 3)}-${variant}${pick(random, 16, 3)}-${pick(random, 16, 12)}`
 }
 
-/** The id of a worker: 14 letters and digits. */
 export const workerId = (random: RandomSource): string => pick(random, 36, 14)

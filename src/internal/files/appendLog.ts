@@ -14,12 +14,11 @@ import * as FileLock from "./lock.js"
 import { type AppendLogError, type Entry, ioError, type LogFile, type Place, type Position } from "./logFile.js"
 import * as LogReader from "./logReader.js"
 
-export { AppendLogError, type Entry, type Place, type Position } from "./logFile.js"
+export type { AppendLogError, Entry, Place, Position } from "./logFile.js"
 
 /** When appended records are forced to the disk: see `BatchJournal.Sync`, which tells what each costs and can lose. */
 export type Sync = "always" | "never" | { readonly every: Duration.DurationInput }
 
-/** The choices of a log. */
 export interface Options<E = never> extends LogReader.ReadOptions<E>, FileLock.Choices {
   readonly sync: Sync
 }
@@ -42,7 +41,6 @@ interface Setup extends LogFile {
   readonly scope: Scope.Scope
 }
 
-/** A record as it is written. */
 const encodeLine = (record: unknown): Uint8Array => utf8(`${JSON.stringify(record)}\n`)
 
 /** Forces the names in a file's folder to the disk, where that can be done. */
@@ -94,12 +92,10 @@ export class AppendLog {
     return log
   })
 
-  /** All records from the start, as they are read. */
   get records(): Stream.Stream<Entry, AppendLogError> {
     return LogReader.readAll(this.setup)
   }
 
-  /** Reads one record again. */
   read(place: Place): Effect.Effect<unknown, AppendLogError> {
     return LogReader.readAt(this.setup, place)
   }
@@ -111,8 +107,8 @@ export class AppendLog {
   readonly append = (record: unknown): Effect.Effect<Place, AppendLogError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
-        if (this.failure !== undefined) return Effect.fail(this.failure)
-        if (!this.isOpen) return Effect.fail(ioError(this.setup.path)({ message: "the log is closed" }))
+        if (this.failure !== undefined) return this.failure
+        if (!this.isOpen) return ioError(this.setup.path)({ message: "the log is closed" })
         const line = encodeLine(record)
         const isFirst = this.group === undefined
         const group = (this.group ??= { lines: [], length: 0, written: Deferred.unsafeMake(FiberId.none) })
@@ -137,16 +133,14 @@ export class AppendLog {
   ): Effect.Effect<void, AppendLogError | E> {
     const { fs, path } = this.setup
     const draft = `${path}.compact`
-    return Effect.suspend((): Effect.Effect<number, AppendLogError | E> =>
-      this.failure === undefined ? this.writeDraft(draft, records, onRecord) : Effect.fail(this.failure)
-    ).pipe(
+    return Effect.suspend(() => this.failure ?? Effect.void).pipe(
+      Effect.zipRight(this.writeDraft(draft, records, onRecord)),
       Effect.flatMap((size) => this.replaceWith(draft, size)),
       Effect.onError(() => Effect.ignore(fs.remove(draft, { force: true }))),
       this.mutex.withPermits(1)
     )
   }
 
-  /** Writes records to a file of its own, and gives the file's size. */
   private writeDraft<E>(
     draft: string,
     records: Stream.Stream<unknown, E>,
@@ -186,16 +180,13 @@ export class AppendLog {
     }).pipe(Effect.uninterruptible)
   }
 
-  private readonly fail = (error: AppendLogError): Effect.Effect<void> =>
-    Effect.sync(() => {
-      this.failure = error
-    })
+  private readonly fail = (error: AppendLogError) => Effect.sync(() => void (this.failure = error))
 
   private writeGroup(group: Group): Effect.Effect<void> {
     const write = Effect.suspend(() => {
       // From here on, records form the next group.
       this.group = undefined
-      return this.failure === undefined ? this.write(concatBytes(group.lines)) : Effect.fail(this.failure)
+      return this.failure ?? this.write(concatBytes(group.lines))
     })
     // One turn of the scheduler, so that what is appended at the same moment shares the write.
     return Effect.yieldNow().pipe(
@@ -248,9 +239,8 @@ export class AppendLog {
 }
 
 /**
- * Opens a log, or creates it, and holds its lock (the path with `.lock` behind it) until the scope closes.
- *
- * The torn end of a write that a crash cut off is cut away; anything else that is no record is an error with its place.
+ * Opens or creates a log, and holds its lock (the path with `.lock` behind it) until the scope closes. The torn end of a
+ * write that a crash cut off is cut away; anything else that is no record is an error with its place.
  */
 export const open = Effect.fnUntraced(function* <E = never>(
   path: string,

@@ -9,7 +9,6 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { AppendLogError, ioError, type LogFile } from "./logFile.js"
 
-/** Whose lock is taken, and by whom. */
 export interface Choices {
   /** Takes the lock whoever has it. Default: false. */
   readonly force?: boolean | undefined
@@ -17,16 +16,12 @@ export interface Choices {
   readonly process?: ThisProcess | undefined
 }
 
-/** The process this code runs in, as far as locks need to know it. */
 interface ThisProcess {
-  /** The name of the machine. */
   readonly host: string
   readonly pid: number
-  /** Whether a process of this machine is there. */
   readonly isAlive: (pid: number) => boolean
 }
 
-/** What a lock file says of its holder. */
 const Holder = Schema.Struct({
   host: Schema.String,
   pid: Schema.Number,
@@ -46,7 +41,6 @@ interface Refusal {
   readonly holder: Holder | undefined
 }
 
-/** A lock file, and the process that wants it. */
 interface Lock extends LogFile {
   readonly self: ThisProcess
 }
@@ -128,17 +122,12 @@ const compete = Effect.fnUntraced(function* (candidate: Candidate): Effect.fn.Re
 })
 
 /**
- * Takes a lock file; with `force` whoever holds it.
- *
- * It appears with everything in it: written under a name of its own (flag `wx`), then linked to the lock's name, which fails
- * when there is one. One whose holder has ended is taken over under a second lock, named after that holding: only who has
- * it, and still finds the dead holding there, replaces the file. A process that dies while taking over leaves a second lock
- * that is taken over in the same way.
+ * Takes a lock file; with `force` whoever holds it. It appears with everything in it: written under a name of its own, then
+ * linked to the lock's name, which fails when there is one. One whose holder has ended is taken over under a second lock,
+ * named after that holding: only who has it, and still finds the dead holding there, replaces the file. A process that dies
+ * meanwhile leaves a second lock that is taken over in the same way.
  */
-const take = Effect.fnUntraced(function* (
-  lock: Lock,
-  force: boolean
-): Effect.fn.Return<Holder, PlatformError | Refusal> {
+const take = Effect.fnUntraced(function* (lock: Lock, force: boolean) {
   const { fs, path, self } = lock
   const id = yield* nextId(self)
   const holder: Holder = { host: self.host, pid: self.pid, start: yield* startOf(lock, self.pid), id }
@@ -176,28 +165,26 @@ export const hold = (
   })
 }
 
-const call = (object: unknown, name: string, ...args: ReadonlyArray<unknown>): unknown => {
-  const method = hasProperty(object, name) ? object[name] : undefined
-  return typeof method === "function" ? Reflect.apply(method, object, args) : undefined
+/** What is used of the `process` global, where there is one. */
+interface ProcessGlobal {
+  readonly pid?: unknown
+  readonly kill?: (pid: number, signal: number) => unknown
+  readonly getBuiltinModule?: (name: string) => { readonly hostname?: () => unknown } | undefined
 }
 
-/**
- * What runtimes with processes (Node, Bun, Deno) tell through their `process` global; elsewhere, `undefined`. Looked up, not
- * imported, so that this stays loadable everywhere.
- */
+/** What Node, Bun and Deno tell. Looked up, not imported, so that this can be loaded everywhere. */
 const thisProcess = (): ThisProcess | undefined => {
-  const world: unknown = globalThis
-  const self = hasProperty(world, "process") ? world.process : undefined
-  const host = call(call(self, "getBuiltinModule", "node:os"), "hostname")
-  if (typeof host !== "string" || !hasProperty(self, "pid") || typeof self.pid !== "number") return undefined
+  const { process } = globalThis as { readonly process?: ProcessGlobal }
+  const host = process?.getBuiltinModule?.("node:os")?.hostname?.()
+  if (typeof host !== "string" || typeof process?.pid !== "number") return undefined
   const isAlive = (pid: number): boolean => {
     try {
-      call(self, "kill", pid, 0)
+      process.kill?.(pid, 0)
       return true
     } catch (error) {
       // Anything but "no such process" (a process of another user, say) is one that lives.
       return !hasProperty(error, "code") || error.code !== "ESRCH"
     }
   }
-  return { host, pid: self.pid, isAlive }
+  return { host, pid: process.pid, isAlive }
 }

@@ -2,17 +2,10 @@ import type { PlatformError } from "@effect/platform/Error"
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Schema from "effect/Schema"
 
-/** What can go wrong with a log. */
 export class AppendLogError extends Schema.TaggedError<AppendLogError>("effect-runpod/AppendLogError")(
   "AppendLogError",
   {
-    /**
-     * - `Corrupt`: a line that is no record, and not the torn end of a write
-     * - `Locked`: another process has the file, or nobody can tell
-     * - `Format`: the file is something else
-     * - `Version`: the file was written by a version that this one does not know
-     * - `Io`: the file system failed
-     */
+    /** As in `BatchJournalError`. */
     reason: Schema.Literal("Corrupt", "Locked", "Format", "Version", "Io"),
     /** The file; with `Locked`, the lock. */
     file: Schema.String,
@@ -28,7 +21,6 @@ export class AppendLogError extends Schema.TaggedError<AppendLogError>("effect-r
   }
 }
 
-/** Where a record stands in its file. */
 export interface Position {
   /** Counting from 1; the header is line 1. */
   readonly line: number
@@ -41,18 +33,15 @@ export interface Position {
 /** What it takes to read a record again, until the next compaction. */
 export type Place = Pick<Position, "offset" | "length">
 
-/** A record as it was read. */
 export interface Entry extends Position {
   readonly record: unknown
 }
 
-/** The file of a log. */
 export interface LogFile {
   readonly fs: FileSystem
   readonly path: string
 }
 
-/** A failure of the file system, as one of the log. */
 export const ioError =
   (path: string) =>
   ({ message }: Pick<PlatformError, "message">): AppendLogError =>

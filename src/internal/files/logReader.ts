@@ -4,7 +4,6 @@ import { concatBytes, utf8 } from "../text/bytes.js"
 import { isJsonObject, type JsonObject } from "../text/json.js"
 import { AppendLogError, type Entry, ioError, type LogFile, type Place, type Position } from "./logFile.js"
 
-/** What a log's first line says, and who gets what the log holds. */
 export interface ReadOptions<E> {
   /** What kind of log this is; the first field of its header. */
   readonly format: string
@@ -83,20 +82,16 @@ const entryOf = (log: LogFile, { bytes, length, line, offset }: Line): Effect.Ef
 export const headerLine = <E>({ format, header, version }: ReadOptions<E>): string =>
   JSON.stringify({ format, version, ...header })
 
-const checkHeader = <E>(
-  { path }: LogFile,
-  { format, version }: ReadOptions<E>,
-  header: unknown
-): Effect.Effect<JsonObject, AppendLogError> => {
+const checkHeader = <E>({ path }: LogFile, { format, version }: ReadOptions<E>, header: unknown) => {
   const at = { file: path, line: 1, offset: 0 }
   if (!isJsonObject(header) || header["format"] !== format) {
     const detail = `this is no file of the format ${format}. Give another path.`
-    return Effect.fail(new AppendLogError({ reason: "Format", ...at, detail }))
+    return new AppendLogError({ reason: "Format", ...at, detail })
   }
   const found = header["version"]
   if (typeof found !== "number" || found > version) {
     const detail = `it has version ${String(found)}, and this version of effect-runpod knows ${version} and below. Update effect-runpod.`
-    return Effect.fail(new AppendLogError({ reason: "Version", ...at, detail }))
+    return new AppendLogError({ reason: "Version", ...at, detail })
   }
   return Effect.succeed(header)
 }
@@ -150,7 +145,6 @@ const readBytes = Effect.fnUntraced(function* ({ fs, path }: LogFile, { length, 
   return bytes
 }, Effect.scoped)
 
-/** Reads the record at a place. */
 export const readAt = (log: LogFile, place: Place): Effect.Effect<unknown, AppendLogError> =>
   readBytes(log, place).pipe(
     Effect.mapError(ioError(log.path)),

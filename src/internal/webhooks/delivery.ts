@@ -1,7 +1,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import {
-  type WebhookError,
   WebhookKeyUnknownError,
   WebhookNotJsonError,
   WebhookShapeError,
@@ -30,7 +29,6 @@ const minSecretLength = 8
 const hasGet = (headers: Headers): headers is Extract<Headers, { get(name: string): string | null }> =>
   typeof headers["get"] === "function"
 
-/** Reads one header, whatever kind of headers these are. */
 export const headerOf =
   (headers: Headers = {}) =>
   (name: string): string | undefined => {
@@ -39,10 +37,7 @@ export const headerOf =
     return typeof value === "string" ? value : value?.join(" ")
   }
 
-const verifyToken = Effect.fnUntraced(function* (
-  keys: Settings["keys"],
-  text: string
-): Effect.fn.Return<Token.Token, WebhookError> {
+const verifyToken = Effect.fnUntraced(function* (keys: Settings["keys"], text: string) {
   const token = Token.parse(text)
   if (token === undefined) return yield* new WebhookTokenInvalidError()
   const signingKey = keys.get(token.keyId)
@@ -95,7 +90,6 @@ const redactorOf = (json: unknown, token: Token.Token | undefined): ((text: stri
 const outcomeOf = ({ job }: WebhookEvent.WebhookEvent): string =>
   `${excerpt(job.status, 64)} ${job.delayTime ?? "-"} ${job.executionTime ?? "-"}`
 
-/** Verifies and reads a delivery, which is not stored yet. */
 export const read = Effect.fnUntraced(function* (settings: Settings, incoming: Incoming) {
   const { bodyLimit, keys, parseJson, relayKeys } = settings
   const { body } = incoming

@@ -2,7 +2,6 @@ import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import type { Delivery, Match, Options, Stored } from "../../layers/WebhookStore.js"
 
-/** What a token has been used for. */
 export const TokenUse = Schema.Struct({
   token: Schema.String,
   jobId: Schema.String,
@@ -37,10 +36,7 @@ export class MultiMap<A> {
   }
 }
 
-/**
- * The deliveries that are kept, by sequence number, job and key, and the uses of tokens. Plain state, touched only
- * synchronously.
- */
+/** The deliveries that are kept, and the uses of tokens. Plain state, touched only synchronously. */
 export class DeliveryTable {
   private readonly deliveries = new Map<number, Stored>()
   private readonly byJob = new MultiMap<Stored>()
@@ -60,7 +56,6 @@ export class DeliveryTable {
     return this.deliveries.size + this.tokenUses.size
   }
 
-  /** Whether a delivery may be inserted. */
   check({ jobId, outcome, token }: Delivery): "New" | "Duplicate" | "Replayed" {
     const use = this.tokenUses.get(token)
     if (use === undefined) return "New"
@@ -136,7 +131,6 @@ export class DeliveryTable {
   }
 }
 
-/** Whether a delivery fits what is looked for. */
 export const matches = (match: Match, stored: Pick<Stored, "endpointId" | "jobId" | "key" | "sequence">): boolean =>
   (match.endpointId === undefined || stored.endpointId === undefined || stored.endpointId === match.endpointId) &&
   (match.jobId === undefined || stored.jobId === match.jobId) &&

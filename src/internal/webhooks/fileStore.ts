@@ -32,7 +32,7 @@ const decode = Schema.decodeUnknown(Schema.Union(StoredRecord, TokenUse, LatestR
 const storeError = (operation: WebhookStoreError["operation"]) => (error: AppendLog.AppendLogError) =>
   new WebhookStoreError({ operation, detail: error.message })
 
-/** The table of deliveries, filled from a log and written to it first. Plain state, touched only synchronously. */
+/** Its table is filled from the log and written to it first. Plain state, touched only synchronously. */
 class FileStore implements Service {
   /** The deliveries that are being written, by token, in the order of their sequence numbers. */
   private readonly pending = new Map<string, { readonly stored: Stored; readonly done: Deferred.Deferred<void> }>()
@@ -116,23 +116,21 @@ class FileStore implements Service {
   })
 }
 
-/** The store in a file. */
 export const open = Effect.fnUntraced(function* (path: string, { force, sync = "always", ...options }: FileOptions) {
   const table = new DeliveryTable(options)
   let records = 0
-  const restore = (record: typeof StoredRecord.Type | TokenUse | typeof LatestRecord.Type): void => {
-    records++
-    if ("latest" in record) table.latest = Math.max(table.latest, record.latest)
-    else if ("outcomes" in record) table.addTokenUse(record)
-    else if (table.check(record) === "New") table.insert(record)
-  }
   const onRecord = ({ line, record }: AppendLog.Entry): Effect.Effect<void, WebhookStoreError> =>
     Effect.mapBoth(decode(record), {
       onFailure: (error) => {
         const detail = `${path}, line ${line}: this is no delivery (${AppendLog.wrongFieldOf(error)}). Restore the file, or move it away to start a new one.`
         return new WebhookStoreError({ operation: "open", detail })
       },
-      onSuccess: restore
+      onSuccess: (record) => {
+        records++
+        if ("latest" in record) table.latest = Math.max(table.latest, record.latest)
+        else if ("outcomes" in record) table.addTokenUse(record)
+        else if (table.check(record) === "New") table.insert(record)
+      }
     })
   const log = yield* AppendLog.open(path, { format: "effect-runpod/webhooks", version: 1, onRecord, sync, force }).pipe(
     Effect.catchTag("AppendLogError", (error) => Effect.fail(storeError("open")(error)))

@@ -7,7 +7,6 @@ import type { Headers, Service } from "../../services/Webhooks.js"
 import { concatBytes } from "../text/bytes.js"
 import { headerOf } from "./delivery.js"
 
-/** An HTTP request, whichever server it came to. */
 export interface Request {
   readonly method: string
   readonly url: string
@@ -28,17 +27,16 @@ export const lengthOf = (headers: Headers): number | undefined => {
 /** How many bodies of the largest size may be in memory at once: RunPod delivers again, and a server out of memory is down. */
 const bodiesInMemory = 4
 
-/** The bytes reserved for bodies that are being received, for each receiver. */
+/** For bodies that are being received. */
 const bytesReserved = new WeakMap<Service, number>()
 
-/** The status for a delivery that was refused, which is logged. */
+/** Logs a refusal, and gives its status. */
 const refuse = (error: WebhookError): Effect.Effect<number> => {
   const status = statusOf(error)
   const log = status >= 500 ? Effect.logError : Effect.logDebug
   return Effect.as(log(error.message), status)
 }
 
-/** Reads the body and hands the delivery to the receiver, within the memory there is for bodies. */
 const receive = (service: Service, { headers, readBody, url }: Request): Effect.Effect<number, WebhookError> =>
   Effect.suspend(() => {
     const { bodyLimit, readTimeout } = service
@@ -60,10 +58,7 @@ const receive = (service: Service, { headers, readBody, url }: Request): Effect.
     )
   })
 
-/**
- * Answers a delivery with a status and nothing else: 200 once it is stored (or was before), 4xx when it is refused, 503 when
- * it should come again. A request without a token is refused before its body is read.
- */
+/** The answer's status: 200 once it is stored, 4xx when it is refused (by its token before its body is read), 503 to come again. */
 export const handle = (service: Service, request: Request): Effect.Effect<number> =>
   Effect.suspend(() =>
     request.method === "POST"
@@ -77,19 +72,13 @@ export const handle = (service: Service, request: Request): Effect.Effect<number
     )
   )
 
-/** The request of an `@effect/platform` server. */
-export const fromPlatform = ({
-  headers,
-  method,
-  originalUrl,
-  stream
-}: HttpServerRequest.HttpServerRequest): Request => ({
-  method,
-  url: originalUrl,
-  headers,
+export const fromPlatform = (request: HttpServerRequest.HttpServerRequest): Request => ({
+  method: request.method,
+  url: request.originalUrl,
+  headers: request.headers,
   readBody: (limit) => {
     let size = 0
-    return stream.pipe(
+    return request.stream.pipe(
       Stream.takeWhile((chunk) => (size += chunk.byteLength) <= limit),
       Stream.runCollect,
       Effect.mapError((): BodyError => "Broken"),

@@ -15,10 +15,7 @@ export const readKey = (secret: string): Uint8Array | undefined => {
   return Uint8Array.from(atob(text.replaceAll("=", "")), (character) => character.charCodeAt(0))
 }
 
-/**
- * The three headers, or what is wrong with them before the body has been looked at. `now` is milliseconds; the signatures are
- * one or more of `v1,<base64>`, with spaces between.
- */
+/** The three headers, or what is wrong with them. The signatures are one or more of `v1,<base64>`, with spaces between. */
 export const readHeaders = (header: (name: string) => string | undefined, now: number) => {
   const id = header("webhook-id")
   const timestamp = header("webhook-timestamp")
@@ -30,7 +27,6 @@ export const readHeaders = (header: (name: string) => string | undefined, now: n
   return age < -tolerance ? "TooNew" : { id, timestamp, signatures }
 }
 
-/** What is signed, besides the body. */
 type Envelope = Exclude<ReturnType<typeof readHeaders>, string>
 
 /** Whether one of the signatures was made with one of the keys. All are compared, whichever matches. */

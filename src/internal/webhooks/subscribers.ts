@@ -30,7 +30,6 @@ export class Subscribers {
     private readonly read: (stored: Stored) => Option.Option<Received>
   ) {}
 
-  /** Hands a delivery that was stored to all who wait for it. */
   publish(received: Received): void {
     const { endpointId, job, key, sequence } = received
     for (const index of [indexOf({ jobId: job.id }), indexOf({ key })]) {
@@ -45,26 +44,21 @@ export class Subscribers {
 
   /** The newest delivery that fits, or else the first to come. */
   next(match: Match): Effect.Effect<Received, WebhookStoreError> {
-    const add = Effect.sync(() => {
-      const wait = { match, received: Deferred.unsafeMake<Received>(FiberId.none) }
-      this.waits.add(indexOf(match), wait)
-      return wait
-    })
     return Effect.acquireUseRelease(
-      // Before the store is asked, so that no delivery comes between.
-      add,
+      Effect.sync(() => {
+        const wait = { match, received: Deferred.unsafeMake<Received>(FiberId.none) }
+        // Before the store is asked, so that no delivery comes between.
+        this.waits.add(indexOf(match), wait)
+        return wait
+      }),
       ({ received }) =>
-        Effect.flatMap(this.store.find(match), (found) =>
-          Option.match(Option.flatMap(found, this.read), {
-            onNone: () => Deferred.await(received),
-            onSome: Effect.succeed
-          })
+        Effect.map(this.store.find(match), Option.flatMap(this.read)).pipe(
+          Effect.flatMap(Option.match({ onNone: () => Deferred.await(received), onSome: Effect.succeed }))
         ),
       (wait) => Effect.sync(() => this.waits.delete(indexOf(match), wait))
     )
   }
 
-  /** The deliveries that are kept with a higher sequence number, and then those to come. */
   eventsSince(sequence: number): Stream.Stream<Received, WebhookStoreError> {
     // One page at a time: the deliveries for a slow subscriber stay in the store.
     return Stream.paginateChunkEffect(sequence, (after) =>

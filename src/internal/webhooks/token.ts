@@ -12,13 +12,11 @@ export interface Grant {
   readonly expiresAt: number
 }
 
-/** A key that tokens are signed with. */
 export interface SigningKey {
   readonly id: string
   readonly key: Uint8Array
 }
 
-/** The parameter of the query that holds the token. */
 const parameter = "token"
 /** Begins what is signed, so that no signature of anything else with the same key counts as one of a token. */
 const purpose = "effect-runpod webhook "
@@ -38,10 +36,7 @@ const problemOf = (name: string, text: string): string | undefined => {
 const signatureOf = (key: Uint8Array, signed: string): string =>
   Encoding.encodeBase64Url(Hmac.hmac(key, utf8(purpose + signed)))
 
-/**
- * A token: `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`, of letters that need no escape in a URL. It throws a
- * `RangeError` for a grant that no token can hold.
- */
+/** `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`. It throws a `RangeError` for a grant that no token can hold. */
 export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
   const problem = problemOf("endpoint id", grant.endpointId) ?? problemOf("key", grant.key)
   if (problem !== undefined) throw new RangeError(problem)
@@ -60,8 +55,8 @@ export const addTo = (base: URL, token: string): URL => {
 }
 
 /**
- * The token in a URL, which may be only a path with its query. It is taken as it stands, nothing is decoded: no two
- * spellings of a URL carry the same token. `undefined` when there is none, an empty text when there are several.
+ * The token in a URL or in a path with its query, not decoded: no two spellings carry the same token. `undefined` when there
+ * is none, an empty text when there are several.
  */
 export const find = (url: string): string | undefined => {
   const mark = url.indexOf("?")
@@ -87,7 +82,6 @@ export const parse = (text: string) => {
 
 export type Token = NonNullable<ReturnType<typeof parse>>
 
-/** Whether the token carries the signature of this key. */
 export const isSignedWith = (token: Token, key: Uint8Array): boolean =>
   Hmac.isSame(signatureOf(key, token.signed), token.signature)
 

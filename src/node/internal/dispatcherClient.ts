@@ -86,10 +86,12 @@ class WebResponse extends Response {
   override readonly formData = async () => (await this.copy()).formData()
 }
 
+type Fields = Parameters<Dispatcher.Handler["onHead"]>[1]
+
 const responseOf = (
   request: HttpClientRequest.HttpClientRequest,
   status: number,
-  headers: Parameters<Dispatcher.Handler["onHead"]>[1],
+  headers: Fields,
   inbox: Inbox
 ): HttpClientResponse.HttpClientResponse => {
   // It throws for a status above 599: undici closes the connection then, and calls `onError`.
@@ -144,7 +146,7 @@ const toRequest = (
   isHeld: url.searchParams.has("wait")
 })
 
-const fieldsOf = (headers: Parameters<Dispatcher.Handler["onHead"]>[1]): Array<[string, string]> =>
+const fieldsOf = (headers: Fields): Array<[string, string]> =>
   Object.entries(headers).flatMap(([name, value = []]) =>
     (typeof value === "string" ? [value] : value).map((field): [string, string] => [name, field])
   )

@@ -16,7 +16,6 @@ import type { Answer, Call, HttpRequest, HttpResponse } from "./messages.js"
 import * as RequestParser from "./requestParser.js"
 import * as Responses from "./responses.js"
 
-/** Answers with the JSON of the request's body. */
 const withJson = (request: HttpRequest, respond: (body: unknown) => HttpResponse): Effect.Effect<HttpResponse> =>
   Effect.map(request.readBody(largestBody.run.bytes), (text) => {
     if (text === undefined) return Responses.tooLarge("run")
@@ -37,7 +36,6 @@ const readWhole = (text: string | null, initial: number, min: number): number | 
   return /^\d{1,9}$/.test(text) && Number(text) >= min ? Number(text) : undefined
 }
 
-/** What an operation that changes a batch answers. */
 const changed = (model: Model, change: Either.Either<Batch, string>): HttpResponse =>
   Either.match(change, {
     onLeft: Responses.refused,
@@ -52,7 +50,6 @@ const summary = (model: Model, batch: Batch) => {
 const isoTime = (millis: number | undefined): string | undefined =>
   millis === undefined ? undefined : new Date(millis).toISOString()
 
-/** An entry of the list of requests. */
 const entry = (model: Model, batch: Batch, request: BatchRequest) => {
   const job = request.job && Lifecycle.snapshot(model, request.job)
   const status = Batches.requestStatus(model, batch, request)

@@ -1,9 +1,9 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type { Alarm } from "../../../internal/pace/timer.js"
 import { type BatchOperation, type Operation, operations } from "../../../schemas/Operation.js"
-import * as Holds from "../jobs/holds.js"
 import * as Lifecycle from "../jobs/lifecycle.js"
-import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation } from "../jobs/model.js"
+import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation, type Waiters } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import type { Answer, Call, HttpResponse } from "./messages.js"
 import * as RequestParser from "./requestParser.js"
@@ -20,11 +20,38 @@ const takeChunks = (model: Model, job: Job): HttpResponse => {
   return Responses.chunks(job, taken)
 }
 
+/** Waits until it is woken, `millis` at most, unless `isOver` already. */
+const hold = ({ timer }: Model, waiters: Waiters, millis: number, isOver: () => boolean): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (isOver()) return resume(Effect.void)
+    let alarm: Alarm | undefined = undefined
+    const leave = () => {
+      if (alarm !== undefined) timer.clear(alarm)
+      waiters.delete(wakeUp)
+    }
+    const wakeUp = () => {
+      leave()
+      resume(Effect.void)
+    }
+    waiters.add(wakeUp)
+    // An alarm that is due already wakes it before there is an alarm to clear.
+    alarm = timer.set(timer.now() + millis, wakeUp)
+    return Effect.sync(leave)
+  })
+
+const awaitEnd = (model: Model, job: Job, millis: number): Effect.Effect<void> =>
+  hold(model, job.endWaiters, millis, () => job.hasEnded || !job.isKept)
+
+const awaitChunk = (model: Model, job: Job, millis: number): Effect.Effect<void> => {
+  const deadline = model.timer.now() + millis
+  const isOver = () => job.hasEnded || job.chunks.length > 0 || !job.isKept || model.timer.now() >= deadline
+  const untilWoken = Effect.suspend(() => hold(model, job.chunkWaiters, deadline - model.timer.now(), isOver))
+  // Another reader may have taken the chunk that woke this one: then it goes on waiting.
+  return Effect.repeat(untilWoken, { until: isOver })
+}
+
 /** The hold a request asks for, in milliseconds. */
-const parseWait = (
-  wait: string | undefined,
-  operation: "runSync" | "statusSync" | "stream"
-): Either.Either<number, HttpResponse> => {
+const parseWait = (wait: string | undefined, operation: "runSync" | "statusSync" | "stream") => {
   if (wait === undefined) return Either.right(operations[operation].hold)
   const millis = /^\d{1,6}$/.test(wait) ? Number(wait) : 0
   return millis >= 1000 && millis <= 300_000
@@ -35,13 +62,16 @@ const parseWait = (
 const submit = Effect.fnUntraced(function* (model: Model, endpoint: Endpoint, operation: SubmitOperation, call: Call) {
   const text = yield* call.request.readBody(largestBody[operation].bytes)
   if (text === undefined) return Responses.tooLarge(operation)
-  const jobRequest = yield* Either.mapLeft(RequestParser.parseJobRequest(text), Responses.refused)
-  const hold = operation === "run" ? 0 : yield* parseWait(call.route.wait, operation)
+  const jobRequest = yield* RequestParser.parseJson(text).pipe(
+    Either.flatMap(RequestParser.readJobRequest),
+    Either.mapLeft(Responses.refused)
+  )
+  const millis = operation === "run" ? 0 : yield* parseWait(call.route.wait, operation)
   if (endpoint.maxWorkers <= 0) return Responses.paused
   const job = Lifecycle.submit(model, endpoint, operation, jobRequest)
   call.record.jobId = job.id
   if (operation === "run") return Responses.accepted(job)
-  yield* Holds.awaitEnd(model, job, hold)
+  yield* awaitEnd(model, job, millis)
   return statusOf(model, job)
 }, Effect.merge)
 
@@ -56,11 +86,11 @@ const executeOnJob = (
       return Responses.job(job)
     case "statusSync":
     case "stream": {
-      const hold = parseWait(wait, operation)
-      if (Either.isLeft(hold)) return hold.left
+      const millis = parseWait(wait, operation)
+      if (Either.isLeft(millis)) return millis.left
       return operation === "stream"
-        ? Effect.map(Holds.awaitChunk(model, job, hold.right), () => takeChunks(model, job))
-        : Effect.map(Holds.awaitEnd(model, job, hold.right), () => statusOf(model, job))
+        ? Effect.map(awaitChunk(model, job, millis.right), () => takeChunks(model, job))
+        : Effect.map(awaitEnd(model, job, millis.right), () => statusOf(model, job))
     }
     case "cancel":
       Lifecycle.cancel(model, job)

@@ -3,7 +3,7 @@ import * as SlidingWindow from "../../../internal/pace/slidingWindow.js"
 import type { RateLimits } from "../../../layers/RateLimits.js"
 import type { Operation } from "../../../schemas/Operation.js"
 
-/** The requests of one operation of one endpoint. */
+/** Of one operation of one endpoint. */
 export interface Usage {
   readonly window: SlidingWindow.SlidingWindow | undefined
   readonly concurrency: number

@@ -3,7 +3,6 @@ import type { OpenRequest } from "../counters.js"
 import type { Usage } from "./limits.js"
 import type { Route } from "./router.js"
 
-/** A request, in memory or from a server. */
 export interface HttpRequest {
   readonly method: string
   /** The path with the query, as it stands in the request line. */
@@ -13,7 +12,6 @@ export interface HttpRequest {
   readonly readBody: (limit: number) => Effect.Effect<string | undefined>
 }
 
-/** A request that is being handled. */
 export interface Call {
   readonly request: HttpRequest
   readonly route: Route
@@ -23,7 +21,6 @@ export interface Call {
   usage: Usage | undefined
 }
 
-/** A response before it is sent. */
 export interface HttpResponse {
   readonly status: number
   readonly contentType: string | undefined
@@ -34,10 +31,8 @@ export interface HttpResponse {
 /** What an operation answers: an effect only where the request is held or its body is read. */
 export type Answer = HttpResponse | Effect.Effect<HttpResponse>
 
-/** How a response is sent. */
 export type Transmission =
   | { readonly _tag: "Whole"; readonly response: HttpResponse }
-  /** The connection is reset without a response. */
   | { readonly _tag: "Reset" }
   /** So many bytes of the body, then nothing more. */
   | { readonly _tag: "Stall"; readonly response: HttpResponse; readonly bytes: number }

@@ -1,20 +1,22 @@
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import { isOfBatch } from "../../../schemas/Operation.js"
+import type { Hang, RateLimited } from "../../Fault.js"
 import type { OpenRequest } from "../counters.js"
+import type { ResponseFault } from "../faults.js"
 import type { Model } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import * as BatchOperations from "./batchOperations.js"
-import * as FaultInjection from "./faultInjection.js"
 import * as JobOperations from "./jobOperations.js"
 import type { Limits } from "./limits.js"
 import type { Answer, Call, HttpRequest, HttpResponse, Transmission } from "./messages.js"
 import * as Responses from "./responses.js"
 import * as Router from "./router.js"
 
-/** The parts of an emulator that its requests reach. */
 export interface Parts {
   readonly model: Model
   readonly limits: Limits
@@ -60,7 +62,6 @@ const close = ({ model }: Parts, call: Call, transmission: Transmission | undefi
   model.counters.requestEnded(record, usage !== undefined)
 }
 
-/** Lets RunPod serve the request, with the fault that applies to it. */
 const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmission> => {
   const { endpointId, operation } = call.route
   const { delay, fault } =
@@ -69,18 +70,65 @@ const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmi
       : parts.model.faults.forRequest(operation, endpointId, () => jobAge(parts, call.route))
   if (fault !== undefined) call.record.fault = fault._tag
   else if (delay > 0) call.record.fault = "Delay"
-  if (fault?._tag === "ResetBefore") return FaultInjection.reset
-  const served = fault === undefined || FaultInjection.isProcessed(fault) ? serve(parts, call) : Responses.emptyOk
+  if (fault?._tag === "ResetBefore") return reset
+  const served = fault === undefined || isProcessed(fault) ? serve(parts, call) : Responses.emptyOk
   if (fault === undefined && delay === 0) {
-    return Effect.isEffect(served) ? Effect.map(served, FaultInjection.whole) : FaultInjection.whole(served)
+    return Effect.isEffect(served) ? Effect.map(served, whole) : whole(served)
   }
   return Effect.gen(function* () {
     const response = Effect.isEffect(served) ? yield* served : served
     if (delay > 0) yield* Effect.sleep(delay)
-    return fault === undefined
-      ? FaultInjection.whole(response)
-      : yield* FaultInjection.apply(fault, response, parts.model.clock)
+    if (fault?._tag === "Hang") return yield* Effect.never
+    return fault === undefined ? whole(response) : applyFault(fault, response, parts.model.clock)
   })
+}
+
+const whole = (response: HttpResponse): Transmission => ({ _tag: "Whole", response })
+
+const reset: Transmission = { _tag: "Reset" }
+
+const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
+
+type AnsweredFault = Exclude<ResponseFault, Hang>
+
+const processed: ReadonlySet<ResponseFault["_tag"]> = new Set(["ResetAfter", "Stall", "CutBody", "Truncated"])
+
+/** Whether the request gets as far as RunPod itself. */
+const isProcessed = (fault: ResponseFault): boolean =>
+  processed.has(fault._tag) || ("processed" in fault && fault.processed === true)
+
+const rateLimited = ({ as, retryAfter }: RateLimited, clock: Clock.Clock): HttpResponse => {
+  if (retryAfter === undefined) return Responses.rateLimited()
+  const seconds = Math.ceil(Duration.toSeconds(retryAfter))
+  if (as !== "date") return Responses.rateLimited(String(seconds))
+  return Responses.rateLimited(new Date(wallMillis(clock) + seconds * 1000).toUTCString())
+}
+
+/** What the client sees of RunPod's response; of a request that was not processed, only the fault decides it. */
+const applyFault = (fault: AnsweredFault, response: HttpResponse, clock: Clock.Clock): Transmission => {
+  switch (fault._tag) {
+    case "RateLimited":
+      return whole(rateLimited(fault, clock))
+    case "ServerError":
+      return whole(Responses.serverError(fault.status ?? 503, fault.body ?? "json"))
+    case "HtmlOk":
+      return whole(Responses.htmlOk)
+    case "EmptyOk":
+      return whole(Responses.emptyOk)
+    case "NotVisibleYet":
+      return whole(Responses.jobNotFound)
+    case "Paused":
+      return whole(Responses.paused)
+    case "Truncated":
+      return whole({ ...response, body: response.body.slice(0, response.body.length >> 1) })
+    case "Stall":
+      return { _tag: "Stall", response, bytes: fault.afterBytes ?? halfOf(response) }
+    case "CutBody":
+      return { _tag: "Cut", response, bytes: halfOf(response) }
+    case "ResetBefore":
+    case "ResetAfter":
+      return reset
+  }
 }
 
 const jobAge = ({ model }: Parts, { endpointId = "", jobId = "" }: Router.Route): number | undefined => {

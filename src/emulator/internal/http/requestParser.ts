@@ -26,9 +26,7 @@ const readMillis = (name: keyof typeof policyFields, policy: JsonObject): Either
     : Either.left(`policy.${name}: must be between ${min} and ${max}`)
 }
 
-const readPolicy = (
-  policy: unknown
-): Either.Either<Pick<JobRequest, "executionTimeout" | "ttl" | "lowPriority">, string> =>
+const readPolicy = (policy: unknown) =>
   Either.gen(function* () {
     const fields = policy ?? {}
     if (!isJsonObject(fields)) return yield* Either.left("policy: must be an object")
@@ -36,10 +34,6 @@ const readPolicy = (
     const ttl = yield* readMillis("ttl", fields)
     return { executionTimeout, ttl, lowPriority: fields["lowPriority"] === true }
   })
-
-/** Reads the text of a submit. */
-export const parseJobRequest = (text: string): Either.Either<JobRequest, string> =>
-  Either.flatMap(parseJson(text), readJobRequest)
 
 /** Reads the body of a submit, or a request of a batch. */
 export const readJobRequest = (body: unknown): Either.Either<JobRequest, string> =>

@@ -76,10 +76,7 @@ export const serverError = (status: number, body: "json" | "html" | "text" | "em
 
 export const accepted = (job: Job): HttpResponse => okText(`{"id":"${job.id}","status":"IN_QUEUE"}`)
 
-/**
- * The envelope of a job, its keys in the order RunPod sends them. With the URL of its webhook, it is the body of the
- * webhook: what was submitted is echoed, the worker is not named.
- */
+/** A job, its keys in the order RunPod sends them; given a webhook's URL, its body: the input echoed, the worker not named. */
 export const envelope = (job: Job, webhook?: string): string => {
   let text = "{"
   if (job.delayTime !== undefined) text += `"delayTime":${job.delayTime},`

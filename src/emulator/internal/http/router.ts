@@ -1,7 +1,6 @@
 import * as Record from "effect/Record"
 import { names, type Operation, operations } from "../../../schemas/Operation.js"
 
-/** What the method and the target of a request ask for. */
 export interface Route {
   /** Without the query. */
   readonly path: string

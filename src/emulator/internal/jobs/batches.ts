@@ -27,13 +27,13 @@ const isActive = (model: Model, batch: Batch): boolean => {
   return status === "DRAFT" || (status === "FINALIZED" && count(model, batch, "IN_QUEUE", "IN_PROGRESS") > 0)
 }
 
-/** Ends a batch: what is queued never runs. */
+/** What is queued never runs. */
 export const stop = (model: Model, batch: Batch, state: "CANCELLED" | "FAILED"): void => {
   batch.state = state
   for (const { job } of batch.requests.values()) if (job?.status === "IN_QUEUE") Lifecycle.cancel(model, job)
 }
 
-/** The batch that was changed, or why that was refused. */
+/** The batch, or why the change was refused. */
 type Changed = Either.Either<Batch, string>
 
 export const create = (model: Model, endpoint: Endpoint, requests: ReadonlyArray<JobRequest>): Changed => {
@@ -41,14 +41,9 @@ export const create = (model: Model, endpoint: Endpoint, requests: ReadonlyArray
   if (active.length >= limits.activeBatches) {
     return Either.left(`an endpoint can have at most ${limits.activeBatches} active batches`)
   }
-  const batch: Batch = {
-    id: newId(model, "batch"),
-    endpoint,
-    createdAt: wallMillis(model.clock),
-    requests: new Map(),
-    name: undefined,
-    state: "DRAFT"
-  }
+  const id = newId(model, "batch")
+  const createdAt = wallMillis(model.clock)
+  const batch: Batch = { id, endpoint, createdAt, requests: new Map(), name: undefined, state: "DRAFT" }
   const created = append(model, batch, requests)
   if (Either.isRight(created)) endpoint.batches.set(batch.id, batch)
   return created

@@ -3,21 +3,16 @@ import * as Exit from "effect/Exit"
 import * as Fibers from "../../../internal/effect/fiber.js"
 import type { Handler } from "../../contract.js"
 import { completed, failed, type JobResult, perform, toText } from "./handler.js"
-import * as Holds from "./holds.js"
-import { type Endpoint, type Execution, type Job, largestBody, type Model, type Worker } from "./model.js"
+import { type Endpoint, type Execution, type Job, largestBody, type Model, wake, type Worker } from "./model.js"
 import * as Retention from "./retention.js"
 import * as Workers from "./workers.js"
 
-/**
- * A worker that was given an empty input never reports: after this time the job goes to another one, and after the same
- * time there it fails, without ever reaching the handler.
- */
+/** A worker given an empty input never reports: the job goes to another one after this time, where it fails after the same. */
 const emptyInputIsLostAfter = 45_000
 
 /** RunPod kills a job so long after its executionTimeout, in milliseconds. */
 const killedAfterTimeout = { min: 1_000, max: 4_000 }
 
-/** Gives queued jobs to workers as long as there are both. */
 export const dispatch = (model: Model, endpoint: Endpoint): void => {
   if (model.isClosed) return
   // A job that ends at once or an alarm that is due calls this again: the outer call goes on for it, so that calls do not nest.
@@ -65,7 +60,6 @@ const isTooLarge = (output: string | undefined, operation: keyof typeof largestB
   return output.length > bytes || new TextEncoder().encode(output).byteLength > bytes
 }
 
-/** Writes the job's end into it and its endpoint's counts. */
 const settle = (model: Model, job: Job, { error, output, status }: JobResult): void => {
   const { endpoint } = job
   const now = model.timer.now()
@@ -81,10 +75,9 @@ const settle = (model: Model, job: Job, { error, output, status }: JobResult): v
   Retention.keep(model, job, now)
 }
 
-/** Ends a job, wakes the requests held for it and delivers its webhook. */
 export const finish = (model: Model, job: Job, result: JobResult): void => {
   settle(model, job, result)
-  Holds.wakeAll(job)
+  wake(job.endWaiters, job.chunkWaiters)
   model.onEnd(job)
 }
 
@@ -124,7 +117,6 @@ const startEmptyInput = (model: Model, execution: Execution): void => {
   execution.alarm = model.timer.set(execution.startedAt + emptyInputIsLostAfter, () => redispatch(model, execution.job))
 }
 
-/** Without a handler, the job takes the time of `execution` and returns its input. */
 const startEcho = (model: Model, execution: Execution): void => {
   const { endpoint, submission } = execution.job
   const { max, min } = endpoint.settings.execution
@@ -150,7 +142,7 @@ const startHandler = (model: Model, execution: Execution, handler: Handler): voi
   const onChunk = (text: string) => {
     if (!isCurrent()) return
     job.chunks.push(text)
-    Holds.wake(job.chunkWaiters)
+    wake(job.chunkWaiters)
   }
   const { aggregateStream: aggregate } = endpoint.settings
   const fiber = model.forkHandler(perform(run, { workerId: worker.id, aggregate, onChunk }))

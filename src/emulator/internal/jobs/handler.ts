@@ -14,15 +14,11 @@ export interface JobResult {
   readonly error: string | undefined
 }
 
-/** The version of the worker's library in error reports. */
-const runpodVersion = "1.7.13"
-
 /** A value as JSON text; `undefined` for what JSON has no form of. It throws for what cannot be written. */
 export const toText = (value: unknown): string | undefined => JSON.stringify(value)
 
 export const completed = (output: string | undefined): JobResult => ({ status: "COMPLETED", output, error: undefined })
 
-/** A failure whose error is a text. */
 export const failed = (message: string): JobResult => failedWith(JSON.stringify(message))
 
 const failedWith = (error: string, output?: string): JobResult => ({ status: "FAILED", output, error })
@@ -74,7 +70,7 @@ const fromCause = (cause: Cause.Cause<unknown>, workerId: string): JobResult => 
     error_traceback: traceOf(error),
     hostname: `${workerId}-64410fe5`,
     worker_id: workerId,
-    runpod_version: runpodVersion
+    runpod_version: "1.7.13"
   }
   return failed(JSON.stringify(report))
 }

@@ -51,14 +51,12 @@ export const cancel = (model: Model, job: Job): void => {
   if (!job.hasEnded) endNow(model, job, { status: "CANCELLED" })
 }
 
-/** Ends a job by hand, unless it has ended. */
 export const end = (model: Model, job: Job, { error, output, status }: End): boolean => {
   if (job.hasEnded) return false
   endNow(model, job, { status, ...defined({ output: toText(output), error: toText(error) }) })
   return true
 }
 
-/** Queues a job again, when it is in a state to be retried. */
 export const retry = (model: Model, job: Job): boolean => {
   if (job.status !== "FAILED" && job.status !== "TIMED_OUT") return false
   model.endedJobs.remove(job.endedEntry)

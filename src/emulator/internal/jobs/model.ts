@@ -13,7 +13,6 @@ import type { Faults, JobFaults } from "../faults.js"
 import type { RandomSource } from "../random.js"
 import type { JobResult } from "./handler.js"
 
-/** The operations that submit one job. */
 export type SubmitOperation = "run" | "runSync"
 
 /** The largest bodies of submits: what RunPod says of them is part of its answer. */
@@ -32,7 +31,6 @@ export interface JobRequest {
   readonly lowPriority: boolean
 }
 
-/** What a job is submitted with: the client's request and the faults that apply to the job. */
 export interface Submission extends JobRequest, JobFaults {
   readonly operation: SubmitOperation
 }
@@ -46,15 +44,20 @@ export interface JobEntry extends Timed {
 /** The levels of the queue: jobs of batches run when no others wait. */
 export const priority = { normal: 0, low: 1, batch: 2 }
 
-/** One execution of a job on a worker. */
 export interface Execution {
   readonly job: Job
   readonly worker: Worker
   readonly startedAt: number
   /** Ends the job: at its executionTimeout, or where no handler runs. */
   alarm: Alarm | undefined
-  /** The handler's. */
   fiber: Fiber.RuntimeFiber<JobResult> | undefined
+}
+
+/** Wake held requests; each looks for itself whether it goes on waiting. */
+export type Waiters = Set<() => void>
+
+export const wake = (...all: ReadonlyArray<Waiters>): void => {
+  for (const waiters of all) for (const resume of [...waiters]) resume()
 }
 
 /** A job. Times are milliseconds of the timer; `output`, `error` and `chunks` are JSON texts. */
@@ -75,14 +78,14 @@ export class Job {
   chunks: Array<string> = []
   execution: Execution | undefined
   ttlAlarm: Alarm | undefined
-  /** Its entry in the endpoint's queue; `at` is the priority. */
+  /** `at` is the priority. */
   readonly queueEntry: JobEntry
-  /** Its entry in the model's `endedJobs`; `at` is when it is forgotten. */
+  /** In the model's `endedJobs`; `at` is when it is forgotten. */
   readonly endedEntry: JobEntry = { at: 0, order: 0, index: -1, job: this }
-  /** Wakes the held requests that wait for the end. */
-  readonly endWaiters = new Set<() => void>()
-  /** Wakes the held requests that wait for a chunk or the end. */
-  readonly chunkWaiters = new Set<() => void>()
+  /** Wake the held requests that wait for the end. */
+  readonly endWaiters: Waiters = new Set()
+  /** Wake the held requests that wait for a chunk or the end. */
+  readonly chunkWaiters: Waiters = new Set()
 
   constructor(
     readonly id: string,
@@ -99,7 +102,6 @@ export class Job {
     return isTerminal(this.status)
   }
 
-  /** Whether it can still be read. */
   get isKept(): boolean {
     return this.endpoint.jobs.get(this.id) === this
   }
@@ -107,16 +109,12 @@ export class Job {
 
 export interface Worker {
   readonly id: string
-  /** How many jobs it runs. */
   active: number
   isReady: boolean
-  /** Since when it has had no job. */
   idleSince: number
-  /** The end of its cold start. */
   startAlarm: Alarm | undefined
 }
 
-/** A request of a batch. */
 export interface BatchRequest {
   readonly id: string
   readonly jobRequest: JobRequest
@@ -124,19 +122,18 @@ export interface BatchRequest {
   job: Job | undefined
 }
 
-/** A batch, its requests in the order they came. */
 export interface Batch {
   readonly id: string
   readonly endpoint: Endpoint
   /** Milliseconds of the clock. */
   readonly createdAt: number
+  /** In the order they came. */
   readonly requests: Map<string, BatchRequest>
   name: string | undefined
   /** Clients are told CANCELLED once nothing of it runs any more: see `Batches.statusOf`. */
   state: "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED"
 }
 
-/** An endpoint with its jobs, its queue and its workers. */
 export class Endpoint {
   readonly jobs = new Map<string, Job>()
   /** In the order of their creates. */
@@ -165,10 +162,7 @@ export class Endpoint {
   }
 }
 
-/**
- * All endpoints with their jobs, and what their changes need. Plain mutable objects, touched only synchronously by the
- * requests, alarms and handlers of one emulator.
- */
+/** Plain mutable objects, touched only synchronously by the requests, alarms and handlers of one emulator. */
 export interface Model {
   readonly endpoints: ReadonlyMap<string, Endpoint>
   /** The jobs that have ended, by the time they are forgotten. */

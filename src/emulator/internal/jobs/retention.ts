@@ -1,5 +1,4 @@
-import * as Holds from "./holds.js"
-import type { Endpoint, Job, Model } from "./model.js"
+import { type Endpoint, type Job, type Model, wake } from "./model.js"
 
 /** Keeps an ended job until its retention or its ttl is over. */
 export const keep = (model: Model, job: Job, endedAt: number): void => {
@@ -17,7 +16,7 @@ export const forget = (model: Model, job: Job): void => {
   job.endpoint.jobs.delete(job.id)
   model.endedJobs.remove(job.endedEntry)
   if (job.ttlAlarm !== undefined) model.timer.clear(job.ttlAlarm)
-  Holds.wakeAll(job)
+  wake(job.endWaiters, job.chunkWaiters)
 }
 
 export const forgetExpired = (model: Model): void => {
@@ -28,7 +27,6 @@ export const forgetExpired = (model: Model): void => {
   }
 }
 
-/** The job, unless it has been forgotten. */
 export const find = (model: Model, endpoint: Endpoint, jobId: string): Job | undefined => {
   const job = endpoint.jobs.get(jobId)
   if (job === undefined || job.finishedAt === undefined || model.timer.now() < job.endedEntry.at) return job
@@ -36,7 +34,6 @@ export const find = (model: Model, endpoint: Endpoint, jobId: string): Job | und
   return undefined
 }
 
-/** All jobs that are still kept, in the order of their submits. */
 export const list = (model: Model, endpoint: Endpoint): ReadonlyArray<Job> => {
   forgetExpired(model)
   return [...endpoint.jobs.values()]

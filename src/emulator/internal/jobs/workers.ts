@@ -6,14 +6,9 @@ import type { Endpoint, Model, Worker } from "./model.js"
 const usable = ({ maxWorkers, throttled, unhealthy }: Endpoint): number =>
   Math.max(0, maxWorkers - throttled - unhealthy)
 
-const add = (model: Model, endpoint: Endpoint, isReady: boolean): Worker => {
-  const worker: Worker = {
-    id: Random.workerId(model.random.workerIds),
-    active: 0,
-    isReady,
-    idleSince: model.timer.now(),
-    startAlarm: undefined
-  }
+const add = ({ random, timer }: Model, endpoint: Endpoint, isReady: boolean): Worker => {
+  const id = Random.workerId(random.workerIds)
+  const worker: Worker = { id, active: 0, isReady, idleSince: timer.now(), startAlarm: undefined }
   endpoint.workers.add(worker)
   return worker
 }
@@ -28,10 +23,7 @@ const dismissIdle = (model: Model, endpoint: Endpoint): void => {
   }
 }
 
-/**
- * A worker that can take a job now. Without one, as many workers as the queue needs begin their cold start; `onReady` is
- * called at the end of each.
- */
+/** A worker that can take a job now; else as many as the queue needs begin a cold start, with `onReady` at its end. */
 export const acquire = (model: Model, endpoint: Endpoint, onReady: () => void): Worker | undefined => {
   dismissIdle(model, endpoint)
   if (endpoint.workers.size > usable(endpoint)) return undefined
@@ -64,7 +56,7 @@ export const release = (model: Model, endpoint: Endpoint, worker: Worker): void 
   if (worker.active === 0 && endpoint.workers.size > usable(endpoint)) endpoint.workers.delete(worker)
 }
 
-/** Changes how many workers there are. Those with a job finish it first. */
+/** Workers with a job finish it first. */
 export const resize = (model: Model, endpoint: Endpoint, workers: Workers): void => {
   const { max, min = 0, throttled = 0, unhealthy = 0 } = typeof workers === "number" ? { max: workers } : workers
   endpoint.maxWorkers = max
