@@ -29,7 +29,6 @@ import type * as Stream from "effect/Stream"
 import { AppendError, Part } from "../errors/AppendError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as internal from "../internal/batch/remote.js"
-import { limits as remoteLimits } from "../internal/batch/remoteRequests.js"
 import { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import type * as RemoteBatch from "../schemas/RemoteBatch.js"
 import type * as RunRequest from "../schemas/RunRequest.js"
@@ -184,7 +183,7 @@ export const limits: {
   readonly requests: 5_000
   /** Bytes in the body of one call. */
   readonly bytes: number
-} = remoteLimits
+} = internal.limits
 
 /**
  * The service over the client it is provided with.

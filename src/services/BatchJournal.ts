@@ -12,8 +12,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchJournalError } from "../errors/BatchError.js"
-import * as fileInternal from "../internal/batch/journalFile.js"
-import * as memoryInternal from "../internal/batch/journalMemory.js"
+import * as internal from "../internal/batch/journal.js"
 import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.js"
 
 /**
@@ -44,7 +43,7 @@ export interface BatchJournal {
  * @since 0.1.0
  * @category constructors
  */
-export const memory: Effect.Effect<BatchJournal> = Effect.sync(memoryInternal.memory)
+export const memory: Effect.Effect<BatchJournal> = Effect.sync(internal.memory)
 
 /**
  * When entries are forced to the disk. All of these survive the death of the process (`kill -9`); they differ in what a
@@ -76,11 +75,10 @@ export interface FileOptions {
 }
 
 /**
- * A journal in an append-only file of JSON lines. It is held, with a lock beside it (the path with `.lock` behind it), until
- * the scope closes; the lock of a process of this machine that has died is taken over. The torn last line of a
- * write that was cut off is dropped; a line that cannot be read elsewhere is an error with its line and byte. A file in which
- * more than half of the lines are history is rewritten without them when it is opened. `BatchJournalError` says in `reason`
- * why a file cannot be opened.
+ * A journal in an append-only file of JSON lines. It is held, with a lock beside it (the path and `.lock`), until the scope
+ * closes; the lock of a dead process of this machine is taken over. A torn last line is dropped; another line that cannot
+ * be read is an error with its line and byte. A file that is history in more than half of its lines is rewritten without
+ * it when it is opened. `BatchJournalError` says in `reason` why a file cannot be opened.
  *
  * @example
  * ```ts
@@ -101,5 +99,4 @@ export interface FileOptions {
 export const file = (
   path: string,
   options: FileOptions = {}
-): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
-  fileInternal.file(path, options)
+): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> => internal.file(path, options)

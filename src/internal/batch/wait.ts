@@ -1,21 +1,18 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { identity } from "effect/Function"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
 import type { FatalError, WaitOptions, WaitOutcome } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
-import { cancelHandle } from "./cancel.js"
-import { inSpan, isFatal, outputOf, pollOptions, waitConcurrency } from "./rules.js"
+import { cancelHandle, inSpan, isFatal, outputOf, pollOptions, supervise, waitConcurrency } from "./rules.js"
 import * as Turns from "./turns.js"
 
-/** A job that is waited for. Plain state, touched only synchronously. */
+/** A job that is waited for. */
 interface WaitedJob<O, P, C> {
   readonly handle: JobHandle<O, P, C>
   /** What it was seen to be in the turns before. */
@@ -58,35 +55,37 @@ export const wait = <I, O, P, C>(
     const turn = (job: WaitedJob<O, P, C>, millis: number): Effect.Effect<boolean, FatalError> => {
       const { handle } = job
       const isBounded = timeout !== undefined || millis !== Infinity
-      const settle = { ...pollOptions(options), cancelOnInterrupt, cancelOnTimeout, trustWebhook, webhook }
-      return Effect.matchEffect(
-        Turns.settle(handle, { ...settle, until: isBounded ? until : undefined, turn: millis }),
-        {
-          onFailure: (error): Effect.Effect<boolean, FatalError> => {
-            if (error._tag !== "WaitTimeoutError" && isFatal(error)) return Effect.fail(error)
-            const result = Exit.fail(errorOf(job, error, monotonicMillis(clock) - startedAt))
-            job.outcome = { jobId: handle.id, result }
-            return Effect.succeed(true)
-          },
-          onSuccess: (end): Effect.Effect<boolean> => {
-            if (end._tag === "Over") {
-              job.lastStatus = end.lastStatus ?? job.lastStatus
-              return Effect.succeed(false)
-            }
-            const { delayTime, executionTime } = end.job
-            return Effect.map(Effect.exit(outputOf(handle, end.job)), (result) => {
-              job.outcome = { jobId: handle.id, result, ...defined({ delayTime, executionTime }) }
-              return true
-            })
+      const settled = Turns.settle(handle, {
+        ...pollOptions(options),
+        cancelOnInterrupt,
+        cancelOnTimeout,
+        trustWebhook,
+        webhook,
+        until: isBounded ? until : undefined,
+        turn: millis
+      })
+      return Effect.matchEffect(settled, {
+        onFailure: (error): Effect.Effect<boolean, FatalError> => {
+          if (error._tag !== "WaitTimeoutError" && isFatal(error)) return Effect.fail(error)
+          const result = Exit.fail(errorOf(job, error, monotonicMillis(clock) - startedAt))
+          job.outcome = { jobId: handle.id, result }
+          return Effect.succeed(true)
+        },
+        onSuccess: (end): Effect.Effect<boolean> => {
+          if (end._tag === "Over") {
+            job.lastStatus = end.lastStatus ?? job.lastStatus
+            return Effect.succeed(false)
           }
+          const { delayTime, executionTime } = end.job
+          return Effect.map(Effect.exit(outputOf(handle, end.job)), (result) => {
+            job.outcome = { jobId: handle.id, result, ...defined({ delayTime, executionTime }) }
+            return true
+          })
         }
-      )
+      })
     }
 
-    const grace = Duration.toMillis(waitDefaults.cancelGrace)
-    const onInterrupt = ({ handle }: WaitedJob<O, P, C>) =>
-      cancelOnInterrupt ? cancelHandle(handle, { grace }) : Effect.void
-    const supervise: JobRuntime["supervise"] = endpoint.runtime?.supervise ?? identity
-    yield* supervise(Turns.takeTurns(waited, { concurrency, turn, until, onInterrupt }))
+    const onInterrupt = ({ handle }: WaitedJob<O, P, C>) => (cancelOnInterrupt ? cancelHandle(handle) : Effect.void)
+    yield* supervise(endpoint, Turns.takeTurns(waited, { concurrency, turn, until, onInterrupt }))
     return waited.flatMap(({ outcome }) => outcome ?? [])
   }).pipe(inSpan("Batch.wait", endpoint.id))
