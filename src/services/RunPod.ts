@@ -19,7 +19,7 @@ import { type BadRequestError, PayloadTooLargeError, type RunPodError } from "..
 import { fromEither } from "../internal/effect/either.js"
 import { contextOf, idsProblem, refuse } from "../internal/http/arguments.js"
 import * as RequestOptions from "../internal/http/requestOptions.js"
-import { warnOfGap } from "../internal/jobs/stream.js"
+import { warnOfGap } from "../internal/jobs/handle.js"
 import { monotonicMillis } from "../internal/pace/monotonic.js"
 import { utf8 } from "../internal/text/bytes.js"
 import { type ConfigOptions, fromConfig, type Options } from "../layers/RunPodConfig.js"

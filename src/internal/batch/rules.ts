@@ -90,7 +90,7 @@ export const cancelHandle = (
   grace = Duration.toMillis(waitDefaults.cancelGrace)
 ): Effect.Effect<Job.Job | undefined> =>
   Effect.catchAll(
-    cancelWithin({ cancel, submittedAt: submittedAt === undefined ? undefined : () => submittedAt, grace }),
+    cancelWithin({ submittedAt: submittedAt === undefined ? undefined : () => submittedAt }, cancel, grace),
     (error) => Effect.as(warnNotCancelled(endpointId, id, error), undefined)
   )
 

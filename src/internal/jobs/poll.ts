@@ -228,9 +228,7 @@ class Poller {
     this.lastError = error
     const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock) }
     const meaning = meaningOf(failed)
-    if (meaning === "Definite") {
-      return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
-    }
+    if (meaning === "Definite") return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
     if (meaning === "NotHeld") {
       state.hold = 0
       state.pace = { _tag: "AtOnce" }
@@ -248,13 +246,10 @@ class Poller {
     return new JobNotFoundError({ ...error, reason: hasExpired ? "Expired" : "Unknown" })
   }
 
-  private usualDelay(): number | undefined {
-    return this.runtime.usualDelay(this.wait.job.endpointId)
-  }
-
   /** The age from which on a job that is in the queue is diagnosed. */
   private diagnosisAge(): number {
-    return this.policy.diagnoseAfter * Math.max(1_000, this.usualDelay() ?? unknownDelay)
+    const usualDelay = this.runtime.usualDelay(this.wait.job.endpointId) ?? unknownDelay
+    return this.policy.diagnoseAfter * Math.max(1_000, usualDelay)
   }
 
   private isOverdue(): boolean {
@@ -262,9 +257,8 @@ class Poller {
   }
 
   private diagnose(condition: Health | "Paused" | undefined) {
-    return condition === undefined
-      ? undefined
-      : QueueDiagnosis.fromHealth(condition, { queuedFor: this.state.queuedAt, usualDelay: this.usualDelay() })
+    const usualDelay = this.runtime.usualDelay(this.wait.job.endpointId)
+    return condition && QueueDiagnosis.fromHealth(condition, { queuedFor: this.state.queuedAt, usualDelay })
   }
 
   private timedOut(): Effect.Effect<never, WaitTimeoutError> {
@@ -304,7 +298,6 @@ export const follow = (wait: Wait, restore: Restore = identity): Effect.Effect<J
     return Effect.onExit(restore(loop), (exit) => poller.close(exit))
   })
 
-/** Waits until the job has ended. */
 export const settle = (wait: Wait): Effect.Effect<Job.TerminalJob, WaitError> =>
   wait.settings.cancelOnInterrupt ? wait.job.runtime.supervise(follow(wait)) : follow(wait)
 

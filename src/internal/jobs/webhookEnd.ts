@@ -3,11 +3,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import { BadRequestError } from "../../errors/RunPodError.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
-import { operations, templateOf } from "../../schemas/Operation.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
+import { refuse } from "../http/arguments.js"
 
 /**
  * Completes when a webhook says that the job has ended: with `undefined` the wait asks RunPod whether it is so, a job is taken
@@ -82,10 +81,6 @@ export const adopt = (
       Effect.logWarning(`A submit on endpoint ${endpointId} was given up, and its fate is unknown: a job may go on`)
     )
   )
-
-/** What is refused before anything is sent. */
-export const refuse = (operation: "run" | "status", detail: string): BadRequestError =>
-  new BadRequestError({ operation, method: operations[operation].method, path: templateOf(operation), detail })
 
 /** `webhook: true` without the service. */
 export const missing = (operation: "run" | "status") =>
