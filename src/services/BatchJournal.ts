@@ -1,8 +1,7 @@
 /**
  * What a batch writes down so that it can be killed at any moment and go on later: for each item an intent before its
- * submit, the job's id after it, and the outcome before it is given out.
- *
- * Inputs are not in it, only their SHA-256; neither are webhooks, S3 credentials or the API key. Outputs are.
+ * submit, the job's id after it, and the outcome before it is given out. Outputs are in it; of inputs only the SHA-256, and
+ * no webhook, S3 credentials or API key.
  *
  * @since 0.1.0
  */
@@ -22,10 +21,7 @@ import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.j
  * @category models
  */
 export interface BatchJournal {
-  /**
-   * Begins a run, until the scope closes. Fails with `WrongEndpoint` when the journal belongs to another endpoint, with
-   * `Locked` when another run has begun and not ended.
-   */
+  /** Begins a run, until the scope closes. `WrongEndpoint`: it is another endpoint's; `Locked`: another run has it. */
   readonly begin: (endpointId: string) => Effect.Effect<void, BatchJournalError, Scope.Scope>
   /** How an item stands. */
   readonly find: (key: string) => Effect.Effect<Option.Option<State>, BatchJournalError>

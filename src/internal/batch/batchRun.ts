@@ -38,13 +38,10 @@ export interface Failed {
 }
 
 /** The item has no outcome in this run. */
-export interface Open {
-  readonly _tag: "Open"
-}
+export const open = { _tag: "Open" } as const
+export type Open = typeof open
 
 export type ItemEnd<O, P, C> = Ended<O, P, C> | Failed | Open
-
-export const open: Open = { _tag: "Open" }
 
 /** Why a batch ends before its inputs do. */
 export type Stop =

@@ -67,19 +67,15 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     return Submit.withHooks(endpoint.run(this.item.input, runOptions), this)
   }
 
-  /** Ends it unless it was sent. */
   withdraw: () => void = constVoid
 
-  readonly onStart: Submit.SubmitHooks["onStart"] = (withdraw) => {
-    this.withdraw = withdraw
-  }
+  readonly onStart: Submit.SubmitHooks["onStart"] = (withdraw) => void (this.withdraw = withdraw)
 
   /** Notes the intent; false when nothing may be sent. */
   private intend(webhookKey: string | undefined): Effect.Effect<boolean> {
-    const { item } = this.item
-    const { notes } = this.run
     const isNoted = this.hasIntent && webhookKey === this.webhookKey
-    return Effect.flatMap(isNoted ? Effect.succeed(true) : notes.intent(item, webhookKey), (isNoted) => {
+    const intent = isNoted ? Effect.succeed(true) : this.run.notes.intent(this.item.item, webhookKey)
+    return Effect.flatMap(intent, (isNoted) => {
       this.hasIntent = isNoted
       this.webhookKey = webhookKey
       if (this.run.stop === undefined) return Effect.succeed(isNoted)
@@ -125,7 +121,6 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   readonly onAbandoned: Submit.SubmitHooks["onAbandoned"] = (handle) =>
     Effect.sync(() => void (this.abandoned = handle))
 
-  /** The job that was started. */
   handleOf(exit: Exit.Exit<JobHandle<O, P, C>, RunPodError>): JobHandle<O, P, C> | undefined {
     if (Exit.isSuccess(exit)) return exit.value
     return this.abandoned === undefined ? undefined : this.run.attachNew(this.abandoned.id)
@@ -138,9 +133,9 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       return Effect.succeed(this.mayHaveStarted ? ambiguous(this.run.endpoint.id, this.attempts) : open)
     }
     return catchFailure(Effect.failCause(cause), (error): Effect.Effect<Failed | Refused | Open> => {
-      if (provesNoEffect(error))
-        return Effect.zipRight(this.isPresumed ? this.onRefused : Effect.void, this.onRefusal(error))
-      return Effect.succeed({ _tag: "Failed", error, attempts: Math.max(1, this.attempts) })
+      const attempts = Math.max(1, this.attempts)
+      if (!provesNoEffect(error)) return Effect.succeed({ _tag: "Failed", error, attempts })
+      return Effect.zipRight(this.isPresumed ? this.onRefused : Effect.void, this.onRefusal(error))
     })
   }
 
@@ -163,10 +158,8 @@ const lookForWebhook = 1_000
 /** A submit that has been answered, or an end before that. */
 type Submitted<I, O, P, C> = BatchJob.BatchJob<I, O, P, C> | Failed | Open
 
-/** An item while it is worked on. */
 class ItemRun<I, O, P, C> {
   private job: BatchJob.BatchJob<I, O, P, C> | undefined
-  /** The name the webhook's URL of its last submit was issued under. */
   webhookKey: string | undefined
 
   constructor(
@@ -243,7 +236,6 @@ class ItemRun<I, O, P, C> {
 const followed = <I, O, P, C>(submitted: Submitted<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>
   submitted._tag === "Started" ? BatchJob.follow(submitted) : Effect.succeed(submitted)
 
-/** Submits an item and follows its job to its end. */
 export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> =>
   Effect.suspend(() => {
     const state = new ItemRun(run, input)

@@ -6,7 +6,7 @@ import type * as Job from "../../schemas/Job.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { type BatchRun, type Item, type ItemEnd, type Open, open } from "./batchRun.js"
 import { cancelHandle, isFatal, pollOptions } from "./rules.js"
-import * as Turns from "./turns.js"
+import { settleFor } from "./wait.js"
 
 /** The job of an item, from its submit to its end. */
 export interface BatchJob<I, O, P, C> {
@@ -77,7 +77,6 @@ const onWaitError = <I, O, P, C>(
   return Effect.zipRight(cancelled, isFatal(error) ? run.openWith(error) : failed(error))
 }
 
-/** Whether a job that has ended is put back in the queue. */
 const mayRetry = ({ attempts, run, until }: BatchJob<never, unknown, unknown, unknown>, { status }: Job.TerminalJob) =>
   (status === "FAILED" || status === "TIMED_OUT") &&
   attempts <= (run.options.retries ?? 0) &&
@@ -94,7 +93,7 @@ export const turn = <I, O, P, C>(
       const { handle, item, run, until } = job
       const settled = yield* Effect.either(
         restore(
-          Turns.settle(handle, {
+          settleFor(handle, {
             ...pollOptions(run.options),
             cancelGrace: run.cancelGrace,
             cancelOnTimeout: run.cancelOnTimeout,
@@ -124,6 +123,5 @@ export const turn = <I, O, P, C>(
     })
   )
 
-/** Follows the job to its end, through retries. */
 export const follow = <I, O, P, C>(job: BatchJob<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>
   Effect.flatMap(turn(job, Infinity), (end) => (end === undefined ? follow(job) : Effect.succeed(end)))

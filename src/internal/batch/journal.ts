@@ -16,7 +16,7 @@ class Owner {
   endpointId: string | undefined
   private isTaken = false
 
-  constructor(private readonly file?: string) {}
+  constructor(protected readonly file?: string) {}
 
   /** Takes the journal for a run, until the scope closes; `bind` writes the endpoint of a new one down. */
   begin(
@@ -90,14 +90,9 @@ const fromLog = ({ detail, file, line, offset, reason }: AppendLog.AppendLogErro
   new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset }) })
 
 /** What a journal's file holds: its endpoint, and the newest entry of each item. */
-class Contents {
-  readonly owner: Owner
+class Contents extends Owner {
   readonly items = new Map<string, Kept>()
   private records = 0
-
-  constructor(private readonly path: string) {
-    this.owner = new Owner(path)
-  }
 
   keep(entry: JournalEntry.Entry, { length, offset }: AppendLog.Place): void {
     if (entry._tag === "Settled") this.items.set(entry.key, { _tag: "Settled", hash: entry.hash, offset, length })
@@ -109,14 +104,14 @@ class Contents {
     this.records++
     const endpointId = isJsonObject(record) ? textOf(record["endpointId"]) : undefined
     if (endpointId !== undefined) {
-      this.owner.endpointId = endpointId
+      this.endpointId = endpointId
       return Effect.void
     }
     return Either.match(decode(record), {
       onRight: (entry) => Effect.sync(() => this.keep(entry, { length, offset })),
       onLeft: (error) => {
         const detail = `this is no entry of a journal (${AppendLog.wrongFieldOf(error)}). Restore the file from a copy, or remove the line if you know what it held.`
-        return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.path, line, byte: offset, detail }))
+        return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.file, line, byte: offset, detail }))
       }
     })
   }
@@ -163,7 +158,7 @@ class Contents {
       const entry = Either.getOrUndefined(decode(record))
       if (entry?._tag === "Settled") return Effect.succeedSome(entry)
       const detail = "an outcome is no longer where it was: the file was changed by somebody else. Open it again."
-      return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.path, key, byte: kept.offset, detail }))
+      return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.file, key, byte: kept.offset, detail }))
     })
   }
 }
@@ -174,7 +169,7 @@ export const file = (
 ): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function* () {
     const contents = new Contents(path)
-    const { items, owner } = contents
+    const { items } = contents
 
     const checkId = (found: unknown): Effect.Effect<void, BatchJournalError> => {
       if (id === undefined || found === id) return Effect.void
@@ -196,7 +191,7 @@ export const file = (
 
     return {
       begin: (endpointId) =>
-        owner.begin(endpointId, Effect.asVoid(Effect.mapError(log.append({ endpointId }), fromLog))),
+        contents.begin(endpointId, Effect.asVoid(Effect.mapError(log.append({ endpointId }), fromLog))),
       find: (key) =>
         Effect.sync(() =>
           Option.map(Option.fromNullable(items.get(key)), (kept) =>

@@ -15,13 +15,13 @@ import type { BatchRun, ItemEnd } from "./batchRun.js"
 import * as Item from "./item.js"
 import * as BatchJob from "./job.js"
 import { waitConcurrency } from "./rules.js"
-import * as Turns from "./turns.js"
+import { takeTurns } from "./wait.js"
 
 /** A job of an earlier run is looked at for so long even if its time is over. */
 const lastLook = 60_000
 
 /** The SHA-256 of what an input is sent as. */
-export const hashOf = <I>(endpoint: Endpoint<I, unknown>, input: I): Effect.Effect<string, RunPodError> =>
+const hashOf = <I>(endpoint: Endpoint<I, unknown>, input: I): Effect.Effect<string, RunPodError> =>
   Effect.map((endpoint.encode ?? Effect.succeed<unknown>)(input), (encoded) => sha256(jsonOf(encoded)))
 
 const inputChanged = (key: string) => {
@@ -76,7 +76,7 @@ export class Resume<I, O, P, C> {
       const handle = run.attach(jobId, at)
       return { job: BatchJob.started({ run, item: { key, hash }, handle, submittedAt, until, attempts }), end }
     })
-    const turns = Turns.takeTurns(jobs, {
+    const turns = takeTurns(jobs, {
       concurrency: waitConcurrency,
       until: run.deadline,
       onInterrupt: ({ job }) => BatchJob.abandon(job),
@@ -94,7 +94,7 @@ export class Resume<I, O, P, C> {
     )
   }
 
-  /** Goes on with an item where the journal says that it stands, and follows it to its end. */
+  /** Goes on with an item where the journal says that it stands. */
   end(input: I, key: string): Effect.Effect<ItemEnd<O, P, C>> {
     return Effect.gen(this, function* () {
       const { journal, keys, run } = this
@@ -108,21 +108,17 @@ export class Resume<I, O, P, C> {
       if (Option.isNone(found.right)) return yield* Item.fresh(run, item)
       const state = found.right.value
       if (state.hash !== hash.right) return yield* run.openWith(inputChanged(key))
-      return yield* this.goOn(state, item)
+      switch (state._tag) {
+        case "Released":
+          return yield* Item.fresh(run, item)
+        case "Settled":
+          return yield* this.replay(key)
+        case "Intent":
+          return yield* Item.fromIntent(run, item, state.webhook)
+        case "Submitted":
+          return yield* this.collected(item)
+      }
     })
-  }
-
-  private goOn(state: JournalEntry.State, item: Item.ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {
-    switch (state._tag) {
-      case "Released":
-        return Item.fresh(this.run, item)
-      case "Settled":
-        return this.replay(state.key)
-      case "Intent":
-        return Item.fromIntent(this.run, item, state.webhook)
-      case "Submitted":
-        return this.collected(item)
-    }
   }
 
   private collected(item: Item.ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {

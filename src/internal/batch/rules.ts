@@ -21,7 +21,7 @@ export const longestInterval = 10 * 60_000
 export const outage = 5 * 60_000
 /** How many jobs are waited for at once by default; where there are more, they take turns. */
 export const waitConcurrency = 1_000
-/** How many cancels are sent at once: as many as RunPod allows in flight. */
+/** As many cancels as RunPod allows in flight. */
 export const cancelConcurrency = 20
 
 /** What would hit every item alike. */
@@ -74,7 +74,6 @@ export const pauseAfter = (error: RunPodError, tries: number): Effect.Effect<num
     return Math.max(asked === undefined ? 0 : Math.round(Duration.toMillis(asked)), delay)
   })
 
-/** The output of a job that has ended, or the error it ended with. */
 export const outputOf = <O>(
   handle: Pick<JobHandle<O>, "read" | "result">,
   job: Job.TerminalJob
@@ -94,7 +93,6 @@ export const cancelHandle = (
     (error) => Effect.as(warnNotCancelled(endpointId, id, error), undefined)
   )
 
-/** The name of an item that has none. */
 export const indexAsKey = (_: unknown, index: number): string => String(index)
 
 /** Runs an effect that the closing of the endpoint's layer interrupts. */

@@ -57,7 +57,6 @@ const count = <I, O, P, C>(run: BatchRun<I, O, P, C>, { counts }: Tracker, { rep
     return run.halt({ _tag: "Option", reason: "Failures" })
   })
 
-/** Begins the run: in the journal, with the jobs that an earlier one left. */
 const begin = <I, O, P, C, E>(
   { endpoint, inputs, options }: Batch<I, O, P, C, E>,
   run: BatchRun<I, O, P, C>,

@@ -6,16 +6,7 @@ import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import { forEachInput, type Indexed, toStream } from "./inputs.js"
-import {
-  cancelConcurrency,
-  cancelHandle,
-  concurrencyOf,
-  indexAsKey,
-  inSpan,
-  isFatal,
-  pauseAfter,
-  supervise
-} from "./rules.js"
+import * as Rules from "./rules.js"
 
 export const submit = <I, O, P, C, E = never>(
   endpoint: Endpoint<I, O, P, C>,
@@ -23,8 +14,8 @@ export const submit = <I, O, P, C, E = never>(
   options: SubmitOptions<I> = {}
 ): Effect.Effect<ReadonlyArray<Submission<I, O, P, C>>, E> =>
   Effect.gen(function* () {
-    const { concurrency: wanted, key: keyOf = indexAsKey, ...runOptions } = options
-    const concurrency = concurrencyOf(endpoint, inputs, wanted)
+    const { concurrency: wanted, key: keyOf = Rules.indexAsKey, ...runOptions } = options
+    const concurrency = Rules.concurrencyOf(endpoint, inputs, wanted)
     const clock = yield* Effect.clock
     const submissions: Array<Submission<I, O, P, C>> = []
     /** The jobs, and when each was submitted. */
@@ -36,10 +27,10 @@ export const submit = <I, O, P, C, E = never>(
         if (fatal !== undefined) return Effect.fail(fatal)
         return Effect.catchAll(endpoint.run(input, runOptions), (error) => {
           if (isThrottled(error)) {
-            const pause = Effect.flatMap(pauseAfter(error, tries), Effect.sleep)
+            const pause = Effect.flatMap(Rules.pauseAfter(error, tries), Effect.sleep)
             return Effect.zipRight(pause, send(input, tries + 1))
           }
-          if (isFatal(error)) fatal ??= error
+          if (Rules.isFatal(error)) fatal ??= error
           return Effect.fail(error)
         })
       })
@@ -55,16 +46,16 @@ export const submit = <I, O, P, C, E = never>(
       )
 
     const cancelAll = Effect.suspend(() =>
-      Effect.forEach(jobs, ([handle, submittedAt]) => cancelHandle(handle, submittedAt), {
-        concurrency: cancelConcurrency,
+      Effect.forEach(jobs, ([handle, submittedAt]) => Rules.cancelHandle(handle, submittedAt), {
+        concurrency: Rules.cancelConcurrency,
         discard: true
       })
     )
 
     // Nobody else knows the jobs that were submitted so far.
-    yield* supervise(
+    yield* Rules.supervise(
       endpoint,
       Effect.onError(forEachInput(toStream(inputs), { concurrency, use }), () => cancelAll)
     )
     return submissions.sort((a, b) => a.index - b.index)
-  }).pipe(inSpan("Batch.submit", endpoint.id))
+  }).pipe(Rules.inSpan("Batch.submit", endpoint.id))

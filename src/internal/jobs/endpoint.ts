@@ -41,7 +41,6 @@ const justNow = Effect.map(Effect.clock, (clock) => {
   return () => now
 })
 
-/** One submit of a job, checked and encoded. */
 class JobSubmit {
   private constructor(
     readonly context: Handle.EndpointContext,
@@ -127,7 +126,6 @@ class JobSubmit {
       : Effect.flatMap(this.facts, (facts) => cancelJob(Handle.jobOf(this.context, job.id, facts), grace))
   }
 
-  /** What is known of a job that was submitted just now. */
   get facts(): Effect.Effect<Handle.SubmitFacts> {
     return Effect.map(justNow, (submittedAt) => ({ ...factsOf(this.request), submittedAt }))
   }

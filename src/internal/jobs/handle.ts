@@ -24,7 +24,6 @@ import { isDefinite } from "./pollPace.js"
 import { decode, policyOf, type Wait } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
-/** What the jobs of one endpoint share. */
 export interface EndpointContext {
   readonly runPod: RunPod
   readonly runtime: JobRuntime
@@ -38,7 +37,6 @@ export interface SubmitFacts extends Pick<JobRef, "submittedAt" | "ttl" | "webho
   readonly secrets?: ReadonlyArray<string> | undefined
 }
 
-/** Reads a value with a schema. */
 export type Read<A> = (value: unknown) => Effect.Effect<A, ParseResult.ParseError>
 
 /** How the values of an endpoint's jobs are read. */
@@ -55,7 +53,6 @@ export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFact
   return { ...known, runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, webhookEnd }
 }
 
-/** A wait for a job with these options. */
 export const waitOf = (
   job: JobRef,
   options: WaitOptions,
@@ -74,7 +71,6 @@ export const scrubOf = (runtime: JobRuntime, secrets: ReadonlyArray<string> = []
   return (text) => runtime.scrub(scrubSecrets(text))
 }
 
-/** The output of a job that has ended, or the error it ended with. */
 export const outputOf = <O>(
   ended: Job.Ended,
   { endpointId, output, scrub }: { readonly endpointId: string; readonly output: Read<O>; readonly scrub: Scrub }
@@ -94,7 +90,6 @@ const withProgress = <P>(progress: Read<P>, job: WatchedJob): Effect.Effect<Prog
         onSuccess: (progress) => ({ ...job, progress })
       })
 
-/** The options with progress read before `onProgress` gets it. */
 export const withTypedProgress = <P>(
   progress: Read<P>,
   { onProgress, ...options }: WaitOptions<ProgressJob<P>>
@@ -103,7 +98,6 @@ export const withTypedProgress = <P>(
   onProgress: onProgress && ((job) => Effect.flatMap(withProgress(progress, job), onProgress))
 })
 
-/** Says that chunks of a stream may be lost. */
 export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>
   Effect.logWarning("An answer of the stream was lost, and chunks may be lost with it").pipe(
     Effect.annotateLogs({ endpointId, jobId, error: error._tag })

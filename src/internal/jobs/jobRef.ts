@@ -36,7 +36,6 @@ const betweenCancels = 1_000
 /** How long after a submit its job may stay invisible: a 404 then means "not yet". */
 const visibilityGrace = 60_000
 
-/** Whether an error is the 404 of a job that is only not visible yet. */
 export const isNotVisibleYet = (
   { submittedAt }: Pick<JobRef, "submittedAt">,
   error: RunPodError,

@@ -25,7 +25,6 @@ import { jsonOf } from "../text/json.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
 import { policyOf, type Wait, type WaitPolicy } from "./waitPolicy.js"
-import type { Ended } from "./webhookEnd.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
 
@@ -48,7 +47,6 @@ class Poller {
   private signature = ""
   private lastError: RunPodError | undefined
   private webhook: Fibers.RuntimeFiber<Job.TerminalJob | undefined> | undefined
-  /** Whether the job was seen to have ended. */
   private hasEnded = false
 
   constructor(
@@ -65,7 +63,10 @@ class Poller {
   nextChange(): Effect.Effect<WatchedJob, WaitError> {
     return Effect.gen(this, function* () {
       const { ended, onProgress } = this.wait
-      if (ended !== undefined && this.webhook === undefined) yield* this.listen(ended)
+      if (ended !== undefined && this.webhook === undefined) {
+        const listening = Effect.forkDaemon(Effect.interruptible(ended))
+        yield* Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
+      }
       for (;;) {
         const job = yield* this.next()
         this.hasEnded = Job.isTerminal(job)
@@ -77,11 +78,6 @@ class Poller {
         return job
       }
     })
-  }
-
-  private listen(ended: Ended): Effect.Effect<unknown> {
-    const listening = Effect.forkDaemon(Effect.interruptible(ended))
-    return Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
   }
 
   /** Listens no more, and cancels by the options what was not seen to end: on interruption at once, else in the background. */
@@ -286,10 +282,7 @@ const start = Effect.fnUntraced(function* (wait: Wait) {
   return new Poller(wait, clock, schedule === undefined ? undefined : yield* Schedules.start(schedule))
 })
 
-/**
- * Waits until the job has ended, in a loop: a Stream for each waiting job would take 40 KiB. In an uninterruptible region only
- * what `restore` is given can be interrupted.
- */
+/** Waits for the job's end in a loop: a Stream for each waiting job would take 40 KiB. `restore` makes it interruptible. */
 export const follow = (wait: Wait, restore: Restore = identity): Effect.Effect<Job.TerminalJob, WaitError> =>
   Effect.flatMap(start(wait), (poller) => {
     const loop: Effect.Effect<Job.TerminalJob, WaitError> = Effect.flatMap(poller.nextChange(), (job) =>

@@ -23,7 +23,6 @@ export type Submitted<A> =
   /** Nothing was sent: `beforeSend` said so, or the owner left before. */
   | { readonly _tag: "Withdrawn" }
 
-/** What is submitted, and who is asked before and told after each attempt. */
 export interface Options<A> {
   /** One operation that starts something which costs money. It may be that of a service that is not ours. */
   readonly send: Effect.Effect<A, RunPodError>
@@ -45,14 +44,10 @@ export interface Submission<A> {
   readonly end: Effect.Effect<Submitted<A>>
   /** Ends it unless it was sent; what was sent is not sent again. */
   readonly withdraw: () => void
-  /**
-   * The owner gives up. What was not sent is withdrawn; what was sent is awaited, at most until its attempt's deadline, and
-   * not sent again. Waits until `onLeft` has dealt with the end.
-   */
+  /** Withdraws; then waits for the end, at most its attempt's deadline, and until `onLeft` has dealt with it. */
   readonly leave: (onLeft: (submitted: Submitted<A>) => Effect.Effect<void>) => Effect.Effect<void>
 }
 
-/** Where a submit stands. */
 class State {
   /**
    * `Unseen`: our pipeline has not got it yet, or never will (a decorator that answers by itself). `Waiting`: it waits for its
@@ -93,7 +88,6 @@ const observerOf = (
   })
 })
 
-/** How a submit has ended, by the end of its fiber and what was seen of its attempts. */
 const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
   const attempts = Math.max(1, state.attempts)
   if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "Accepted", value: exit.value, attempts })
@@ -108,7 +102,6 @@ const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Co
   return Effect.succeed({ _tag: "Refused", error, attempts: state.attempts })
 }
 
-/** Starts a submit on a fiber of its own, so that it can outlive its owner. */
 export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
   Effect.suspend(() => {
     const { fork, isObserved = true, send, where } = options

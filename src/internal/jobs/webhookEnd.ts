@@ -62,10 +62,7 @@ export const issue = Effect.fnUntraced(function* (
   return { key, url: yield* webhooks.issue({ endpointId, key, expiresIn, url }) }
 })
 
-/**
- * The job of a submit whose reply was lost, when the webhook arrives whose URL was issued under this key; `undefined` when
- * none does in time.
- */
+/** The job of a submit whose reply was lost, by the webhook issued under this key; `undefined` when none comes in time. */
 export const adopt = (
   webhooks: Webhooks,
   { endpointId, key, within }: { readonly endpointId: string; readonly key: string; readonly within: number }
@@ -82,6 +79,5 @@ export const adopt = (
     )
   )
 
-/** `webhook: true` without the service. */
 export const missing = (operation: "run" | "status") =>
   refuse(operation, "`webhook: true` needs the Webhooks service, and none is provided")
