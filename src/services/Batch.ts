@@ -25,8 +25,7 @@ import type { JobHandle } from "./JobHandle.js"
 import type { PollPolicy, WaitOptions as JobWaitOptions } from "./WaitOptions.js"
 
 /**
- * The inputs of a batch: anything that can be iterated over, or a stream. They are taken one by one as there is room, so
- * there may be any number of them.
+ * The inputs of a batch: an iterable or a stream of any length, taken one by one as there is room.
  *
  * @since 0.1.0
  * @category models
@@ -104,22 +103,15 @@ export interface Options<in I>
   readonly journal?: BatchJournal | undefined
   /** How long each item may take, from its submit; then its outcome is a `WaitTimeoutError`. Default: its `ttl` or 24 hours. */
   readonly timeout?: Duration.DurationInput | undefined
-  /**
-   * How long the batch may take. Then nothing more is submitted, what is in flight ends with `WaitTimeoutError`, and the
-   * batch has stopped. Default: no bound.
-   */
+  /** How long the batch may take; then it stops, and what is in flight ends with `WaitTimeoutError`. Default: no bound. */
   readonly deadline?: Duration.DurationInput | undefined
-  /**
-   * Stops the batch when so many items have failed in this run, replayed ones not counted; what is in flight settles.
-   * Default: no bound.
-   */
+  /** Stops the batch at so many failed items, replayed ones not counted; what is in flight settles. Default: no bound. */
   readonly maxFailures?: number | undefined
   /** How often a job that ended FAILED or TIMED_OUT is put back in the queue (`/retry`). Default: 0. */
   readonly retries?: number | undefined
   /**
-   * What to do with an item of which the journal knows the intent to submit and no job: report a `SubmitAmbiguousError`, or
-   * submit it, perhaps for the second time. Where it was to be submitted with a webhook, that is looked for first; who
-   * reports waits for it, `adoptWithin` at most. Default: report.
+   * What to do with an item whose submit was intended and of which no job is known: report a `SubmitAmbiguousError`, or submit
+   * it, perhaps again. A webhook is looked for first; `report` waits for it, `adoptWithin` at most. Default: report.
    */
   readonly onAmbiguous?: "report" | "resubmit" | undefined
   /** What to do with a submitted item whose result RunPod no longer has. Default: report, a `JobNotFoundError`. */
@@ -215,8 +207,7 @@ export interface Report<out I, out O> {
 }
 
 /**
- * Runs a batch and collects its outcomes. It fails as `run` does, but one that its `deadline` or `maxFailures` stopped is a
- * report that says so.
+ * Runs a batch and collects its outcomes. It fails as `run` does, but a batch that its `deadline` or `maxFailures` stopped is a report.
  *
  * @since 0.1.0
  * @category running
@@ -328,10 +319,7 @@ export interface Progress {
   readonly queued?: number | undefined
   /** Outcomes a second, of late; replayed ones do not count. */
   readonly rate: number
-  /**
-   * How long until the end, at this rate; before the first outcome, as long as the endpoint's earlier jobs took. Missing as
-   * long as that cannot be told.
-   */
+  /** How long until the end at this rate; before the first outcome, by the endpoint's earlier jobs. Missing if unknown. */
   readonly eta?: Duration.Duration | undefined
   readonly elapsed: Duration.Duration
   /** Whether the batch has ended. */

@@ -29,7 +29,6 @@ import type * as Stream from "effect/Stream"
 import { AppendError, Part } from "../errors/AppendError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as internal from "../internal/batch/remote.js"
-import { limits as remoteLimits } from "../internal/batch/remoteRequests.js"
 import { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import type * as RemoteBatch from "../schemas/RemoteBatch.js"
 import type * as RunRequest from "../schemas/RunRequest.js"
@@ -99,18 +98,18 @@ export interface SettleOptions {
 }
 
 /**
- * The operations of the batch API. They go through a `RunPodHttpClient`: its limits, retries, errors, spans and metrics. What
- * is wrong with an argument fails with `BadRequestError` before anything is sent; what RunPod does not
- * know, with `EndpointNotFoundError` or `BatchNotFoundError`.
+ * The operations of the batch API, over a `RunPodHttpClient`: its limits, retries, errors, spans and metrics. A wrong
+ * argument fails with `BadRequestError` before anything is sent; what RunPod does not know, with `EndpointNotFoundError` or
+ * `BatchNotFoundError`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Service {
   /**
-   * Creates a draft, with these requests in it if there are any; for more than 10 MiB of them, create it without and use
-   * `append`. When the answer is lost it fails with `SubmitAmbiguousError`, unless `resubmit` says to send it again. Once it was
-   * sent it is not aborted: an interruption waits for its end, and logs how it ended.
+   * Creates a draft, with these requests in it; for more than 10 MiB of them, create it without and use `append`. A lost
+   * answer is a `SubmitAmbiguousError`, unless `resubmit` says to send it again. Once sent it is not aborted: an interruption
+   * waits for its end, and logs how it ended.
    */
   readonly create: (
     endpointId: string,
@@ -119,9 +118,8 @@ export interface Service {
   ) => Effect.Effect<RemoteBatch.RemoteBatch, RunPodError>
   /**
    * Adds requests to a draft, in calls of at most 10 MiB, one after the other; more than 5,000 in all are refused before any
-   * is sent. A call whose answer is lost is not sent again, unless `resubmit` says so: RunPod would add its requests a second
-   * time. A call that was sent is not aborted: an interruption waits for its end and logs how it ended; the calls after it are
-   * not sent. RunPod keeps no order and no inputs: put a key of your own into each input and let the handler return it.
+   * is sent. Each call is a submit as `create` is: sent again it would add its requests twice; after an interruption no more
+   * are sent. RunPod keeps no order and no inputs: put a key of your own into each input and let the handler return it.
    */
   readonly append: (
     endpointId: string,
@@ -184,7 +182,7 @@ export const limits: {
   readonly requests: 5_000
   /** Bytes in the body of one call. */
   readonly bytes: number
-} = remoteLimits
+} = internal.limits
 
 /**
  * The service over the client it is provided with.
@@ -195,7 +193,7 @@ export const limits: {
 export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(RunPodHttpClient, internal.make)
 
 /**
- * The service as a layer, over the client that `RunPod.layer` and `NodeRunPod.layer` provide beside `RunPod`.
+ * The service as a layer, over the client that `RunPod.layer` and `NodeRunPod.layer` provide.
  *
  * @since 0.1.0
  * @category layers

@@ -1,8 +1,7 @@
 /**
  * What a batch writes down so that it can be killed at any moment and go on later: for each item an intent before its
- * submit, the job's id after it, and the outcome before it is given out.
- *
- * Inputs are not in it, only their SHA-256; neither are webhooks, S3 credentials or the API key. Outputs are.
+ * submit, the job's id after it, and the outcome before it is given out. Outputs are in it; of inputs only the SHA-256, and
+ * no webhook, S3 credentials or API key.
  *
  * @since 0.1.0
  */
@@ -12,8 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchJournalError } from "../errors/BatchError.js"
-import * as fileInternal from "../internal/batch/journalFile.js"
-import * as memoryInternal from "../internal/batch/journalMemory.js"
+import * as internal from "../internal/batch/journal.js"
 import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.js"
 
 /**
@@ -23,10 +21,7 @@ import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.j
  * @category models
  */
 export interface BatchJournal {
-  /**
-   * Begins a run, until the scope closes. Fails with `WrongEndpoint` when the journal belongs to another endpoint, with
-   * `Locked` when another run has begun and not ended.
-   */
+  /** Begins a run, until the scope closes. `WrongEndpoint`: it is another endpoint's; `Locked`: another run has it. */
   readonly begin: (endpointId: string) => Effect.Effect<void, BatchJournalError, Scope.Scope>
   /** How an item stands. */
   readonly find: (key: string) => Effect.Effect<Option.Option<State>, BatchJournalError>
@@ -44,7 +39,7 @@ export interface BatchJournal {
  * @since 0.1.0
  * @category constructors
  */
-export const memory: Effect.Effect<BatchJournal> = Effect.sync(memoryInternal.memory)
+export const memory: Effect.Effect<BatchJournal> = Effect.sync(internal.memory)
 
 /**
  * When entries are forced to the disk. All of these survive the death of the process (`kill -9`); they differ in what a
@@ -76,11 +71,10 @@ export interface FileOptions {
 }
 
 /**
- * A journal in an append-only file of JSON lines. It is held, with a lock beside it (the path with `.lock` behind it), until
- * the scope closes; the lock of a process of this machine that has died is taken over. The torn last line of a
- * write that was cut off is dropped; a line that cannot be read elsewhere is an error with its line and byte. A file in which
- * more than half of the lines are history is rewritten without them when it is opened. `BatchJournalError` says in `reason`
- * why a file cannot be opened.
+ * A journal in an append-only file of JSON lines. It is held, with a lock beside it (the path and `.lock`), until the scope
+ * closes; the lock of a dead process of this machine is taken over. A torn last line is dropped; another line that cannot
+ * be read is an error with its line and byte. A file that is history in more than half of its lines is rewritten without
+ * it when it is opened. `BatchJournalError` says in `reason` why a file cannot be opened.
  *
  * @example
  * ```ts
@@ -101,5 +95,4 @@ export interface FileOptions {
 export const file = (
   path: string,
   options: FileOptions = {}
-): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
-  fileInternal.file(path, options)
+): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> => internal.file(path, options)

@@ -34,8 +34,8 @@ export interface RunOptions extends SubmitOptions, Pick<RunRequest, "policy" | "
    */
   readonly webhook?: string | URL | true | undefined
   /**
-   * How long a submit whose reply was lost waits for its webhook, which says that the job exists and which one it is.
-   * Then, or at the caller's `timeout`, it fails with `SubmitAmbiguousError`. Needs the `Webhooks` service. Default: 15 minutes.
+   * How long a submit whose reply was lost waits for its webhook, which says which job it started. Then, or at the caller's
+   * `timeout`, it fails with `SubmitAmbiguousError`. Needs the `Webhooks` service. Default: 15 minutes.
    */
   readonly adoptWithin?: Duration.DurationInput | undefined
 }
@@ -47,10 +47,7 @@ export interface RunOptions extends SubmitOptions, Pick<RunRequest, "policy" | "
  * @category models
  */
 export interface AttachOptions extends Pick<RunOptions, "policy" | "s3Config" | "webhook"> {
-  /**
-   * When it was submitted, in milliseconds of the clock: for a minute from then on a 404 only says that the job is not visible
-   * yet, and its `ttl` counts from then. Default: not known.
-   */
+  /** When it was, in milliseconds of the clock: its `ttl` counts from then, and a 404 of the first minute is "not yet". */
   readonly submittedAt?: number | undefined
 }
 

@@ -1,9 +1,7 @@
 /**
- * What submits, waits and batches of one layer share beside the operations of `RunPod`: how long earlier jobs took, the gauges of
- * endpoints, and work that outlives its caller.
- *
- * `RunPod.layer` provides it. A program that provides only a `RunPod` of its own, such as a test double, need not provide it:
- * each endpoint then makes one for itself.
+ * What submits, waits and batches of one layer share beside `RunPod`: how long earlier jobs took, the gauges of endpoints,
+ * and work that outlives its caller. `RunPod.layer` provides it. Over a `RunPod` that is provided alone, such as a test
+ * double, each endpoint makes one for itself.
  *
  * @since 0.1.0
  */
@@ -73,10 +71,7 @@ export interface Service {
   readonly hasRoomToHold: (endpointId: string) => Effect.Effect<boolean>
   /** How many requests the endpoint may hold at once. */
   readonly heldAtOnce: number
-  /**
-   * Whether `RunPod` sends through a `RunPodHttpClient`, which ends requests at their deadlines and tells of attempts. Over a
-   * service that does not, waits and cancels have timeouts of their own.
-   */
+  /** Whether a `RunPodHttpClient` keeps deadlines and tells of attempts; else waits and cancels have own timeouts. */
   readonly keepsDeadlines: boolean
 }
 

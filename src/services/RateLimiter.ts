@@ -1,8 +1,6 @@
 /**
- * A rate limiter for any effect: an exact sliding window, and at most so many at once.
- *
- * The `RunPod` service limits its own requests (see `RateLimits`); this is the same limiter for a program's own use, for
- * example to start at most 100 jobs a minute whatever RunPod allows.
+ * A rate limiter for any effect: an exact sliding window, and at most so many at once. `RunPod` limits its requests with it
+ * (see `RateLimits`); a program can use it to start at most 100 jobs a minute, say, whatever RunPod allows.
  *
  * @since 0.1.0
  */
@@ -19,10 +17,7 @@ import { Limiter, windowsOf } from "../internal/pace/limiter.js"
  * @category models
  */
 export interface Service {
-  /**
-   * Runs an effect when there is room: first come, first served. Interrupting it while it waits gives its place up and
-   * counts for nothing.
-   */
+  /** Runs an effect when there is room, first come, first served. Interrupting it while it waits counts for nothing. */
   readonly withPermit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 
@@ -50,8 +45,7 @@ export interface Options {
 }
 
 /**
- * A limiter. Any span of `window`, wherever it begins, sees at most `limit` starts. A limit below 1 would let nothing
- * through: RangeError.
+ * A limiter: any span of `window`, wherever it begins, sees at most `limit` starts. A limit below 1 is a RangeError.
  *
  * @since 0.1.0
  * @category constructors

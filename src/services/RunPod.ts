@@ -1,7 +1,6 @@
 /**
- * The RunPod serverless API: one method per operation, each with retries, limits, typed errors and a span.
- *
- * For typed inputs and outputs, and to wait for jobs, see `Endpoint` and `Jobs`.
+ * The RunPod serverless API: one method per operation, each with retries, limits, typed errors and a span. For typed
+ * inputs and outputs, and to wait for jobs, see `Endpoint` and `Jobs`.
  *
  * @since 0.1.0
  */
@@ -16,20 +15,19 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { BadRequestError, PayloadTooLargeError, type RunPodError } from "../errors/RunPodError.js"
+import { type BadRequestError, PayloadTooLargeError, type RunPodError } from "../errors/RunPodError.js"
 import { fromEither } from "../internal/effect/either.js"
+import { contextOf, idsProblem, refuse } from "../internal/http/arguments.js"
 import * as RequestOptions from "../internal/http/requestOptions.js"
-import { warnOfGap } from "../internal/jobs/stream.js"
+import { warnOfGap } from "../internal/jobs/handle.js"
 import { monotonicMillis } from "../internal/pace/monotonic.js"
-import type { ConfigOptions, Options } from "../layers/RunPodConfig.js"
-import { fromConfig } from "../layers/RunPodConfig.js"
+import { utf8 } from "../internal/text/bytes.js"
+import { type ConfigOptions, fromConfig, type Options } from "../layers/RunPodConfig.js"
 import { layer as layerHttpClient, type Request, RunPodHttpClient } from "../layers/RunPodHttpClient.js"
-import * as EndpointId from "../schemas/EndpointId.js"
 import * as Health from "../schemas/Health.js"
 import * as Job from "../schemas/Job.js"
-import * as JobId from "../schemas/JobId.js"
 import { isTerminal } from "../schemas/JobStatus.js"
-import { type Operation, operations, pathOf, rows } from "../schemas/Operation.js"
+import { type Operation, rows, templateOf } from "../schemas/Operation.js"
 import * as PurgeResult from "../schemas/PurgeResult.js"
 import * as RequestList from "../schemas/RequestList.js"
 import * as RunRequest from "../schemas/RunRequest.js"
@@ -49,10 +47,7 @@ export type { ConfigOptions, Options }
  * @category models
  */
 export interface SubmitOptions {
-  /**
-   * Send the submit again when its fate is unknown, although that can start, and bill, the job twice. Default: false,
-   * which fails with `SubmitAmbiguousError` instead.
-   */
+  /** Send it again when its fate is unknown, which can start, and bill, two jobs. Default: false, `SubmitAmbiguousError`. */
   readonly resubmit?: boolean | undefined
 }
 
@@ -97,8 +92,8 @@ export interface StreamOptions extends HoldOptions {
  */
 export interface Service {
   /**
-   * Submits a job and returns it queued. Interrupting it aborts the request, and with it the knowledge whether a job was
-   * started; `Endpoint.run` does not. Body: at most 10 MiB.
+   * Submits a job and returns it queued. Interrupting it aborts the request, and nobody knows whether a job was started;
+   * `Endpoint.run` does not. Body: at most 10 MiB.
    */
   readonly run: (
     endpointId: string,
@@ -148,24 +143,14 @@ export class RunPod extends Context.Tag("effect-runpod/RunPod")<RunPod, Service>
 /** The most RunPod takes in a body, in bytes. Source: RunPod's endpoint operation reference. */
 const largestBody = { run: 10 * 1024 * 1024, runSync: 20_000_000 }
 
-const encoder = new TextEncoder()
-
 // --- checks before anything is sent -------------------------------------------------------------------------------
 
-const invalid = (operation: Operation, detail: string) => {
-  const { method } = operations[operation]
-  return new BadRequestError({ operation, method, path: `/{endpointId}/${pathWithoutId(operation)}`, detail })
-}
-
-/** The ids may be what is wrong, so they are left out. */
-const pathWithoutId = (operation: Operation): string => operations[operation].path.replace(/\/\{.*$/, "")
+const invalid = (operation: Operation, detail: string) =>
+  refuse(operation, detail, templateOf(operation).replace("/{jobId}", ""))
 
 const checkIds = (operation: Operation, endpointId: string, jobId?: string): BadRequestError | undefined => {
-  const endpointProblem = EndpointId.problemOf(endpointId)
-  if (endpointProblem !== undefined) return invalid(operation, `the endpoint id is not valid: ${endpointProblem}`)
-  if (!operations[operation].path.includes("{jobId}")) return undefined
-  const jobProblem = JobId.problemOf(jobId)
-  return jobProblem === undefined ? undefined : invalid(operation, `the job id is not valid: ${jobProblem}`)
+  const problem = idsProblem(operation, { endpointId, jobId })
+  return problem === undefined ? undefined : invalid(operation, problem)
 }
 
 const readHold = (operation: Operation, options: HoldOptions | undefined) =>
@@ -177,11 +162,10 @@ const readBody = (operation: "run" | "runSync", endpointId: string, request: Run
   RunRequest.toText(request).pipe(
     Either.mapLeft((problem): BadRequestError | PayloadTooLargeError => invalid(operation, problem)),
     Either.flatMap((text) => {
-      const body = encoder.encode(text)
+      const body = utf8(text)
       const [size, limit] = [body.byteLength, largestBody[operation]]
-      const { method } = operations[operation]
-      const where = { operation, method, path: pathOf(operation, { endpointId }), endpointId }
-      return size <= limit ? Either.right(body) : Either.left(new PayloadTooLargeError({ ...where, size, limit }))
+      if (size <= limit) return Either.right(body)
+      return Either.left(new PayloadTooLargeError({ ...contextOf(operation, { endpointId }), size, limit }))
     })
   )
 
@@ -288,8 +272,7 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
 })
 
 /**
- * What submits, waits and batches share: the `JobRuntime` in the context, or else a new one over the `RunPod` in it, such as a
- * test double that is provided alone.
+ * What submits, waits and batches share: the `JobRuntime` in the context, or else a new one over the `RunPod` there.
  *
  * @since 0.1.0
  * @category constructors
@@ -303,9 +286,9 @@ export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effe
 })
 
 /**
- * The service, the client below it and what jobs share, over any `HttpClient`. In Node, `NodeRunPod.layer` brings a transport of
- * its own. Closing it interrupts the calls under it, which cancels their jobs, and waits for what outlived its caller: a submit that
- * was sent, a cancel.
+ * The service, the client below it and what jobs share, over any `HttpClient`; `NodeRunPod.layer` brings one. Closing it
+ * interrupts the calls under it, which cancels their jobs, and waits for what outlived its caller: a submit that was
+ * sent, a cancel.
  *
  * @since 0.1.0
  * @category layers
@@ -319,8 +302,7 @@ export const layer = (
   )
 
 /**
- * The same with options from `Config`: each a value or a `Config`. What is not given comes from `RUNPOD_API_KEY` and
- * `RUNPOD_BASE_URL`.
+ * The same with options that are values or `Config`s. What is not given comes from `RUNPOD_API_KEY` and `RUNPOD_BASE_URL`.
  *
  * @since 0.1.0
  * @category layers

@@ -11,8 +11,7 @@ import type * as Job from "../schemas/Job.js"
 import type { QueueDiagnosis } from "../schemas/QueueDiagnosis.js"
 
 /**
- * The pace of plain polls: the first after `initial`, then `interval` apart, or a share of the job's age where that is
- * longer.
+ * The pace of plain polls: the first after `initial`, then `interval` apart or, where longer, a share of the job's age.
  *
  * @since 0.1.0
  * @category models
@@ -63,10 +62,7 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
   readonly progressInterval?: Duration.DurationInput | undefined
   /** Gets the job when its status, its progress output or its diagnosis has changed, and when it has ended. */
   readonly onProgress?: ((job: J) => Effect.Effect<void>) | undefined
-  /**
-   * How many times as long as usual a job may be in the queue before it is asked why; where the usual time is not known
-   * it counts as 10 seconds. `Infinity`: never. Default: 3.
-   */
+  /** After how many times the usual time in the queue (10 seconds if unknown) to ask why. `Infinity`: never. Default: 3. */
   readonly diagnoseAfter?: number | undefined
   /**
    * Listen for the job's webhook, too: it was submitted, by whichever process, with a URL of the `Webhooks` service. Polls
@@ -74,15 +70,9 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
    * Without the service, `true` fails with `BadRequestError`, and a URL changes nothing. Default: none.
    */
   readonly webhook?: string | URL | true | undefined
-  /**
-   * Take the body of a webhook for the job's end, without asking RunPod whether it is so: a request less, but whoever has
-   * seen the URL can claim any end. Default: false.
-   */
+  /** Take a webhook's body for the end, without asking RunPod: who has seen the URL can claim any end. Default: false. */
   readonly trustWebhook?: boolean | undefined
-  /**
-   * Whether interrupting the wait cancels the job; the interruption waits for it. Default: true for `call` and `runSync`,
-   * else false.
-   */
+  /** Whether an interruption cancels the job, and waits for that. Default: true for `call` and `runSync`, else false. */
   readonly cancelOnInterrupt?: boolean | undefined
   /** Whether the end of `timeout` cancels the job, in the background. Default: true for `call` and `runSync`, else false. */
   readonly cancelOnTimeout?: boolean | undefined

@@ -8,14 +8,18 @@ import type { JobError } from "../../errors/JobError.js"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type * as JobId from "../../schemas/JobId.js"
+import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
 import type { FatalError, Options } from "../../services/Batch.js"
-import type { AttachOptions, Endpoint, RunOptions } from "../../services/Endpoint.js"
+import type { Endpoint, RunOptions } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
-import { monotonicMillis } from "../pace/monotonic.js"
-import { makeScrub } from "../text/scrub.js"
-import { Notes } from "./notes.js"
+import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
+import { defined } from "../text/json.js"
+import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
+
+/** An item of a batch: its name, and the SHA-256 of its input where there is a journal. */
+export type Item = Pick<JournalEntry.Intent, "key" | "hash">
 
 /** The item's job has ended, in this run or in an earlier one that settled it. */
 export interface Ended<O, P, C> {
@@ -34,28 +38,20 @@ export interface Failed {
 }
 
 /** The item has no outcome in this run. */
-export interface Open {
-  readonly _tag: "Open"
-}
+export const open = { _tag: "Open" } as const
+export type Open = typeof open
 
-/** How an item ended. */
 export type ItemEnd<O, P, C> = Ended<O, P, C> | Failed | Open
-
-export const open: Open = { _tag: "Open" }
 
 /** Why a batch ends before its inputs do. */
 export type Stop =
   | { readonly _tag: "Error"; readonly error: FatalError | BatchJournalError }
   | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
 
-/** What strikes the API key out of a text, and what the submits of a batch carry that must not be printed. */
-const scrubOf = (
-  { runtime }: Pick<Endpoint<never, unknown>, "runtime">,
-  { s3Config, webhook }: RunOptions
-): ((text: string) => string) => {
-  const scrubSecrets = makeScrub(
-    RunRequest.secretsOf({ input: {}, s3Config, webhook: webhook === true ? undefined : webhook })
-  )
+/** Strikes out the API key, and what the submits of a batch carry that must not be printed. */
+const scrubOf = ({ runtime }: Pick<Endpoint<never, unknown>, "runtime">, { s3Config, webhook }: RunOptions): Scrub => {
+  const url = webhook === true ? undefined : webhook
+  const scrubSecrets = makeScrub(RunRequest.secretsOf({ input: {}, s3Config, webhook: url }))
   return (text) => scrubSecrets(runtime === undefined ? text : runtime.scrub(text))
 }
 
@@ -87,10 +83,9 @@ export class BatchRun<I, O, P, C> {
   constructor(
     readonly endpoint: Endpoint<I, O, P, C>,
     readonly options: Options<I>,
-    private readonly clock: Clock.Clock
+    readonly clock: Clock.Clock
   ) {
-    const { deadline, journal, policy, timeout } = options
-    const { adoptWithin, resubmit, s3Config, webhook } = options
+    const { adoptWithin, deadline, journal, policy, resubmit, s3Config, timeout, webhook } = options
     this.startedAt = this.now()
     this.deadline = deadline === undefined ? Infinity : this.startedAt + Duration.toMillis(deadline)
     this.timeout = Duration.toMillis(timeout ?? policy?.ttl ?? waitDefaults.timeout)
@@ -100,22 +95,11 @@ export class BatchRun<I, O, P, C> {
     this.cancelOnInterrupt = options.cancelOnInterrupt ?? journal === undefined
     this.cancelOnTimeout = options.cancelOnTimeout ?? journal === undefined
     this.cancelGrace = Duration.toMillis(options.cancelGrace ?? waitDefaults.cancelGrace)
-    this.notes = new Notes({
-      endpointId: endpoint.id,
-      journal,
-      clock,
-      scrub: scrubOf(endpoint, options),
-      onFailure: (error) => this.haltWith(error)
-    })
+    this.notes = new Notes(this, scrubOf(endpoint, options))
   }
 
   now(): number {
     return monotonicMillis(this.clock)
-  }
-
-  /** When something was that happened at a time of the wall clock, on the monotonic clock. */
-  monotonicOf(at: number): number {
-    return this.now() - Math.max(0, this.clock.unsafeCurrentTimeMillis() - at)
   }
 
   /** Ends the taking of inputs, and withdraws the submits that have not been sent. The first reason counts. */
@@ -128,13 +112,9 @@ export class BatchRun<I, O, P, C> {
     })
   }
 
-  haltWith(error: FatalError | BatchJournalError): Effect.Effect<void> {
-    return this.halt({ _tag: "Error", error })
-  }
-
   /** Ends an item without an outcome, and the batch with it. */
   openWith(error: FatalError | BatchJournalError): Effect.Effect<Open> {
-    return Effect.as(this.haltWith(error), open)
+    return Effect.as(this.halt({ _tag: "Error", error }), open)
   }
 
   /** At the deadline, jobs that end by it would make room for further items before the fiber that halts has its turn. */
@@ -142,14 +122,89 @@ export class BatchRun<I, O, P, C> {
     this.now() < this.deadline ? Effect.void : this.halt({ _tag: "Option", reason: "Deadline" })
   )
 
-  /** What is known of the submit of a job of this batch, and when it was by the wall clock. */
-  attachOptions(submittedAt?: number): AttachOptions {
+  /** A handle on a job of this batch; `submittedAt` is when it was by the wall clock. */
+  attach(jobId: string, submittedAt: number | undefined): JobHandle<O, P, C> {
     const { policy, s3Config, webhook } = this.options
-    return { submittedAt, policy, s3Config, webhook }
+    return this.endpoint.attach(jobId, { submittedAt, policy, s3Config, webhook })
   }
 
   /** A handle on a job that was submitted just now. */
-  attach(jobId: string): JobHandle<O, P, C> {
-    return this.endpoint.attach(jobId, this.attachOptions(this.clock.unsafeCurrentTimeMillis()))
+  attachNew(jobId: string): JobHandle<O, P, C> {
+    return this.attach(jobId, wallMillis(this.clock))
+  }
+}
+
+/**
+ * What a batch writes into its journal; without one there is nothing to do. Each entry is written uninterruptibly, and is
+ * `false` when it could not be, which stops the batch: nothing may be sent that cannot be noted.
+ */
+class Notes {
+  constructor(
+    private readonly run: BatchRun<never, unknown, unknown, unknown>,
+    private readonly scrub: Scrub
+  ) {}
+
+  private append(entry: (at: number) => JournalEntry.Entry): Effect.Effect<boolean> {
+    const {
+      clock,
+      options: { journal }
+    } = this.run
+    if (journal === undefined) return Effect.succeed(true)
+    return Effect.uninterruptible(
+      Effect.suspend(() => journal.append(entry(wallMillis(clock)))).pipe(
+        Effect.as(true),
+        Effect.catchAll((error) => Effect.as(this.run.openWith(error), false))
+      )
+    )
+  }
+
+  /** The item is about to be submitted, with a webhook whose URL was issued under this name. */
+  intent(item: Item, webhook: string | undefined): Effect.Effect<boolean> {
+    return this.append((at) => ({ _tag: "Intent", ...item, at, ...defined({ webhook }) }))
+  }
+
+  /** No job runs for the item. */
+  released(item: Item): Effect.Effect<boolean> {
+    return this.append((at) => ({ _tag: "Released", ...item, at }))
+  }
+
+  /** `submittedAt` is on the monotonic clock. */
+  submitted(
+    item: Item,
+    {
+      attempts,
+      jobId,
+      submittedAt
+    }: { readonly jobId: string; readonly submittedAt: number; readonly attempts: number }
+  ): Effect.Effect<boolean> {
+    const { endpoint } = this.run
+    const entry = this.append((now) => {
+      const at = Math.round(now - (this.run.now() - submittedAt))
+      return { _tag: "Submitted", ...item, at, jobId, attempts }
+    })
+    return Effect.tap(entry, (isNoted) =>
+      isNoted
+        ? Effect.void
+        : Effect.logWarning(`Job ${jobId} on endpoint ${endpoint.id} goes on, but could not be noted in the journal`)
+    )
+  }
+
+  settled(item: Item, job: Job.TerminalJob, attempts: number): Effect.Effect<boolean> {
+    const { delayTime, executionTime, id: jobId, status, workerId } = job
+    return this.append((at) => ({
+      _tag: "Settled",
+      ...item,
+      at,
+      jobId,
+      attempts,
+      status,
+      ...defined({
+        delayTime,
+        executionTime,
+        workerId,
+        output: scrubValue(job.output, this.scrub),
+        error: scrubValue(job.error, this.scrub)
+      })
+    }))
   }
 }

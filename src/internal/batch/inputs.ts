@@ -13,7 +13,6 @@ export interface Indexed<out I> {
 
 const isStream = <I, E>(inputs: Inputs<I, E>): inputs is Stream.Stream<I, E> => hasProperty(inputs, Stream.StreamTypeId)
 
-/** How many inputs there are, when that is known. */
 export const sizeOf = (inputs: Inputs<unknown, unknown>): number | undefined => {
   if (Array.isArray(inputs)) return inputs.length
   return inputs instanceof Set || inputs instanceof Map ? inputs.size : undefined
@@ -33,23 +32,23 @@ export const toStream = <I, E>(inputs: Inputs<I, E>): Stream.Stream<I, E> =>
         return Stream.ensuring(Stream.fromIteratorSucceed(iterator, 1), close)
       })
 
-/** How inputs are worked on. */
-export interface ForEachOptions<I> {
-  readonly concurrency: number
-  readonly use: (indexed: Indexed<I>) => Effect.Effect<void>
-  /** Completes when no further input is to be taken. Default: never. */
-  readonly stopped?: Deferred.Deferred<void> | undefined
-}
-
 /**
- * Runs `use` for each input, for so many at once, and takes an input only when there is room for it. A failure of the inputs
- * and an interruption interrupt what is in use.
+ * Runs `use` for each input, for so many at once, and takes an input only when there is room for it, until `stopped`
+ * completes. A failure of the inputs and an interruption interrupt what is in use.
  *
  * `Effect.forEach` would take all of an iterable before it begins; `Stream.mapEffect` costs 440 µs of CPU an input, this 40.
  */
 export const forEachInput = <I, E>(
   inputs: Stream.Stream<I, E>,
-  { concurrency, stopped, use }: ForEachOptions<I>
+  {
+    concurrency,
+    stopped,
+    use
+  }: {
+    readonly concurrency: number
+    readonly use: (indexed: Indexed<I>) => Effect.Effect<void>
+    readonly stopped?: Deferred.Deferred<void>
+  }
 ): Effect.Effect<void, E> =>
   Effect.scoped(
     Effect.gen(function* () {

@@ -1,13 +1,156 @@
+import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
+import { isRetryable, provesNoEffect, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import type { JobHandle } from "../../services/JobHandle.js"
+import { catchFailure, isInterruption } from "../effect/cause.js"
+import { contextOf } from "../http/arguments.js"
+import * as Submit from "../jobs/submit.js"
 import { adoptWithin } from "../jobs/webhookEnd.js"
-import { type BatchRun, type Failed, type ItemEnd, type Open, open } from "./batchRun.js"
-import { ambiguous, type ItemInput, ItemSubmit, type Refused } from "./itemSubmit.js"
+import { type BatchRun, type Failed, type Item, type ItemEnd, type Open, open } from "./batchRun.js"
 import * as BatchJob from "./job.js"
-import { pauseAfter } from "./rules.js"
+import { isFatal, outage, pauseAfter } from "./rules.js"
+
+/** An item with what is submitted. */
+export interface ItemInput<out I> {
+  readonly item: Item
+  readonly input: I
+}
+
+/** An item for which a job may run, and none is known. */
+const ambiguous = (endpointId: string, attempts: number): Failed => ({
+  _tag: "Failed",
+  error: new SubmitAmbiguousError(contextOf("run", { endpointId })),
+  attempts: Math.max(1, attempts)
+})
+
+/** Nothing was started, and the next submit may succeed. */
+interface Refused {
+  readonly _tag: "Refused"
+  readonly error: RunPodError
+}
+
+/** One `Endpoint.run` of an item: notes the intent when it is about to be sent, and counts its attempts. */
+class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
+  /** How many attempts may have started a job. */
+  attempts = 0
+  /** The name its webhook's URL was issued under. */
+  webhookKey: string | undefined
+  private hasIntent = false
+  /** An attempt was sent and not refused; so was an earlier one. */
+  private isSent = false
+  private isDoubtful = false
+  /** An endpoint without `encode` need not know hooks: what it is told to run counts as sent, until it calls one. */
+  private isPresumed = false
+  private abandoned: JobHandle<unknown> | undefined
+
+  constructor(
+    private readonly run: BatchRun<I, O, P, C>,
+    private readonly item: ItemInput<I>
+  ) {}
+
+  /** Whether it may run: what does not tell when it is sent counts as sent from then on. */
+  mayRun(): Effect.Effect<boolean> {
+    if (this.run.endpoint.encode !== undefined) return Effect.succeed(true)
+    return Effect.map(this.intend(undefined), (mayBeSent) => {
+      this.isPresumed = this.isSent = mayBeSent
+      this.attempts = mayBeSent ? 1 : 0
+      return mayBeSent
+    })
+  }
+
+  handle(): Effect.Effect<JobHandle<O, P, C>, RunPodError> {
+    const { endpoint, runOptions } = this.run
+    return Submit.withHooks(endpoint.run(this.item.input, runOptions), this)
+  }
+
+  withdraw: () => void = constVoid
+
+  readonly onStart: Submit.SubmitHooks["onStart"] = (withdraw) => void (this.withdraw = withdraw)
+
+  /** Notes the intent; false when nothing may be sent. */
+  private intend(webhookKey: string | undefined): Effect.Effect<boolean> {
+    const isNoted = this.hasIntent && webhookKey === this.webhookKey
+    const intent = isNoted ? Effect.succeed(true) : this.run.notes.intent(this.item.item, webhookKey)
+    return Effect.flatMap(intent, (isNoted) => {
+      this.hasIntent = isNoted
+      this.webhookKey = webhookKey
+      if (this.run.stop === undefined) return Effect.succeed(isNoted)
+      return Effect.as(isNoted && !this.mayHaveStarted ? this.release() : Effect.void, false)
+    })
+  }
+
+  private release(): Effect.Effect<unknown> {
+    if (!this.hasIntent) return Effect.void
+    this.hasIntent = false
+    return this.run.notes.released(this.item.item)
+  }
+
+  /** Whether a job may run for the item although none is known. */
+  private get mayHaveStarted(): boolean {
+    return this.isSent || this.isDoubtful
+  }
+
+  readonly beforeSend: Submit.SubmitHooks["beforeSend"] = (webhookKey) =>
+    Effect.suspend(() => {
+      if (this.isPresumed) {
+        this.isPresumed = this.isSent = false
+        this.attempts = 0
+      }
+      if (this.run.stop !== undefined && !this.hasIntent) return Effect.succeed(false)
+      return Effect.map(this.intend(webhookKey), (mayBeSent) => {
+        if (!mayBeSent) return false
+        this.isDoubtful ||= this.isSent
+        this.isSent = true
+        this.attempts++
+        return true
+      })
+    })
+
+  get onRefused(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.isSent = false
+      this.attempts--
+      return this.isDoubtful ? Effect.void : Effect.asVoid(this.release())
+    })
+  }
+
+  readonly onAbandoned: Submit.SubmitHooks["onAbandoned"] = (handle) =>
+    Effect.sync(() => void (this.abandoned = handle))
+
+  handleOf(exit: Exit.Exit<JobHandle<O, P, C>, RunPodError>): JobHandle<O, P, C> | undefined {
+    if (Exit.isSuccess(exit)) return exit.value
+    return this.abandoned === undefined ? undefined : this.run.attachNew(this.abandoned.id)
+  }
+
+  /** How it ended without a job. */
+  onFailure(cause: Cause.Cause<RunPodError>): Effect.Effect<Failed | Refused | Open> {
+    // Withdrawn; but an attempt before may have started a job.
+    if (isInterruption(cause)) {
+      return Effect.succeed(this.mayHaveStarted ? ambiguous(this.run.endpoint.id, this.attempts) : open)
+    }
+    return catchFailure(Effect.failCause(cause), (error): Effect.Effect<Failed | Refused | Open> => {
+      const attempts = Math.max(1, this.attempts)
+      if (!provesNoEffect(error)) return Effect.succeed({ _tag: "Failed", error, attempts })
+      return Effect.zipRight(this.isPresumed ? this.onRefused : Effect.void, this.onRefusal(error))
+    })
+  }
+
+  private onRefusal(error: RunPodError): Effect.Effect<Failed | Refused | Open> {
+    return Effect.suspend((): Effect.Effect<Failed | Refused | Open> => {
+      const { run } = this
+      const isTransport = error._tag === "TransportError"
+      if (!isTransport && isFatal(error)) return run.openWith(error)
+      if (!isRetryable(error)) return Effect.succeed({ _tag: "Failed", error, attempts: this.attempts })
+      if (isTransport && run.now() - run.answeredAt > outage) return run.openWith(error)
+      if (!isTransport) run.answeredAt = run.now()
+      return Effect.succeed({ _tag: "Refused", error })
+    })
+  }
+}
 
 /** With `onAmbiguous: "resubmit"` only webhooks that are stored already are looked for: waiting would delay the resubmit. */
 const lookForWebhook = 1_000
@@ -15,10 +158,8 @@ const lookForWebhook = 1_000
 /** A submit that has been answered, or an end before that. */
 type Submitted<I, O, P, C> = BatchJob.BatchJob<I, O, P, C> | Failed | Open
 
-/** An item while it is worked on. Plain state, touched only synchronously. */
 class ItemRun<I, O, P, C> {
   private job: BatchJob.BatchJob<I, O, P, C> | undefined
-  /** The name the webhook's URL of its last submit was issued under. */
   webhookKey: string | undefined
 
   constructor(
@@ -75,7 +216,7 @@ class ItemRun<I, O, P, C> {
     const adopted = endpoint.adopt(webhookKey, Duration.millis(Math.max(0, longest)))
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(adopted), (handle) =>
-        handle === undefined ? Effect.succeed(submitted) : this.begin(this.run.attach(handle.id), submitted.attempts)
+        handle === undefined ? Effect.succeed(submitted) : this.begin(this.run.attachNew(handle.id), submitted.attempts)
       )
     )
   }
@@ -95,7 +236,6 @@ class ItemRun<I, O, P, C> {
 const followed = <I, O, P, C>(submitted: Submitted<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>
   submitted._tag === "Started" ? BatchJob.follow(submitted) : Effect.succeed(submitted)
 
-/** Submits an item and follows its job to its end. */
 export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> =>
   Effect.suspend(() => {
     const state = new ItemRun(run, input)

@@ -4,13 +4,11 @@ import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { type BatchRun, type ItemEnd, type Open, open } from "./batchRun.js"
-import { cancelHandle } from "./cancel.js"
-import type { Item } from "./notes.js"
-import { isFatal, pollOptions } from "./rules.js"
-import * as Turns from "./turns.js"
+import { type BatchRun, type Item, type ItemEnd, type Open, open } from "./batchRun.js"
+import { cancelHandle, isFatal, pollOptions } from "./rules.js"
+import { settleFor } from "./wait.js"
 
-/** The job of an item, from its submit to its end. Plain state, touched only synchronously. */
+/** The job of an item, from its submit to its end. */
 export interface BatchJob<I, O, P, C> {
   readonly _tag: "Started"
   readonly run: BatchRun<I, O, P, C>
@@ -26,6 +24,12 @@ export interface BatchJob<I, O, P, C> {
   hasEnded: boolean
 }
 
+export const started = <I, O, P, C>(facts: Omit<BatchJob<I, O, P, C>, "_tag" | "hasEnded">): BatchJob<I, O, P, C> => ({
+  _tag: "Started",
+  hasEnded: false,
+  ...facts
+})
+
 const noteSubmitted = ({ attempts, handle, item, run, submittedAt }: BatchJob<never, unknown, unknown, unknown>) =>
   run.notes.submitted(item, { jobId: handle.id, submittedAt, attempts })
 
@@ -38,26 +42,12 @@ export const begin = <I, O, P, C>(
     const submittedAt = run.now()
     run.answeredAt = submittedAt
     const until = Math.min(run.deadline, submittedAt + run.timeout)
-    const job: BatchJob<I, O, P, C> = {
-      _tag: "Started",
-      run,
-      item,
-      handle,
-      submittedAt,
-      until,
-      attempts,
-      hasEnded: false
-    }
+    const job = started({ run, item, handle, submittedAt, until, attempts })
     return Effect.map(noteSubmitted(job), (isNoted) => (isNoted ? job : open))
   })
 
-const cancel = ({
-  handle,
-  item,
-  run,
-  submittedAt
-}: BatchJob<never, unknown, unknown, unknown>): Effect.Effect<unknown> =>
-  Effect.flatMap(cancelHandle(handle, { submittedAt, grace: run.cancelGrace }), (job) =>
+const cancel = ({ handle, item, run, submittedAt }: BatchJob<never, unknown, unknown, unknown>) =>
+  Effect.flatMap(cancelHandle(handle, submittedAt, run.cancelGrace), (job) =>
     job?.status === "CANCELLED" ? run.notes.released(item) : Effect.void
   )
 
@@ -87,7 +77,6 @@ const onWaitError = <I, O, P, C>(
   return Effect.zipRight(cancelled, isFatal(error) ? run.openWith(error) : failed(error))
 }
 
-/** Whether a job that has ended is put back in the queue. */
 const mayRetry = ({ attempts, run, until }: BatchJob<never, unknown, unknown, unknown>, { status }: Job.TerminalJob) =>
   (status === "FAILED" || status === "TIMED_OUT") &&
   attempts <= (run.options.retries ?? 0) &&
@@ -104,7 +93,7 @@ export const turn = <I, O, P, C>(
       const { handle, item, run, until } = job
       const settled = yield* Effect.either(
         restore(
-          Turns.settle(handle, {
+          settleFor(handle, {
             ...pollOptions(run.options),
             cancelGrace: run.cancelGrace,
             cancelOnTimeout: run.cancelOnTimeout,
@@ -134,6 +123,5 @@ export const turn = <I, O, P, C>(
     })
   )
 
-/** Follows the job to its end, through retries. */
 export const follow = <I, O, P, C>(job: BatchJob<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>
   Effect.flatMap(turn(job, Infinity), (end) => (end === undefined ? follow(job) : Effect.succeed(end)))

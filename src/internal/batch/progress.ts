@@ -1,30 +1,26 @@
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { Progress, Tracker } from "../../services/Batch.js"
+import type * as Batch from "../../services/Batch.js"
 import { defined } from "../text/json.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 
 /** What progress is estimated from. */
-export type Start = Exclude<Effect.Effect.Success<Tracker["begun"]>, undefined>
+export type Start = Exclude<Effect.Effect.Success<Batch.Tracker["begun"]>, undefined>
 
-export const tracker: Effect.Effect<Tracker> = Effect.zipWith(
-  Deferred.make<Start | undefined>(),
-  Deferred.make<void>(),
-  (begun, ended) => ({
-    counts: { total: undefined, done: 0, failed: 0, replayed: 0, inFlight: 0 },
-    begun,
-    ended
-  })
-)
+export const tracker: Effect.Effect<Batch.Tracker> = Effect.sync(() => ({
+  counts: { total: undefined, done: 0, failed: 0, replayed: 0, inFlight: 0 },
+  begun: Deferred.unsafeMake(FiberId.none),
+  ended: Deferred.unsafeMake(FiberId.none)
+}))
 
-/** The batch has begun. */
-export const begin = ({ begun }: Tracker, start: Start): Effect.Effect<unknown> => Deferred.succeed(begun, start)
+export const begin = ({ begun }: Batch.Tracker, start: Start): Effect.Effect<unknown> => Deferred.succeed(begun, start)
 
 /** The batch has ended, begun or not. */
-export const end = ({ begun, ended }: Tracker): Effect.Effect<unknown> =>
+export const end = ({ begun, ended }: Batch.Tracker): Effect.Effect<unknown> =>
   Effect.zipRight(Deferred.succeed(begun, undefined), Deferred.succeed(ended, undefined))
 
 /** How old what `/health` said may be. */
@@ -34,14 +30,13 @@ const healthPatience = "1 second"
 /** The rate is that of so many intervals. */
 const rateIntervals = 30
 
-/** What the progress of one reader is made of. Plain state, touched only synchronously. */
 class Reader {
   private readonly samples: Array<{ readonly at: number; readonly fresh: number }>
-  private gauges: Pick<Progress, "running" | "queued"> = {}
+  private gauges: Pick<Batch.Progress, "running" | "queued"> = {}
   private askedAt = -Infinity
 
   constructor(
-    private readonly counts: Tracker["counts"],
+    private readonly counts: Batch.Tracker["counts"],
     private readonly start: Start,
     private readonly now: () => number
   ) {
@@ -71,7 +66,7 @@ class Reader {
     return execution === undefined ? undefined : (left * execution) / Math.max(1, running)
   }
 
-  look(ended: boolean): Progress {
+  look(ended: boolean): Batch.Progress {
     const { done, failed, inFlight, replayed, total } = this.counts
     const now = this.now()
     const fresh = done - replayed
@@ -94,20 +89,14 @@ class Reader {
   }
 }
 
-export const progress = (
-  { begun, counts, ended }: Tracker,
-  options: { readonly interval?: Duration.DurationInput | undefined } = {}
-): Stream.Stream<Progress> =>
+export const progress: typeof Batch.progress = ({ begun, counts, ended }, options = {}) =>
   Stream.unwrap(
     Effect.map(Effect.zip(Effect.clock, Deferred.await(begun)), ([clock, start]) => {
       const interval = Duration.decode(options.interval ?? "1 second")
       const now = () => monotonicMillis(clock)
       const neverBegun: Start = { startedAt: now(), health: Effect.never, usualExecution: () => undefined }
       const reader = new Reader(counts, start ?? neverBegun, now)
-      const next: Effect.Effect<boolean> = Effect.map(
-        Effect.timeoutOption(Deferred.await(ended), interval),
-        Option.isSome
-      )
+      const next = Effect.map(Effect.timeoutOption(Deferred.await(ended), interval), Option.isSome)
       return Stream.paginateEffect(Deferred.isDone(ended), (pause: Effect.Effect<boolean>) =>
         Effect.gen(function* () {
           const hasEnded = yield* pause

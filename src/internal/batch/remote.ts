@@ -14,30 +14,90 @@ import {
   type RunPodError
 } from "../../errors/RunPodError.js"
 import type { Request, Service as RunPodHttpClient } from "../../layers/RunPodHttpClient.js"
-import { type BatchOperation, rows } from "../../schemas/Operation.js"
+import { type BatchOperation, type Ids, rows } from "../../schemas/Operation.js"
 import * as RemoteBatch from "../../schemas/RemoteBatch.js"
+import * as RunRequest from "../../schemas/RunRequest.js"
 import type { Service } from "../../services/BatchApi.js"
+import { contextOf, idsProblem, refuse } from "../http/arguments.js"
 import { once } from "../http/requestOptions.js"
 import * as Submit from "../jobs/submit.js"
-import { utf8 } from "../text/bytes.js"
+import { concatBytes, utf8 } from "../text/bytes.js"
 import { describeJson, isJsonObject } from "../text/json.js"
-import {
-  bodyOf,
-  checkIds,
-  contextOf,
-  type Ids,
-  invalid,
-  limits,
-  secretsOf,
-  split,
-  type SubmitOperation,
-  write
-} from "./remoteRequests.js"
 
-const wholeNumber = (name: string, value: number, min: number): BadRequestError | undefined =>
-  Number.isSafeInteger(value) && value >= min
-    ? undefined
-    : invalid("batchResults", `${name} must be a whole number from ${min} on, got ${value}`)
+export const limits = { requests: 5_000, bytes: 10 * 1024 * 1024 } as const
+
+const checkIds = (operation: BatchOperation, ids: Ids): BadRequestError | undefined => {
+  const problem = idsProblem(operation, ids)
+  return problem === undefined ? undefined : refuse(operation, problem)
+}
+
+// --- requests, written and split into calls -----------------------------------------------------------------------
+
+interface Written {
+  readonly bytes: Uint8Array
+  readonly secrets: ReadonlyArray<string>
+}
+
+type SubmitOperation = "createBatch" | "appendBatch"
+
+/** What stands around the requests in a body. */
+const frames: Record<SubmitOperation, readonly [Uint8Array, Uint8Array]> = {
+  createBatch: [utf8("["), utf8("]")],
+  appendBatch: [utf8(`{"requests":[`), utf8("]}")]
+}
+const comma = utf8(",")
+
+const frameSize = (operation: SubmitOperation) => frames[operation][0].byteLength + frames[operation][1].byteLength
+
+const write = (
+  operation: SubmitOperation,
+  ids: Ids,
+  requests: Iterable<RunRequest.RunRequest>
+): Either.Either<ReadonlyArray<Written>, RunPodError> => {
+  const written: Array<Written> = []
+  for (const request of requests) {
+    const at = `requests[${written.length}]`
+    if (written.length === limits.requests) {
+      return Either.left(refuse(operation, `a batch takes at most ${limits.requests} requests`))
+    }
+    const text = RunRequest.toText(request)
+    if (Either.isLeft(text)) return Either.left(refuse(operation, `${at}: ${text.left}`))
+    const bytes = utf8(text.right)
+    const size = bytes.byteLength + frameSize(operation)
+    if (size > limits.bytes) {
+      const where = contextOf(operation, ids)
+      return Either.left(new PayloadTooLargeError({ ...where, detail: at, size, limit: limits.bytes }))
+    }
+    written.push({ bytes, secrets: RunRequest.secretsOf(request) })
+  }
+  return Either.right(written)
+}
+
+/** Splits requests so that each part fits into one body. */
+const split = (requests: ReadonlyArray<Written>): ReadonlyArray<ReadonlyArray<Written>> => {
+  const parts: Array<Array<Written>> = []
+  let room = 0
+  for (const request of requests) {
+    const size = request.bytes.byteLength + comma.byteLength
+    const last = parts.at(-1)
+    if (last !== undefined && size <= room) {
+      last.push(request)
+      room -= size
+    } else {
+      parts.push([request])
+      room = limits.bytes - frameSize("appendBatch") - request.bytes.byteLength
+    }
+  }
+  return parts
+}
+
+const bodyOf = (operation: SubmitOperation, requests: ReadonlyArray<Written>): Uint8Array => {
+  const [before, after] = frames[operation]
+  const inner = requests.flatMap(({ bytes }, index) => (index === 0 ? [bytes] : [comma, bytes]))
+  return concatBytes([before, ...inner, after])
+}
+
+const secretsOf = (requests: ReadonlyArray<Written>) => requests.flatMap(({ secrets }) => secrets)
 
 // --- readers ------------------------------------------------------------------------------------------------------
 
@@ -54,34 +114,18 @@ const acknowledged =
 
 const refusal: Request<never>["read"] = () => Either.left(`expected an acknowledgement, got an "error"`)
 
-// --- the service --------------------------------------------------------------------------------------------------
+// --- the operations -----------------------------------------------------------------------------------------------
 
 /** Whether an earlier attempt, whose answer was lost, can have done what this one was refused. */
 const isRepeat = (error: BadRequestError | BatchNotFoundError): boolean => (error.attempt ?? 1) > 1
 
-/** Operations of the batch API over a client. */
-interface Calls {
-  readonly call: <A>(
+const makeCalls = (client: RunPodHttpClient) => {
+  const call = <A>(
     operation: BatchOperation,
-    ids: Ids,
+    { batchId, endpointId, requestId }: Ids,
     read: Request<A>["read"],
-    more?: Partial<Request<A>>
-  ) => Effect.Effect<A, RunPodError>
-  /**
-   * An operation that is not aborted when its caller is interrupted: the interruption waits for its end, and logs what became
-   * of it.
-   */
-  readonly submit: <A>(
-    operation: SubmitOperation,
-    ids: Ids,
-    read: Request<A>["read"],
-    more: Partial<Request<A>>
-  ) => Effect.Effect<A, RunPodError>
-  readonly status: Service["status"]
-}
-
-const makeCalls = (client: RunPodHttpClient): Calls => {
-  const call: Calls["call"] = (operation, { batchId, endpointId, requestId }, read, more = {}) =>
+    more: Partial<Request<A>> = {}
+  ): Effect.Effect<A, RunPodError> =>
     Effect.suspend(() => {
       const params = { endpointId, batchId, requestId }
       const problem = checkIds(operation, params)
@@ -91,6 +135,7 @@ const makeCalls = (client: RunPodHttpClient): Calls => {
     })
   return {
     call,
+    /** Is not aborted when its caller is interrupted: the interruption waits for its end, and logs what became of it. */
     submit: <A>(
       operation: SubmitOperation,
       ids: Ids,
@@ -108,10 +153,12 @@ const makeCalls = (client: RunPodHttpClient): Calls => {
         }
       )
     },
-    status: (endpointId, batchId) =>
+    status: (endpointId: string, batchId: string) =>
       call("batchStatus", { endpointId, batchId }, (body) => RemoteBatch.fromReply(body, batchId))
   }
 }
+
+type Calls = ReturnType<typeof makeCalls>
 
 const settle =
   ({ status }: Calls): Service["settle"] =>
@@ -156,20 +203,13 @@ const create =
       if (problem !== undefined) return Effect.fail(problem)
       return Effect.flatMap(write("createBatch", ids, requests), (written) => {
         const body = bodyOf("createBatch", written)
-        return body.byteLength > limits.bytes
-          ? Effect.fail(
-              new PayloadTooLargeError({
-                ...contextOf("createBatch", ids),
-                detail: "create the batch without requests and append them",
-                size: body.byteLength,
-                limit: limits.bytes
-              })
-            )
-          : submit("createBatch", ids, RemoteBatch.fromCreateReply, {
-              body,
-              secrets: secretsOf(written),
-              resubmit: options?.resubmit
-            })
+        const [size, limit] = [body.byteLength, limits.bytes]
+        if (size > limit) {
+          const detail = "create the batch without requests and append them"
+          return Effect.fail(new PayloadTooLargeError({ ...contextOf("createBatch", ids), detail, size, limit }))
+        }
+        const more = { body, secrets: secretsOf(written), resubmit: options?.resubmit }
+        return submit("createBatch", ids, RemoteBatch.fromCreateReply, more)
       })
     })
 
@@ -183,22 +223,23 @@ const append =
       const written = yield* write("appendBatch", ids, requests)
       if (written.length === 0) return { count: 0, parts: [] }
       const before = yield* status(endpointId, batchId)
-      const refuse = (detail: string) => new BadRequestError({ ...contextOf("appendBatch", ids), detail })
+      const wrong = (detail: string) => new BadRequestError({ ...contextOf("appendBatch", ids), detail })
       if (["FINALIZED", "FAILED", "CANCELLED"].includes(before.status)) {
-        return yield* refuse(`the batch is ${before.status}: requests can only be added to a draft`)
+        return yield* wrong(`the batch is ${before.status}: requests can only be added to a draft`)
       }
       const total = (before.requestTotal ?? 0) + written.length
       if (total > limits.requests) {
-        return yield* refuse(`the batch would have ${total} requests; it takes at most ${limits.requests}`)
+        return yield* wrong(`the batch would have ${total} requests; it takes at most ${limits.requests}`)
       }
-      let from = 0
-      const parts = split(written).map((part) => {
-        from += part.length
-        return { part, from: from - part.length, count: part.length }
-      })
-      const fatesWith = (fate: Part["fate"], at: number): ReadonlyArray<Part> =>
-        parts.map(({ count, from }, i) => ({ from, count, fate: i < at ? "Added" : i === at ? fate : "NotSent" }))
-      for (const [at, { part }] of parts.entries()) {
+      const parts = split(written)
+      const fatesWith = (fate: Part["fate"], at: number): ReadonlyArray<Part> => {
+        let from = 0
+        return parts.map(({ length: count }, i) => {
+          from += count
+          return { from: from - count, count, fate: i < at ? "Added" : i === at ? fate : "NotSent" }
+        })
+      }
+      for (const [at, part] of parts.entries()) {
         yield* submit(
           "appendBatch",
           ids,
@@ -219,8 +260,10 @@ const results =
   ({ call }: Calls): Service["results"] =>
   (endpointId, batchId, options = {}) => {
     const { offset: first = 0, pageSize = 50 } = options
-    const problem = wholeNumber("pageSize", pageSize, 1) ?? wholeNumber("offset", first, 0)
-    if (problem !== undefined) return Stream.fail(problem)
+    for (const [name, value, min] of [["pageSize", pageSize, 1] as const, ["offset", first, 0] as const]) {
+      if (Number.isSafeInteger(value) && value >= min) continue
+      return Stream.fail(refuse("batchResults", `${name} must be a whole number from ${min} on, got ${value}`))
+    }
     return Stream.suspend(() => {
       const seen = new Set<string>()
       return Stream.paginateChunkEffect(first, (offset) =>
@@ -237,7 +280,6 @@ const results =
     })
   }
 
-/** The service over a client. */
 export const make = (client: RunPodHttpClient): Service => {
   const calls = makeCalls(client)
   const { call, status } = calls

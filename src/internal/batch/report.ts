@@ -1,23 +1,23 @@
-import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import { BatchStoppedError } from "../../errors/BatchError.js"
 import type { Inputs, Options, Outcome, Report, RunError, Spread } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
-import { drive } from "./run.js"
-import { defined, type JsonObject } from "../text/json.js"
-import { monotonicMillis } from "../pace/monotonic.js"
+import { failureOf } from "../effect/cause.js"
+import * as FiberRefs from "../effect/fiberRef.js"
 import * as Tally from "../http/tally.js"
+import { monotonicMillis } from "../pace/monotonic.js"
+import type { JsonObject } from "../text/json.js"
+import { drive } from "./run.js"
 
 /** The value at a share of sorted values: the smallest one that so many do not exceed. */
 const quantile = (sorted: ReadonlyArray<number>, share: number): number =>
   sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0
 
-const spreadOf = (values: ReadonlyArray<number>): Spread => {
-  const sorted = [...values].sort((a, b) => a - b)
+const spreadOf = (values: ReadonlyArray<number | undefined>): Spread => {
+  const sorted = values.filter((value) => value !== undefined).sort((a, b) => a - b)
   const sum = sorted.reduce((sum, value) => sum + value, 0)
   return {
     count: sorted.length,
@@ -34,49 +34,7 @@ const isStopped = (error: unknown): error is BatchStoppedError => error instance
 
 /** What kind of outcome it is: `Completed`, or the tag of the error. */
 const kindOf = ({ result }: Outcome<unknown, unknown>): string =>
-  Exit.match(result, {
-    onSuccess: () => "Completed",
-    onFailure: (cause) =>
-      Option.match(Cause.failureOption(cause), { onNone: () => "Defect", onSome: ({ _tag }) => _tag })
-  })
-
-const isNumber = (value: number | undefined): value is number => value !== undefined
-
-const make = <I, O>({
-  endpointId,
-  outcomes,
-  stopped,
-  tally,
-  wallTime
-}: {
-  readonly endpointId: string
-  readonly outcomes: ReadonlyArray<Outcome<I, O>>
-  readonly stopped: BatchStoppedError | undefined
-  readonly tally: Tally.Tally
-  readonly wallTime: number
-}): Report<I, O> => {
-  const counts: Record<string, number> = {}
-  for (const outcome of outcomes) {
-    const kind = kindOf(outcome)
-    counts[kind] = (counts[kind] ?? 0) + 1
-  }
-  const completed = counts["Completed"] ?? 0
-  return {
-    endpointId,
-    results: [...outcomes].sort((a, b) => a.index - b.index),
-    counts,
-    completed,
-    failed: outcomes.length - completed,
-    replayed: outcomes.filter(({ replayed }) => replayed).length,
-    ...defined({ stopped: stopped?.reason }),
-    queueTime: spreadOf(outcomes.map(({ delayTime }) => delayTime).filter(isNumber)),
-    executionTime: spreadOf(outcomes.map(({ executionTime }) => executionTime).filter(isNumber)),
-    wallTime: Duration.millis(Math.round(wallTime)),
-    requests: tally.requests,
-    retries: tally.retries,
-    throttles: tally.throttles
-  }
-}
+  Exit.isSuccess(result) ? "Completed" : (failureOf(result.cause)?._tag ?? "Defect")
 
 export const collect = <I, O, P, C, E = never>(
   endpoint: Endpoint<I, O, P, C>,
@@ -90,11 +48,28 @@ export const collect = <I, O, P, C, E = never>(
     const outcomes: Array<Outcome<I, O>> = []
     const emit = (outcome: Outcome<I, O>) => Effect.sync(() => outcomes.push(outcome))
     const driven = drive({ endpoint, inputs, options, emit })
-    const end = yield* Effect.either(Effect.locally(driven, Tally.currentTally, tally))
+    const end = yield* Effect.either(FiberRefs.provide(driven, Tally.currentTally, tally))
     if (Either.isLeft(end) && !isStopped(end.left)) return yield* Effect.fail(end.left)
-    const stopped = Either.isLeft(end) && isStopped(end.left) ? end.left : undefined
     const wallTime = monotonicMillis(clock) - startedAt
-    return make({ endpointId: endpoint.id, outcomes, stopped, tally, wallTime })
+    const counts: Record<string, number> = {}
+    for (const outcome of outcomes) {
+      const kind = kindOf(outcome)
+      counts[kind] = (counts[kind] ?? 0) + 1
+    }
+    const completed = counts["Completed"] ?? 0
+    return {
+      endpointId: endpoint.id,
+      results: outcomes.sort((a, b) => a.index - b.index),
+      counts,
+      completed,
+      failed: outcomes.length - completed,
+      replayed: outcomes.filter(({ replayed }) => replayed).length,
+      ...(Either.isLeft(end) && isStopped(end.left) ? { stopped: end.left.reason } : {}),
+      queueTime: spreadOf(outcomes.map(({ delayTime }) => delayTime)),
+      executionTime: spreadOf(outcomes.map(({ executionTime }) => executionTime)),
+      wallTime: Duration.millis(Math.round(wallTime)),
+      ...tally
+    }
   })
 
 // --- rendering ----------------------------------------------------------------------------------------------------
@@ -136,26 +111,21 @@ export const toText = (report: Report<unknown, unknown>): string => {
   ].join("\n")
 }
 
-const resultOf = ({ result }: Outcome<unknown, unknown>): JsonObject =>
+const resultOf = (result: Outcome<unknown, unknown>["result"]): JsonObject =>
   Exit.match(result, {
     onSuccess: (output) => ({ output }),
     onFailure: (cause) => {
-      const error = Option.getOrUndefined(Cause.failureOption(cause))
+      const error = failureOf(cause)
       return { error: error === undefined ? { _tag: "Defect" } : { _tag: error._tag, message: error.message } }
     }
   })
 
 export const toJson = (report: Report<unknown, unknown>): JsonObject => {
   const { results, wallTime, ...rest } = report
-  const value: unknown = JSON.parse(
-    JSON.stringify({
-      ...rest,
-      wallTime: Duration.toMillis(wallTime),
-      results: results.map((outcome) => {
-        const { result: _, ...facts } = outcome
-        return { ...facts, ...resultOf(outcome) }
-      })
-    })
-  )
-  return value as JsonObject
+  const plain = {
+    ...rest,
+    wallTime: Duration.toMillis(wallTime),
+    results: results.map(({ result, ...facts }) => ({ ...facts, ...resultOf(result) }))
+  }
+  return JSON.parse(JSON.stringify(plain)) as JsonObject
 }

@@ -8,36 +8,32 @@ import * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
+import { monotonicAt } from "../pace/monotonic.js"
 import { defined, jsonOf } from "../text/json.js"
 import { sha256 } from "../text/sha256.js"
 import type { BatchRun, ItemEnd } from "./batchRun.js"
 import * as Item from "./item.js"
-import type { ItemInput } from "./itemSubmit.js"
 import * as BatchJob from "./job.js"
 import { waitConcurrency } from "./rules.js"
-import * as Turns from "./turns.js"
+import { takeTurns } from "./wait.js"
 
 /** A job of an earlier run is looked at for so long even if its time is over. */
 const lastLook = 60_000
 
 /** The SHA-256 of what an input is sent as. */
-export const hashOf = <I>(endpoint: Endpoint<I, unknown>, input: I): Effect.Effect<string, RunPodError> =>
+const hashOf = <I>(endpoint: Endpoint<I, unknown>, input: I): Effect.Effect<string, RunPodError> =>
   Effect.map((endpoint.encode ?? Effect.succeed<unknown>)(input), (encoded) => sha256(jsonOf(encoded)))
 
-const inputChanged = (key: string) =>
-  new BatchJournalError({
-    reason: "InputChanged",
-    key,
-    detail:
-      "the journal knows another input under this key. Use the inputs it was made with, keys that follow the inputs, or a new journal."
-  })
+const inputChanged = (key: string) => {
+  const detail =
+    "the journal knows another input under this key. Use the inputs it was made with, keys that follow the inputs, or a new journal."
+  return new BatchJournalError({ reason: "InputChanged", key, detail })
+}
 
-const duplicateKey = (key: string) =>
-  new BatchJournalError({
-    reason: "DuplicateKey",
-    key,
-    detail: "two inputs of this run have this key. Give `key` a function that tells them apart."
-  })
+const duplicateKey = (key: string) => {
+  const detail = "two inputs of this run have this key. Give `key` a function that tells them apart."
+  return new BatchJournalError({ reason: "DuplicateKey", key, detail })
+}
 
 /** What an earlier run with the same journal left, and the keys that this one has seen. */
 export class Resume<I, O, P, C> {
@@ -75,22 +71,12 @@ export class Resume<I, O, P, C> {
     const jobs = entries.map(({ at, attempts, hash, jobId, key }) => {
       const end = Deferred.unsafeMake<ItemEnd<O, P, C>>(FiberId.none)
       this.ends.set(key, end)
-      const submittedAt = run.monotonicOf(at)
+      const submittedAt = monotonicAt(run.clock, at)
       const until = Math.min(run.deadline, Math.max(submittedAt + run.timeout, run.now() + lastLook))
-      const handle = run.endpoint.attach(jobId, run.attachOptions(at))
-      const job: BatchJob.BatchJob<I, O, P, C> = {
-        _tag: "Started",
-        run,
-        item: { key, hash },
-        handle,
-        submittedAt,
-        until,
-        attempts,
-        hasEnded: false
-      }
-      return { job, end }
+      const handle = run.attach(jobId, at)
+      return { job: BatchJob.started({ run, item: { key, hash }, handle, submittedAt, until, attempts }), end }
     })
-    const turns = Turns.takeTurns(jobs, {
+    const turns = takeTurns(jobs, {
       concurrency: waitConcurrency,
       until: run.deadline,
       onInterrupt: ({ job }) => BatchJob.abandon(job),
@@ -108,7 +94,7 @@ export class Resume<I, O, P, C> {
     )
   }
 
-  /** Goes on with an item where the journal says that it stands, and follows it to its end. */
+  /** Goes on with an item where the journal says that it stands. */
   end(input: I, key: string): Effect.Effect<ItemEnd<O, P, C>> {
     return Effect.gen(this, function* () {
       const { journal, keys, run } = this
@@ -118,28 +104,24 @@ export class Resume<I, O, P, C> {
       keys.add(key)
       const found = yield* Effect.either(journal.find(key))
       if (found._tag === "Left") return yield* run.openWith(found.left)
-      const item: ItemInput<I> = { item: { key, hash: hash.right }, input }
+      const item: Item.ItemInput<I> = { item: { key, hash: hash.right }, input }
       if (Option.isNone(found.right)) return yield* Item.fresh(run, item)
       const state = found.right.value
       if (state.hash !== hash.right) return yield* run.openWith(inputChanged(key))
-      return yield* this.goOn(state, item)
+      switch (state._tag) {
+        case "Released":
+          return yield* Item.fresh(run, item)
+        case "Settled":
+          return yield* this.replay(key)
+        case "Intent":
+          return yield* Item.fromIntent(run, item, state.webhook)
+        case "Submitted":
+          return yield* this.collected(item)
+      }
     })
   }
 
-  private goOn(state: JournalEntry.State, item: ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {
-    switch (state._tag) {
-      case "Released":
-        return Item.fresh(this.run, item)
-      case "Settled":
-        return this.replay(state.key)
-      case "Intent":
-        return Item.fromIntent(this.run, item, state.webhook)
-      case "Submitted":
-        return this.collected(item)
-    }
-  }
-
-  private collected(item: ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {
+  private collected(item: Item.ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {
     const { run } = this
     const { key } = item.item
     const end = this.ends.get(key)
@@ -161,7 +143,7 @@ export class Resume<I, O, P, C> {
             _tag: "Ended",
             attempts,
             replayed: true,
-            handle: run.endpoint.attach(jobId, run.attachOptions()),
+            handle: run.attach(jobId, undefined),
             job: {
               id: JobId.unsafeMake(jobId),
               status,

@@ -3,10 +3,13 @@ import * as Effect from "effect/Effect"
 import type { JobError } from "../../errors/JobError.js"
 import { retryAfter, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
-import type { FatalError, Options } from "../../services/Batch.js"
+import type { FatalError, Inputs, Options } from "../../services/Batch.js"
+import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
+import { cancelWithin, warnNotCancelled } from "../jobs/jobRef.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { delayAfter } from "../pace/backoff.js"
+import { sizeOf } from "./inputs.js"
 
 /** How many items are in flight at once where the limits do not say. */
 const usualConcurrency = 400
@@ -16,9 +19,9 @@ const mostConcurrency = 10_000
 export const longestInterval = 10 * 60_000
 /** How long there may be no way to RunPod before the batch gives up; it does at once when there never was one. */
 export const outage = 5 * 60_000
-/** How many jobs are waited for at once, unless the caller says otherwise; where there are more, they take turns. */
+/** How many jobs are waited for at once by default; where there are more, they take turns. */
 export const waitConcurrency = 1_000
-/** How many cancels are sent at once: as many as RunPod allows in flight. */
+/** As many cancels as RunPod allows in flight. */
 export const cancelConcurrency = 20
 
 /** What would hit every item alike. */
@@ -37,10 +40,7 @@ export const isFatal = (error: RunPodError | JobError): error is FatalError => {
 }
 
 /** How a batch polls: an interval is never so long that a result could expire meanwhile. */
-export const pollOptions = ({
-  hold,
-  poll
-}: Pick<Options<never>, "hold" | "poll">): Pick<Options<never>, "hold" | "poll"> => {
+export const pollOptions = ({ hold, poll }: Pick<Options<never>, "hold" | "poll">) => {
   if (poll === undefined) return { hold }
   const bounded = (duration: Duration.DurationInput) => Math.min(Duration.toMillis(duration), longestInterval)
   const { ageShare, cap, initial, interval } = poll
@@ -56,20 +56,15 @@ export const pollOptions = ({
   }
 }
 
-/** What the concurrency of a batch depends on. */
-export interface ConcurrencyFacts {
-  /** What the caller asks for. */
-  readonly wanted: number | undefined
-  /** How many inputs there are, when that is known. */
-  readonly size: number | undefined
-  /** How many requests the endpoint may hold at once. */
-  readonly heldAtOnce: number | undefined
-}
-
-export const concurrencyOf = ({ heldAtOnce = Infinity, size, wanted }: ConcurrencyFacts): number => {
+export const concurrencyOf = (
+  { runtime }: Pick<Endpoint<never, unknown>, "runtime">,
+  inputs: Inputs<unknown, unknown>,
+  wanted: number | undefined
+): number => {
   if (wanted !== undefined && !(wanted >= 1)) throw new RangeError("the concurrency of a batch must be at least 1")
+  const heldAtOnce = runtime?.heldAtOnce ?? Infinity
   const concurrency = wanted ?? (Number.isFinite(heldAtOnce) ? heldAtOnce : usualConcurrency)
-  return Math.floor(Math.min(concurrency, Math.max(1, size ?? mostConcurrency)))
+  return Math.floor(Math.min(concurrency, Math.max(1, sizeOf(inputs) ?? mostConcurrency)))
 }
 
 /** How long to wait before the next try after so many, in milliseconds: what RunPod asked for, else longer each time. */
@@ -79,14 +74,32 @@ export const pauseAfter = (error: RunPodError, tries: number): Effect.Effect<num
     return Math.max(asked === undefined ? 0 : Math.round(Duration.toMillis(asked)), delay)
   })
 
-/** The output of a job that has ended, or the error it ended with. */
 export const outputOf = <O>(
   handle: Pick<JobHandle<O>, "read" | "result">,
   job: Job.TerminalJob
 ): Effect.Effect<O, RunPodError | JobError> => handle.read?.(job) ?? handle.result()
 
-/** The name of an item that has none. */
+/**
+ * Cancels a job that was submitted at `submittedAt` on the monotonic clock, within `grace` milliseconds. Gives it as it is then:
+ * `undefined` when it is gone, or could not be cancelled, which is logged.
+ */
+export const cancelHandle = (
+  { cancel, endpointId, id }: Pick<JobHandle<unknown>, "cancel" | "endpointId" | "id">,
+  submittedAt?: number,
+  grace = Duration.toMillis(waitDefaults.cancelGrace)
+): Effect.Effect<Job.Job | undefined> =>
+  Effect.catchAll(
+    cancelWithin({ submittedAt: submittedAt === undefined ? undefined : () => submittedAt }, cancel, grace),
+    (error) => Effect.as(warnNotCancelled(endpointId, id, error), undefined)
+  )
+
 export const indexAsKey = (_: unknown, index: number): string => String(index)
+
+/** Runs an effect that the closing of the endpoint's layer interrupts. */
+export const supervise = <A, E>(
+  { runtime }: Pick<Endpoint<never, unknown>, "runtime">,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, E> => (runtime === undefined ? effect : runtime.supervise(effect))
 
 export const inSpan =
   (name: string, endpointId: string) =>

@@ -1,6 +1,5 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { identity } from "effect/Function"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -8,7 +7,6 @@ import * as Stream from "effect/Stream"
 import { type BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
 import type { Inputs, Options, Outcome, RunError, Tracker } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
-import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import { sleepUntil } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { BatchRun, type Ended, type Failed, type ItemEnd } from "./batchRun.js"
@@ -16,7 +14,7 @@ import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
 import * as Item from "./item.js"
 import * as Progress from "./progress.js"
 import { Resume } from "./resume.js"
-import { concurrencyOf, indexAsKey, inSpan, outputOf } from "./rules.js"
+import { concurrencyOf, indexAsKey, inSpan, outputOf, supervise } from "./rules.js"
 
 /** A batch, and where its outcomes go. */
 export interface Batch<I, O, P, C, E> {
@@ -26,35 +24,23 @@ export interface Batch<I, O, P, C, E> {
   readonly emit: (outcome: Outcome<I, O>) => Effect.Effect<unknown>
 }
 
-/** The outcome of an item. */
 const outcomeOf = <I, O, P, C>(
   { index, input }: Indexed<I>,
   key: string,
   end: Ended<O, P, C> | Failed
 ): Effect.Effect<Outcome<I, O>> => {
-  const { attempts } = end
+  const facts = { index, key, input, attempts: end.attempts }
   if (end._tag === "Failed") {
     const { error, jobId } = end
-    return Effect.succeed({
-      index,
-      key,
-      input,
-      attempts,
-      replayed: false,
-      result: Exit.fail(error),
-      ...defined({ jobId })
-    })
+    return Effect.succeed({ ...facts, replayed: false, result: Exit.fail(error), ...defined({ jobId }) })
   }
   const { handle, job, replayed } = end
-  const { delayTime, executionTime } = job
+  const { delayTime, executionTime, id: jobId } = job
   return Effect.map(Effect.exit(outputOf(handle, job)), (result) => ({
-    index,
-    key,
-    input,
-    attempts,
+    ...facts,
     replayed,
     result,
-    jobId: job.id,
+    jobId,
     ...defined({ delayTime, executionTime })
   }))
 }
@@ -71,7 +57,6 @@ const count = <I, O, P, C>(run: BatchRun<I, O, P, C>, { counts }: Tracker, { rep
     return run.halt({ _tag: "Option", reason: "Failures" })
   })
 
-/** Begins the run: in the journal, with the jobs that an earlier one left. */
 const begin = <I, O, P, C, E>(
   { endpoint, inputs, options }: Batch<I, O, P, C, E>,
   run: BatchRun<I, O, P, C>,
@@ -108,11 +93,7 @@ const driveIn = <I, O, P, C, E>(
   Effect.gen(function* () {
     const { emit, endpoint, inputs, options } = batch
     const keyOf = options.key ?? indexAsKey
-    const concurrency = concurrencyOf({
-      wanted: options.concurrency,
-      size: sizeOf(inputs),
-      heldAtOnce: endpoint.runtime?.heldAtOnce
-    })
+    const concurrency = concurrencyOf(endpoint, inputs, options.concurrency)
     const resume = yield* begin(batch, run, tracker)
 
     const endOf = (input: I, key: string): Effect.Effect<ItemEnd<O, P, C>> =>
@@ -157,9 +138,11 @@ export const drive = <I, O, P, C, E>(
     const { endpoint, options } = batch
     const tracker = options.tracker ?? (yield* Progress.tracker)
     const run = new BatchRun(endpoint, options, yield* Effect.clock)
-    const supervise: JobRuntime["supervise"] = endpoint.runtime?.supervise ?? identity
     // Whoever follows a batch that never began hears of its end, too.
-    return yield* Effect.ensuring(supervise(Effect.scoped(driveIn(batch, run, tracker))), Progress.end(tracker))
+    return yield* Effect.ensuring(
+      supervise(endpoint, Effect.scoped(driveIn(batch, run, tracker))),
+      Progress.end(tracker)
+    )
   }).pipe(inSpan("Batch.run", batch.endpoint.id))
 
 export const run = <I, O, P, C, E = never>(

@@ -1,17 +1,12 @@
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { identity } from "effect/Function"
 import { isThrottled, type RunPodError } from "../../errors/RunPodError.js"
 import type { FatalError, Inputs, Submission, SubmitOptions } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import type { Service as JobRuntime } from "../../services/JobRuntime.js"
-import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis } from "../pace/monotonic.js"
-import { cancelHandle } from "./cancel.js"
-import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
-import { cancelConcurrency, concurrencyOf, indexAsKey, inSpan, isFatal, pauseAfter } from "./rules.js"
+import { forEachInput, type Indexed, toStream } from "./inputs.js"
+import * as Rules from "./rules.js"
 
 export const submit = <I, O, P, C, E = never>(
   endpoint: Endpoint<I, O, P, C>,
@@ -19,9 +14,8 @@ export const submit = <I, O, P, C, E = never>(
   options: SubmitOptions<I> = {}
 ): Effect.Effect<ReadonlyArray<Submission<I, O, P, C>>, E> =>
   Effect.gen(function* () {
-    const { concurrency: wanted, key: keyOf = indexAsKey, ...runOptions } = options
-    const { runtime } = endpoint
-    const concurrency = concurrencyOf({ wanted, size: sizeOf(inputs), heldAtOnce: runtime?.heldAtOnce })
+    const { concurrency: wanted, key: keyOf = Rules.indexAsKey, ...runOptions } = options
+    const concurrency = Rules.concurrencyOf(endpoint, inputs, wanted)
     const clock = yield* Effect.clock
     const submissions: Array<Submission<I, O, P, C>> = []
     /** The jobs, and when each was submitted. */
@@ -33,10 +27,10 @@ export const submit = <I, O, P, C, E = never>(
         if (fatal !== undefined) return Effect.fail(fatal)
         return Effect.catchAll(endpoint.run(input, runOptions), (error) => {
           if (isThrottled(error)) {
-            const pause = Effect.flatMap(pauseAfter(error, tries), Effect.sleep)
+            const pause = Effect.flatMap(Rules.pauseAfter(error, tries), Effect.sleep)
             return Effect.zipRight(pause, send(input, tries + 1))
           }
-          if (isFatal(error)) fatal ??= error
+          if (Rules.isFatal(error)) fatal ??= error
           return Effect.fail(error)
         })
       })
@@ -51,16 +45,17 @@ export const submit = <I, O, P, C, E = never>(
         })
       )
 
-    const grace = Duration.toMillis(waitDefaults.cancelGrace)
     const cancelAll = Effect.suspend(() =>
-      Effect.forEach(jobs, ([handle, submittedAt]) => cancelHandle(handle, { grace, submittedAt }), {
-        concurrency: cancelConcurrency,
+      Effect.forEach(jobs, ([handle, submittedAt]) => Rules.cancelHandle(handle, submittedAt), {
+        concurrency: Rules.cancelConcurrency,
         discard: true
       })
     )
 
-    const supervise: JobRuntime["supervise"] = runtime?.supervise ?? identity
     // Nobody else knows the jobs that were submitted so far.
-    yield* supervise(Effect.onError(forEachInput(toStream(inputs), { concurrency, use }), () => cancelAll))
+    yield* Rules.supervise(
+      endpoint,
+      Effect.onError(forEachInput(toStream(inputs), { concurrency, use }), () => cancelAll)
+    )
     return submissions.sort((a, b) => a.index - b.index)
-  }).pipe(inSpan("Batch.submit", endpoint.id))
+  }).pipe(Rules.inSpan("Batch.submit", endpoint.id))

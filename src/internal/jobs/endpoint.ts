@@ -5,16 +5,16 @@ import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
-import type { BadRequestError, RunPodError } from "../../errors/RunPodError.js"
+import type { RunPodError } from "../../errors/RunPodError.js"
 import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import * as JobId from "../../schemas/JobId.js"
-import { operations, pathOf } from "../../schemas/Operation.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
 import type { AttachOptions, CallOptions, Endpoint, RunOptions, Schemas } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import * as FiberRefs from "../effect/fiberRef.js"
 import type { Restore } from "../effect/fiber.js"
+import * as FiberRefs from "../effect/fiberRef.js"
+import { contextOf, refuse } from "../http/arguments.js"
 import { monotonicAt, monotonicMillis } from "../pace/monotonic.js"
 import { issueOf } from "../text/parseIssue.js"
 import * as Handle from "./handle.js"
@@ -27,8 +27,6 @@ import * as WebhookEnd from "./webhookEnd.js"
 /** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
 const runSyncHold = 10_000
 
-const refuse = (detail: string): BadRequestError => WebhookEnd.refuse("run", detail)
-
 /** What handles have to know of a submit with these options. `submittedAt` is milliseconds of the clock. */
 const factsOf = ({ policy, s3Config, submittedAt, webhook }: AttachOptions): Handle.SubmitFacts => ({
   ttl: policy?.ttl === undefined ? undefined : Duration.toMillis(policy.ttl),
@@ -37,13 +35,12 @@ const factsOf = ({ policy, s3Config, submittedAt, webhook }: AttachOptions): Han
   submittedAt: submittedAt === undefined ? undefined : (clock) => monotonicAt(clock, submittedAt)
 })
 
-/** The time of a submit that is known just now. */
+/** The `submittedAt` of a submit that is known just now. */
 const justNow = Effect.map(Effect.clock, (clock) => {
   const now = monotonicMillis(clock)
   return () => now
 })
 
-/** One submit of a job, checked and encoded. */
 class JobSubmit {
   private constructor(
     readonly context: Handle.EndpointContext,
@@ -66,7 +63,7 @@ class JobSubmit {
     const request = { input, policy, s3Config, webhook: url }
     if (webhook === undefined || webhooks === undefined) return new JobSubmit(context, options, request)
     if (url !== undefined && !URL.canParse(String(url))) {
-      return yield* Effect.fail(refuse("the webhook must be an absolute http or https URL"))
+      return yield* Effect.fail(refuse("run", "the webhook must be an absolute http or https URL"))
     }
     const issued = yield* WebhookEnd.issue(webhooks, endpointId, { ttl: factsOf(request).ttl, url })
     return new JobSubmit(context, options, { ...request, webhook: issued.url }, issued.key)
@@ -87,7 +84,7 @@ class JobSubmit {
     return Submit.start({
       send: FiberRefs.provide(send, Submit.currentHooks, undefined),
       isObserved: runtime.keepsDeadlines,
-      where: { operation, method: operations[operation].method, path: pathOf(operation, { endpointId }), endpointId },
+      where: contextOf(operation, { endpointId }),
       beforeSend: hooks?.beforeSend(this.webhookKey),
       onRefused: hooks?.onRefused,
       fork: (effect) => runtime.fork(effect)
@@ -118,7 +115,6 @@ class JobSubmit {
   /** When the caller of a submit is gone: cancels its job within `grace` milliseconds, or, without, logs that it goes on. */
   abandon(submitted: Submit.Submitted<Job.SyncJob>, grace: number | undefined): Effect.Effect<void> {
     if (submitted._tag === "Withdrawn") return Effect.void
-    // Its caller is gone: the log is the only place where it can be said.
     if (submitted._tag !== "Accepted") {
       return Effect.logWarning("A submit failed after its caller had gone", Cause.fail(submitted.error))
     }
@@ -130,7 +126,6 @@ class JobSubmit {
       : Effect.flatMap(this.facts, (facts) => cancelJob(Handle.jobOf(this.context, job.id, facts), grace))
   }
 
-  /** What is known of a job that was submitted just now. */
   get facts(): Effect.Effect<Handle.SubmitFacts> {
     return Effect.map(justNow, (submittedAt) => ({ ...factsOf(this.request), submittedAt }))
   }
@@ -203,10 +198,10 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
 
   const encode = (input: I): Effect.Effect<object, RunPodError> =>
     encodeInput(input).pipe(
-      Effect.mapError((error) => refuse(`the input is not what its schema says: ${issueOf(error)}`)),
+      Effect.mapError((error) => refuse("run", `the input is not what its schema says: ${issueOf(error)}`)),
       Effect.filterOrFail(
         (encoded): encoded is IE & object => typeof encoded === "object" && encoded !== null,
-        () => refuse("the input must encode to a JSON object")
+        () => refuse("run", "the input must encode to a JSON object")
       )
     )
 

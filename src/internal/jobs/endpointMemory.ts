@@ -18,7 +18,6 @@ const staleAfter = 120_000
 /** How long an answer about health may take. */
 const patience = 10_000
 
-/** The newest numbers, and what they say of the next. */
 class Samples {
   private readonly values: Array<number> = []
   private next = 0

@@ -1,23 +1,29 @@
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
-import { fromJob, fromUndecodable, type JobError } from "../../errors/JobError.js"
-import type { BadRequestError } from "../../errors/RunPodError.js"
+import { fromJob, fromUndecodable, type JobError, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
+import { type BadRequestError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
-import type { JobHandle, ProgressJob } from "../../services/JobHandle.js"
+import type { StreamChunk } from "../../schemas/StreamChunk.js"
+import type { JobHandle, ProgressJob, StreamOptions } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { Service as RunPod } from "../../services/RunPod.js"
 import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
+import { recurring } from "../effect/schedule.js"
+import { type Backoff, delayAfter } from "../pace/backoff.js"
+import { sleepUntil } from "../pace/monotonic.js"
+import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
-import { makeScrub, type Scrub } from "../text/scrub.js"
-import { type JobRef, withSecrets } from "./jobRef.js"
+import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
+import { isNotVisibleYet, type JobRef, withSecrets } from "./jobRef.js"
 import * as Poll from "./poll.js"
-import { type Read, stream } from "./stream.js"
-import { decode, type Wait } from "./waitPolicy.js"
+import { isDefinite } from "./pollPace.js"
+import { decode, policyOf, type Wait } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
-/** What the jobs of one endpoint share. */
 export interface EndpointContext {
   readonly runPod: RunPod
   readonly runtime: JobRuntime
@@ -30,6 +36,8 @@ export interface SubmitFacts extends Pick<JobRef, "submittedAt" | "ttl" | "webho
   /** What it carried that must not be printed. */
   readonly secrets?: ReadonlyArray<string> | undefined
 }
+
+export type Read<A> = (value: unknown) => Effect.Effect<A, ParseResult.ParseError>
 
 /** How the values of an endpoint's jobs are read. */
 export interface Readers<O, P, C> {
@@ -45,7 +53,6 @@ export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFact
   return { ...known, runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, webhookEnd }
 }
 
-/** A wait for a job with these options. */
 export const waitOf = (
   job: JobRef,
   options: WaitOptions,
@@ -64,7 +71,6 @@ export const scrubOf = (runtime: JobRuntime, secrets: ReadonlyArray<string> = []
   return (text) => runtime.scrub(scrubSecrets(text))
 }
 
-/** The output of a job that has ended, or the error it ended with. */
 export const outputOf = <O>(
   ended: Job.Ended,
   { endpointId, output, scrub }: { readonly endpointId: string; readonly output: Read<O>; readonly scrub: Scrub }
@@ -84,7 +90,6 @@ const withProgress = <P>(progress: Read<P>, job: WatchedJob): Effect.Effect<Prog
         onSuccess: (progress) => ({ ...job, progress })
       })
 
-/** The options with progress read before `onProgress` gets it. */
 export const withTypedProgress = <P>(
   progress: Read<P>,
   { onProgress, ...options }: WaitOptions<ProgressJob<P>>
@@ -93,7 +98,57 @@ export const withTypedProgress = <P>(
   onProgress: onProgress && ((job) => Effect.flatMap(withProgress(progress, job), onProgress))
 })
 
-/** A handle on a job. */
+export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>
+  Effect.logWarning("An answer of the stream was lost, and chunks may be lost with it").pipe(
+    Effect.annotateLogs({ endpointId, jobId, error: error._tag })
+  )
+
+const betweenStreams: Backoff = { base: 250, cap: 5_000, jitter: "none" }
+
+/** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
+const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<StreamChunk, RunPodError> => {
+  const { endpointId, jobId, runPod } = job
+  const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, jobId, error))
+  const passes = (error: RunPodError) =>
+    Effect.map(Effect.clock, (clock) => isNotVisibleYet(job, error, clock) || !isDefinite(error))
+  return runPod.stream(endpointId, jobId, { onGap: report, wait }).pipe(
+    Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
+    Stream.retry(recurring({ delay: (_, tries) => delayAfter(betweenStreams, tries), while: passes }))
+  )
+}
+
+/** Fails at the end of the job's life, or of the caller's patience. */
+const failLate = (job: JobRef, { timeout }: StreamOptions) =>
+  Effect.clockWith((clock) => {
+    const { endpointId, jobId } = job
+    const { deadline, startedAt } = policyOf({ job, settings: decode({ timeout }) }, clock)
+    const elapsed = Duration.millis(Math.max(0, Math.round(deadline - startedAt)))
+    const error = new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" })
+    return Effect.zipRight(sleepUntil(deadline), Effect.fail(error))
+  })
+
+/** The chunks of a job, and then the error of one that is not COMPLETED. */
+const stream = <C>(
+  job: JobRef,
+  readers: { readonly chunk: Read<C>; readonly scrub: Scrub },
+  options: StreamOptions
+): Stream.Stream<C, RunPodError | JobError> => {
+  const { endpointId, jobId } = job
+  const { chunk: readChunk, scrub } = readers
+  const chunks = Stream.mapEffect(chunksOf(job, options), ({ output }) =>
+    Effect.mapError(readChunk(output), (error) => {
+      const issue = excerpt(scrub(issueOf(error)))
+      return new OutputDecodeError({ endpointId, jobId, issue, output: scrubValue(output, scrub) })
+    })
+  )
+  // The stream does not say why a job ended: one look at its status does.
+  const end = Effect.flatMap(Poll.settle({ job, settings: decode({ poll: { initial: 0 } }) }), (ended) => {
+    const error = ended.status === "COMPLETED" ? undefined : fromJob(endpointId, ended, scrub)
+    return error === undefined ? Effect.void : Effect.fail(error)
+  })
+  return Stream.interruptWhen(Stream.concat(chunks, Stream.drain(Stream.fromEffect(end))), failLate(job, options))
+}
+
 export const make = <O, P, C>(
   context: EndpointContext,
   readers: Readers<O, P, C>,

@@ -4,10 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
-import { type Operation, operations, pathOf } from "../../schemas/Operation.js"
+import type { Operation } from "../../schemas/Operation.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { Service as RunPod } from "../../services/RunPod.js"
 import type { WaitOptions } from "../../services/WaitOptions.js"
+import { contextOf } from "../http/arguments.js"
 import * as RequestOptions from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import type { WebhookEnd } from "./webhookEnd.js"
@@ -35,7 +36,6 @@ const betweenCancels = 1_000
 /** How long after a submit its job may stay invisible: a 404 then means "not yet". */
 const visibilityGrace = 60_000
 
-/** Whether an error is the 404 of a job that is only not visible yet. */
 export const isNotVisibleYet = (
   { submittedAt }: Pick<JobRef, "submittedAt">,
   error: RunPodError,
@@ -55,8 +55,7 @@ const bounded = <A>(
   if (runtime.keepsDeadlines) return request
   const timeout = Duration.millis(Math.max(0, millis))
   const onTimeout = () => {
-    const { method } = operations[operation]
-    const where = { operation, method, path: pathOf(operation, { endpointId, jobId }), endpointId, jobId }
+    const where = contextOf(operation, { endpointId, jobId })
     return new RequestTimeoutError({ ...where, sent: "Maybe", phase: "Headers", timeout })
   }
   // `timeoutFail` gives the request a fiber of its own, which can be interrupted although a finalizer waits for it.
@@ -76,20 +75,19 @@ export const read = (
     return bounded(job, hold === undefined ? "status" : "statusSync", RequestOptions.once(request, deadline), left)
   })
 
-/** The cancel of a job that may be so new that RunPod does not know it yet. */
-export interface Cancellation extends Pick<JobRef, "submittedAt"> {
-  readonly cancel: Effect.Effect<Job.Job, RunPodError>
-  /** How long one cancel may take from its first permit, in milliseconds, and how long to wait for an invisible job. */
-  readonly grace: number
-}
-
-/** Cancels a job. Gives `undefined` when there is no such job any more. */
-export const cancelWithin = (cancellation: Cancellation): Effect.Effect<Job.Job | undefined, RunPodError> =>
+/**
+ * Cancels a job, which may be so new that RunPod does not know it yet: `grace` is how many milliseconds one cancel may take from
+ * its first permit, and how long to wait for an invisible job. Gives `undefined` when there is no such job any more.
+ */
+export const cancelWithin = (
+  job: Pick<JobRef, "submittedAt">,
+  cancel: Effect.Effect<Job.Job, RunPodError>,
+  grace: number
+): Effect.Effect<Job.Job | undefined, RunPodError> =>
   Effect.clockWith((clock) => {
-    const { cancel, grace } = cancellation
     const attempt = (waited: number): Effect.Effect<Job.Job | undefined, RunPodError> =>
       Effect.catchTag(RequestOptions.withGrace(cancel, grace), "JobNotFoundError", (error) => {
-        if (!isNotVisibleYet(cancellation, error, clock)) return Effect.succeed(undefined)
+        if (!isNotVisibleYet(job, error, clock)) return Effect.succeed(undefined)
         return waited >= grace
           ? Effect.fail(error)
           : Effect.zipRight(Effect.sleep(betweenCancels), attempt(waited + betweenCancels))
@@ -97,15 +95,14 @@ export const cancelWithin = (cancellation: Cancellation): Effect.Effect<Job.Job 
     return attempt(0)
   })
 
-/** Logs that a job was not cancelled. */
 export const warnNotCancelled = (endpointId: string, jobId: string, error: RunPodError): Effect.Effect<void> =>
   Effect.logWarning(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`)
 
 /** Cancels a job; one that cannot be cancelled is logged with its id. */
 export const cancelJob = (job: JobRef, grace: number): Effect.Effect<void> => {
-  const { endpointId, jobId, runPod, submittedAt } = job
+  const { endpointId, jobId, runPod } = job
   const cancel = bounded(job, "cancel", runPod.cancel(endpointId, jobId), grace)
-  return Effect.matchEffect(cancelWithin({ cancel, submittedAt, grace }), {
+  return Effect.matchEffect(cancelWithin(job, cancel, grace), {
     onFailure: (error) => warnNotCancelled(endpointId, jobId, error),
     onSuccess: () => Effect.void
   })

@@ -24,7 +24,6 @@ import { jsonOf } from "../text/json.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
 import { policyOf, type Wait, type WaitPolicy } from "./waitPolicy.js"
-import type { Ended } from "./webhookEnd.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
 
@@ -47,7 +46,6 @@ class Poller {
   private signature = ""
   private lastError: RunPodError | undefined
   private webhook: Fibers.RuntimeFiber<Job.TerminalJob | undefined> | undefined
-  /** Whether the job was seen to have ended. */
   private hasEnded = false
 
   constructor(
@@ -64,7 +62,10 @@ class Poller {
   nextChange(): Effect.Effect<WatchedJob, WaitError> {
     return Effect.gen(this, function* () {
       const { ended, onProgress } = this.wait
-      if (ended !== undefined && this.webhook === undefined) yield* this.listen(ended)
+      if (ended !== undefined && this.webhook === undefined) {
+        const listening = Effect.forkDaemon(Effect.interruptible(ended))
+        yield* Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
+      }
       for (;;) {
         const job = yield* this.next()
         this.hasEnded = Job.isTerminal(job)
@@ -76,11 +77,6 @@ class Poller {
         return job
       }
     })
-  }
-
-  private listen(ended: Ended): Effect.Effect<unknown> {
-    const listening = Effect.forkDaemon(Effect.interruptible(ended))
-    return Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
   }
 
   /** Listens no more, and cancels by the options what was not seen to end: on interruption at once, else in the background. */
@@ -227,9 +223,7 @@ class Poller {
     this.lastError = error
     const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock) }
     const meaning = meaningOf(failed)
-    if (meaning === "Definite") {
-      return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
-    }
+    if (meaning === "Definite") return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
     if (meaning === "NotHeld") {
       state.hold = 0
       state.pace = { _tag: "AtOnce" }
@@ -247,13 +241,10 @@ class Poller {
     return new JobNotFoundError({ ...error, reason: hasExpired ? "Expired" : "Unknown" })
   }
 
-  private usualDelay(): number | undefined {
-    return this.runtime.usualDelay(this.wait.job.endpointId)
-  }
-
   /** The age from which on a job that is in the queue is diagnosed. */
   private diagnosisAge(): number {
-    return this.policy.diagnoseAfter * Math.max(1_000, this.usualDelay() ?? unknownDelay)
+    const usualDelay = this.runtime.usualDelay(this.wait.job.endpointId) ?? unknownDelay
+    return this.policy.diagnoseAfter * Math.max(1_000, usualDelay)
   }
 
   private isOverdue(): boolean {
@@ -261,9 +252,8 @@ class Poller {
   }
 
   private diagnose(condition: Health | "Paused" | undefined) {
-    return condition === undefined
-      ? undefined
-      : QueueDiagnosis.fromHealth(condition, { queuedFor: this.state.queuedAt, usualDelay: this.usualDelay() })
+    const usualDelay = this.runtime.usualDelay(this.wait.job.endpointId)
+    return condition && QueueDiagnosis.fromHealth(condition, { queuedFor: this.state.queuedAt, usualDelay })
   }
 
   private timedOut(): Effect.Effect<never, WaitTimeoutError> {
@@ -291,10 +281,7 @@ const start = Effect.fnUntraced(function* (wait: Wait) {
   return new Poller(wait, clock, schedule === undefined ? undefined : yield* Schedules.start(schedule))
 })
 
-/**
- * Waits until the job has ended, in a loop: a Stream for each waiting job would take 40 KiB. In an uninterruptible region only
- * what `restore` is given can be interrupted.
- */
+/** Waits for the job's end in a loop: a Stream for each waiting job would take 40 KiB. `restore` makes it interruptible. */
 export const follow = (wait: Wait, restore: Fibers.Restore = identity): Effect.Effect<Job.TerminalJob, WaitError> =>
   Effect.flatMap(start(wait), (poller) => {
     const loop: Effect.Effect<Job.TerminalJob, WaitError> = Effect.flatMap(poller.nextChange(), (job) =>
@@ -303,7 +290,6 @@ export const follow = (wait: Wait, restore: Fibers.Restore = identity): Effect.E
     return Effect.onExit(restore(loop), (exit) => poller.close(exit))
   })
 
-/** Waits until the job has ended. */
 export const settle = (wait: Wait): Effect.Effect<Job.TerminalJob, WaitError> =>
   wait.settings.cancelOnInterrupt ? wait.job.runtime.supervise(follow(wait)) : follow(wait)
 

@@ -75,12 +75,9 @@ export const plainPause = (age: number, isFirst: boolean, numbers: WaitPolicy["p
 export const plainDelay = (
   policy: WaitPolicy,
   { listens, plainTook, polls }: PollState,
-  {
-    age,
-    expectedEnd,
-    random
-  }: { readonly age: number; readonly expectedEnd: Span | undefined; readonly random: number }
+  facts: { readonly age: number; readonly expectedEnd: Span | undefined; readonly random: number }
 ): number => {
+  const { age, expectedEnd, random } = facts
   // With more waits than the limits let poll so often, it is better that they sleep than that they queue for permits.
   const afterTurn = plainTook < longTurn ? 0 : Math.min(3 * plainTook, restAtMost)
   const numbers = { ...policy.poll, interval: policy.poll.interval * (1 - 0.03 * random) }

@@ -1,4 +1,3 @@
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -22,13 +21,6 @@ export type Submitted<A> =
   /** Nothing was sent: `beforeSend` said so, or the owner left before. */
   | { readonly _tag: "Withdrawn" }
 
-interface SubmittedDefinition extends Data.TaggedEnum.WithGenerics<1> {
-  readonly taggedEnum: Submitted<this["A"]>
-}
-
-export const { Accepted, Ambiguous, Refused, Withdrawn } = Data.taggedEnum<SubmittedDefinition>()
-
-/** What is submitted, and who is asked before and told after each attempt. */
 export interface Options<A> {
   /** One operation that starts something which costs money. It may be that of a service that is not ours. */
   readonly send: Effect.Effect<A, RunPodError>
@@ -38,10 +30,7 @@ export interface Options<A> {
   readonly where: Context
   /** Runs, uninterruptibly, before each attempt is handed to the transport; `false` withdraws the submit. */
   readonly beforeSend?: Effect.Effect<boolean> | undefined
-  /**
-   * Runs, uninterruptibly, when an attempt that `beforeSend` let through has started nothing: it was refused, or not sent after
-   * all. An attempt before it may have started something.
-   */
+  /** Runs, uninterruptibly, when an attempt that `beforeSend` let through has started nothing; one before it may have. */
   readonly onRefused?: Effect.Effect<void> | undefined
   /** Starts what has to be done after its owner has left, so that closing the layer waits for it. */
   readonly fork: JobRuntime["fork"]
@@ -49,18 +38,14 @@ export interface Options<A> {
 
 /** A submit on a fiber of its own: it goes on when its owner is interrupted. */
 export interface Submission<A> {
-  /** Waits for its end. Interrupting the wait does nothing to the submit. */
+  /** Interrupting the wait for its end does nothing to the submit. */
   readonly end: Effect.Effect<Submitted<A>>
   /** Ends it unless it was sent; what was sent is not sent again. */
   readonly withdraw: () => void
-  /**
-   * The owner gives up. What was not sent is withdrawn; what was sent is awaited, at most until its attempt's deadline, and
-   * not sent again. Waits until `onLeft` has dealt with the end.
-   */
+  /** Withdraws; then waits for the end, at most its attempt's deadline, and until `onLeft` has dealt with it. */
   readonly leave: (onLeft: (submitted: Submitted<A>) => Effect.Effect<void>) => Effect.Effect<void>
 }
 
-/** Where a submit stands. Plain state of one submit, touched only synchronously. */
 class State {
   /**
    * `Unseen`: our pipeline has not got it yet, or never will (a decorator that answers by itself). `Waiting`: it waits for its
@@ -101,25 +86,20 @@ const observerOf = (
   })
 })
 
-/** How a submit has ended, by the end of its fiber and what was seen of its attempts. */
 const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
   const attempts = Math.max(1, state.attempts)
-  if (Exit.isSuccess(exit)) return Effect.succeed(Accepted({ value: exit.value, attempts }))
+  if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "Accepted", value: exit.value, attempts })
   if (Causes.isInterruption(exit.cause)) {
-    const isAmbiguous = state.isDoubtful || state.phase === "Sent"
-    return Effect.succeed(isAmbiguous ? Ambiguous({ error: new SubmitAmbiguousError(where), attempts }) : Withdrawn())
+    if (!state.isDoubtful && state.phase !== "Sent") return Effect.succeed({ _tag: "Withdrawn" })
+    return Effect.succeed({ _tag: "Ambiguous", error: new SubmitAmbiguousError(where), attempts })
   }
   const failure = Causes.failureOf(exit.cause)
   if (failure === undefined) return Effect.die(Causes.squash(exit.cause))
   const error = admitDoubt(failure, undefined)
-  return Effect.succeed(
-    error._tag === "SubmitAmbiguousError"
-      ? Ambiguous({ error, attempts })
-      : Refused({ error, attempts: state.attempts })
-  )
+  if (error._tag === "SubmitAmbiguousError") return Effect.succeed({ _tag: "Ambiguous", error, attempts })
+  return Effect.succeed({ _tag: "Refused", error, attempts: state.attempts })
 }
 
-/** Starts a submit on a fiber of its own, so that it can outlive its owner. */
 export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
   Effect.suspend(() => {
     const { fork, isObserved = true, send, where } = options
@@ -146,9 +126,8 @@ export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
   })
 
 /**
- * Submits, and waits for the end. An interruption waits, too, until it is known what became of the submit, and gives that to
- * `onAbandoned`. It belongs into an uninterruptible region and gets its `restore`, so that nothing comes between its end and
- * its reader.
+ * Submits, and waits for the end. An interruption waits, too, and gives the end to `onAbandoned`. It belongs into an
+ * uninterruptible region and gets its `restore`, so that nothing comes between its end and its reader.
  */
 export const run = <A>(
   options: Options<A>,

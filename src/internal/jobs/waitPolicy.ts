@@ -49,13 +49,11 @@ export const decode = (options: WaitOptions<never>, owns = false) => {
 
 export type WaitSettings = ReturnType<typeof decode>
 
-/** One wait for a job. */
 export interface Wait {
   readonly job: JobRef
   readonly settings: WaitSettings
   /** With it the wait does not hold, and polls only in case the webhook gets lost. */
   readonly ended?: Ended | undefined
-  /** Gets the job when its state has changed. */
   readonly onProgress?: WaitOptions["onProgress"]
   /** Whether each change of the job's state is wanted. Default: when there is an `onProgress`. */
   readonly wantsProgress?: boolean | undefined

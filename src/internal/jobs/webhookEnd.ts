@@ -3,11 +3,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import { BadRequestError } from "../../errors/RunPodError.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
-import { operations, templateOf } from "../../schemas/Operation.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
+import { refuse } from "../http/arguments.js"
 
 /**
  * Completes when a webhook says that the job has ended: with `undefined` the wait asks RunPod whether it is so, a job is taken
@@ -63,10 +62,7 @@ export const issue = Effect.fnUntraced(function* (
   return { key, url: yield* webhooks.issue({ endpointId, key, expiresIn, url }) }
 })
 
-/**
- * The job of a submit whose reply was lost, when the webhook arrives whose URL was issued under this key; `undefined` when
- * none does in time.
- */
+/** The job of a submit whose reply was lost, by the webhook issued under this key; `undefined` when none comes in time. */
 export const adopt = (
   webhooks: Webhooks,
   { endpointId, key, within }: { readonly endpointId: string; readonly key: string; readonly within: number }
@@ -83,10 +79,5 @@ export const adopt = (
     )
   )
 
-/** What is refused before anything is sent. */
-export const refuse = (operation: "run" | "status", detail: string): BadRequestError =>
-  new BadRequestError({ operation, method: operations[operation].method, path: templateOf(operation), detail })
-
-/** `webhook: true` without the service. */
 export const missing = (operation: "run" | "status") =>
   refuse(operation, "`webhook: true` needs the Webhooks service, and none is provided")

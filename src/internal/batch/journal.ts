@@ -10,7 +10,75 @@ import * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { BatchJournal, FileOptions } from "../../services/BatchJournal.js"
 import * as AppendLog from "../files/appendLog.js"
 import { defined, isJsonObject, textOf } from "../text/json.js"
-import { JournalOwner } from "./journalOwner.js"
+
+/** The endpoint a journal belongs to, and whether a run has it. Plain state of one journal, touched only synchronously. */
+class Owner {
+  endpointId: string | undefined
+  private isTaken = false
+
+  constructor(protected readonly file?: string) {}
+
+  /** Takes the journal for a run, until the scope closes; `bind` writes the endpoint of a new one down. */
+  begin(
+    endpointId: string,
+    bind: Effect.Effect<void, BatchJournalError>
+  ): Effect.Effect<void, BatchJournalError, Scope.Scope> {
+    const giveBack = Effect.sync(() => {
+      this.isTaken = false
+    })
+    const take = Effect.suspend(() => {
+      const refusal = this.refusalOf(endpointId)
+      if (refusal !== undefined) return Effect.fail(refusal)
+      this.isTaken = true
+      if (this.endpointId !== undefined) return Effect.void
+      const bound = Effect.map(bind, () => {
+        this.endpointId = endpointId
+      })
+      return Effect.onError(bound, () => giveBack)
+    })
+    return Effect.acquireRelease(take, () => giveBack)
+  }
+
+  private refusalOf(endpointId: string): BatchJournalError | undefined {
+    const file = defined({ file: this.file })
+    if (this.isTaken) {
+      const detail = "another run of this process uses it. Wait for its end, or give each batch a journal of its own."
+      return new BatchJournalError({ reason: "Locked", ...file, detail })
+    }
+    if (this.endpointId === undefined || this.endpointId === endpointId) return undefined
+    const detail = `it belongs to a batch on endpoint ${this.endpointId}, and this one is on ${endpointId}. Give another journal.`
+    return new BatchJournalError({ reason: "WrongEndpoint", ...file, detail })
+  }
+}
+
+const settledState = ({ hash, key }: Pick<JournalEntry.Settled, "hash" | "key">): JournalEntry.State => ({
+  _tag: "Settled",
+  key,
+  hash
+})
+
+export const memory = (): BatchJournal => {
+  const owner = new Owner()
+  const entries = new Map<string, JournalEntry.Entry>()
+  return {
+    begin: (endpointId) => owner.begin(endpointId, Effect.void),
+    find: (key) =>
+      Effect.sync(() =>
+        Option.map(Option.fromNullable(entries.get(key)), (entry) =>
+          entry._tag === "Settled" ? settledState(entry) : entry
+        )
+      ),
+    outcome: (key) =>
+      Effect.sync(() => {
+        const entry = entries.get(key)
+        return entry?._tag === "Settled" ? Option.some(entry) : Option.none()
+      }),
+    submitted: Effect.sync(() => Array.from(entries.values()).filter((entry) => entry._tag === "Submitted")),
+    append: (entry) => Effect.sync(() => void entries.set(entry.key, entry))
+  }
+}
+
+// --- the journal in a file ----------------------------------------------------------------------------------------
 
 /** What is kept in memory of an item: of a settled one, where in the file its outcome stands. */
 type Kept =
@@ -21,15 +89,10 @@ const decode = Schema.decodeUnknownEither(JournalEntry.Entry)
 const fromLog = ({ detail, file, line, offset, reason }: AppendLog.AppendLogError) =>
   new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset }) })
 
-/** What a journal's file holds: its endpoint, and the newest entry of each item. Plain state, touched only synchronously. */
-class Contents {
-  readonly owner: JournalOwner
+/** What a journal's file holds: its endpoint, and the newest entry of each item. */
+class Contents extends Owner {
   readonly items = new Map<string, Kept>()
   private records = 0
-
-  constructor(private readonly path: string) {
-    this.owner = new JournalOwner(path)
-  }
 
   keep(entry: JournalEntry.Entry, { length, offset }: AppendLog.Place): void {
     if (entry._tag === "Settled") this.items.set(entry.key, { _tag: "Settled", hash: entry.hash, offset, length })
@@ -41,14 +104,14 @@ class Contents {
     this.records++
     const endpointId = isJsonObject(record) ? textOf(record["endpointId"]) : undefined
     if (endpointId !== undefined) {
-      this.owner.endpointId = endpointId
+      this.endpointId = endpointId
       return Effect.void
     }
     return Either.match(decode(record), {
       onRight: (entry) => Effect.sync(() => this.keep(entry, { length, offset })),
       onLeft: (error) => {
         const detail = `this is no entry of a journal (${AppendLog.wrongFieldOf(error)}). Restore the file from a copy, or remove the line if you know what it held.`
-        return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.path, line, byte: offset, detail }))
+        return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.file, line, byte: offset, detail }))
       }
     })
   }
@@ -95,7 +158,7 @@ class Contents {
       const entry = Either.getOrUndefined(decode(record))
       if (entry?._tag === "Settled") return Effect.succeedSome(entry)
       const detail = "an outcome is no longer where it was: the file was changed by somebody else. Open it again."
-      return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.path, key, byte: kept.offset, detail }))
+      return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.file, key, byte: kept.offset, detail }))
     })
   }
 }
@@ -106,7 +169,7 @@ export const file = (
 ): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function* () {
     const contents = new Contents(path)
-    const { items, owner } = contents
+    const { items } = contents
 
     const checkId = (found: unknown): Effect.Effect<void, BatchJournalError> => {
       if (id === undefined || found === id) return Effect.void
@@ -123,16 +186,16 @@ export const file = (
       onRecord: contents.onRecord,
       sync,
       force
-    }).pipe(Effect.catchTag("AppendLogError", (error) => Effect.fail(fromLog(error))))
+    }).pipe(Effect.catchTag("AppendLogError", (error) => fromLog(error)))
     yield* contents.compact(log)
 
     return {
       begin: (endpointId) =>
-        owner.begin(endpointId, Effect.asVoid(Effect.mapError(log.append({ endpointId }), fromLog))),
+        contents.begin(endpointId, Effect.asVoid(Effect.mapError(log.append({ endpointId }), fromLog))),
       find: (key) =>
         Effect.sync(() =>
           Option.map(Option.fromNullable(items.get(key)), (kept) =>
-            kept._tag === "Settled" ? { _tag: "Settled", key, hash: kept.hash } : kept
+            kept._tag === "Settled" ? settledState({ key, hash: kept.hash }) : kept
           )
         ),
       outcome: (key) => Effect.suspend(() => contents.outcome(log, key)),
