@@ -315,7 +315,8 @@ export const layerConfig = (
 /**
  * Gives the operations inside `effect` a deadline in all, limits and retries included. An attempt that it cuts short fails
  * with `RequestTimeoutError` (a submit: `SubmitAmbiguousError`); when RunPod asks for a longer wait than is left, the
- * operation fails at once with `RateLimitedError` and that time.
+ * operation fails at once with `RateLimitedError` and that time. Waits end there with `WaitTimeoutError`; the cancel of a job
+ * that nobody waits for any more is not bounded by it.
  *
  * @since 0.1.0
  * @category combinators

@@ -16,6 +16,7 @@ import * as TestClock from "effect/TestClock"
 import type { JobError } from "../../src/errors/JobError.js"
 import type { RunPodError } from "../../src/errors/RunPodError.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
+import * as Batch from "../../src/services/Batch.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
@@ -747,6 +748,49 @@ describe("waiting", () => {
         })
       )
     )
+
+    describe("under RunPod.withDeadline", () => {
+      const batchOf = Effect.flatMap(endpoint, (_) => Stream.runDrain(Batch.run(_, [input])))
+      const waits: Readonly<Record<string, Effect.Effect<unknown, unknown, RunPod.RunPod>>> = {
+        call: call(),
+        runSync: Effect.flatMap(endpoint, (_) => _.runSync(input)),
+        "call with a timeout of its own": call({ timeout: "1 minute" }),
+        result: Effect.flatMap(endpoint, (_) => _.attach("job-1").result({ cancelOnTimeout: true })),
+        settle: Jobs.settle("ep", "job-1", { cancelOnTimeout: true }),
+        watch: Stream.runDrain(
+          Stream.unwrap(Effect.map(endpoint, (_) => _.attach("job-1").watch({ cancelOnTimeout: true })))
+        ),
+        "Batch.run": batchOf
+      }
+      for (const [name, wait] of Object.entries(waits)) {
+        it.effect(`${name} ends at the deadline, and its job is cancelled`, () =>
+          VirtualTime.run(
+            Effect.gen(function* () {
+              const t = server(() => running)
+              const program = RunPod.withDeadline(Effect.exit(wait), "5 seconds")
+              yield* Effect.provide(program, t.layer())
+              const ended = yield* Clock.currentTimeMillis
+              assert.isAtMost(ended, 7_000)
+              const cancels = t.asked.filter((asked) => operationOf(asked) === "cancel")
+              assert.deepStrictEqual(
+                cancels.map(({ at }) => at >= 5_000),
+                [true]
+              )
+            })
+          )
+        )
+      }
+
+      it.effect("is a WaitTimeoutError", () =>
+        VirtualTime.run(
+          Effect.gen(function* () {
+            const t = server(() => running)
+            const error = yield* Effect.flip(Effect.provide(RunPod.withDeadline(call(), "5 seconds"), t.layer()))
+            assert.strictEqual(error._tag, "WaitTimeoutError")
+          })
+        )
+      )
+    })
 
     it.effect("closing the layer waits for the cancels that are left", () =>
       Effect.gen(function* () {

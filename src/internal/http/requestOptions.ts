@@ -36,8 +36,9 @@ export const once = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline = Infinit
     deadline: Math.min(outer.deadline, deadline)
   }))
 
+/** Gives cleaning up its own time, in milliseconds: the deadline that its caller was under may be why it runs. */
 export const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>, grace: number): Effect.Effect<A, E, R> =>
-  FiberRefs.update(effect, current, (outer) => ({ ...outer, grace }))
+  FiberRefs.update(effect, current, (outer) => ({ ...outer, grace, deadline: Infinity }))
 
 export const withObserver = <A, E, R>(
   effect: Effect.Effect<A, E, R>,

@@ -13,6 +13,7 @@ import type { Service as RunPod } from "../../services/RunPod.js"
 import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
 import { recurring } from "../effect/schedule.js"
+import { withCaller } from "../http/requestOptions.js"
 import { type Backoff, delayAfter } from "../pace/backoff.js"
 import { sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
@@ -119,9 +120,9 @@ const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<St
 
 /** Fails at the end of the job's life, or of the caller's patience. */
 const failLate = (job: JobRef, { timeout }: StreamOptions) =>
-  Effect.clockWith((clock) => {
+  withCaller((caller) => {
     const { endpointId, jobId } = job
-    const { deadline, startedAt } = policyOf({ job, settings: decode({ timeout }) }, clock)
+    const { deadline, startedAt } = policyOf({ job, settings: decode({ timeout }) }, caller)
     const elapsed = Duration.millis(Math.max(0, Math.round(deadline - startedAt)))
     const error = new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" })
     return Effect.zipRight(sleepUntil(deadline), Effect.fail(error))

@@ -17,6 +17,7 @@ import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import { failureOf } from "../effect/cause.js"
 import * as Fibers from "../effect/fiber.js"
 import * as Schedules from "../effect/schedule.js"
+import { type Caller, withCaller } from "../http/requestOptions.js"
 import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
@@ -40,6 +41,7 @@ const signatureOf = (job: WatchedJob): string =>
 
 /** The states of a job, one after the other: paces polls, outlives what passes, and listens for the job's webhook. */
 class Poller {
+  private readonly clock: Clock.Clock
   private readonly policy: WaitPolicy
   private readonly state: PollState
   private readonly runtime: JobRuntime
@@ -50,10 +52,11 @@ class Poller {
 
   constructor(
     private readonly wait: Wait,
-    private readonly clock: Clock.Clock,
+    caller: Caller,
     private readonly waitBySchedule: Schedules.Wait<unknown> | undefined
   ) {
-    this.policy = policyOf(wait, clock)
+    this.clock = caller.clock
+    this.policy = policyOf(wait, caller)
     this.state = new PollState(this.policy, wait.ended !== undefined)
     this.runtime = wait.job.runtime
   }
@@ -275,11 +278,13 @@ class Poller {
   }
 }
 
-const start = Effect.fnUntraced(function* (wait: Wait) {
-  const { schedule } = wait.settings
-  const clock = yield* Effect.clock
-  return new Poller(wait, clock, schedule === undefined ? undefined : yield* Schedules.start(schedule))
-})
+const start = (wait: Wait): Effect.Effect<Poller> =>
+  withCaller((caller) => {
+    const { schedule } = wait.settings
+    return schedule === undefined
+      ? Effect.succeed(new Poller(wait, caller, undefined))
+      : Effect.map(Schedules.start(schedule), (started) => new Poller(wait, caller, started))
+  })
 
 /** Waits for the job's end in a loop: a Stream for each waiting job would take 40 KiB. `restore` makes it interruptible. */
 export const follow = (wait: Wait, restore: Fibers.Restore = identity): Effect.Effect<Job.TerminalJob, WaitError> =>

@@ -1,7 +1,7 @@
-import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Schedule from "effect/Schedule"
 import type { WaitOptions } from "../../services/WaitOptions.js"
+import type { Caller } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import type { JobRef } from "./jobRef.js"
 import type { Ended } from "./webhookEnd.js"
@@ -61,8 +61,8 @@ export interface Wait {
   readonly since?: number | undefined
 }
 
-/** What a wait that begins now goes by: its settings, and times on the monotonic clock. */
-export const policyOf = (wait: Wait, clock: Clock.Clock) => {
+/** What a wait that begins now goes by: its settings, and times on the monotonic clock. It ends no later than its caller does. */
+export const policyOf = (wait: Wait, { clock, options }: Caller) => {
   const { ended, job, onProgress, settings, wantsProgress = onProgress !== undefined } = wait
   const { since: startedAt = monotonicMillis(clock) } = wait
   const { hold = settings.isPaceGiven || ended !== undefined ? 0 : waitDefaults.hold, timeout } = settings
@@ -74,8 +74,10 @@ export const policyOf = (wait: Wait, clock: Clock.Clock) => {
     startedAt,
     submittedAt,
     bornAt,
-    deadline:
-      timeout === undefined ? bornAt + (job.ttl ?? Duration.toMillis(waitDefaults.timeout)) : startedAt + timeout,
+    deadline: Math.min(
+      options.deadline,
+      timeout === undefined ? bornAt + (job.ttl ?? Duration.toMillis(waitDefaults.timeout)) : startedAt + timeout
+    ),
     /** How long to hold at first; 0 when polls are plain. */
     hold: Math.min(Duration.toMillis(hold), longestHold),
     wantsProgress,
