@@ -11,7 +11,7 @@ import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as RunPod from "../../src/services/RunPod.js"
-import { body } from "../support/arbitraries.js"
+import { anyText, body } from "../support/arbitraries.js"
 import { call, operations } from "../support/pipeline.js"
 import * as Scripted from "../support/scripted.js"
 import * as VirtualTime from "../support/virtualTime.js"
@@ -178,7 +178,7 @@ describe.sequential("whatever a server answers, an operation gives a value or a 
 
   const chunks = FastCheck.oneof(
     { weight: 4, arbitrary: body.map((json) => JSON.stringify(json)) },
-    { weight: 1, arbitrary: FastCheck.string({ unit: "binary" }) },
+    { weight: 1, arbitrary: anyText() },
     { weight: 1, arbitrary: FastCheck.constantFrom(...good) }
   )
     .map(bytesOf)

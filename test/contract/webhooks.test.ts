@@ -6,7 +6,7 @@ import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 
 const { Fault } = Emulator
 

@@ -7,7 +7,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Schema from "effect/Schema"
 import { makeScrub } from "../../src/internal/text/scrub.js"
 import { safeCause } from "../../src/internal/http/transportCause.js"
-import { body as anyBody } from "../support/arbitraries.js"
+import { anyText, body as anyBody } from "../support/arbitraries.js"
 
 const submit: RunPodError.Context = {
   operation: "run",
@@ -191,7 +191,7 @@ describe("RunPodError.fromResponse", () => {
       status: FastCheck.integer({ min: 300, max: 599 }),
       body: FastCheck.oneof(
         anyBody.map((body) => JSON.stringify(body)),
-        FastCheck.string({ unit: "binary" })
+        anyText()
       )
     },
     ({ body, status }) => {

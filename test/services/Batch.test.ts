@@ -20,7 +20,7 @@ import {
   type Numbered,
   statuses
 } from "../support/batches.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 
 const { Fault } = Emulator
 

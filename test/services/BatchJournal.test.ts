@@ -17,7 +17,7 @@ import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import { counts, emulated, endpoint, inputs, jobsPerInput, kindOf, type Numbered } from "../support/batches.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 
 const { Fault } = Emulator
 

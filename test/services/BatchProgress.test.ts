@@ -10,7 +10,7 @@ import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as NodeProgress from "../../src/node/NodeProgress.js"
 import { counts, emulated, endpoint, inputs, type Numbered } from "../support/batches.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 
 const { Fault } = Emulator
 

@@ -13,7 +13,7 @@ import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { counts, emulated, endpoint, inputs, jobsPerInput } from "../support/batches.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 import * as VirtualTime from "../support/virtualTime.js"
 
 const { Fault } = Emulator

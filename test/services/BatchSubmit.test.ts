@@ -7,7 +7,7 @@ import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as Batch from "../../src/services/Batch.js"
 import { counts, emulated, endpoint, inputs, statuses } from "../support/batches.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 
 const { Fault } = Emulator
 

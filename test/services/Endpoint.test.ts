@@ -14,7 +14,7 @@ import type { RunPodError } from "../../src/errors/RunPodError.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import type * as RunPod from "../../src/services/RunPod.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 import * as Recorder from "../support/recorder.js"
 import * as Scripted from "../support/scripted.js"
 

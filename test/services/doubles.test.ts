@@ -20,7 +20,7 @@ import * as JobId from "../../src/schemas/JobId.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
-import { finish } from "../support/finish.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
 import * as Scripted from "../support/scripted.js"
 
 const makeEndpoint = Endpoint.make("ep", {

@@ -20,7 +20,7 @@ import * as Batch from "../../src/services/Batch.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
-import { finish } from "../support/finish.js"
+import { finish, finishOnTestClock } from "../support/finish.js"
 import * as Recorder from "../support/recorder.js"
 import * as Scripted from "../support/scripted.js"
 import * as VirtualTime from "../support/virtualTime.js"
@@ -288,7 +288,7 @@ describe("waiting", () => {
           if (operationOf(asked) === "run") return queued
           return t.asked.length === 2 ? { status: 504, body: "" } : completed
         }, "30 seconds")
-        yield* finish(Effect.provide(call(), t.layer()))
+        yield* finishOnTestClock(Effect.provide(call(), t.layer()))
         assert.include(t.asked[1]!.url, "wait=90000")
         assert.include(t.asked[2]!.url, "wait=24000")
       })
@@ -601,7 +601,7 @@ describe("waiting", () => {
           const quiet = Logger.withMinimumLogLevel(LogLevel.None)
           const fiber = yield* Effect.fork(quiet(Effect.provide(call(), t.layer())))
           yield* TestClock.adjust("1 second")
-          const [took] = yield* finish(Effect.timed(Fiber.interrupt(fiber)))
+          const [took] = yield* finishOnTestClock(Effect.timed(Fiber.interrupt(fiber)))
           // The last pause between two attempts is not cut short.
           assert.isAtMost(Duration.toMillis(took), 11_000)
           assert.isAtLeast(Duration.toMillis(took), 8_000)
@@ -633,7 +633,7 @@ describe("waiting", () => {
           const scope = yield* Scope.make()
           const context = yield* Layer.buildWithScope(t.layer(), scope)
           const error = failure(
-            yield* finish(Effect.exit(Effect.provide(call({ timeout: "1 second" }), context)), "1 second")
+            yield* finishOnTestClock(Effect.exit(Effect.provide(call({ timeout: "1 second" }), context)), "1 second")
           )
           assert(error._tag === "WaitTimeoutError")
           assert.strictEqual(error.jobId, undefined)

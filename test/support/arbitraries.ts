@@ -1,5 +1,14 @@
 import * as FastCheck from "effect/FastCheck"
 
+/** Any code point but half a pair. The `unit` "binary" of `string` is the same, and builds a map of all of them first: 0.5 s. */
+const codePoint = FastCheck.integer({ min: 0, max: 0x10_ff_ff - 0x8_00 }).map((n) =>
+  String.fromCodePoint(n < 0xd8_00 ? n : n + 0x8_00)
+)
+
+/** Texts of any code points. */
+export const anyText = (size: FastCheck.StringSharedConstraints = {}): FastCheck.Arbitrary<string> =>
+  FastCheck.string({ ...size, unit: codePoint })
+
 /** Any value `JSON.parse` can return. */
 export const json: FastCheck.Arbitrary<unknown> = FastCheck.jsonValue({ depthSize: "small" })
 

@@ -28,8 +28,9 @@ const makeScheduler = () => {
     runs = false
   }
   const scheduler: Scheduler.Scheduler = {
+    // Asked at each step: the FiberRef, whose default is 2,048, only where it counts.
     shouldYield: (fiber) =>
-      fiber.currentOpCount > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield)
+      fiber.currentOpCount > 2_048 && fiber.currentOpCount > fiber.getFiberRef(FiberRef.currentMaxOpsBeforeYield)
         ? fiber.getFiberRef(FiberRef.currentSchedulingPriority)
         : false,
     scheduleTask: (task) => {
@@ -47,9 +48,16 @@ const turn = Effect.async<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
 
-/** Runs an effect that does nothing outside this process to its end, in its own time from 0. */
-export const run = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+/**
+ * Runs an effect that does nothing outside this process to its end, in its own time from 0. One that has not ended after
+ * `within` of that time is a defect.
+ */
+export const run = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  within: Duration.DurationInput = Duration.infinity
+): Effect.Effect<A, E, R> =>
   Effect.gen(function* () {
+    const end = Duration.toMillis(within)
     const { isIdle, scheduler } = makeScheduler()
     const sleepers = new Heap<Sleeper>()
     let now = 0
@@ -77,6 +85,10 @@ export const run = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E
       if (next === undefined) {
         if (idleTurns > 1000) throw new Error("nothing runs and nothing sleeps")
         continue
+      }
+      if (next.at > end) {
+        yield* Fiber.interruptFork(fiber)
+        throw new Error(`it did not end within ${Duration.format(within)}`)
       }
       now = next.at
       for (let due = sleepers.peek(); due !== undefined && due.at <= now; due = sleepers.peek()) {
