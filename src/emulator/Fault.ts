@@ -11,6 +11,7 @@ import type * as Models from "./faultModels.js"
  */
 export type * from "./faultModels.js"
 
+// Not `Data.taggedEnum`: its constructors want an object even where every field is optional.
 const optional =
   <F extends Models.Fault>(_tag: F["_tag"]) =>
   (options?: Omit<F, "_tag">): F =>
