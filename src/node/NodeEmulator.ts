@@ -79,11 +79,7 @@ const readText = (request: Http.IncomingMessage, limit: number): Effect.Effect<s
     onSuccess: (body) => Effect.succeed(body.toString("utf8"))
   })
 
-const respond = (
-  transmission: Transmission,
-  request: Http.IncomingMessage,
-  httpResponse: Http.ServerResponse
-): void => {
+const respond = (transmission: Transmission, request: Http.IncomingMessage, httpResponse: Http.ServerResponse) => {
   const { socket } = request
   // The client left at the last moment: writing would be an error.
   if (httpResponse.destroyed) return

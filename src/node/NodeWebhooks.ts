@@ -76,12 +76,7 @@ const answer = ({ path, service }: State, request: Http.IncomingMessage): Effect
 }
 
 /** Sends a status, and waits until it is sent or the sender has gone. */
-const respond = (
-  { isClosing }: State,
-  request: Http.IncomingMessage,
-  response: Http.ServerResponse,
-  status: number
-): Effect.Effect<void> =>
+const respond = ({ isClosing }: State, request: Http.IncomingMessage, response: Http.ServerResponse, status: number) =>
   Effect.async((resume) => {
     if (response.destroyed) return resume(Effect.void)
     response.once("close", () => resume(Effect.void))

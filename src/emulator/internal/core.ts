@@ -27,10 +27,7 @@ export interface Core {
 }
 
 /** Closing the scope interrupts the handlers that run; their jobs stay IN_PROGRESS. */
-const makeModel = Effect.fnUntraced(function* (
-  options: Options,
-  deliver: Deliver
-): Effect.fn.Return<Model, never, Scope.Scope> {
+const makeModel = Effect.fnUntraced(function* (options: Options, deliver: Deliver) {
   const { seed = 0 } = options
   const counters = new Counters()
   const faults = new Faults(options.faults ?? [], seed, counters)

@@ -36,8 +36,6 @@ interface Webhook {
   readonly faults: ReadonlyArray<WebhookFault>
 }
 
-type Plan = ReturnType<typeof planOf>
-
 /** What the faults make of a delivery; times in milliseconds. */
 const planOf = (faults: ReadonlyArray<WebhookFault>) => {
   const plan = { isLost: false, delay: 0, behind: 0, within: 0, copies: 1, gap: 0 }
@@ -117,7 +115,7 @@ const overtake = ({ heldBack }: State): void => {
   }
 }
 
-const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: Plan) {
+const send = Effect.fnUntraced(function* (state: State, webhook: Webhook, plan: ReturnType<typeof planOf>) {
   const { behind, copies, delay, gap, within } = plan
   yield* sleepUntil(monotonicMillis(state.clock) + delay)
   if (behind > 0) yield* holdBack(state, behind, within)

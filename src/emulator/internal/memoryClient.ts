@@ -18,8 +18,7 @@ const connectionReset = (): Error =>
   Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET", errno: -104, syscall: "read" })
 
 /** What undici reports of a body that ends before its time. */
-const bodyCut = (): Error =>
-  Object.assign(new Error("other side closed"), { name: "SocketError", code: "UND_ERR_SOCKET" })
+const bodyCut = () => Object.assign(new Error("other side closed"), { name: "SocketError", code: "UND_ERR_SOCKET" })
 
 const bytesOf = (body: HttpBody.HttpBody): Effect.Effect<Uint8Array> => {
   switch (body._tag) {

@@ -145,10 +145,8 @@ class Notes {
   ) {}
 
   private append(entry: (at: number) => JournalEntry.Entry): Effect.Effect<boolean> {
-    const {
-      clock,
-      options: { journal }
-    } = this.run
+    const { clock, options } = this.run
+    const { journal } = options
     if (journal === undefined) return Effect.succeed(true)
     return Effect.uninterruptible(
       Effect.suspend(() => journal.append(entry(wallMillis(clock)))).pipe(
@@ -171,12 +169,9 @@ class Notes {
   /** `submittedAt` is on the monotonic clock. */
   submitted(
     item: Item,
-    {
-      attempts,
-      jobId,
-      submittedAt
-    }: { readonly jobId: string; readonly submittedAt: number; readonly attempts: number }
+    facts: { readonly jobId: string; readonly submittedAt: number; readonly attempts: number }
   ): Effect.Effect<boolean> {
+    const { attempts, jobId, submittedAt } = facts
     const { endpoint } = this.run
     const entry = this.append((now) => {
       const at = Math.round(now - (this.run.now() - submittedAt))

@@ -40,11 +40,7 @@ export const toStream = <I, E>(inputs: Inputs<I, E>): Stream.Stream<I, E> =>
  */
 export const forEachInput = <I, E>(
   inputs: Stream.Stream<I, E>,
-  {
-    concurrency,
-    stopped,
-    use
-  }: {
+  options: {
     readonly concurrency: number
     readonly use: (indexed: Indexed<I>) => Effect.Effect<void>
     readonly stopped?: Deferred.Deferred<void>
@@ -52,6 +48,7 @@ export const forEachInput = <I, E>(
 ): Effect.Effect<void, E> =>
   Effect.scoped(
     Effect.gen(function* () {
+      const { concurrency, stopped, use } = options
       const inUse = yield* FiberSet.make<void, never>()
       const places = Effect.unsafeMakeSemaphore(concurrency)
       let index = 0

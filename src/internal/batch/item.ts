@@ -62,11 +62,6 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     })
   }
 
-  handle(): Effect.Effect<JobHandle<O, P, C>, RunPodError> {
-    const { endpoint, runOptions } = this.run
-    return Submit.withHooks(endpoint.run(this.item.input, runOptions), this)
-  }
-
   withdraw: () => void = constVoid
 
   readonly onStart: Submit.SubmitHooks["onStart"] = (withdraw) => void (this.withdraw = withdraw)
@@ -178,11 +173,11 @@ class ItemRun<I, O, P, C> {
   /** A job that was started is noted, also after an interruption. */
   private readonly submitOnce: Effect.Effect<Submitted<I, O, P, C> | Refused> = Effect.uninterruptibleMask((restore) =>
     Effect.gen(this, function* () {
-      const { submitting } = this.run
+      const { endpoint, runOptions, submitting } = this.run
       const submit = new ItemSubmit(this.run, this.input)
       if (!(yield* submit.mayRun())) return open
       submitting.add(submit)
-      const exit = yield* Effect.exit(restore(submit.handle()))
+      const exit = yield* Effect.exit(restore(Submit.withHooks(endpoint.run(this.input.input, runOptions), submit)))
       submitting.delete(submit)
       this.webhookKey = submit.webhookKey
       const handle = submit.handleOf(exit)

@@ -55,10 +55,7 @@ const cancel = ({ handle, item, run, submittedAt }: BatchJob<never, unknown, unk
 export const abandon = <I, O, P, C>(job: BatchJob<I, O, P, C>): Effect.Effect<unknown> =>
   Effect.suspend(() => (job.run.cancelOnInterrupt && !job.run.isOver && !job.hasEnded ? cancel(job) : Effect.void))
 
-const onWaitError = <I, O, P, C>(
-  job: BatchJob<I, O, P, C>,
-  error: RunPodError | WaitTimeoutError
-): Effect.Effect<ItemEnd<O, P, C>> => {
+const onWaitError = <I, O, P, C>(job: BatchJob<I, O, P, C>, error: RunPodError | WaitTimeoutError) => {
   const { attempts, handle, run, submittedAt } = job
   const failed = (error: RunPodError | JobError) =>
     Effect.succeed<ItemEnd<O, P, C>>({ _tag: "Failed", error, jobId: handle.id, attempts })

@@ -23,17 +23,13 @@ class Owner {
     endpointId: string,
     bind: Effect.Effect<void, BatchJournalError>
   ): Effect.Effect<void, BatchJournalError, Scope.Scope> {
-    const giveBack = Effect.sync(() => {
-      this.isTaken = false
-    })
+    const giveBack = Effect.sync(() => (this.isTaken = false))
     const take = Effect.suspend(() => {
       const refusal = this.refusalOf(endpointId)
       if (refusal !== undefined) return Effect.fail(refusal)
       this.isTaken = true
       if (this.endpointId !== undefined) return Effect.void
-      const bound = Effect.map(bind, () => {
-        this.endpointId = endpointId
-      })
+      const bound = Effect.map(bind, () => void (this.endpointId = endpointId))
       return Effect.onError(bound, () => giveBack)
     })
     return Effect.acquireRelease(take, () => giveBack)
@@ -51,12 +47,6 @@ class Owner {
   }
 }
 
-const settledState = ({ hash, key }: Pick<JournalEntry.Settled, "hash" | "key">): JournalEntry.State => ({
-  _tag: "Settled",
-  key,
-  hash
-})
-
 export const memory = (): BatchJournal => {
   const owner = new Owner()
   const entries = new Map<string, JournalEntry.Entry>()
@@ -65,7 +55,7 @@ export const memory = (): BatchJournal => {
     find: (key) =>
       Effect.sync(() =>
         Option.map(Option.fromNullable(entries.get(key)), (entry) =>
-          entry._tag === "Settled" ? settledState(entry) : entry
+          entry._tag === "Settled" ? { _tag: "Settled", key, hash: entry.hash } : entry
         )
       ),
     outcome: (key) =>
@@ -195,7 +185,7 @@ export const file = (
       find: (key) =>
         Effect.sync(() =>
           Option.map(Option.fromNullable(items.get(key)), (kept) =>
-            kept._tag === "Settled" ? settledState({ key, hash: kept.hash }) : kept
+            kept._tag === "Settled" ? { _tag: "Settled", key, hash: kept.hash } : kept
           )
         ),
       outcome: (key) => Effect.suspend(() => contents.outcome(log, key)),

@@ -136,12 +136,7 @@ const makeCalls = (client: RunPodHttpClient) => {
   return {
     call,
     /** Is not aborted when its caller is interrupted: the interruption waits for its end, and logs what became of it. */
-    submit: <A>(
-      operation: SubmitOperation,
-      ids: Ids,
-      read: Request<A>["read"],
-      more: Partial<Request<A>>
-    ): Effect.Effect<A, RunPodError> => {
+    submit: <A>(operation: SubmitOperation, ids: Ids, read: Request<A>["read"], more: Partial<Request<A>>) => {
       const options = { send: call(operation, ids, read, more), where: contextOf(operation, ids), fork: client.fork }
       const warn = ({ _tag }: Submit.Submitted<A>) =>
         Effect.logWarning(`${operation} on endpoint ${ids.endpointId} went on after its caller had gone: ${_tag}`)

@@ -24,11 +24,7 @@ export interface Batch<I, O, P, C, E> {
   readonly emit: (outcome: Outcome<I, O>) => Effect.Effect<unknown>
 }
 
-const outcomeOf = <I, O, P, C>(
-  { index, input }: Indexed<I>,
-  key: string,
-  end: Ended<O, P, C> | Failed
-): Effect.Effect<Outcome<I, O>> => {
+const outcomeOf = <I, O, P, C>({ index, input }: Indexed<I>, key: string, end: Ended<O, P, C> | Failed) => {
   const facts = { index, key, input, attempts: end.attempts }
   if (end._tag === "Failed") {
     const { error, jobId } = end
@@ -85,11 +81,7 @@ const begin = <I, O, P, C, E>(
     return resume
   })
 
-const driveIn = <I, O, P, C, E>(
-  batch: Batch<I, O, P, C, E>,
-  run: BatchRun<I, O, P, C>,
-  tracker: Tracker
-): Effect.Effect<void, RunError<E> | BatchStoppedError, Scope.Scope> =>
+const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O, P, C>, tracker: Tracker) =>
   Effect.gen(function* () {
     const { emit, endpoint, inputs, options } = batch
     const keyOf = options.key ?? indexAsKey

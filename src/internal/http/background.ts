@@ -6,12 +6,10 @@ import type * as Scope from "effect/Scope"
 import type { Service } from "../../layers/RunPodHttpClient.js"
 import * as Fibers from "../effect/fiber.js"
 
-/** What goes on in a layer beside its requests, and what happens to it when the layer closes. */
-export type Background = Pick<Service, "fork" | "supervise">
-
 const patience = "1 minute"
 
-export const make: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(function* () {
+/** What goes on in a layer beside its requests, and what happens to it when the layer closes. */
+export const make: Effect.Effect<Pick<Service, "fork" | "supervise">, never, Scope.Scope> = Effect.gen(function* () {
   const running = new Set<Fibers.RuntimeFiber<unknown, unknown>>()
   const supervised = new Set<{
     readonly fiber: Fibers.RuntimeFiber<unknown, unknown>
@@ -21,11 +19,9 @@ export const make: Effect.Effect<Background, never, Scope.Scope> = Effect.gen(fu
   const interruptSupervised = Fibers.withFiber<void>((self) => {
     const others = [...supervised].filter(({ fiber }) => fiber !== self)
     for (const { fiber } of others) Fibers.interruptLater(fiber)
-    return Effect.asVoid(
-      Effect.timeoutOption(
-        Effect.forEach(others, ({ ended }) => Deferred.await(ended), { discard: true }),
-        patience
-      )
+    return Effect.forEach(others, ({ ended }) => Deferred.await(ended), { discard: true }).pipe(
+      Effect.timeoutOption(patience),
+      Effect.asVoid
     )
   })
   // Not a FiberSet, whose scope interrupts what is left: a submit that was sent is awaited.

@@ -98,11 +98,7 @@ export const make = (policy: RetryPolicy) => {
       })
     })
 
-  const run = <A>(
-    execution: Execution<A>,
-    attempt: Effect.Effect<A, RunPodError>,
-    onRetry: Effect.Effect<void>
-  ): Effect.Effect<A, RunPodError> => {
+  const run = <A>(execution: Execution<A>, attempt: Effect.Effect<A, RunPodError>, onRetry: Effect.Effect<void>) => {
     const { options, request } = execution
     const isSubmit = request.operation.repeat === "Submit"
 

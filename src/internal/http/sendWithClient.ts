@@ -21,10 +21,7 @@ import { safeCause, safeDefect, sentOf } from "./transportCause.js"
 /** The attempt a transport works for, so that one that knows can say whether it has been sent. */
 export const currentAttempt = FiberRefs.make<Pick<Attempt, "sent"> | undefined>("currentAttempt", undefined)
 
-const readReply = (
-  response: HttpClientResponse.HttpClientResponse,
-  attempt: Attempt
-): Effect.Effect<Reply, HttpErrors.HttpError> => {
+const readReply = (response: HttpClientResponse.HttpClientResponse, attempt: Attempt) => {
   attempt.onBytes()
   const body = new ReplyCollector(response.status, response.headers["retry-after"])
   let isWanted = true
@@ -42,22 +39,14 @@ const readReply = (
   )
 }
 
-const execute = (
-  client: HttpClient.HttpClient,
-  request: HttpClientRequest.HttpClientRequest,
-  attempt: Attempt
-): Effect.Effect<Reply, HttpErrors.HttpError> =>
+const execute = (client: HttpClient.HttpClient, request: HttpClientRequest.HttpClientRequest, attempt: Attempt) =>
   client.execute(request).pipe(
     HttpErrors.acceptAnyStatus,
     Effect.flatMap((response) => readReply(response, attempt)),
     (answered) => FiberRefs.provide(answered, currentAttempt, attempt)
   )
 
-const toRunPodError = (
-  error: HttpErrors.HttpError,
-  { sent }: Attempt,
-  { scrub, where }: Execution<unknown>
-): RunPodError => {
+const toRunPodError = (error: HttpErrors.HttpError, { sent }: Attempt, { scrub, where }: Execution<unknown>) => {
   const cause = HttpErrors.causeOf(error)
   const stage = HttpErrors.stageOf(error)
   if (stage === "Build") {

@@ -281,9 +281,8 @@ class Poller {
 const start = (wait: Wait): Effect.Effect<Poller> =>
   withCaller((caller) => {
     const { schedule } = wait.settings
-    return schedule === undefined
-      ? Effect.succeed(new Poller(wait, caller, undefined))
-      : Effect.map(Schedules.start(schedule), (started) => new Poller(wait, caller, started))
+    const waitBySchedule = schedule === undefined ? Effect.succeed(undefined) : Schedules.start(schedule)
+    return Effect.map(waitBySchedule, (started) => new Poller(wait, caller, started))
   })
 
 /** Waits for the job's end in a loop: a Stream for each waiting job would take 40 KiB. `restore` makes it interruptible. */

@@ -126,11 +126,7 @@ export class Limiter {
     return this.closings
   }
 
-  private inLine<A, E, R>(
-    use: Use<A, E, R>,
-    onInterrupt: (() => void) | undefined,
-    until: Until<A, E> | undefined
-  ): Effect.Effect<A, E, R> {
+  private inLine<A, E, R>(use: Use<A, E, R>, onInterrupt: (() => void) | undefined, until: Until<A, E> | undefined) {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(this.acquireInLine(restore, until), (permit) =>
         permit === undefined ? (until?.onLate() ?? Effect.never) : this.used(restore(use(permit)), onInterrupt)
@@ -151,10 +147,7 @@ export class Limiter {
   }
 
   /** Waits for the head of the queue, then for a place, then for windows and gate. `undefined` at the deadline. */
-  private acquireInLine(
-    restore: Restore,
-    until: Until<unknown, unknown> | undefined
-  ): Effect.Effect<Permit | undefined> {
+  private acquireInLine(restore: Restore, until: Until<unknown, unknown> | undefined) {
     const leave = Effect.sync(() => this.queue.leave())
     return Effect.flatMap(this.queue.enter(restore, until), (isHead) => {
       if (!isHead) return Effect.succeed(undefined)
@@ -178,10 +171,7 @@ export class Limiter {
     )
   }
 
-  private acquireAtHeadBefore(
-    restore: Restore,
-    { deadline, timer }: Until<unknown, unknown>
-  ): Effect.Effect<Permit | undefined> {
+  private acquireAtHeadBefore(restore: Restore, { deadline, timer }: Until<unknown, unknown>) {
     return Effect.suspend(() => {
       let permit: Permit | undefined
       const acquire = Effect.uninterruptibleMask((restore) =>
@@ -218,8 +208,5 @@ export class Limiters {
   }
 }
 
-export const windowsOf = ({
-  limit,
-  window
-}: Pick<Limit, "limit" | "window">): ReadonlyArray<SlidingWindow.SlidingWindow> =>
-  Number.isFinite(limit) ? [SlidingWindow.make(limit, Duration.toMillis(window))] : []
+export const windowsOf = (of: Pick<Limit, "limit" | "window">): ReadonlyArray<SlidingWindow.SlidingWindow> =>
+  Number.isFinite(of.limit) ? [SlidingWindow.make(of.limit, Duration.toMillis(of.window))] : []

@@ -74,8 +74,7 @@ const secretPattern = (secret: string): string => {
 const lazyPattern = (secret: string) => {
   const run = (secret.match(/[A-Za-z0-9]+/g) ?? []).reduce((a, b) => (b.length > a.length ? b : a), "")
   let pattern: RegExp | undefined
-  return (text: string): RegExp | undefined =>
-    text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined
+  return (text: string) => (text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined)
 }
 
 /**

@@ -5,7 +5,7 @@ import type * as Tracer from "effect/Tracer"
 import { statusOf, type WebhookError, WebhookTooLargeError } from "../../errors/WebhookError.js"
 import type { Headers, Service } from "../../services/Webhooks.js"
 import { concatBytes } from "../text/bytes.js"
-import { headerOf } from "./delivery.js"
+import { headerOf } from "./receiver.js"
 
 export interface Request {
   readonly method: string

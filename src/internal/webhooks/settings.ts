@@ -5,7 +5,7 @@ import { WebhookSetupError } from "../../errors/WebhookError.js"
 import type { Key, Options } from "../../services/Webhooks.js"
 import { utf8 } from "../text/bytes.js"
 import { sha256 } from "../text/sha256.js"
-import * as StandardWebhooks from "./standardWebhooks.js"
+import * as Signature from "./signature.js"
 import * as Token from "./token.js"
 
 export const defaults = {
@@ -44,7 +44,7 @@ const readKey = ({ id, secret }: Key): Effect.Effect<Token.SigningKey, WebhookSe
 }
 
 const readRelaySecret = (secret: string | Redacted.Redacted): Effect.Effect<Uint8Array, WebhookSetupError> => {
-  const key = StandardWebhooks.readKey(reveal(secret))
+  const key = Signature.readKey(reveal(secret))
   return key === undefined ? refuse("a relay's secret is not base64 with `whsec_` before it") : Effect.succeed(key)
 }
 

@@ -2,7 +2,7 @@ import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
 import { utf8 } from "../text/bytes.js"
 import { digest } from "../text/sha256.js"
-import * as Hmac from "./hmac.js"
+import * as Signature from "./signature.js"
 
 /** What a token permits: to tell of the end of one job, until a time. */
 export interface Grant {
@@ -34,7 +34,7 @@ const problemOf = (name: string, text: string): string | undefined => {
 }
 
 const signatureOf = (key: Uint8Array, signed: string): string =>
-  Encoding.encodeBase64Url(Hmac.hmac(key, utf8(purpose + signed)))
+  Encoding.encodeBase64Url(Signature.hmac(key, utf8(purpose + signed)))
 
 /** `v1.<key id>.<expiry>.<endpoint>.<key>.<signature>`. It throws a `RangeError` for a grant that no token can hold. */
 export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
@@ -83,7 +83,7 @@ export const parse = (text: string) => {
 export type Token = NonNullable<ReturnType<typeof parse>>
 
 export const isSignedWith = (token: Token, key: Uint8Array): boolean =>
-  Hmac.isSame(signatureOf(key, token.signed), token.signature)
+  Signature.isSame(signatureOf(key, token.signed), token.signature)
 
 /** Identifies a token, and cannot be used as one. */
 export const fingerprint = (token: string): string => Encoding.encodeBase64Url(digest(utf8(token)))

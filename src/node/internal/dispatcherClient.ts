@@ -16,8 +16,6 @@ import type * as Dispatcher from "../../layers/Dispatcher.js"
 /** A body is taken off the connection as it comes until so much of it lies unread, in bytes. */
 const mostUnread = 256 * 1024
 
-type Pull = Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<unknown>>
-
 /** What has come of a body and waits for its reader: a web stream would cost more than the rest of a request. */
 class Inbox {
   private chunks: Array<Uint8Array> = []
@@ -42,7 +40,7 @@ class Inbox {
   }
 
   /** What has come since the last time. */
-  readonly pull: Pull = Effect.suspend(() => {
+  readonly pull: Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<unknown>> = Effect.suspend(() => {
     const { chunks, end, size } = this
     if (chunks.length > 0) {
       this.chunks = []
@@ -88,12 +86,7 @@ class WebResponse extends Response {
 
 type Fields = Parameters<Dispatcher.Handler["onHead"]>[1]
 
-const responseOf = (
-  request: HttpClientRequest.HttpClientRequest,
-  status: number,
-  headers: Fields,
-  inbox: Inbox
-): HttpClientResponse.HttpClientResponse => {
+const responseOf = (request: HttpClientRequest.HttpClientRequest, status: number, headers: Fields, inbox: Inbox) => {
   // It throws for a status above 599: undici closes the connection then, and calls `onError`.
   const response = HttpClientResponse.fromWeb(request, new WebResponse(inbox, { status, headers: fieldsOf(headers) }))
   const stream = Stream.repeatEffectChunkOption(
@@ -131,11 +124,7 @@ const sendableOf = (body: HttpBody.HttpBody): Effect.Effect<Sendable, unknown> =
   }
 }
 
-const toRequest = (
-  request: HttpClientRequest.HttpClientRequest,
-  url: URL,
-  { body, type }: Sendable
-): Dispatcher.Request => ({
+const toRequest = (request: HttpClientRequest.HttpClientRequest, url: URL, { body, type }: Sendable) => ({
   method: request.method,
   origin: url.origin,
   path: url.pathname + url.search,

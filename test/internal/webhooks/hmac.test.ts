@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, FastCheck, Fiber } from "effect"
 import { createHash, createHmac } from "node:crypto"
 import { utf8 } from "../../../src/internal/text/bytes.js"
-import * as Hmac from "../../../src/internal/webhooks/hmac.js"
+import * as Hmac from "../../../src/internal/webhooks/signature.js"
 import * as Sha256 from "../../../src/internal/text/sha256.js"
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex")

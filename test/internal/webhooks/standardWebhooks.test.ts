@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { utf8 } from "../../../src/internal/text/bytes.js"
-import * as StandardWebhooks from "../../../src/internal/webhooks/standardWebhooks.js"
+import * as StandardWebhooks from "../../../src/internal/webhooks/signature.js"
 
 /** The published examples of the specification's reference libraries, and of a vendor that signs this way. */
 const vectors = [

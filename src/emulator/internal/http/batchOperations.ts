@@ -47,8 +47,7 @@ const summary = (model: Model, batch: Batch) => {
   return { ...fields, requestTotal: requestIds.length }
 }
 
-const isoTime = (millis: number | undefined): string | undefined =>
-  millis === undefined ? undefined : new Date(millis).toISOString()
+const isoTime = (millis: number | undefined) => (millis === undefined ? undefined : new Date(millis).toISOString())
 
 const entry = (model: Model, batch: Batch, request: BatchRequest) => {
   const job = request.job && Lifecycle.snapshot(model, request.job)

@@ -1,4 +1,5 @@
 import type * as Effect from "effect/Effect"
+import { defined } from "../../../internal/text/json.js"
 import type { OpenRequest } from "../counters.js"
 import type { Usage } from "./limits.js"
 import type { Route } from "./router.js"
@@ -39,9 +40,5 @@ export type Transmission =
   /** So many bytes of the body, then the connection closes. */
   | { readonly _tag: "Cut"; readonly response: HttpResponse; readonly bytes: number }
 
-export const headersOf = ({ contentType, retryAfter }: HttpResponse, contentLength: number): Record<string, string> => {
-  const headers: Record<string, string> = { "content-length": String(contentLength) }
-  if (contentType !== undefined) headers["content-type"] = contentType
-  if (retryAfter !== undefined) headers["retry-after"] = retryAfter
-  return headers
-}
+export const headersOf = ({ contentType, retryAfter }: HttpResponse, length: number): Record<string, string> =>
+  defined({ "content-length": String(length), "content-type": contentType, "retry-after": retryAfter })

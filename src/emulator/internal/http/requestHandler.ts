@@ -89,8 +89,6 @@ const reset: Transmission = { _tag: "Reset" }
 
 const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
 
-type AnsweredFault = Exclude<ResponseFault, Hang>
-
 const processed: ReadonlySet<ResponseFault["_tag"]> = new Set(["ResetAfter", "Stall", "CutBody", "Truncated"])
 
 /** Whether the request gets as far as RunPod itself. */
@@ -105,7 +103,7 @@ const rateLimited = ({ as, retryAfter }: RateLimited, clock: Clock.Clock): HttpR
 }
 
 /** What the client sees of RunPod's response; of a request that was not processed, only the fault decides it. */
-const applyFault = (fault: AnsweredFault, response: HttpResponse, clock: Clock.Clock): Transmission => {
+const applyFault = (fault: Exclude<ResponseFault, Hang>, response: HttpResponse, clock: Clock.Clock): Transmission => {
   switch (fault._tag) {
     case "RateLimited":
       return whole(rateLimited(fault, clock))

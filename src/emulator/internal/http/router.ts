@@ -29,10 +29,8 @@ const decode = (segment: string | undefined): string | undefined => {
   }
 }
 
-type Below = Pick<Route, "operation" | "jobId" | "batchId" | "requestId">
-
 /** What a path below an endpoint names: by path and method; by the path alone when no operation has the method. */
-const parseBelow = (path: string, method: string): Below => {
+const parseBelow = (path: string, method: string) => {
   const match =
     routes.find((route) => route.method === method && route.pattern.test(path)) ??
     routes.find(({ pattern }) => pattern.test(path))

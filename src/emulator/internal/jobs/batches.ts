@@ -13,13 +13,11 @@ const limits = { activeBatches: 10, requestsPerBatch: 5_000, queued: 50_000 }
 /** The order in which RunPod lists requests: by status, the others last. */
 const rank: Readonly<Record<string, number>> = { FAILED: 0, TIMED_OUT: 0, IN_PROGRESS: 1, IN_QUEUE: 2 }
 
-const newId = (model: Model, prefix: string): string =>
-  `${prefix}_${Random.uuid(model.random.batchIds).replaceAll("-", "")}`
+const newId = (model: Model, prefix: string) => `${prefix}_${Random.uuid(model.random.batchIds).replaceAll("-", "")}`
 
 const count = (model: Model, batch: Batch, ...statuses: ReadonlyArray<string>): number => {
-  let found = 0
-  for (const request of batch.requests.values()) if (statuses.includes(requestStatus(model, batch, request))) found++
-  return found
+  const requests = [...batch.requests.values()]
+  return requests.filter((request) => statuses.includes(requestStatus(model, batch, request))).length
 }
 
 const isActive = (model: Model, batch: Batch): boolean => {

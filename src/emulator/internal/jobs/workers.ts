@@ -3,8 +3,7 @@ import * as Random from "../random.js"
 import type { Endpoint, Model, Worker } from "./model.js"
 
 /** How many workers can take jobs. */
-const usable = ({ maxWorkers, throttled, unhealthy }: Endpoint): number =>
-  Math.max(0, maxWorkers - throttled - unhealthy)
+const usable = ({ maxWorkers, throttled, unhealthy }: Endpoint) => Math.max(0, maxWorkers - throttled - unhealthy)
 
 const add = ({ random, timer }: Model, endpoint: Endpoint, isReady: boolean): Worker => {
   const id = Random.workerId(random.workerIds)
