@@ -7,7 +7,7 @@ import * as Either from "effect/Either"
 import { dual } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { describeJson, type JsonObject, type Mutable, numberOf, textOf } from "../internal/text/json.js"
+import { defined, describeJson, type JsonObject, numbersIn, textOf } from "../internal/text/json.js"
 import * as Reply from "../internal/text/reply.js"
 import { isTerminal as isTerminalStatus, JobStatus, type Terminal } from "./JobStatus.js"
 import * as JobId from "./JobId.js"
@@ -97,27 +97,17 @@ const isPlain = (echo: unknown): boolean => echo !== undefined && echo !== null 
 const redactEchoes = (body: JsonObject): JsonObject => {
   const plain = secretKeys.filter((key) => isPlain(body[key]))
   if (plain.length === 0) return body
-  const copy: Record<string, unknown> = { ...body }
-  for (const key of plain) copy[key] = Redacted.make(copy[key])
-  return copy
+  return { ...body, ...Object.fromEntries(plain.map((key) => [key, Redacted.make(body[key])])) }
 }
 
-const numberKeys = ["delayTime", "executionTime", "retries"] as const
+const make = (body: JsonObject, status: string): SyncJob => ({
+  status,
+  raw: redactEchoes(body),
+  ...numbersIn(body, ["delayTime", "executionTime", "retries"]),
+  ...defined({ workerId: textOf(body["workerId"]), output: body["output"], error: body["error"] ?? undefined })
+})
 
-const make = (body: JsonObject, status: string): Mutable<SyncJob> => {
-  const job: Mutable<SyncJob> = { status, raw: redactEchoes(body) }
-  for (const key of numberKeys) {
-    const number = numberOf(body[key])
-    if (number !== undefined) job[key] = number
-  }
-  const workerId = textOf(body["workerId"])
-  if (workerId !== undefined) job.workerId = workerId
-  if (body["output"] !== undefined) job.output = body["output"]
-  if (body["error"] !== undefined && body["error"] !== null) job.error = body["error"]
-  return job
-}
-
-const withId = (job: Mutable<SyncJob>, id: string): Job => Object.assign(job, { id: JobId.unsafeMake(id) })
+const withId = (job: SyncJob, id: string): Job => Object.assign(job, { id: JobId.unsafeMake(id) })
 
 /**
  * The id a reply carries, when it is one that can be followed.
