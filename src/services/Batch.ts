@@ -18,9 +18,10 @@ import * as reportInternal from "../internal/batch/report.js"
 import * as submitInternal from "../internal/batch/submit.js"
 import * as waitInternal from "../internal/batch/wait.js"
 import type { Health } from "../schemas/Health.js"
+import type { SyncJob } from "../schemas/Job.js"
 import type { JobId } from "../schemas/JobId.js"
 import type { BatchJournal } from "./BatchJournal.js"
-import type { Endpoint, RunOptions } from "./Endpoint.js"
+import type { RunOptions } from "./Endpoint.js"
 import type { JobHandle } from "./JobHandle.js"
 import type { PollPolicy, WaitOptions as JobWaitOptions } from "./WaitOptions.js"
 
@@ -38,7 +39,7 @@ export type Inputs<I, E = never> = Iterable<I> | Stream.Stream<I, E>
  * @since 0.1.0
  * @category models
  */
-export interface Outcome<out I, out O> {
+export interface Outcome<out I, out O> extends Pick<SyncJob, "delayTime" | "executionTime"> {
   /** The input's place, counting from 0. */
   readonly index: number
   readonly key: string
@@ -47,10 +48,6 @@ export interface Outcome<out I, out O> {
   readonly jobId?: JobId | undefined
   /** How often a job was started, or may have been: submits and retries. */
   readonly attempts: number
-  /** Milliseconds in the queue. */
-  readonly delayTime?: number | undefined
-  /** Milliseconds on the worker. */
-  readonly executionTime?: number | undefined
   /** Whether an earlier run had settled it, and the journal told how. */
   readonly replayed: boolean
   readonly result: Exit.Exit<O, Errors.RunPodError | JobError>
@@ -138,11 +135,9 @@ export interface Options<in I>
 export type RunError<E = never> = FatalError | BatchJournalError | E
 
 /**
- * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
- *
- * A `FatalError`, an error of the inputs or of the journal stops submission; what is in flight settles, then the stream fails
- * with it. At `deadline` or `maxFailures` it fails with `BatchStoppedError`. Rate limits are waited out. Ending the stream
- * early is an interruption.
+ * Runs a batch and gives the outcomes as they come. A job that fails is an outcome. A `FatalError`, an error of the inputs or
+ * of the journal stops submission; what is in flight settles, then the stream fails with it. At `deadline` or `maxFailures`
+ * it fails with `BatchStoppedError`. Rate limits are waited out. Ending the stream early is an interruption.
  *
  * @example
  * ```ts
@@ -158,11 +153,7 @@ export type RunError<E = never> = FatalError | BatchJournalError | E
  * @since 0.1.0
  * @category running
  */
-export const run: <I, O, P, C, E = never>(
-  endpoint: Endpoint<I, O, P, C>,
-  inputs: Inputs<I, E>,
-  options?: Options<I>
-) => Stream.Stream<Outcome<I, O>, RunError<E> | BatchStoppedError> = internal.run
+export const run = internal.run
 
 /**
  * How a quantity is spread over the jobs that report it.
@@ -212,11 +203,7 @@ export interface Report<out I, out O> {
  * @since 0.1.0
  * @category running
  */
-export const collect: <I, O, P, C, E = never>(
-  endpoint: Endpoint<I, O, P, C>,
-  inputs: Inputs<I, E>,
-  options?: Options<I>
-) => Effect.Effect<Report<I, O>, RunError<E>> = reportInternal.collect
+export const collect = reportInternal.collect
 
 /**
  * A report as a table for people.
@@ -251,11 +238,7 @@ export interface Submission<out I, O, P = unknown, C = unknown> extends Pick<Out
  * @since 0.1.0
  * @category running
  */
-export const submit: <I, O, P, C, E = never>(
-  endpoint: Endpoint<I, O, P, C>,
-  inputs: Inputs<I, E>,
-  options?: SubmitOptions<I>
-) => Effect.Effect<ReadonlyArray<Submission<I, O, P, C>>, E> = submitInternal.submit
+export const submit = submitInternal.submit
 
 /**
  * What became of one job.
@@ -292,11 +275,7 @@ export interface WaitOptions
  * @since 0.1.0
  * @category running
  */
-export const wait: <I, O, P, C>(
-  endpoint: Endpoint<I, O, P, C>,
-  jobs: Iterable<string | JobHandle<O, P, C>>,
-  options?: WaitOptions
-) => Effect.Effect<ReadonlyArray<WaitOutcome<O>>, FatalError> = waitInternal.wait
+export const wait = waitInternal.wait
 
 /**
  * How far a batch is.

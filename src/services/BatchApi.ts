@@ -1,8 +1,6 @@
 /**
  * RunPod's batch API (beta): requests are collected in a draft, which is finalized and then run at RunPod's leisure, apart
- * from the endpoint's ordinary jobs. RunPod documents at most 5,000 requests in a batch and 10 active batches on an endpoint.
- *
- * For jobs that are submitted one by one from here, paced and followed, see `Batch`.
+ * from the endpoint's ordinary jobs (for those, see `Batch`). RunPod documents at most 5,000 requests in a batch and 10 active batches on an endpoint.
  *
  * @example
  * ```ts
@@ -177,12 +175,7 @@ export class BatchApi extends Context.Tag("effect-runpod/BatchApi")<BatchApi, Se
  * @since 0.1.0
  * @category constants
  */
-export const limits: {
-  /** Requests in one batch. */
-  readonly requests: 5_000
-  /** Bytes in the body of one call. */
-  readonly bytes: number
-} = internal.limits
+export const limits = internal.limits
 
 /**
  * The service over the client it is provided with.

@@ -5,7 +5,6 @@
  *
  * @since 0.1.0
  */
-import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -76,23 +75,7 @@ export interface FileOptions {
  * be read is an error with its line and byte. A file that is history in more than half of its lines is rewritten without
  * it when it is opened. `BatchJournalError` says in `reason` why a file cannot be opened.
  *
- * @example
- * ```ts
- * import { Batch, BatchJournal, type Endpoint } from "effect-runpod"
- * import { Effect } from "effect"
- *
- * // Run it again after a crash: what was settled is replayed, what was submitted is waited for.
- * const upscaleAll = (upscale: Endpoint.Endpoint<string, URL>, images: ReadonlyArray<string>) =>
- *   Effect.gen(function* () {
- *     const journal = yield* BatchJournal.file("upscale.jsonl")
- *     return yield* Batch.collect(upscale, images, { key: (image) => image, journal })
- *   }).pipe(Effect.scoped)
- * ```
- *
  * @since 0.1.0
  * @category constructors
  */
-export const file = (
-  path: string,
-  options: FileOptions = {}
-): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> => internal.file(path, options)
+export const file = internal.file

@@ -165,9 +165,10 @@ class Contents extends Owner {
 
 export const file = (
   path: string,
-  { force = false, id, sync = "always" }: FileOptions
+  options: FileOptions = {}
 ): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function* () {
+    const { force = false, id, sync = "always" } = options
     const contents = new Contents(path)
     const { items } = contents
 

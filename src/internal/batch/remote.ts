@@ -24,7 +24,12 @@ import * as Submit from "../jobs/submit.js"
 import { concatBytes, utf8 } from "../text/bytes.js"
 import { describeJson, isJsonObject } from "../text/json.js"
 
-export const limits = { requests: 5_000, bytes: 10 * 1024 * 1024 } as const
+export const limits = {
+  /** Requests in one batch. */
+  requests: 5_000,
+  /** Bytes in the body of one call. */
+  bytes: 10 * 1024 * 1024
+} as const
 
 const checkIds = (operation: BatchOperation, ids: Ids): BadRequestError | undefined => {
   const problem = idsProblem(operation, ids)
