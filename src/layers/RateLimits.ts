@@ -15,7 +15,7 @@ import { type Operation, operations } from "../schemas/Operation.js"
  * @category models
  */
 export interface Limit {
-  /** Requests in any span of `window`. `Infinity` for no limit. */
+  /** Requests, or effects of a `RateLimiter`, started in any span of `window`. `Infinity` for no limit. */
   readonly limit: number
   /** The span; numbers are milliseconds. */
   readonly window: Duration.DurationInput
@@ -88,7 +88,7 @@ export const unlimited: RateLimits = { operations: Record.map(table, () => free)
  * @category constructors
  */
 export const uniform = (options: Pick<Limit, "limit" | "window">): RateLimits => ({
-  operations: Record.map(table, () => free),
+  ...unlimited,
   overall: check(options)
 })
 

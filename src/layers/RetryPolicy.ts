@@ -27,7 +27,7 @@ export interface RetryPolicy {
    * timeout or a broken connection 10; success gives back what its retries took, or 1. Without enough tokens an error is final.
    */
   readonly budget: number
-  /** For an endpoint that is paused (409). Without it that error is final at once. */
+  /** For an endpoint that is paused (409). Default: none, and that error is final at once. */
   readonly whilePaused?: Schedule.Schedule<unknown, RunPodError> | undefined
 }
 
@@ -37,7 +37,7 @@ export interface RetryPolicy {
  * @since 0.1.0
  * @category models
  */
-export interface Options {
+export interface Options extends Pick<RetryPolicy, "whilePaused"> {
   /** Attempts in all, the first included. Default: 5. */
   readonly maxAttempts?: number | undefined
   /** The delay before the first retry. Default: 250 milliseconds. */
@@ -52,8 +52,6 @@ export interface Options {
   readonly jitter?: "full" | "none" | undefined
   /** See `RetryPolicy.budget`. Default: 500. */
   readonly budget?: number | undefined
-  /** See `RetryPolicy.whilePaused`. Default: none. */
-  readonly whilePaused?: Schedule.Schedule<unknown, RunPodError> | undefined
 }
 
 /**
@@ -89,8 +87,7 @@ export { retryAfter }
 export const make = (options: Options = {}): RetryPolicy => {
   const { maxAttempts, budget, ...growth } = { ...defaults, ...defined(options) }
   const { factor, jitter } = growth
-  const cap = Duration.toMillis(growth.cap)
-  const ordinary = { base: Duration.toMillis(growth.base), factor, cap, jitter }
+  const ordinary = { base: Duration.toMillis(growth.base), factor, cap: Duration.toMillis(growth.cap), jitter }
   const throttled = { ...ordinary, base: Duration.toMillis(growth.throttleBase) }
   return {
     schedule: recurring({

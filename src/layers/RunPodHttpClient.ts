@@ -1,8 +1,6 @@
 /**
  * The HTTP client of RunPod's APIs: how an operation becomes requests, and answers become values or tagged errors.
- *
- * `make` composes it, from the inside out: send → attempt deadline → rate limiter → meaning (status and text to a value or a
- * tagged error) → retry. `RunPod` and `BatchApi` are layers over it; another API is another base URL and table of operations.
+ * `RunPod` and `BatchApi` are layers over it; another API is another base URL and table of operations.
  *
  * @since 0.1.0
  */
@@ -109,7 +107,7 @@ export interface Service {
   readonly limits: RateLimits.RateLimits
   /** Strikes the API key out of a text. */
   readonly scrub: (text: string) => string
-  /** Starts work that outlives its caller; closing the layer waits for it. It must end by itself. */
+  /** Starts work that outlives its caller, such as a cancel; closing the layer waits for it. It must end by itself. */
   readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.RuntimeFiber<A, E>>
   /** Runs what cleans up when it is interrupted; closing the layer interrupts it first, while it can still send. */
   readonly supervise: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -135,7 +133,8 @@ export interface Options extends RunPodOptions {
 }
 
 /**
- * The client over the `Dispatcher` where there is one, else the `HttpClient`. Timer and background work belong to the scope.
+ * The client over the `Dispatcher` where there is one, else the `HttpClient`: from the inside out send, attempt deadline, rate
+ * limiter, meaning of the answer, retry. Timer and background work belong to the scope.
  *
  * @since 0.1.0
  * @category constructors
@@ -187,13 +186,12 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
         const where = new Where(request)
         const problem = server.problemAt(where)
         if (problem !== undefined) return Effect.fail(problem)
-        const { observer, secrets: known } = caller.options
-        if (observer?.onQueued() === false) return Effect.interrupt
-        const secrets = request.secrets === undefined ? known : [...known, ...request.secrets]
+        const { options } = caller
+        if (options.observer?.onQueued() === false) return Effect.interrupt
+        const secrets = [...options.secrets, ...(request.secrets ?? [])]
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([server.apiKey, ...secrets])
         return useRequestSpan(where, caller, (span) => {
           const limiter = limiterOf(operation, params["endpointId"])
-          const { options } = caller
           const execution = new Execution(request, where, span, { options, limiter, scrub, requestTimeout })
           return retry.run(execution, attemptOf(execution), Metrics.countRetry(operation.name))
         })

@@ -25,9 +25,9 @@ export interface Delivery {
   readonly token: string
   /** When the token expires, in milliseconds of the clock; until then a store remembers what it was used for. */
   readonly expiresAt: number
-  /** Of the token; missing when a relay vouched for the delivery and no token came with it. */
+  /** The endpoint its URL was issued for; missing when a relay vouched for the delivery and no token came with it. */
   readonly endpointId?: string | undefined
-  /** Of the token, as `endpointId`. */
+  /** What its URL was issued for; missing as `endpointId` is. */
   readonly key?: string | undefined
   readonly jobId: string
   /** Tells one end of the job from another: it differs after a retry. */
@@ -45,7 +45,7 @@ export interface Delivery {
  * @category models
  */
 export interface Stored extends Delivery {
-  /** Rises with every delivery, from 1, also over restarts. */
+  /** Rises with every delivery, from 1; over restarts, too, when the store outlives the process. */
   readonly sequence: number
 }
 

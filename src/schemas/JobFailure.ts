@@ -34,14 +34,11 @@ export interface JobFailure {
   readonly raw: unknown
 }
 
-const className = (errorType: string | undefined): string | undefined =>
-  errorType?.match(/^<class '(.*)'>$/)?.[1] ?? errorType
-
 const fromObject = (value: JsonObject, raw: unknown, whole: () => string): JobFailure => ({
   reason: "Handler",
   ...defined({
     message: textIn(value, "error_message", "message", "error", "detail", "title") ?? whole(),
-    errorType: className(textIn(value, "error_type", "type")),
+    errorType: textIn(value, "error_type", "type")?.replace(/^<class '(.*)'>$/, "$1"),
     traceback: textIn(value, "error_traceback", "traceback"),
     hostname: textOf(value["hostname"]),
     workerId: textOf(value["worker_id"]),

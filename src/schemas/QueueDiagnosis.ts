@@ -85,10 +85,7 @@ const messages: Readonly<Record<Reason, (gauges: Gauges) => string>> = {
  * @since 0.1.0
  * @category models
  */
-export interface Queued {
-  readonly queuedFor: number
-  readonly usualDelay?: number | undefined
-}
+export interface Queued extends Pick<QueueDiagnosis, "queuedFor" | "usualDelay"> {}
 
 /**
  * What an endpoint's gauges, or its being paused, say of a job in its queue; `undefined` when they do not say.

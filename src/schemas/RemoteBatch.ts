@@ -107,11 +107,9 @@ export interface BatchPage {
  * @since 0.1.0
  * @category models
  */
-export interface BatchList {
+export interface BatchList extends Pick<BatchPage, "raw"> {
   /** The newest first. */
   readonly batches: ReadonlyArray<RemoteBatch>
-  /** The whole body as it came. */
-  readonly raw: Readonly<Record<string, unknown>> | ReadonlyArray<unknown>
 }
 
 /**
@@ -167,10 +165,8 @@ export const fromCreateReply = (body: unknown): Either.Either<RemoteBatch, strin
 
 /** The entries of a list, bare or under a key, that have an id and a status. */
 const entriesIn = <A>(body: unknown, key: string, make: (entry: JsonObject, id: string, status: string) => A) => {
-  type Found = { readonly body: BatchPage["raw"]; readonly list: ReadonlyArray<unknown> }
-  const found: Either.Either<Found, string> = Array.isArray(body)
-    ? Either.right({ body, list: body })
-    : Reply.listIn(body, key)
+  const found: Either.Either<{ readonly body: BatchPage["raw"]; readonly list: ReadonlyArray<unknown> }, string> =
+    Array.isArray(body) ? Either.right({ body, list: body }) : Reply.listIn(body, key)
   return Either.map(found, ({ body, list }) => ({
     entries: list.flatMap((entry) => {
       const id = Reply.idIn(entry)

@@ -13,9 +13,6 @@ import { isJsonObject } from "../internal/text/json.js"
 import { sameJson } from "../internal/text/reply.js"
 import { makeScrub } from "../internal/text/scrub.js"
 
-const isDurationInput = (value: unknown): value is Duration.DurationInput =>
-  Option.isSome(Duration.decodeUnknown(value))
-
 /** The schema of a duration between two others: any `DurationInput` here, whole milliseconds on the wire. */
 const millisBetween = (
   name: string,
@@ -35,7 +32,7 @@ const millisBetween = (
     Schema.Number.annotations({ jsonSchema: { type: "integer", minimum, maximum, description: "in milliseconds" } }),
     Schema.typeSchema(
       Schema.Unknown.pipe(
-        Schema.filter(isDurationInput, {
+        Schema.filter((value): value is Duration.DurationInput => Option.isSome(Duration.decodeUnknown(value)), {
           identifier: "DurationInput",
           message: () => `${name} must be a duration, such as "30 seconds", or a number of milliseconds`
         }),
@@ -91,14 +88,13 @@ const Input = Schema.typeSchema(
         arbitrary: () => (fc) => fc.dictionary(fc.string(), fc.jsonValue(), { minKeys: 1 }),
         equivalence: () => sameJson
       }
+    ),
+    Schema.filter(
+      (input) =>
+        Object.keys(input).length > 0 ||
+        "toJSON" in input ||
+        "the input is empty: RunPod accepts {}, strips it, and fails the job minutes later; send at least one key"
     )
-  )
-).pipe(
-  Schema.filter(
-    (input) =>
-      Object.keys(input).length > 0 ||
-      "toJSON" in input ||
-      "the input is empty: RunPod accepts {}, strips it, and fails the job minutes later; send at least one key"
   )
 )
 

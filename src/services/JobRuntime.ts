@@ -7,7 +7,6 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as EndpointMemory from "../internal/jobs/endpointMemory.js"
@@ -48,7 +47,7 @@ export interface Seen {
  * @since 0.1.0
  * @category models
  */
-export interface Service {
+export interface Service extends Pick<RunPodHttpClient["Type"], "fork" | "supervise" | "scrub"> {
   /** Remembers what a job that has ended took. */
   readonly learn: (endpointId: string, job: Job.SyncJob) => void
   /** How long jobs of the endpoint usually are in the queue, in milliseconds, once that is known. */
@@ -61,12 +60,6 @@ export interface Service {
   readonly health: (endpointId: string) => Effect.Effect<Health.Health | "Paused" | undefined>
   /** The gauges that the last `health` of the endpoint found. */
   readonly lastHealth: (endpointId: string) => Health.Health | "Paused" | undefined
-  /** Starts work that outlives its caller, such as a cancel; closing the layer waits for it. It must end by itself. */
-  readonly fork: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<Fiber.RuntimeFiber<A, E>>
-  /** Runs an effect that cleans up when it is interrupted; closing the layer interrupts it while requests can still be sent. */
-  readonly supervise: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  /** Strikes the API key out of a text. */
-  readonly scrub: (text: string) => string
   /** Whether a held request for a job of the endpoint would be sent at once. */
   readonly hasRoomToHold: (endpointId: string) => Effect.Effect<boolean>
   /** How many requests the endpoint may hold at once. */

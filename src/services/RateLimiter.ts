@@ -5,10 +5,10 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Limiter, windowsOf } from "../internal/pace/limiter.js"
+import type { Limit } from "../layers/RateLimits.js"
 
 /**
  * A limiter.
@@ -35,11 +35,7 @@ export class RateLimiter extends Context.Tag("effect-runpod/RateLimiter")<RateLi
  * @since 0.1.0
  * @category models
  */
-export interface Options {
-  /** Effects started in any span of `window`. */
-  readonly limit: number
-  /** The span; numbers are milliseconds. */
-  readonly window: Duration.DurationInput
+export interface Options extends Pick<Limit, "limit" | "window"> {
   /** Effects that run at once. Default: no limit. */
   readonly concurrency?: number | undefined
 }

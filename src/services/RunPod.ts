@@ -248,12 +248,10 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
       return call(operation, [endpointId], read, { body, hold, secrets, resubmit: options?.resubmit })
     })
 
-  const status: Service["status"] = (endpointId, jobId) => job("status", endpointId, jobId)
-
   return {
     run: (endpointId, request, options) => submit("run", [endpointId, request], options, Job.fromSubmitReply),
     runSync: (endpointId, request, options) => submit("runSync", [endpointId, request], options, Job.fromSyncReply),
-    status,
+    status: (endpointId, jobId) => job("status", endpointId, jobId),
     statusSync: (endpointId, jobId, options) =>
       Effect.flatMap(fromEither(readHold("statusSync", options)), (hold) => job("statusSync", endpointId, jobId, hold)),
     stream: (endpointId, jobId, options) => {
@@ -261,7 +259,7 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
       const read = Effect.flatMap(fromEither(readHold("stream", options)), (hold) =>
         call("stream", [endpointId, jobId], StreamChunk.fromReply, { hold, onGap })
       )
-      return chunksOf(read, status(endpointId, jobId))
+      return chunksOf(read, job("status", endpointId, jobId))
     },
     cancel: (endpointId, jobId) => job("cancel", endpointId, jobId),
     retry: (endpointId, jobId) => job("retry", endpointId, jobId),

@@ -144,13 +144,8 @@ export interface Incoming {
  * @since 0.1.0
  * @category models
  */
-export interface Receipt extends WebhookEvent.WebhookEvent {
-  /** The endpoint the URL was issued for. Missing when a relay vouched for the delivery and no token came with it. */
-  readonly endpointId?: string | undefined
-  /** What the URL was issued for, as `endpointId`. */
-  readonly key?: string | undefined
-  /** Milliseconds of the clock. */
-  readonly receivedAt: number
+export interface Receipt
+  extends WebhookEvent.WebhookEvent, Pick<WebhookStore.Delivery, "endpointId" | "key" | "receivedAt"> {
   /** The same end of the job was delivered before: nothing happened. */
   readonly duplicate: boolean
 }
@@ -161,10 +156,7 @@ export interface Receipt extends WebhookEvent.WebhookEvent {
  * @since 0.1.0
  * @category models
  */
-export interface Received extends Omit<Receipt, "duplicate"> {
-  /** Rises with every delivery, from 1. With a store that outlives the process, it does so over restarts. */
-  readonly sequence: number
-}
+export interface Received extends Omit<Receipt, "duplicate">, Pick<WebhookStore.Stored, "sequence"> {}
 
 /**
  * What a URL is issued for.
@@ -247,9 +239,7 @@ export const layer = (options: Options): Layer.Layer<Webhooks, WebhookSetupError
 export const layerStore = (options: Options): Layer.Layer<Webhooks, WebhookSetupError, WebhookStore.WebhookStore> =>
   Layer.effect(Webhooks, make(options))
 
-const fromConfig = Effect.fnUntraced(function* (
-  options: ConfigOptions
-): Effect.fn.Return<Options, ConfigError.ConfigError> {
+const fromConfig = Effect.fnUntraced(function* (options: ConfigOptions) {
   const base: BaseOptions = {
     url: yield* read(options.url ?? Config.string("RUNPOD_WEBHOOK_URL")),
     relaySecrets: yield* read(options.relaySecrets),
@@ -291,11 +281,7 @@ export const layerConfigStore = (
  * @since 0.1.0
  * @category servers
  */
-export const httpApp: Effect.Effect<
-  HttpServerResponse.HttpServerResponse,
-  never,
-  HttpServerRequest.HttpServerRequest | Webhooks
-> = Effect.gen(function* () {
+export const httpApp: HttpApp.Default<never, Webhooks> = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   const service = yield* Webhooks
   yield* Handler.redactSpans
