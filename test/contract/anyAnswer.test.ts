@@ -32,7 +32,7 @@ const on = (use: (endpoint: TheEndpoint) => Effect.Effect<unknown, unknown>): Pr
   Effect.flatMap(makeEndpoint, use)
 
 const input = { prompt: "a cat" }
-const wait = { timeout: "2 seconds" } as const
+const wait = { timeout: "1 second" } as const
 
 /** Everything that makes requests, by name. */
 const programs: Readonly<Record<string, Program>> = {
@@ -61,7 +61,7 @@ const check = ({ chunks, headers, status }: Answer) => {
     Object.entries(programs),
     Effect.fnUntraced(function* ([name, program]) {
       // A stream that never ends is one whose job never does.
-      const exit = yield* Effect.exit(Effect.timeoutOption(program, "3 seconds"))
+      const exit = yield* Effect.exit(Effect.timeoutOption(program, "1500 millis"))
       if (Exit.isSuccess(exit)) return
       assert.strictEqual(exit.cause._tag, "Fail", `${name}: ${Cause.pretty(exit.cause)}`)
       const error = Cause.squash(exit.cause)
