@@ -3,7 +3,7 @@
  * time that a TypeScript file takes through tsx, nearly all of which goes into loading modules.
  */
 import * as Esbuild from "esbuild"
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import type { TestProject } from "vitest/node"
 
@@ -11,6 +11,9 @@ export const root = fileURLToPath(new URL("../../", import.meta.url))
 
 /** The files of `examples` that run by themselves. */
 export const examples = readdirSync(`${root}examples`).filter((file) => file.endsWith(".ts"))
+
+/** The file that says that all programs are there, or why not. */
+export const ended = "ended.txt"
 
 /** A new folder, in the project so that imports are found. */
 export const makeFolder = (name: string): string => {
@@ -36,14 +39,16 @@ export const bundle = (files: ReadonlyArray<string>, folder: string) =>
     banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` }
   })
 
-/** For `globalSetup`. `program` in `program.ts` finds what this made. */
-export const setup = async (project: TestProject) => {
+/** For `globalSetup`, which does not wait for it: `program.ts` does, and finds what this made. */
+export const setup = (project: TestProject) => {
   const folder = makeFolder("programs")
   const children = ["batchChild", "http2Client", "lockTaker", "webhookServer"].map((name) => `test/support/${name}.ts`)
-  await bundle(
-    project.name === "live" ? [...children, ...examples.map((file) => `examples/${file}`)] : children,
-    folder
-  )
+  const files = project.name === "live" ? [...children, ...examples.map((file) => `examples/${file}`)] : children
+  const end = (error?: unknown) => writeFileSync(`${folder}/${ended}`, error instanceof Error ? error.message : "")
+  const bundling = bundle(files, folder).then(() => end(), end)
   project.provide("programs", folder)
-  return () => rmSync(folder, { recursive: true, force: true })
+  return async () => {
+    await bundling
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
