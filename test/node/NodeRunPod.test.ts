@@ -62,8 +62,14 @@ describe("NodeRunPod.layerHttpClient", () => {
           assert.strictEqual(yield* response.text, '{"a":1}')
           assert.deepStrictEqual(yield* response.json, { a: 1 })
           assert.strictEqual((yield* response.arrayBuffer).byteLength, 7)
-          const chunks = yield* Stream.runCollect((yield* client.get(`${url}/y`)).stream)
-          assert.strictEqual(Buffer.concat(Chunk.toReadonlyArray(chunks)).toString(), '{"a":1}')
+          const streamed = yield* client.get(`${url}/y`)
+          for (const { stream } of [response, streamed]) {
+            const chunks = yield* Stream.runCollect(stream)
+            assert.strictEqual(Buffer.concat(Chunk.toReadonlyArray(chunks)).toString(), '{"a":1}')
+          }
+          const error = yield* Effect.flip(streamed.text)
+          assert.strictEqual(error._tag, "ResponseError")
+          assert.instanceOf(error.cause, TypeError)
           assert.notInclude(JSON.stringify(response), "undefined")
         })
       )
@@ -247,6 +253,7 @@ describe("NodeRunPod.layerHttpClient", () => {
         Effect.flatMap(client.get(url), (response) => Effect.flip(response.text))
       )
       assert.strictEqual(error._tag, "ResponseError")
+      assert.include(["ECONNRESET", "UND_ERR_SOCKET"], Reflect.get(Object(error.cause), "code"))
     })
   )
 })
@@ -268,6 +275,18 @@ describe("NodeRunPod.layer", () => {
     "on the wire": {},
     "through transformClient": { transformClient: (client) => client }
   }
+  it.scopedLive("a transformClient that reads the body leaves it to the layer, too", () =>
+    Effect.gen(function* () {
+      const url = yield* serve((_, response) => response.end(job))
+      const bodies: Array<string> = []
+      const { id } = yield* ask(`${url}/v2`, (runpod) => runpod.run("ep", { input: { n: 1 } }), {
+        transformClient: HttpClient.tap((response) => Effect.map(response.text, (text) => bodies.push(text)))
+      })
+      assert.strictEqual(id, "a")
+      assert.deepStrictEqual(bodies, [job])
+    })
+  )
+
   for (const [name, options] of Object.entries(clients)) {
     it.scopedLive(`${name}, a submit that never got a connection is not ambiguous at its deadline`, () =>
       Effect.gen(function* () {

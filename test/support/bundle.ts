@@ -3,7 +3,7 @@
  * time that a TypeScript file takes through tsx, nearly all of which goes into loading modules.
  */
 import * as Esbuild from "esbuild"
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import type { TestProject } from "vitest/node"
 
@@ -44,8 +44,14 @@ export const setup = (project: TestProject) => {
   const folder = makeFolder("programs")
   const children = ["batchChild", "http2Client", "lockTaker", "webhookServer"].map((name) => `test/support/${name}.ts`)
   const files = project.name === "live" ? [...children, ...examples.map((file) => `examples/${file}`)] : children
-  const end = (error?: unknown) => writeFileSync(`${folder}/${ended}`, error instanceof Error ? error.message : "")
-  const bundling = bundle(files, folder).then(() => end(), end)
+  const end = (problem: string) => {
+    writeFileSync(`${folder}/${ended}.part`, problem)
+    renameSync(`${folder}/${ended}.part`, `${folder}/${ended}`)
+  }
+  const bundling = bundle(files, folder).then(
+    () => end(""),
+    (error: unknown) => end(String(error))
+  )
   project.provide("programs", folder)
   return async () => {
     await bundling

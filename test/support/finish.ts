@@ -11,7 +11,7 @@ export const finish = <A, E, R>(
   within: Duration.DurationInput = "10 minutes"
 ): Effect.Effect<A, E, R> => VirtualTime.run(effect, within)
 
-/** The same for an effect that uses what lives on the TestClock around it; ten times as dear. */
+/** The same for an effect that uses what lives on the TestClock around it. */
 export const finishOnTestClock = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   within: Duration.DurationInput = "10 minutes"

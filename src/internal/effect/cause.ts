@@ -34,7 +34,7 @@ export const mapFailures = <A, E, E2>(
 
 /**
  * Handlers that live as long as a request. An object literal would do, but V8 allocates literals that have outlived a few
- * collections in its old generation, where they keep all they point to: 4 KiB a request, and most of the collector's time.
+ * collections in its old generation, where they keep all they point to: 4 KiB a request, and half of the collector's time.
  */
 class Handlers<A, E, B, E2, R2> {
   constructor(

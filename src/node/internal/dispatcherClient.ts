@@ -22,7 +22,6 @@ class Inbox {
   private size = 0
   private end: Option.Option<unknown> | undefined
   private wake: () => void = constVoid
-  private all: Promise<Uint8Array> | undefined
 
   constructor(private readonly call: () => Dispatcher.Exchange) {}
 
@@ -55,47 +54,40 @@ class Inbox {
     })
     return Effect.zipRight(arrival, this.pull)
   })
-
-  /** The whole body, as often as it is asked for. */
-  whole(): Promise<Uint8Array> {
-    return (this.all ??= Effect.runPromise(
-      Effect.map(Stream.runCollect(Stream.repeatEffectChunkOption(this.pull)), (all) =>
-        concatBytes(Chunk.toReadonlyArray(all))
-      )
-    ))
-  }
-}
-
-/** What `HttpClientResponse.fromWeb` takes, its body in an inbox. */
-class WebResponse extends Response {
-  constructor(
-    private readonly inbox: Inbox,
-    init: ResponseInit
-  ) {
-    super(null, init)
-  }
-
-  private async copy(): Promise<Response> {
-    return new Response(new Uint8Array(await this.inbox.whole()), { headers: this.headers })
-  }
-
-  override readonly arrayBuffer = async () => (await this.copy()).arrayBuffer()
-  override readonly text = async () => new TextDecoder().decode(await this.inbox.whole())
-  override readonly formData = async () => (await this.copy()).formData()
 }
 
 type Fields = Parameters<Dispatcher.Handler["onHead"]>[1]
 
+/** Read as a stream once, or whole as often as wanted, and then as a stream as well. */
 const responseOf = (request: HttpClientRequest.HttpClientRequest, status: number, headers: Fields, inbox: Inbox) => {
   // It throws for a status above 599: undici closes the connection then, and calls `onError`.
-  const response = HttpClientResponse.fromWeb(request, new WebResponse(inbox, { status, headers: fieldsOf(headers) }))
-  const stream = Stream.repeatEffectChunkOption(
-    Effect.mapError(
-      inbox.pull,
-      Option.map((cause) => HttpErrors.bodyError(response, cause))
-    )
-  )
-  return Object.defineProperty(response, "stream", { value: stream })
+  const web = new Response(null, { status, headers: fieldsOf(headers) })
+  const response = HttpClientResponse.fromWeb(request, web)
+  const failure = (cause: unknown) => HttpErrors.bodyError(response, cause)
+  const arriving = Stream.repeatEffectChunkOption(Effect.mapError(inbox.pull, Option.map(failure)))
+  let all: Effect.Effect<Uint8Array, HttpErrors.BodyError> | undefined
+  let isStreamed = false
+  const refuse = () => failure(new TypeError("the body has been read as a stream already"))
+  const whole = Effect.suspend(() => {
+    if (isStreamed) return refuse()
+    const bytes = Effect.map(Stream.runCollect(arriving), (chunks) => concatBytes(Chunk.toReadonlyArray(chunks)))
+    return (all ??= Effect.runSync(Effect.cached(bytes)))
+  })
+  const stream = Stream.suspend(() => {
+    if (all !== undefined) return Stream.fromEffect(all)
+    if (isStreamed) return Stream.fail(refuse())
+    isStreamed = true
+    return arriving
+  })
+  const formData = (bytes: Uint8Array) => new Response(new Uint8Array(bytes), { headers: web.headers }).formData()
+  return Object.defineProperties(response, {
+    stream: { value: stream },
+    arrayBuffer: { value: Effect.map(whole, (bytes) => new Uint8Array(bytes).buffer) },
+    text: { value: Effect.map(whole, (bytes) => new TextDecoder().decode(bytes)) },
+    formData: {
+      value: Effect.flatMap(whole, (bytes) => Effect.tryPromise({ try: () => formData(bytes), catch: failure }))
+    }
+  })
 }
 
 interface Sendable {
