@@ -44,6 +44,8 @@ export interface StreamOptions extends RunPod.StreamOptions {
 export interface JobHandle<O, P = unknown, C = unknown> {
   readonly id: JobId
   readonly endpointId: string
+  /** How long RunPod keeps the job from its submit on, where that is known and not RunPod's default of 24 hours. */
+  readonly ttl?: Duration.Duration | undefined
   /** Reads the job once. */
   readonly status: Effect.Effect<Job.Job, RunPodError>
   /** The job as it changes, last when it has ended. */
@@ -56,7 +58,7 @@ export interface JobHandle<O, P = unknown, C = unknown> {
   ) => Effect.Effect<Job.TerminalJob, RunPodError | WaitTimeoutError>
   /** Waits for the output; a job that ended otherwise fails with its `JobError`. */
   readonly result: (options?: WaitOptions<ProgressJob<P>>) => Effect.Effect<O, RunPodError | JobError>
-  /** Cancels the job, queued or running. */
+  /** Cancels the job, queued or running. One that was submitted moments ago need not be visible yet: it is waited for, 10 seconds at most. */
   readonly cancel: Effect.Effect<Job.Job, RunPodError>
   /** Puts a FAILED or TIMED_OUT job back in the queue, under the same id. */
   readonly retry: Effect.Effect<Job.Job, RunPodError>

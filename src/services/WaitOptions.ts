@@ -76,7 +76,10 @@ export interface WaitOptions<in J extends Job.Job = WatchedJob> {
   readonly cancelOnInterrupt?: boolean | undefined
   /** Whether the end of `timeout` cancels the job, in the background. Default: true for `call` and `runSync`, else false. */
   readonly cancelOnTimeout?: boolean | undefined
-  /** How long a cancel may take, from when the rate limiter lets it go. Default: 10 seconds. */
+  /**
+   * How long a cancel may wait for RunPod in all: for answers, between retries, and while RunPod's `Retry-After` keeps it back. Only
+   * waiting for the layer's own limits does not count. A job that was not cancelled then is logged. Default: 10 seconds.
+   */
   readonly cancelGrace?: Duration.DurationInput | undefined
 }
 

@@ -46,8 +46,8 @@ export const begin = <I, O, P, C>(
     return Effect.map(noteSubmitted(job), (isNoted) => (isNoted ? job : open))
   })
 
-const cancel = ({ handle, item, run, submittedAt }: BatchJob<never, unknown, unknown, unknown>) =>
-  Effect.flatMap(cancelHandle(handle, submittedAt, run.cancelGrace), (job) =>
+const cancel = ({ handle, item, run }: BatchJob<never, unknown, unknown, unknown>) =>
+  Effect.flatMap(cancelHandle(handle, run.cancelGrace), (job) =>
     job?.status === "CANCELLED" ? run.notes.released(item) : Effect.void
   )
 

@@ -80,18 +80,14 @@ export const outputOf = <O>(
 ): Effect.Effect<O, RunPodError | JobError> => handle.read?.(job) ?? handle.result()
 
 /**
- * Cancels a job that was submitted at `submittedAt` on the monotonic clock, within `grace` milliseconds. Gives it as it is then:
- * `undefined` when it is gone, or could not be cancelled, which is logged.
+ * Cancels a job within `grace` milliseconds. Gives it as it is then: `undefined` when it is gone, or could not be cancelled, which
+ * is logged.
  */
 export const cancelHandle = (
   { cancel, endpointId, id }: Pick<JobHandle<unknown>, "cancel" | "endpointId" | "id">,
-  submittedAt?: number,
   grace = Duration.toMillis(waitDefaults.cancelGrace)
 ): Effect.Effect<Job.Job | undefined> =>
-  Effect.catchAll(
-    cancelWithin({ submittedAt: submittedAt === undefined ? undefined : () => submittedAt }, cancel, grace),
-    (error) => Effect.as(warnNotCancelled(endpointId, id, error), undefined)
-  )
+  Effect.catchAll(cancelWithin(cancel, grace), (error) => Effect.as(warnNotCancelled(endpointId, id, error), undefined))
 
 export const indexAsKey = (_: unknown, index: number): string => String(index)
 

@@ -4,7 +4,6 @@ import { isThrottled, type RunPodError } from "../../errors/RunPodError.js"
 import type { FatalError, Inputs, Submission, SubmitOptions } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { monotonicMillis } from "../pace/monotonic.js"
 import { forEachInput, type Indexed, toStream } from "./inputs.js"
 import * as Rules from "./rules.js"
 
@@ -16,10 +15,8 @@ export const submit = <I, O, P, C, E = never>(
   Effect.gen(function* () {
     const { concurrency: wanted, key: keyOf = Rules.indexAsKey, ...runOptions } = options
     const concurrency = Rules.concurrencyOf(endpoint, inputs, wanted)
-    const clock = yield* Effect.clock
     const submissions: Array<Submission<I, O, P, C>> = []
-    /** The jobs, and when each was submitted. */
-    const jobs = new Map<JobHandle<O, P, C>, number>()
+    const jobs: Array<JobHandle<O, P, C>> = []
     let fatal: FatalError | undefined
 
     const send = (input: I, tries: number): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
@@ -39,14 +36,14 @@ export const submit = <I, O, P, C, E = never>(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Effect.exit(restore(send(input, 0))), (result) => {
           if (Exit.isInterrupted(result)) return Effect.interrupt
-          if (Exit.isSuccess(result)) jobs.set(result.value, monotonicMillis(clock))
+          if (Exit.isSuccess(result)) jobs.push(result.value)
           submissions.push({ index, key: keyOf(input, index), input, result })
           return Effect.void
         })
       )
 
     const cancelAll = Effect.suspend(() =>
-      Effect.forEach(jobs, ([handle, submittedAt]) => Rules.cancelHandle(handle, submittedAt), {
+      Effect.forEach(jobs, (handle) => Rules.cancelHandle(handle), {
         concurrency: Rules.cancelConcurrency,
         discard: true
       })

@@ -113,6 +113,8 @@ export const settleFor = (
 
 interface WaitedJob<O, P, C> {
   readonly handle: JobHandle<O, P, C>
+  /** When it is no longer waited for, on the monotonic clock: after `timeout`, or when RunPod has deleted it at the latest. */
+  readonly until: number
   /** What it was seen to be in the turns before. */
   lastStatus: WaitTimeoutError["lastStatus"]
   outcome: WaitOutcome<O> | undefined
@@ -144,11 +146,12 @@ export const wait = <I, O, P, C>(
     if (!(concurrency >= 1)) throw new RangeError("the concurrency of a wait must be at least 1")
     const clock = yield* Effect.clock
     const startedAt = monotonicMillis(clock)
-    const until = startedAt + Duration.toMillis(timeout ?? waitDefaults.timeout)
     const waited = Array.from(jobs, (job): WaitedJob<O, P, C> => {
       const handle = typeof job === "string" ? endpoint.attach(job) : job
-      return { handle, lastStatus: undefined, outcome: undefined }
+      const until = startedAt + Duration.toMillis(timeout ?? handle.ttl ?? waitDefaults.timeout)
+      return { handle, until, lastStatus: undefined, outcome: undefined }
     })
+    const until = waited.reduce((latest, job) => Math.max(latest, job.until), startedAt)
 
     const turn = (job: WaitedJob<O, P, C>, millis: number): Effect.Effect<boolean, FatalError> => {
       const { handle } = job
@@ -159,7 +162,7 @@ export const wait = <I, O, P, C>(
         cancelOnTimeout,
         trustWebhook,
         webhook,
-        until: isBounded ? until : undefined,
+        until: isBounded ? job.until : undefined,
         turn: millis
       })
       return Effect.matchEffect(settled, {

@@ -5,8 +5,10 @@ import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import type { Service } from "../../layers/RunPodHttpClient.js"
 import * as Fibers from "../effect/fiber.js"
+import { clockOf, monotonicMillis, timeoutAt } from "../pace/monotonic.js"
 
-const patience = "1 minute"
+/** How long closing the layer waits for what it has interrupted, in milliseconds. */
+const patience = 60_000
 
 /** What goes on in a layer beside its requests, and what happens to it when the layer closes. */
 export const make: Effect.Effect<Pick<Service, "fork" | "supervise">, never, Scope.Scope> = Effect.gen(function* () {
@@ -19,10 +21,8 @@ export const make: Effect.Effect<Pick<Service, "fork" | "supervise">, never, Sco
   const interruptSupervised = Fibers.withFiber<void>((self) => {
     const others = [...supervised].filter(({ fiber }) => fiber !== self)
     for (const { fiber } of others) Fibers.interruptLater(fiber)
-    return Effect.forEach(others, ({ ended }) => Deferred.await(ended), { discard: true }).pipe(
-      Effect.timeoutOption(patience),
-      Effect.asVoid
-    )
+    const ended = Effect.forEach(others, ({ ended }) => Deferred.await(ended), { discard: true })
+    return Effect.asVoid(timeoutAt(ended, monotonicMillis(clockOf(self)) + patience))
   })
   // Not a FiberSet, whose scope interrupts what is left: a submit that was sent is awaited.
   const awaitRunning = Effect.whileLoop({

@@ -94,12 +94,19 @@ export class Execution<out A> {
     this.where = { ...this.where, attempt: this.attempt + 1 }
   }
 
-  /** It has its permit: from the first one on its grace counts, less the waiting for others. */
-  onPermit(permit: Permit, now: number, waited: number): void {
-    this.permit = permit
+  /**
+   * When it is given up if the permit that it has waited for since `since` comes now. Of a grace, waiting for our own limits takes
+   * nothing (for the first attempt and one retry of it, so that the outage of a server ends), waiting for the server does.
+   */
+  deadlineAfter(since: number, now: number): number {
     const { deadline, grace } = this.options
-    if (grace === undefined) return
-    const end = this.attempt === 1 ? now + grace : this.deadline + waited
-    this.deadline = Math.min(deadline, end)
+    if (grace === undefined) return deadline
+    const free = this.attempt > 2 ? 0 : Math.min(now, Math.max(since, this.limiter.blockedSince(now))) - since
+    return Math.min(deadline, (this.attempt === 1 ? since + grace : this.deadline) + free)
+  }
+
+  onPermit(permit: Permit, since: number, now: number): void {
+    this.permit = permit
+    this.deadline = this.deadlineAfter(since, now)
   }
 }

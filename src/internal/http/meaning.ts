@@ -15,6 +15,9 @@ import { isJsonObject } from "../text/json.js"
 import type { Execution } from "./execution.js"
 import { largestAnswer, type Reply } from "./reply.js"
 
+/** In milliseconds. */
+const shortCooldown = 1_000
+
 // `Date.parse` finds a date in nearly everything, such as "-5"; only what looks like an HTTP date is one.
 const httpDate = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .*\d\d:\d\d:\d\d/
 
@@ -89,15 +92,21 @@ export const meaningOf = <A>(
 ): Effect.Effect<A, RunPodError> => {
   const { limiter, permit } = execution
   execution.span.attribute("http.response.status_code", reply.status)
+  if (reply.status !== 429) limiter.answered()
   if (reply.status !== 429 && reply.retryAfter === undefined) {
     const value = read(execution, reply, undefined, reading)
     return limiter.isReopening ? Effect.zipRight(limiter.accepted(permit), value) : value
   }
+  // While a grace lasts, there must be time to find that RunPod takes requests again.
+  const longestCooldown = execution.options.grace === undefined ? undefined : shortCooldown
   return withClock((clock) => {
     const retryAfter = readRetryAfter(reply.retryAfter, wallMillis(clock))
     const told =
       reply.status === 429
-        ? Effect.zipRight(limiter.throttled(permit, retryAfter), reading.onThrottled(execution.where.operation))
+        ? Effect.zipRight(
+            limiter.throttled(permit, retryAfter, longestCooldown),
+            reading.onThrottled(execution.where.operation)
+          )
         : limiter.accepted(permit)
     return Effect.zipRight(told, read(execution, reply, retryAfter, reading))
   })

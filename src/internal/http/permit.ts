@@ -1,13 +1,36 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { RateLimitedError, RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
-import type { Permit } from "../pace/limiter.js"
+import type { Permit, Until } from "../pace/limiter.js"
 import type { Timer } from "../pace/timer.js"
 import type { Execution } from "./execution.js"
 
-/** The deadline came before it was sent. */
-const tooLate = ({ where }: Execution<unknown>, millis: number) =>
-  Effect.fail(new RequestTimeoutError({ ...where, sent: "No", phase: "Headers", timeout: Duration.millis(millis) }))
+/** How long an attempt waits for its permit. */
+class UntilDeadline implements Until<never, RunPodError> {
+  constructor(
+    private readonly execution: Execution<unknown>,
+    readonly timer: Timer,
+    /** When it began to wait. */
+    readonly since: number
+  ) {}
+
+  deadline(): number {
+    return this.execution.deadlineAfter(this.since, this.timer.now())
+  }
+
+  /** It was not sent, because the gate opens only after its deadline, or the deadline has come. */
+  onLate(): Effect.Effect<never, RunPodError> {
+    const { limiter, where } = this.execution
+    const now = this.timer.now()
+    // There is no next attempt.
+    this.execution.deadline = Math.min(this.execution.deadline, now)
+    if (limiter.opensAt > now) {
+      return Effect.fail(new RateLimitedError({ ...where, retryAfter: Duration.millis(limiter.opensAt - now) }))
+    }
+    const timeout = Duration.millis(Math.round(Math.max(0, now - this.since)))
+    return Effect.fail(new RequestTimeoutError({ ...where, sent: "No", phase: "Headers", timeout }))
+  }
+}
 
 /** Runs an attempt with a permit, unless its caller gives up first or the gate opens only after that. */
 export const withPermit = <A>(
@@ -26,18 +49,19 @@ export const withPermit = <A>(
   }
   return Effect.suspend(() => {
     const since = timer.now()
-    const left = execution.deadline - since
-    const closedFor = limiter.opensAt - since
-    if (closedFor > 0 && closedFor >= left) {
-      return Effect.fail(new RateLimitedError({ ...execution.where, retryAfter: Duration.millis(closedFor) }))
-    }
-    if (left <= 0) return tooLate(execution, 0)
+    const until = new UntilDeadline(execution, timer, since)
+    const deadline = until.deadline()
+    if (deadline <= since || limiter.opensAt >= deadline) return until.onLate()
     const use = (permit: Permit) => {
       const now = timer.now()
-      execution.onPermit(permit, now, now - since)
-      return execution.deadline <= now ? tooLate(execution, 0) : attempt()
+      execution.onPermit(permit, since, now)
+      if (execution.deadline <= now) return until.onLate()
+      return options.grace === undefined ? attempt() : Effect.tapError(attempt(), (error) => noteSilence(error))
     }
-    const { deadline } = options
-    return limiter.withPermit(use, onInterrupt, { timer, deadline, onLate: () => tooLate(execution, deadline - since) })
+    const noteSilence = ({ _tag }: RunPodError) => {
+      if (_tag === "TransportError" || _tag === "RequestTimeoutError") limiter.unanswered(timer.now())
+      return Effect.void
+    }
+    return limiter.withPermit(use, onInterrupt, until)
   })
 }

@@ -12,11 +12,14 @@ import type { RetryPolicy } from "../../layers/RetryPolicy.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
 import { catchFailure } from "../effect/cause.js"
 import * as Schedules from "../effect/schedule.js"
-import { monotonicMillis } from "../pace/monotonic.js"
+import { monotonicMillis, timeoutAt } from "../pace/monotonic.js"
 import type { Execution } from "./execution.js"
 
-const costOf = (error: RunPodError): number =>
-  error._tag === "RequestTimeoutError" || error._tag === "TransportError" ? 10 : 5
+/** What a retry takes from the budget. A cancel takes nothing: its grace bounds it, and without it a job goes on running. */
+const costOf = (error: RunPodError, { options }: Execution<unknown>): number => {
+  if (options.grace !== undefined) return 0
+  return error._tag === "RequestTimeoutError" || error._tag === "TransportError" ? 10 : 5
+}
 
 /** Whether the request may be sent again after this error. RunPod has no idempotency key: a second submit is a second job. */
 const mayRepeat = (request: Request<unknown>, error: RunPodError, policy: RetryPolicy): boolean => {
@@ -82,16 +85,16 @@ export const make = (policy: RetryPolicy) => {
     )
 
   /** Fails when there is to be no next attempt. */
-  const waitAfter = (error: RunPodError, { deadline, request }: Execution<unknown>, retries: Retries) =>
+  const waitAfter = (error: RunPodError, execution: Execution<unknown>, retries: Retries) =>
     Effect.clockWith((clock) => {
-      const left = deadline - monotonicMillis(clock)
-      const isTooLate = askedMillis(error) >= left
-      const cost = costOf(error)
+      const { deadline, request } = execution
+      const isTooLate = monotonicMillis(clock) + askedMillis(error) >= deadline
+      const cost = costOf(error, execution)
       if (!mayRepeat(request, error, policy) || isTooLate || tokens < cost) return Effect.fail(error)
       tokens -= cost
       retries.spent += cost
       const delay = (error._tag === "EndpointPausedError" ? retries.paused : retries.ordinary)(error)
-      return Effect.mapError(left === Infinity ? delay : Effect.timeout(delay, left), () => {
+      return Effect.mapError(Effect.flatten(timeoutAt(delay, deadline)), () => {
         retries.spent -= cost
         giveBack(cost)
         return error

@@ -15,7 +15,7 @@ import type { JobHandle } from "../../services/JobHandle.js"
 import type { Restore } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { contextOf, refuse } from "../http/arguments.js"
-import { monotonicAt, monotonicMillis } from "../pace/monotonic.js"
+import { monotonicAt, monotonicMillis, timeoutAt } from "../pace/monotonic.js"
 import { issueOf } from "../text/parseIssue.js"
 import * as Handle from "./handle.js"
 import { cancelJob } from "./jobRef.js"
@@ -152,7 +152,7 @@ const call = <O, P>(
       const leave = (cancels: boolean) =>
         submission.leave((submitted) => submit.abandon(submitted, cancels ? cancelGrace : undefined))
       const submitted = yield* Effect.onInterrupt(
-        restore(timeout === undefined ? Effect.asSome(submission.end) : Effect.timeoutOption(submission.end, timeout)),
+        restore(timeoutAt(submission.end, timeout === undefined ? Infinity : since + timeout)),
         () => leave(cancelOnInterrupt)
       )
       if (Option.isNone(submitted)) {

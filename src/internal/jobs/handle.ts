@@ -19,7 +19,7 @@ import { sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
-import { isNotVisibleYet, type JobRef, withSecrets } from "./jobRef.js"
+import { cancel, isNotVisibleYet, type JobRef, withSecrets } from "./jobRef.js"
 import * as Poll from "./poll.js"
 import { isDefinite } from "./pollPace.js"
 import { decode, policyOf, type Wait } from "./waitPolicy.js"
@@ -166,6 +166,7 @@ export const make = <O, P, C>(
   return {
     id: jobId,
     endpointId,
+    ...(facts.ttl === undefined ? {} : { ttl: Duration.millis(facts.ttl) }),
     status: runPod.status(endpointId, jobId),
     watch: (options = {}) =>
       Stream.unwrap(Effect.map(waitFor(options), Poll.watch)).pipe(
@@ -173,7 +174,7 @@ export const make = <O, P, C>(
       ),
     settle,
     result: (options) => Effect.flatMap(settle(options), read),
-    cancel: runPod.cancel(endpointId, jobId),
+    cancel: cancel(job),
     retry: Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId)),
     stream: (options = {}) => stream(job, { chunk: readers.chunk, scrub }, options),
     read

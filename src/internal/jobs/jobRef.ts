@@ -2,7 +2,7 @@ import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
+import { JobNotFoundError, RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type { Operation } from "../../schemas/Operation.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
@@ -10,7 +10,7 @@ import type { Service as RunPod } from "../../services/RunPod.js"
 import type { WaitOptions } from "../../services/WaitOptions.js"
 import { contextOf } from "../http/arguments.js"
 import * as RequestOptions from "../http/requestOptions.js"
-import { monotonicMillis } from "../pace/monotonic.js"
+import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import type { WebhookEnd } from "./webhookEnd.js"
 
 type JobOperations = Pick<RunPod, "status" | "statusSync" | "stream" | "cancel" | "retry">
@@ -31,8 +31,9 @@ export interface JobRef {
   readonly webhookEnd?: WebhookEnd | undefined
 }
 
-/** How long a cancel waits for a job that is not visible yet, before it is sent again, in milliseconds. */
+/** How long a cancel waits for a job that is not visible yet, before it is sent again, and in all, in milliseconds. */
 const betweenCancels = 1_000
+const longestInvisibility = 10_000
 /** How long after a submit its job may stay invisible: a 404 then means "not yet". */
 const visibilityGrace = 60_000
 
@@ -50,9 +51,9 @@ const bounded = <A>(
   { endpointId, jobId, runtime }: JobRef,
   operation: Operation,
   request: Effect.Effect<A, RunPodError>,
-  millis: number
+  millis = Infinity
 ): Effect.Effect<A, RunPodError> => {
-  if (runtime.keepsDeadlines) return request
+  if (runtime.keepsDeadlines || millis === Infinity) return request
   const timeout = Duration.millis(Math.max(0, millis))
   const onTimeout = () => {
     const where = contextOf(operation, { endpointId, jobId })
@@ -75,38 +76,45 @@ export const read = (
     return bounded(job, hold === undefined ? "status" : "statusSync", RequestOptions.once(request, deadline), left)
   })
 
-/**
- * Cancels a job, which may be so new that RunPod does not know it yet: `grace` is how many milliseconds one cancel may take from
- * its first permit, and how long to wait for an invisible job. Gives `undefined` when there is no such job any more.
- */
+/** Cancels a job. One so new that RunPod does not know it yet is cancelled as soon as it does. */
+export const cancel = (job: JobRef): Effect.Effect<Job.Job, RunPodError> =>
+  RequestOptions.withCaller(({ clock, options: { deadline, grace } }) => {
+    const { endpointId, jobId, runPod } = job
+    const request = runPod.cancel(endpointId, jobId)
+    const attempt = (end: number | undefined): Effect.Effect<Job.Job, RunPodError> => {
+      const left = end === undefined ? grace : end - monotonicMillis(clock)
+      const graced = grace === undefined || left === undefined ? request : RequestOptions.withGrace(request, left)
+      const sent = bounded(job, "cancel", graced, left)
+      return Effect.catchTag(sent, "JobNotFoundError", (error) => {
+        if (!isNotVisibleYet(job, error, clock)) return Effect.fail(error)
+        const now = monotonicMillis(clock)
+        const until = end ?? Math.min(deadline, now + (grace ?? longestInvisibility))
+        return now + betweenCancels < until
+          ? Effect.zipRight(sleepUntil(now + betweenCancels), attempt(until))
+          : Effect.fail(new JobNotFoundError({ ...error, reason: "NotVisibleYet" }))
+      })
+    }
+    return attempt(undefined)
+  })
+
+/** Bounds what a cancel waits for: `grace` milliseconds. Gives `undefined` when there is no such job any more. */
 export const cancelWithin = (
-  job: Pick<JobRef, "submittedAt">,
   cancel: Effect.Effect<Job.Job, RunPodError>,
   grace: number
 ): Effect.Effect<Job.Job | undefined, RunPodError> =>
-  Effect.clockWith((clock) => {
-    const attempt = (waited: number): Effect.Effect<Job.Job | undefined, RunPodError> =>
-      Effect.catchTag(RequestOptions.withGrace(cancel, grace), "JobNotFoundError", (error) => {
-        if (!isNotVisibleYet(job, error, clock)) return Effect.succeed(undefined)
-        return waited >= grace
-          ? Effect.fail(error)
-          : Effect.zipRight(Effect.sleep(betweenCancels), attempt(waited + betweenCancels))
-      })
-    return attempt(0)
-  })
+  Effect.catchTag(RequestOptions.withGrace(cancel, grace), "JobNotFoundError", (error) =>
+    error.reason === "NotVisibleYet" ? Effect.fail(error) : Effect.succeed(undefined)
+  )
 
 export const warnNotCancelled = (endpointId: string, jobId: string, error: RunPodError): Effect.Effect<void> =>
   Effect.logWarning(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`)
 
 /** Cancels a job; one that cannot be cancelled is logged with its id. */
-export const cancelJob = (job: JobRef, grace: number): Effect.Effect<void> => {
-  const { endpointId, jobId, runPod } = job
-  const cancel = bounded(job, "cancel", runPod.cancel(endpointId, jobId), grace)
-  return Effect.matchEffect(cancelWithin(job, cancel, grace), {
-    onFailure: (error) => warnNotCancelled(endpointId, jobId, error),
+export const cancelJob = (job: JobRef, grace: number): Effect.Effect<void> =>
+  Effect.matchEffect(cancelWithin(cancel(job), grace), {
+    onFailure: (error) => warnNotCancelled(job.endpointId, job.jobId, error),
     onSuccess: () => Effect.void
   })
-}
 
 /** The operations with errors that hold none of the secrets the job was submitted with: RunPod echoes them. */
 export const withSecrets = (runPod: JobOperations, secrets: ReadonlyArray<string>): JobOperations => {

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { WaitTimeoutError } from "../../errors/JobError.js"
@@ -20,7 +21,7 @@ import * as Schedules from "../effect/schedule.js"
 import { type Caller, withCaller } from "../http/requestOptions.js"
 import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
-import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
+import { monotonicMillis, sleepUntil, timeoutAt } from "../pace/monotonic.js"
 import { jsonOf } from "../text/json.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
@@ -76,10 +77,18 @@ class Poller {
         if (signature === this.signature) continue
         this.signature = signature
         if (Job.isTerminal(job)) yield* Metrics.recordEnd(job, this.now() - this.policy.startedAt)
-        if (onProgress !== undefined) yield* onProgress(job)
+        if (onProgress !== undefined) yield* this.tell(onProgress(job))
         return job
       }
     })
+  }
+
+  /** Runs the caller's `onProgress`, until the deadline. What does not end then is left behind, even where it cannot be interrupted. */
+  private tell(told: Effect.Effect<void>): Effect.Effect<void, WaitTimeoutError> {
+    const { deadline } = this.policy
+    return Effect.flatMap(timeoutAt(Effect.disconnect(told), deadline), (end) =>
+      Option.isSome(end) || this.hasEnded ? Effect.void : this.timedOut()
+    )
   }
 
   /** Listens no more, and cancels by the options what was not seen to end: on interruption at once, else in the background. */
@@ -149,7 +158,7 @@ class Poller {
       if (this.waitBySchedule !== undefined) {
         if (state.polls === 0) return Effect.void
         return this.waitBySchedule(state.last).pipe(
-          Effect.timeout(Math.max(0, left)),
+          (waiting) => Effect.flatten(timeoutAt(waiting, this.policy.deadline)),
           Effect.catchAll(() => this.timedOut())
         )
       }

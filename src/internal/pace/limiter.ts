@@ -4,18 +4,14 @@ import * as Option from "effect/Option"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
 import { holdsInterruption, matchCauseEffect } from "../effect/cause.js"
 import type { Restore } from "../effect/fiber.js"
-import { monotonicMillis, sleepUntil, withClock } from "./monotonic.js"
+import { monotonicMillis, sleepUntil, timeoutAt, withClock } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
-import type { Timer } from "./timer.js"
-import { WaitQueue } from "./waitQueue.js"
+import * as WaitQueue from "./waitQueue.js"
 
 /** The right to send a request: how often the gate had closed by then. Answers from before it last closed say nothing new. */
 export type Permit = number
 
-export interface Until<A, E> {
-  readonly timer: Timer
-  /** On the monotonic clock. */
-  readonly deadline: number
+export interface Until<A, E> extends WaitQueue.Until {
   readonly onLate: () => Effect.Effect<A, E>
 }
 
@@ -33,7 +29,7 @@ const fullyOpen = 256
  * only its head waits on the `Semaphore`, which alone knows what is in flight.
  */
 export class Limiter {
-  private readonly queue = new WaitQueue()
+  private readonly queue = new WaitQueue.WaitQueue()
   private readonly semaphore: Effect.Semaphore
   /** Places are whole: of 2.5 only 2 can be taken. */
   private readonly concurrency: number
@@ -42,8 +38,11 @@ export class Limiter {
   /** How many may be in flight while a gate that was closed reopens; `undefined` when it is open. */
   private reopening: number | undefined
   private closings = 0
-  /** When the gate opens, on the monotonic clock. */
+  /** When the gate opens, and when it was closed, on the monotonic clock. */
   opensAt = -Infinity
+  private closedAt = -Infinity
+  /** Since when the server has refused requests or not answered them at all, if it has answered none since. */
+  private troubledSince = Infinity
 
   constructor(options: { readonly concurrency: number; readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow> }) {
     this.concurrency = Math.floor(options.concurrency)
@@ -81,6 +80,21 @@ export class Limiter {
     return this.reopening !== undefined
   }
 
+  /** Since when it is the server that keeps requests waiting, rather than our own limits; `Infinity` when it does not. */
+  blockedSince(now: number): number {
+    return this.opensAt > now ? Math.min(this.closedAt, this.troubledSince) : this.troubledSince
+  }
+
+  /** A request was answered, though perhaps with an error. */
+  answered(): void {
+    this.troubledSince = Infinity
+  }
+
+  /** No answer came. */
+  unanswered(now: number): void {
+    this.troubledSince = Math.min(this.troubledSince, now)
+  }
+
   accepted(permit: Permit): Effect.Effect<void> {
     if (this.reopening === undefined || permit < this.closings) return Effect.void
     // Refusals between answers that are taken, rather than in a row, do not add up.
@@ -92,15 +106,18 @@ export class Limiter {
     return this.semaphore.resize(next)
   }
 
-  throttled(permit: Permit, retryAfter: Duration.Duration | undefined): Effect.Effect<void> {
+  /** Closes the gate: for as long as the server asks, else for a cooldown that grows, up to `longest` milliseconds. */
+  throttled(permit: Permit, retryAfter: Duration.Duration | undefined, longest = longestCooldown): Effect.Effect<void> {
     return withClock((clock) => {
       const now = monotonicMillis(clock)
       const asked = retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)
+      this.unanswered(now)
+      if (this.opensAt <= now) this.closedAt = now
       if (asked > 0) this.opensAt = Math.max(this.opensAt, now + asked)
       if (permit < this.closings) return Effect.void
       this.closings++
-      if (asked === 0) this.opensAt = Math.max(this.opensAt, now + this.cooldown)
-      this.cooldown = Math.min(this.cooldown * 2, longestCooldown)
+      if (asked === 0) this.opensAt = Math.max(this.opensAt, now + Math.min(this.cooldown, longest))
+      this.cooldown = Math.min(this.cooldown * 2, longest)
       this.reopening = 1
       return this.semaphore.resize(1)
     })
@@ -151,7 +168,7 @@ export class Limiter {
     const leave = Effect.sync(() => this.queue.leave())
     return Effect.flatMap(this.queue.enter(restore, until), (isHead) => {
       if (!isHead) return Effect.succeed(undefined)
-      const isTimed = until !== undefined && until.deadline !== Infinity
+      const isTimed = until !== undefined && until.deadline() !== Infinity
       return Effect.ensuring(isTimed ? this.acquireAtHeadBefore(restore, until) : this.acquireAtHead(restore), leave)
     })
   }
@@ -171,7 +188,7 @@ export class Limiter {
     )
   }
 
-  private acquireAtHeadBefore(restore: Restore, { deadline, timer }: Until<unknown, unknown>) {
+  private acquireAtHeadBefore(restore: Restore, until: WaitQueue.Until): Effect.Effect<Permit | undefined> {
     return Effect.suspend(() => {
       let permit: Permit | undefined
       const acquire = Effect.uninterruptibleMask((restore) =>
@@ -179,11 +196,12 @@ export class Limiter {
       )
       // A permit that came together with the deadline or an interruption belongs to nobody.
       const giveBack = Effect.when(this.semaphore.release(1), () => permit !== undefined)
-      const timed = Effect.timeoutOption(acquire, Math.max(0, deadline - timer.now()))
-      return Effect.onInterrupt(restore(timed), () => giveBack).pipe(
-        Effect.tap((acquired) => (Option.isNone(acquired) ? giveBack : Effect.void)),
-        Effect.map(Option.getOrUndefined)
-      )
+      const acquired = Effect.onInterrupt(restore(timeoutAt(acquire, until.deadline())), () => giveBack)
+      return Effect.flatMap(acquired, (acquired) => {
+        if (Option.isSome(acquired)) return Effect.succeed(acquired.value)
+        const isLate = until.deadline() <= until.timer.now()
+        return Effect.zipRight(giveBack, isLate ? Effect.succeed(undefined) : this.acquireAtHeadBefore(restore, until))
+      })
     })
   }
 }

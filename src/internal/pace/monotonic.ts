@@ -3,6 +3,10 @@ import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import { isInterruption } from "../effect/cause.js"
 import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import { valueIn } from "../effect/fiberRef.js"
 
@@ -35,12 +39,42 @@ export const monotonicAt = (clock: Clock.Clock, at: number): number =>
 /** The longest time a JavaScript timer can wait; more fires at once. */
 export const maxTimerMillis = 2 ** 31 - 1
 
-/** Sleeps until `at` on the monotonic clock, for any distance. */
+/** A timer that fires so many milliseconds late tells that the process was suspended, or its event loop blocked. */
+const late = 10
+
+/**
+ * Sleeps until `at` on the monotonic clock, for any distance. When it wakes up late it lets the event loop turn once more: what
+ * has arrived in sockets meanwhile is read before whoever slept decides that nothing came.
+ */
 export const sleepUntil = (at: number): Effect.Effect<void> =>
   Effect.clockWith((clock) => {
     const left = Math.ceil(at - monotonicMillis(clock))
     if (left <= 0) return Effect.void
     const nap = clock.sleep(Duration.millis(Math.min(left, maxTimerMillis)))
-    // A timer may fire a fraction of a millisecond early: look again.
-    return Effect.zipRight(nap, sleepUntil(at))
+    return Effect.flatMap(nap, () => {
+      const past = monotonicMillis(clock) - at
+      // A timer may fire a fraction of a millisecond early: look again.
+      return past < 0 ? sleepUntil(at) : past < late ? Effect.void : clock.sleep(Duration.zero)
+    })
   })
+
+/**
+ * Gives an effect time until `at` on the monotonic clock. Unlike `Effect.timeoutOption` it ends in time in an uninterruptible
+ * region, too, such as a finalizer, and keeps the value of an effect that ends while it is interrupted.
+ */
+export const timeoutAt = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  at: number
+): Effect.Effect<Option.Option<A>, E, R> =>
+  at === Infinity
+    ? Effect.asSome(effect)
+    : Effect.uninterruptible(
+        Effect.raceWith(Effect.interruptible(effect), Effect.interruptible(sleepUntil(at)), {
+          onSelfDone: (exit, sleeper) => Effect.zipRight(Fiber.interrupt(sleeper), Effect.asSome(exit)),
+          onOtherDone: (slept, fiber) =>
+            Effect.flatMap(Fiber.interrupt(fiber), (exit) => {
+              if (Exit.isSuccess(exit) || !isInterruption(exit.cause)) return Effect.asSome(exit)
+              return Effect.as(slept, Option.none())
+            })
+        })
+      )

@@ -2,6 +2,13 @@ import * as Effect from "effect/Effect"
 import type { Restore } from "../effect/fiber.js"
 import type { Timer } from "./timer.js"
 
+/** How long a fiber waits. */
+export interface Until {
+  readonly timer: Timer
+  /** When it gives up, on the monotonic clock, as things stand: it asks again then. */
+  readonly deadline: () => number
+}
+
 interface Waiter {
   resume: ((effect: Effect.Effect<boolean>) => void) | undefined
   previous: Waiter | undefined
@@ -26,7 +33,7 @@ export class WaitQueue {
     return !this.hasHead
   }
 
-  enter(restore: Restore, until?: { readonly timer: Timer; readonly deadline: number }): Effect.Effect<boolean> {
+  enter(restore: Restore, until?: Until): Effect.Effect<boolean> {
     return Effect.suspend(() => {
       if (!this.hasHead) {
         this.hasHead = true
@@ -38,15 +45,22 @@ export class WaitQueue {
       this.last = waiter
       const turn = Effect.async<boolean>((resume) => {
         if (waiter.isHead) return resume(Effect.succeed(true))
-        if (until === undefined || until.deadline === Infinity) {
+        const deadline = until?.deadline() ?? Infinity
+        if (until === undefined || deadline === Infinity) {
           waiter.resume = resume
           return
         }
-        const { deadline, timer } = until
-        const alarm = timer.set(deadline, () => {
+        const { timer } = until
+        const onAlarm = () => {
+          const deadline = until.deadline()
+          if (deadline > timer.now()) {
+            alarm = timer.set(deadline, onAlarm)
+            return
+          }
           this.remove(waiter)
           resume(Effect.succeed(false))
-        })
+        }
+        let alarm = timer.set(deadline, onAlarm)
         waiter.resume = (turn) => {
           timer.clear(alarm)
           resume(turn)
