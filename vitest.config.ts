@@ -45,7 +45,8 @@ const live = files(
   "contract/batchApi",
   "emulator/sdk",
   "internal/http/transportCause",
-  "node/NodeEmulator"
+  "node/NodeEmulator",
+  "node/suspended"
 )
 
 /** What measures how fast or how large a process is: it runs alone, when all others have ended. */
