@@ -38,7 +38,7 @@ const live = files(
   "contract/webhooks.http",
   "contract/webhooks.kill",
   "contract/submits",
-  "examples/readme",
+  "examples/documents",
   "services/Webhooks.servers",
   "node/NodeRunPod",
   "emulator/webhooks",

@@ -1,16 +1,16 @@
 // @ts-check
 /**
  * Checks what documents say against the sources: every block of TypeScript compiles, in documents and in doc comments,
- * links lead somewhere, and the tables of options, errors and operations name what there is, no more and no less.
+ * links lead somewhere (from the package, too), and the tables of options, errors and operations name what there is, no more and no less.
  */
 import { existsSync, readFileSync } from "node:fs"
+import { dirname, join, normalize } from "node:path"
 import ts from "typescript"
 import { allBlocks, documents, tablesBelow } from "./blocks.mjs"
-import { report, root } from "./layout.mjs"
+import { manifest, report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
 const problems = []
-const readme = readFileSync(`${root}README.md`, "utf8")
 
 /** Files that exist only here, by path. @type {Map<string, string>} */
 const files = new Map()
@@ -34,7 +34,8 @@ const count = files.size
 
 // --- the table of those who come from Python ----------------------------------------------------------------------
 
-const migration = "Coming from a synchronous Python client"
+const migration = { file: "docs/migrating.md", heading: "Coming from a synchronous Python client" }
+const migrationText = readFileSync(`${root}${migration.file}`, "utf8")
 const prelude = `import { HttpClient, HttpRouter } from "@effect/platform"
 import type { JobError } from "effect-runpod"
 import { Batch, Endpoint, type Job, type JobHandle, RateLimiter, RateLimits, RetryPolicy, Webhooks } from "effect-runpod"
@@ -51,8 +52,8 @@ declare const show: (job: Job.Job) => Effect.Effect<void>
 declare const program: Effect.Effect<void, JobError.JobError>
 `
 const preludeLines = prelude.split("\n").length
-const migrationLine = readme.split("\n").findIndex((line) => line.endsWith(`# ${migration}`)) + 1
-tablesBelow(readme, migration).forEach(({ rows }) => {
+const migrationLine = migrationText.split("\n").findIndex((line) => line.endsWith(`# ${migration.heading}`)) + 1
+tablesBelow(migrationText, migration.heading).forEach(({ rows }) => {
   rows.forEach(([, here = ""], index) => {
     const codes = [...here.matchAll(/`([^`]*)`/g)].map(([, code = ""]) => code).filter((code) => /[.(]/.test(code))
     if (codes.length === 0) return
@@ -60,7 +61,7 @@ tablesBelow(readme, migration).forEach(({ rows }) => {
       `${folder}migration-${index + 1}.ts`,
       `${prelude}${codes.map((code, n) => `export const code${n + 1} = () => (${code})`).join("\n")}\n`,
       // All lines of the file stand for the row.
-      { file: "README.md", line: migrationLine + 5 + index - preludeLines }
+      { file: migration.file, line: migrationLine + 5 + index - preludeLines }
     )
   })
 })
@@ -72,28 +73,49 @@ const backticked = (/** @type {string} */ cell) => [...cell.matchAll(/`([^`]*)`/
 const namesIn = (rows, column) => rows.flatMap((cells) => backticked(cells[column] ?? ""))
 
 /**
- * Tables by heading and by the text of their first cell, and the type whose members a column names, the first if no other.
- * They are in the README unless a file is named.
+ * Tables by document, heading and the text of their first cell, and the type whose members a column names, the first if no other.
  *
- * @type {ReadonlyArray<{ file?: string, heading: string, head: string, type: string, column?: number }>}
+ * @type {ReadonlyArray<{ file: string, heading: string, head: string, type: string, column?: number }>}
  */
 const complete = [
-  { heading: "When something goes wrong", head: "`RunPodError`", type: `RunPodError.RunPodError["_tag"]` },
-  { heading: "When something goes wrong", head: "`JobError`", type: `JobError.JobError["_tag"]` },
-  { heading: "Operations", head: "operation", type: "Extract<keyof RunPod.Service, string>" },
-  { heading: "Of a layer", head: "option", type: "keyof NodeRunPod.Options" },
-  { heading: "Of a layer", head: "`RetryPolicy.make`", type: "keyof RetryPolicy.Options" },
-  { heading: "Of a submit", head: "option", type: "keyof Endpoint.RunOptions" },
-  { heading: "Of a wait", head: "option", type: "keyof WaitOptions.WaitOptions" },
+  { file: "docs/errors.md", heading: "Of a request", head: "`RunPodError`", type: `RunPodError.RunPodError["_tag"]` },
+  { file: "docs/errors.md", heading: "Of a job", head: "`JobError`", type: `JobError.JobError["_tag"]` },
   {
-    heading: "Batches",
+    file: "docs/limits-and-retries.md",
+    heading: "Operations",
+    head: "operation",
+    type: "Extract<keyof RunPod.Service, string>"
+  },
+  {
+    file: "docs/limits-and-retries.md",
+    heading: "Retries",
+    head: "`RetryPolicy.make`",
+    type: "keyof RetryPolicy.Options"
+  },
+  { file: "docs/configuration.md", heading: "Configuration", head: "option", type: "keyof NodeRunPod.Options" },
+  { file: "docs/waiting.md", heading: "Of a submit", head: "option", type: "keyof Endpoint.RunOptions" },
+  { file: "docs/waiting.md", heading: "Of a wait", head: "option", type: "keyof WaitOptions.WaitOptions" },
+  {
+    file: "docs/batches.md",
+    heading: "Options",
     head: "option of a batch",
     type: "Exclude<keyof Batch.Options<never>, keyof Endpoint.RunOptions>"
   },
   { file: "docs/batch-api.md", heading: "Operations", head: "operation", type: "keyof BatchApi.Service" },
-  { heading: "Webhooks", head: "what an attacker can try", type: `WebhookError.WebhookError["_tag"]`, column: 2 },
-  { heading: "Of webhooks", head: "option", type: `keyof Webhooks.BaseOptions | "secret" | "keys"` },
-  { heading: "Of the emulator", head: "option", type: "keyof Emulator.Options" },
+  {
+    file: "docs/webhooks.md",
+    heading: "What an attacker can try",
+    head: "what an attacker can try",
+    type: `WebhookError.WebhookError["_tag"]`,
+    column: 2
+  },
+  {
+    file: "docs/webhooks.md",
+    heading: "Options",
+    head: "option",
+    type: `keyof Webhooks.BaseOptions | "secret" | "keys"`
+  },
+  { file: "docs/emulator.md", heading: "Options", head: "option", type: "keyof Emulator.Options" },
   { file: "docs/emulator.md", heading: "Faults", head: "fault", type: "keyof typeof Emulator.Fault" }
 ]
 const typesPath = `${folder}tables.ts`
@@ -115,15 +137,28 @@ const anchorOf = (heading) =>
     .replace(/[^\p{L}\p{N} _-]/gu, "")
     .replaceAll(" ", "-")
 
+/** The anchors of a document. @param {string} path */
+const anchorsIn = (path) =>
+  [...readFileSync(path, "utf8").matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => anchorOf(heading))
+
+const { files: packed, repository } = manifest()
+/** Where the repository shows its files. */
+const online = new RegExp(`^${repository.url.replace(/^git\+|\.git$/g, "")}/(?:blob|tree)/main/`)
+/** Whether the package has a file. @param {string} path */
+const isPacked = (path) => packed.some((entry) => path === entry || path.startsWith(`${entry}/`))
+
 for (const file of documents()) {
-  const text = readFileSync(`${root}${file}`, "utf8")
-  const anchors = new Set([...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => anchorOf(heading)))
-  for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
-    if (/^https?:/.test(target)) continue
-    const exists = target.startsWith("#")
-      ? anchors.has(target.slice(1))
-      : existsSync(new URL(target, new URL(file, `file://${root}`)))
-    if (!exists) problems.push(`${file} links to ${target}, which is not there`)
+  for (const [, target = ""] of readFileSync(`${root}${file}`, "utf8").matchAll(/\]\(([^)\s]+)\)/g)) {
+    const isOnline = online.test(target)
+    if (/^https?:/.test(target) && !isOnline) continue
+    const [path = "", anchor] = (isOnline ? `/${target.replace(online, "")}` : target).split("#")
+    const found = isOnline ? path.slice(1) : path === "" ? file : normalize(join(dirname(file), path))
+    const isThere =
+      existsSync(`${root}${found}`) && (anchor === undefined || anchorsIn(`${root}${found}`).includes(anchor))
+    if (!isThere) problems.push(`${file} links to ${target}, which is not there`)
+    else if (!isOnline && isPacked(file) && !isPacked(found)) {
+      problems.push(`${file} links to ${target}, which the package does not have: link to the repository`)
+    }
   }
 }
 
@@ -167,7 +202,7 @@ const checker = program.getTypeChecker()
 const types = program.getSourceFile(typesPath)
 const exported = types === undefined ? undefined : checker.getSymbolAtLocation(types)
 const tables = exported === undefined ? [] : checker.getExportsOfModule(exported)
-complete.forEach(({ column = 0, file = "README.md", head, heading, type }, index) => {
+complete.forEach(({ column = 0, file, head, heading, type }, index) => {
   const symbol = tables.find(({ name }) => name === `Table${index}`)
   const declared = symbol === undefined ? undefined : checker.getDeclaredTypeOfSymbol(symbol)
   const members = new Set(

@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
+import { blocksIn, documents } from "./blocks.mjs"
 import { manifest, root } from "./layout.mjs"
 
 const { devDependencies, exports: entries, name, peerDependencies, peerDependenciesMeta } = manifest()
@@ -80,6 +81,26 @@ for (const specifier of ${JSON.stringify(refused)}) {
 }
 
 /**
+ * What the compiler says of some files.
+ *
+ * @param {ReadonlyArray<string>} files
+ * @param {Record<string, unknown>} options
+ * @param {string} folder
+ */
+const complaints = (files, options, folder) => {
+  writeFileSync(
+    join(folder, "tsconfig.json"),
+    JSON.stringify({ compilerOptions: { target: "ES2022", strict: true, noEmit: true, ...options }, files })
+  )
+  try {
+    runTool("tsc", ["-p", ".", "--pretty", "false"], folder)
+    return []
+  } catch (error) {
+    return String(error).split("\n")
+  }
+}
+
+/**
  * Compiles a program that imports every entry; only what is wrong with our declarations and in that program counts.
  *
  * @param {ReadonlyArray<string>} specifiers
@@ -90,21 +111,35 @@ const compile = (specifiers, options, folder) => {
   const lines = specifiers.map((specifier, i) => `import * as module${i} from "${specifier}"`)
   const list = specifiers.map((_, i) => `module${i}`).join(", ")
   writeFileSync(join(folder, "consumer.ts"), `${lines.join("\n")}\nexport const modules = [${list}] as const\n`)
-  writeFileSync(
-    join(folder, "tsconfig.json"),
-    JSON.stringify({
-      compilerOptions: { target: "ES2022", strict: true, noEmit: true, skipLibCheck: false, ...options },
-      files: ["consumer.ts"]
-    })
+  const ours = complaints(["consumer.ts"], { skipLibCheck: false, ...options }, folder).filter((line) =>
+    /^(?:consumer\.ts|node_modules\/effect-runpod\/|error )/.test(line)
   )
-  let output = ""
-  try {
-    runTool("tsc", ["-p", ".", "--pretty", "false"], folder)
-  } catch (error) {
-    output = String(error)
-  }
-  const ours = output.split("\n").filter((line) => /^(?:consumer\.ts|node_modules\/effect-runpod\/|error )/.test(line))
   assert(ours.length === 0, `the declarations do not compile with ${JSON.stringify(options)}:\n${ours.join("\n")}`)
+}
+
+/**
+ * Compiles the programs of the package's documents as the documents tell a reader to.
+ *
+ * @param {string} folder
+ */
+const compileDocuments = (folder) => {
+  const [, settings = ""] =
+    /^```json\n(\{ "compilerOptions".*)\n```$/m.exec(readFileSync(`${root}README.md`, "utf8")) ?? []
+  const { compilerOptions } = JSON.parse(settings)
+  const files = documents().flatMap((document) =>
+    blocksIn(document)
+      // Tests need what is installed with them.
+      .filter(({ name }) => !name.endsWith(".test.ts"))
+      .map(({ name, text }) => {
+        const file = join(document.replaceAll("/", "-"), name)
+        mkdirSync(join(folder, dirname(file)), { recursive: true })
+        writeFileSync(join(folder, file), text)
+        return file
+      })
+  )
+  const found = complaints(files, compilerOptions, folder)
+  assert(found.length === 0, `the documents do not compile:\n${found.join("\n")}`)
+  return files.length
 }
 
 const temporary = mkdtempSync(join(tmpdir(), "effect-runpod-pack-"))
@@ -178,6 +213,7 @@ try {
   load(specifiers, [], full)
   compile(specifiers, { module: "nodenext", lib: ["ES2022"], types: ["node"], exactOptionalPropertyTypes: true }, full)
   say(`all ${specifiers.length} entries load and compile with ${peers.join(", ")}`)
+  say(`so do ${compileDocuments(full)} blocks of the documents, with the settings that the README gives`)
 } catch (error) {
   console.error(`pack: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 1

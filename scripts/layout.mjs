@@ -100,6 +100,8 @@ export const publicModules = () =>
  * @typedef {{
  *   readonly name: string
  *   readonly version: string
+ *   readonly repository: { readonly url: string }
+ *   readonly files: ReadonlyArray<string>
  *   readonly exports: Readonly<Record<string, Target | string | null>>
  *   readonly dependencies?: Readonly<Record<string, string>>
  *   readonly peerDependencies: Readonly<Record<string, string>>

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream, TestClock } from "effect"
 import { hasProperty } from "effect/Predicate"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
 import { createServer } from "node:net"
-import { readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { blocksIn, tablesBelow } from "../../scripts/blocks.mjs"
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { blocksIn, documents, tablesBelow } from "../../scripts/blocks.mjs"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import * as BatchApi from "../../src/services/BatchApi.js"
@@ -11,28 +13,44 @@ import type { RunPod } from "../../src/services/RunPod.js"
 import { bundle, root } from "../support/bundle.js"
 import { makeFolder, node } from "./run.js"
 
-// The documents' blocks as files, as a reader would save them. `npm run docs:check` compiles all of them; these run.
-const folder = makeFolder("readme")
-const documents = ["README.md", "docs/batch-api.md", "docs/emulator.md"]
-for (const { name, text } of documents.flatMap(blocksIn)) writeFileSync(`${folder}/${name}`, text)
-const webhooksFolder = makeFolder("webhooks")
-for (const { name, text } of blocksIn("docs/webhooks.md")) writeFileSync(`${webhooksFolder}/${name}`, text)
+// The documents' blocks as files, a folder for each document, as a reader would save them. `npm run docs:check` compiles all
+// of them; here tests and programs run.
+const folder = makeFolder("documents")
+const folderOf = (document: string) => `${folder}/${document.replace(/^docs\/|\.md$/g, "")}`
+const blocks = documents().flatMap((document) => blocksIn(document).map((block) => ({ ...block, document })))
+for (const { document, name, text } of blocks) {
+  mkdirSync(folderOf(document), { recursive: true })
+  // Any free port will do for a server.
+  writeFileSync(`${folderOf(document)}/${name}`, text.replace("serve({ port: 8000,", "serve({ port: 0,"))
+}
 
-const programs = ["paint.ts", "main.ts", "captions.ts", "webhooks.ts"]
+/** Programs that run below, each in a process of its own, by their documents. */
+const programs = {
+  "paint.ts": "README.md",
+  "captions.ts": "README.md",
+  "main.ts": "docs/testing.md",
+  "webhooks.ts": "docs/webhooks.md",
+  "serve.ts": "docs/emulator.md"
+}
+type Program = keyof typeof programs
+it("every program of the documents runs here", () => {
+  const inDocuments = blocks.filter(({ text }) => /\bNodeRuntime\.runMain\b/.test(text))
+  assert.deepStrictEqual(Object.fromEntries(inDocuments.map(({ document, name }) => [name, document])), programs)
+})
+
 const bundles = makeFolder("programs")
 await bundle(
-  programs.map((name) => `${folder}/${name}`),
+  Object.entries(programs).map(([name, document]) => `${folderOf(document)}/${name}`),
   bundles
 )
-const run = (name: string, variables: Record<string, string>, cwd?: string) =>
+const run = (name: Program, variables: Record<string, string>, cwd?: string) =>
   node([`${bundles}/${name.replace(/ts$/, "js")}`], variables, cwd)
 
-for (const name of ["painter.test.ts", "emulator.test.ts"]) {
-  describe(`${name} of the documents`, () => import(`${folder}/${name}`))
+for (const { document, name } of blocks.filter(({ name }) => name.endsWith(".test.ts"))) {
+  describe(`${name} of ${document}`, () => import(`${folderOf(document)}/${name}`))
 }
-describe("the webhooks.test.ts of docs/webhooks.md", () => import(`${webhooksFolder}/webhooks.test.ts`))
 
-describe.concurrent("a program of the README runs:", { timeout: 90_000 }, () => {
+describe.concurrent("a program of the documents runs:", { timeout: 90_000 }, () => {
   const server = NodeEmulator.serve({
     apiKey: "the-key",
     endpoints: {
@@ -47,7 +65,7 @@ describe.concurrent("a program of the README runs:", { timeout: 90_000 }, () => 
   })
   const variables = (url: string) => ({ RUNPOD_API_KEY: "the-key", RUNPOD_BASE_URL: url })
 
-  for (const name of ["paint.ts", "main.ts"]) {
+  for (const name of ["paint.ts", "main.ts"] as const) {
     it.scopedLive(name, () =>
       Effect.gen(function* () {
         const { counts, url } = yield* server
@@ -75,6 +93,22 @@ describe.concurrent("a program of the README runs:", { timeout: 90_000 }, () => 
     })
   )
 
+  it.scopedLive("serve.ts, a server for any client", () =>
+    Effect.gen(function* () {
+      const { stdout } = yield* Effect.acquireRelease(
+        Effect.sync(() => spawn(process.execPath, [`${bundles}/serve.js`], { stdio: ["ignore", "pipe", "inherit"] })),
+        (child) => Effect.sync(() => child.kill())
+      )
+      const [line] = yield* Effect.promise(() => once(stdout, "data"))
+      const [url] = /http:\S+/.exec(String(line)) ?? []
+      const response = yield* Effect.promise(() =>
+        fetch(`${url}/abc123/health`, { headers: { authorization: "Bearer x" } })
+      )
+      assert.strictEqual(response.status, 200)
+      assert.hasAllKeys(yield* Effect.promise(() => response.json()), ["jobs", "workers"])
+    })
+  )
+
   it.scopedLive("captions.ts, and once more with its journal", () =>
     Effect.gen(function* () {
       const { counts, url } = yield* server
@@ -89,15 +123,18 @@ describe.concurrent("a program of the README runs:", { timeout: 90_000 }, () => 
   )
 })
 
-/** What a block of the README exports. */
+/** What blocks export. */
 interface Blocks {
   readonly train: Effect.Effect<void, unknown, RunPod>
   readonly tokens: (prompt: string) => Stream.Stream<string, unknown, RunPod>
+  readonly firstWords: (prompt: string) => Stream.Stream<string, unknown, RunPod>
   readonly paint: (prompt: string) => Effect.Effect<string, unknown, RunPod>
+  readonly submits: Effect.Effect<number>
   readonly overnight: (texts: ReadonlyArray<string>) => Effect.Effect<Iterable<unknown>, unknown, BatchApi.BatchApi>
 }
 
-const exportsOf = (name: string): Effect.Effect<Blocks> => Effect.promise(() => import(`${folder}/${name}`))
+const exportsOf = (document: string, name: string): Effect.Effect<Blocks> =>
+  Effect.promise(() => import(`${folderOf(document)}/${name}`))
 
 /** A port that nobody listens on. */
 const freePort: Effect.Effect<number> = Effect.async((resume) => {
@@ -118,10 +155,10 @@ const during = <A, E, R>(minutes: number, effect: Effect.Effect<A, E, R>) =>
     return yield* Fiber.join(fiber)
   })
 
-describe("a part of the README does what it says:", () => {
+describe("a part of the documents does what it says:", () => {
   it.effect("a wait with progress reports it and ends with the job", () =>
     Effect.gen(function* () {
-      const { train } = yield* exportsOf("progress.ts")
+      const { train } = yield* exportsOf("README.md", "progress.ts")
       const lines: Array<unknown> = []
       const log = (line: unknown) => Effect.sync(() => void lines.push(line))
       yield* during(3, train).pipe(Effect.withConsole({ ...(yield* Effect.console), log }))
@@ -144,7 +181,7 @@ describe("a part of the README does what it says:", () => {
 
   it.effect("tokens come as a stream", () =>
     Effect.gen(function* () {
-      const { tokens } = yield* exportsOf("tokens.ts")
+      const { tokens } = yield* exportsOf("README.md", "tokens.ts")
       const words = yield* during(1, Stream.runCollect(tokens("Why is the sky blue?")))
       assert.deepStrictEqual([...words], ["Air ", "scatters ", "blue."])
     }).pipe(
@@ -158,9 +195,22 @@ describe("a part of the README does what it says:", () => {
     )
   )
 
+  it.effect("a job whose stream ends early is cancelled, and the submit was counted", () =>
+    Effect.gen(function* () {
+      const { firstWords } = yield* exportsOf("docs/streams.md", "firstWords.ts")
+      const { submits } = yield* exportsOf("docs/observability.md", "metrics.ts")
+      const before = yield* submits
+      const words = yield* during(1, Stream.runCollect(firstWords("Why is the sky blue?")))
+      assert.deepStrictEqual([...words], ["Air ", "Air ", "Air "])
+      const [job] = yield* (yield* Emulator.Emulator).jobs("abc123")
+      assert.strictEqual(job?.status, "CANCELLED")
+      assert.strictEqual(yield* submits, before + 1)
+    }).pipe(emulated({ handler: () => Stream.repeatEffect(Effect.delay(Effect.succeed("Air "), "1 second")) }))
+  )
+
   it.effect("a batch of RunPod's is followed to its end", () =>
     Effect.gen(function* () {
-      const { overnight } = yield* exportsOf("overnight.ts")
+      const { overnight } = yield* exportsOf("docs/batch-api.md", "overnight.ts")
       const requests = yield* during(30, overnight(["fox", "dog"]))
       assert.sameDeepMembers(
         Array.from(requests, (request) => (hasProperty(request, "output") ? request.output : undefined)),
@@ -174,7 +224,7 @@ describe("a part of the README does what it says:", () => {
 
   it.effect("failures are caught by their tags", () =>
     Effect.gen(function* () {
-      const { paint } = yield* exportsOf("failures.ts")
+      const { paint } = yield* exportsOf("docs/errors.md", "failures.ts")
       const { setFaults } = yield* Emulator.Emulator
       assert.strictEqual(yield* during(1, paint("a cat")), "https://images.example.com/a%20cat.png")
       assert.match(yield* during(1, paint("nothing")), /^the handler raised .*: no such thing$/)
@@ -194,8 +244,8 @@ describe("a part of the README does what it says:", () => {
   )
 })
 
-it("the README names every example", () => {
-  const [table] = tablesBelow(readFileSync(`${root}README.md`, "utf8"), "Examples")
+it("docs/examples.md names every example", () => {
+  const [table] = tablesBelow(readFileSync(`${root}docs/examples.md`, "utf8"), "Examples")
   const named = table?.rows.map(([cell]) => cell?.replace(/[`/]/g, ""))
   const shared = ["demo", "support"]
   const examples = readdirSync(`${root}examples`).filter((name) => !shared.includes(name))
