@@ -1,11 +1,13 @@
-import type * as Clock from "effect/Clock"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
+import * as Tracer from "effect/Tracer"
 import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
-import { clockOf } from "../pace/monotonic.js"
 
 /** What the effects around a request say about it, whichever service sends it. */
 export interface RequestOptions {
@@ -69,14 +71,21 @@ export const withSecrets = <A, E, R>(
     ? effect
     : FiberRefs.update(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
 
+const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
 /** What a request takes from the fiber that makes it. */
 export class Caller {
   readonly clock: Clock.Clock
   readonly isTimed: boolean
+  /** Whether spans are seen: Effect's own tracer, which a program has without another, shows them to nobody. */
+  readonly isTraced: boolean
   readonly options: RequestOptions
 
   constructor(fiber: RuntimeFiber<unknown, unknown>) {
-    this.clock = clockOf(fiber)
+    const services = FiberRefs.valueIn(fiber, DefaultServices.currentServices)
+    this.clock = Context.get(services, Clock.Clock)
+    const isEnabled = FiberRefs.valueIn(fiber, FiberRef.currentTracerEnabled)
+    this.isTraced = isEnabled && Context.get(services, Tracer.Tracer) !== nativeTracer
     this.isTimed = FiberRefs.valueIn(fiber, FiberRef.currentTracerTimingEnabled)
     this.options = FiberRefs.valueIn(fiber, current)
   }
