@@ -81,7 +81,8 @@ export type FatalError =
 export interface SubmitOptions<in I> extends RunOptions {
   /**
    * How many items are in flight at once, from submit to outcome. Default: as many as may be held at once on the endpoint,
-   * 400 by RunPod's table. More than the endpoint has workers, so that none is idle.
+   * 400 by RunPod's table. More than the endpoint has workers, so that none is idle. Below 1 it is a defect (`RangeError`)
+   * before anything is sent.
    */
   readonly concurrency?: number | undefined
   /** Names an item, for the outcome and the journal. Default: its index. */
@@ -219,7 +220,7 @@ export const collect: <I, O, P, C, E = never>(
 ) => Effect.Effect<Report<I, O>, RunError<E>> = reportInternal.collect
 
 /**
- * A report as a table for people.
+ * A report as a table for people, with the first message of each kind of error.
  *
  * @since 0.1.0
  * @category rendering
@@ -305,7 +306,7 @@ export const wait: <I, O, P, C>(
  * @category models
  */
 export interface Progress {
-  /** How many inputs there are; missing as long as that is not known. */
+  /** How many inputs there are, by the inputs or the tracker; missing where neither tells. */
   readonly total?: number | undefined
   /** Items with an outcome, failed ones included. */
   readonly done: number
@@ -313,9 +314,9 @@ export interface Progress {
   readonly failed: number
   /** Items that were submitted and have no outcome. */
   readonly inFlight: number
-  /** Jobs that run on the endpoint, of this batch or another; missing when `/health` does not tell. */
+  /** Jobs that run on the endpoint, of this batch or another; missing when `/health` does not tell, 0 at the end. */
   readonly running?: number | undefined
-  /** Jobs in the endpoint's queue, of this batch or another; missing when `/health` does not tell. */
+  /** Jobs in the endpoint's queue, of this batch or another; missing when `/health` does not tell, 0 at the end. */
   readonly queued?: number | undefined
   /** Outcomes a second, of late; replayed ones do not count. */
   readonly rate: number
@@ -353,12 +354,25 @@ export interface Tracker {
 }
 
 /**
- * A tracker, to be given to a batch as `tracker` and to `progress`.
+ * What is known of a batch before it begins.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TrackerOptions {
+  /** How many inputs there will be, for those that do not say: a stream, a generator. More than that are counted, too. */
+  readonly total?: number | undefined
+}
+
+/**
+ * A tracker, to be given to a batch as `tracker` and to `progress`: `yield* Batch.tracker`, or `yield* Batch.tracker({ total })`
+ * for a stream of known length.
  *
  * @since 0.1.0
  * @category progress
  */
-export const tracker: Effect.Effect<Tracker> = progressInternal.tracker
+export const tracker: Effect.Effect<Tracker> & ((options: TrackerOptions) => Effect.Effect<Tracker>) =
+  progressInternal.tracker
 
 /**
  * The progress of a batch: once it has begun, then every `interval` (default: 1 second) and at its end, which ends the

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -365,6 +366,11 @@ describe("interrupting a batch without a journal", () => {
   )
 })
 
+const messageOf = (outcome: Batch.Outcome<unknown, unknown> | undefined): string =>
+  outcome === undefined || Exit.isSuccess(outcome.result)
+    ? ""
+    : Option.match(Cause.failureOption(outcome.result.cause), { onNone: () => "", onSome: ({ message }) => message })
+
 describe("Batch.collect", () => {
   const mixed = emulated({
     workers: 2,
@@ -413,12 +419,14 @@ describe("Batch.collect", () => {
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(4)))
+      assert.include(messageOf(report.results[2]), "CUDA out of memory")
       assert.strictEqual(
         Batch.toText(report),
         [
           "Batch on endpoint ep: 4 outcomes in 6.00 s (0.7 a second)",
           "  Completed       3",
           "  JobFailedError  1",
+          `    e.g. ${messageOf(report.results[2])}`,
           "                   min     p50     p90     p99     max",
           "  in the queue  0.00 s  0.00 s  2.00 s  2.00 s  2.00 s",
           "  on a worker   1.00 s  2.00 s  4.00 s  4.00 s  4.00 s",
@@ -433,6 +441,52 @@ describe("Batch.collect", () => {
       assert.deepInclude(third?.["error"], { _tag: "JobFailedError" })
     }).pipe(Effect.provide(mixed))
   )
+
+  it.effect("shows the first message of each kind of error, cut to one line that no terminal obeys", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const lines = Batch.toText(yield* finish(Batch.collect(ep, inputs(4)))).split("\n")
+      const samples = lines.filter((line) => line.startsWith("    e.g. "))
+      assert.strictEqual(lines.length, 9 + samples.length - 1)
+      const [decode = "", failed = ""] = samples.sort((a) => (a.includes("schema") ? -1 : 1))
+      assert.strictEqual(samples.length, 2)
+      assert.match(decode, /^ {4}e\.g\. Job [\w-]+ on endpoint ep returned a value/)
+      assert.match(failed, /^ {4}e\.g\. Job [\w-]+ on endpoint ep failed: Exception: first line \[31mred second x+…$/)
+      assert.isAtMost(failed.length, 260)
+    }).pipe(
+      Effect.provide(
+        emulated({
+          workers: 1,
+          handler: ({ n }) => {
+            if (n === 0) return Effect.succeed({ n })
+            if (n === 2) return Effect.succeed("no struct")
+            return Effect.delay(
+              Effect.fail(n === 1 ? `first line\n\u001b[31mred\tsecond ${"x".repeat(999)}` : "other"),
+              "1 second"
+            )
+          }
+        })
+      )
+    )
+  )
+
+  for (const concurrency of [0, -1, NaN]) {
+    it.effect(`a concurrency of ${concurrency} is a defect, before anything is sent`, () =>
+      Effect.gen(function* () {
+        const ep = yield* endpoint
+        const batches: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          Batch.collect(ep, inputs(4), { concurrency, journal: yield* BatchJournal.memory }),
+          Batch.submit(ep, inputs(4), { concurrency }),
+          Batch.wait(ep, ["job"], { concurrency })
+        ]
+        for (const batch of batches) {
+          const exit = yield* Effect.exit(batch)
+          assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+        }
+        assert.strictEqual((yield* counts).total, 0)
+      }).pipe(Effect.provide(emulated({})))
+    )
+  }
 
   it.effect("counts what was sent again and what was throttled, of this batch alone", () =>
     Effect.gen(function* () {

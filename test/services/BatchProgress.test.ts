@@ -15,11 +15,15 @@ import { finishOnTestClock as finish } from "../support/finish.js"
 const { Fault } = Emulator
 
 /** Runs a batch to its end and gives all of its progress. */
-const follow = (items: Batch.Inputs<Numbered>, options: Batch.Options<Numbered> = {}, interval = "1 second" as const) =>
+const follow = (
+  items: Batch.Inputs<Numbered>,
+  options: Batch.Options<Numbered> = {},
+  newTracker: Effect.Effect<Batch.Tracker> = Batch.tracker
+) =>
   Effect.gen(function* () {
     const ep = yield* endpoint
-    const tracker = yield* Batch.tracker
-    const all = Stream.runCollect(Batch.progress(tracker, { interval }))
+    const tracker = yield* newTracker
+    const all = Stream.runCollect(Batch.progress(tracker, { interval: "1 second" }))
     const [progress] = yield* finish(
       Effect.all([all, Effect.exit(Batch.collect(ep, items, { ...options, tracker }))], { concurrency: 2 }),
       "1 hour"
@@ -39,7 +43,7 @@ describe("Batch.progress", () => {
       assert.closeTo(Duration.toSeconds(middle?.eta ?? 0), 10, 1)
       assert.isAbove(middle?.queued ?? 0, 15)
       const last = progress[progress.length - 1]
-      assert.deepInclude(last, { total: 40, done: 40, failed: 20, inFlight: 0, ended: true })
+      assert.deepInclude(last, { total: 40, done: 40, failed: 20, inFlight: 0, running: 0, queued: 0, ended: true })
       assert.strictEqual(Duration.toMillis(last?.eta ?? 1), 0)
       assert.strictEqual(progress.filter(({ ended }) => ended).length, 1)
     }).pipe(
@@ -92,6 +96,29 @@ describe("Batch.progress", () => {
       assert.isTrue(progress.every(({ eta, total }) => total === undefined && eta === undefined))
       assert.strictEqual(progress[progress.length - 1]?.done, 5)
     }).pipe(Effect.provide(emulated({ workers: 1, execution: "1 second" })))
+  )
+
+  it.effect("of a stream whose length the tracker was told, knows total and end", () =>
+    Effect.gen(function* () {
+      const progress = yield* follow(Stream.fromIterable(inputs(20)), {}, Batch.tracker({ total: 20 }))
+      assert.isTrue(progress.every(({ total }) => total === 20))
+      const middle = progress.find(({ elapsed }) => Duration.toMillis(elapsed) === 11_000)
+      assert.closeTo(Duration.toSeconds(middle?.eta ?? 0), 10, 1.5)
+      assert.deepInclude(progress[progress.length - 1], { total: 20, done: 20, ended: true })
+    }).pipe(Effect.provide(emulated({ workers: 1, execution: "1 second" })))
+  )
+
+  it.effect(
+    "of a stream that is longer than the tracker was told, counts what there is; inputs that know it, know it",
+    () =>
+      Effect.gen(function* () {
+        const longer = yield* follow(Stream.fromIterable(inputs(20)), { concurrency: 2 }, Batch.tracker({ total: 10 }))
+        assert.strictEqual(longer[0]?.total, 10)
+        assert.isTrue(longer.every(({ done, inFlight, total = 0 }) => total >= done + inFlight))
+        assert.deepInclude(longer[longer.length - 1], { total: 20, done: 20 })
+        const known = yield* follow(inputs(3), {}, Batch.tracker({ total: 10 }))
+        assert.deepInclude(known[known.length - 1], { total: 3, done: 3 })
+      }).pipe(Effect.provide(emulated({ workers: 1, execution: "1 second" })))
   )
 
   it.effect("does not count what was replayed into its rate", () =>

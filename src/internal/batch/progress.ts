@@ -5,17 +5,22 @@ import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type * as Batch from "../../services/Batch.js"
+import { callable } from "../effect/callable.js"
 import { defined } from "../text/json.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 
 /** What progress is estimated from. */
 export type Start = Exclude<Effect.Effect.Success<Batch.Tracker["begun"]>, undefined>
 
-export const tracker: Effect.Effect<Batch.Tracker> = Effect.sync(() => ({
-  counts: { total: undefined, done: 0, failed: 0, replayed: 0, inFlight: 0 },
-  begun: Deferred.unsafeMake(FiberId.none),
-  ended: Deferred.unsafeMake(FiberId.none)
-}))
+export const tracker = callable(
+  ({ total }: Batch.TrackerOptions): Effect.Effect<Batch.Tracker> =>
+    Effect.sync(() => ({
+      counts: { total, done: 0, failed: 0, replayed: 0, inFlight: 0 },
+      begun: Deferred.unsafeMake(FiberId.none),
+      ended: Deferred.unsafeMake(FiberId.none)
+    })),
+  {}
+)
 
 export const begin = ({ begun }: Batch.Tracker, start: Start): Effect.Effect<unknown> => Deferred.succeed(begun, start)
 
@@ -67,7 +72,9 @@ class Reader {
   }
 
   look(ended: boolean): Batch.Progress {
-    const { done, failed, inFlight, replayed, total } = this.counts
+    const { done, failed, inFlight, replayed } = this.counts
+    // Who said how long a stream is may have been wrong.
+    const total = this.counts.total === undefined ? undefined : Math.max(this.counts.total, done + inFlight)
     const now = this.now()
     const fresh = done - replayed
     this.samples.push({ at: now, fresh })
@@ -83,7 +90,7 @@ class Reader {
       rate,
       elapsed: Duration.millis(Math.round(now - this.start.startedAt)),
       ended,
-      ...this.gauges,
+      ...(ended ? { running: 0, queued: 0 } : this.gauges),
       ...defined({ total, eta: eta === undefined ? undefined : Duration.millis(Math.round(eta)) })
     }
   }

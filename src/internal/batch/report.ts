@@ -9,6 +9,7 @@ import { failureOf } from "../effect/cause.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import * as Tally from "../http/tally.js"
 import { monotonicMillis } from "../pace/monotonic.js"
+import { excerpt } from "../text/excerpt.js"
 import type { JsonObject } from "../text/json.js"
 import { drive } from "./run.js"
 
@@ -93,6 +94,19 @@ const spreadRow = (name: string, spread: Spread): ReadonlyArray<string> => [
     : [spread.min, spread.p50, spread.p90, spread.p99, spread.max].map(seconds))
 ]
 
+const longestSample = 240
+
+/** The first message of a kind of error, on one line. */
+const sampleOf = (results: ReadonlyArray<Outcome<unknown, unknown>>, kind: string): string | undefined => {
+  const first = results.find((outcome) => kindOf(outcome) === kind)
+  const error = first !== undefined && Exit.isFailure(first.result) ? failureOf(first.result.cause) : undefined
+  // What a worker says may hold line breaks, and sequences that a terminal obeys.
+  const line = error?.message.replace(/[\s\p{Cc}]+/gu, " ").trim()
+  if (line === undefined || line === "") return undefined
+  const sample = excerpt(line, longestSample)
+  return sample === line ? line : `${sample}…`
+}
+
 export const toText = (report: Report<unknown, unknown>): string => {
   const { counts, queueTime, executionTime, results, stopped } = report
   const kinds = Object.entries(counts).sort(([, a], [, b]) => b - a)
@@ -100,7 +114,10 @@ export const toText = (report: Report<unknown, unknown>): string => {
   return [
     `Batch on endpoint ${report.endpointId}: ${results.length} outcomes in ${seconds(Duration.toMillis(report.wallTime))} (${perSecond.toFixed(1)} a second)`,
     ...(stopped === undefined ? [] : [`It stopped before its end: ${stopped}`]),
-    ...table(kinds.map(([kind, count]) => [`  ${kind}`, String(count)])),
+    ...table(kinds.map(([kind, count]) => [`  ${kind}`, String(count)])).flatMap((row, index) => {
+      const sample = sampleOf(results, kinds[index]?.[0] ?? "")
+      return sample === undefined ? [row] : [row, `    e.g. ${sample}`]
+    }),
     ...(report.replayed === 0 ? [] : [`  of them from the journal: ${report.replayed}`]),
     ...table([
       ["", "min", "p50", "p90", "p99", "max"],

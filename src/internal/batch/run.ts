@@ -60,7 +60,7 @@ const begin = <I, O, P, C, E>(
 ): Effect.Effect<Resume<I, O, P, C> | undefined, BatchJournalError, Scope.Scope> =>
   Effect.gen(function* () {
     const { journal, key = indexAsKey } = options
-    tracker.counts.total = sizeOf(inputs)
+    tracker.counts.total = sizeOf(inputs) ?? tracker.counts.total
     let resume: Resume<I, O, P, C> | undefined
     if (journal !== undefined) {
       yield* journal.begin(endpoint.id)

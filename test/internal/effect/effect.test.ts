@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Either, Exit, Fiber, FiberId, Schedule, TestClock } from "effect"
 import { describe } from "vitest"
+import { callable } from "../../../src/internal/effect/callable.js"
 import * as Causes from "../../../src/internal/effect/cause.js"
 import { fromEither } from "../../../src/internal/effect/either.js"
 import * as Fibers from "../../../src/internal/effect/fiber.js"
@@ -127,6 +128,22 @@ describe("a schedule", () => {
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(first)
       assert.isTrue(Exit.isFailure(yield* Effect.exit(wait(undefined))))
+    })
+  )
+})
+
+describe("an effect that is a function, too", () => {
+  let made = 0
+  const numbered = callable((label: string) => Effect.sync(() => `${label} ${++made}`), "usual")
+
+  it.effect("is run, piped and called, and makes a new value each time", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* numbered, "usual 1")
+      assert.strictEqual(yield* numbered.pipe(Effect.map((text) => `${text}!`)), "usual 2!")
+      assert.strictEqual(yield* numbered("other"), "other 3")
+      assert.deepStrictEqual(yield* Effect.all([numbered, numbered], { concurrency: 2 }), ["usual 4", "usual 5"])
+      assert.isTrue(Effect.isEffect(numbered))
+      assert.strictEqual(yield* Effect.promise(() => Effect.runPromise(numbered)), "usual 6")
     })
   )
 })
