@@ -5,7 +5,7 @@
  *
  * The jobs must outlive the child, so the emulator that stands in for RunPod is served by the parent.
  */
-import { NodeContext, NodeRuntime } from "@effect/platform-node"
+import { NodeContext } from "@effect/platform-node"
 import { FileSystem } from "@effect/platform"
 import { Batch, BatchJournal, Endpoint } from "effect-runpod"
 import { NodeEmulator, NodeRunPod } from "effect-runpod/Node"
@@ -80,4 +80,4 @@ const child = (file: string) =>
 
 const [file] = process.argv.slice(2)
 
-NodeRuntime.runMain(Effect.provide(file === undefined ? parent : Effect.asVoid(child(file)), NodeContext.layer))
+NodeRunPod.runMain(Effect.provide(file === undefined ? parent : Effect.asVoid(child(file)), NodeContext.layer))

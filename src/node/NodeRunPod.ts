@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as HttpClient from "@effect/platform/HttpClient"
+import type { RunMain } from "@effect/platform/Runtime"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -13,6 +14,7 @@ import type * as RunPodHttpClient from "../layers/RunPodHttpClient.js"
 import type * as JobRuntime from "../services/JobRuntime.js"
 import * as RunPod from "../services/RunPod.js"
 import * as DispatcherClient from "./internal/dispatcherClient.js"
+import * as Main from "./internal/runMain.js"
 import * as Undici from "./internal/undici.js"
 
 /**
@@ -72,3 +74,27 @@ export const layerConfig = (
   options: RunPod.ConfigOptions & TransportOptions = {}
 ): Layer.Layer<RunPod.RunPod | RunPodHttpClient.RunPodHttpClient | JobRuntime.JobRuntime, ConfigError.ConfigError> =>
   Layer.provide(RunPod.layerConfig(options), transport(options))
+
+/**
+ * `NodeRuntime.runMain` with an exit status that tells of a signal: a program that Ctrl-C (SIGINT) has interrupted ends with
+ * 130, after SIGTERM with 143, where `NodeRuntime.runMain` ends with 0, as if all were done. Finalizers run as there, and a
+ * second Ctrl-C does not wait for them. A `teardown` of your own decides alone.
+ *
+ * @example
+ * ```ts
+ * import { Endpoint } from "effect-runpod"
+ * import { NodeRunPod } from "effect-runpod/Node"
+ * import { Console, Effect, Schema } from "effect"
+ *
+ * const program = Effect.gen(function* () {
+ *   const caption = yield* Endpoint.make("abc123", { input: Schema.Unknown, output: Schema.String })
+ *   yield* Console.log(yield* caption.call({ image: "https://images.example.com/1.png" }))
+ * })
+ *
+ * program.pipe(Effect.provide(NodeRunPod.layerConfig()), NodeRunPod.runMain)
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const runMain: RunMain = Main.runMain

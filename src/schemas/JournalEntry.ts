@@ -11,7 +11,9 @@ const item = {
   /** The SHA-256 of the encoded input's JSON, in hex. */
   hash: Schema.String,
   /** When it was written, in milliseconds of the clock. */
-  at: Finite
+  at: Finite,
+  /** How often jobs of the item were started before this one. Absent: never. */
+  earlier: Schema.optional(Finite)
 }
 
 const started = {
@@ -78,7 +80,7 @@ export const Settled = Schema.TaggedStruct("Settled", {
 export type Settled = typeof Settled.Type
 
 /**
- * No job runs for the item, and none has ended: it is to be submitted again.
+ * No job runs for the item, and the outcome of an earlier one, if there was one, is not wanted: it is to be submitted again.
  *
  * @since 0.1.0
  * @category models

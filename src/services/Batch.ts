@@ -45,7 +45,7 @@ export interface Outcome<out I, out O> {
   readonly input: I
   /** Missing when no job is known. */
   readonly jobId?: JobId | undefined
-  /** How often a job was started, or may have been: submits and retries. */
+  /** How often a job was started, or may have been: submits and retries, those of earlier runs included. */
   readonly attempts: number
   /** Milliseconds in the queue. */
   readonly delayTime?: number | undefined
@@ -100,6 +100,7 @@ export interface Options<in I>
   /**
    * Makes the batch outlive its process: a second run with the same journal and inputs goes on where the first ended, and each
    * input is settled once. Keys must be unique. An array is checked against the journal as a whole before anything is sent.
+   * A run that goes on logs what it goes on with, an interrupted one how many jobs go on at RunPod.
    */
   readonly journal?: BatchJournal | undefined
   /** How long each item may take, from its submit; then its outcome is a `WaitTimeoutError`. Default: its `ttl` or 24 hours. */
@@ -117,6 +118,13 @@ export interface Options<in I>
   readonly onAmbiguous?: "report" | "resubmit" | undefined
   /** What to do with a submitted item whose result RunPod no longer has. Default: report, a `JobNotFoundError`. */
   readonly onExpired?: "report" | "resubmit" | undefined
+  /**
+   * What to do with an item that an earlier run with the journal has settled as failed: the job FAILED, was CANCELLED or
+   * TIMED_OUT, had no output or one that the schema does not accept. `resubmit` submits it once more, a function those for
+   * whose error it gives true; one that throws is a defect, before its item is sent. A failure of this run is an outcome,
+   * which the next run may submit again. Default: report, the outcome as it was.
+   */
+  readonly onFailed?: "report" | "resubmit" | ((error: JobError) => boolean) | undefined
   /**
    * Whether an interruption cancels the jobs in flight, at the pace of the cancel limit; it waits for that. With a journal
    * it also notes that they are to be submitted again. Default: true without a journal, false with one.

@@ -1,6 +1,7 @@
 /**
  * What a batch writes down so that it can be killed at any moment and go on later: for each item an intent before its
- * submit, the job's id after it, and the outcome before it is given out. Outputs are in it; of inputs only the SHA-256, and
+ * submit, the job's id after it, and the outcome before it is given out. A later run may submit a failed item again
+ * (`onFailed`): its newest entry counts. Outputs are in it; of inputs only the SHA-256, and
  * no webhook, S3 credentials or API key.
  *
  * @since 0.1.0

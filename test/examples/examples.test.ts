@@ -16,6 +16,12 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     "119 completed, 1 failed",
     "read all results, 1 of them failures"
   ],
+  "batch-failed.ts": [
+    /JobFailedError +4\n +e\.g\. Job [\w-]+ on endpoint \w+ failed: Error: CUDA out of memory/,
+    /goes on from its journal: 60 settled \(failed ones may run again: `onFailed`\), 0 still at RunPod, 0 to submit/,
+    /Completed +59\n +JobFailedError +1\n/,
+    "run again: bicycle-7 (2 attempts), bicycle-27 (2 attempts), bicycle-47 (2 attempts)"
+  ],
   "batch-file.ts": ["100 lines, the first of them", /"line":\d+,"seed":\d+,"output":\{"image"/],
   "batch-report.ts": [
     "60 of 60 done, 1 failed",

@@ -2,6 +2,8 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import type * as Scope from "effect/Scope"
 import type * as Emulator from "../../src/emulator/Emulator.js"
 import type { BatchJournalError } from "../../src/errors/BatchError.js"
@@ -23,6 +25,8 @@ const withFile = <A, E>(use: (file: string, fs: FileSystem) => Effect.Effect<A, 
   }).pipe(
     Effect.scoped,
     Effect.provide(NodeFileSystem.layer),
+    // Runs that go on say so, and here hundreds do.
+    Logger.withMinimumLogLevel(LogLevel.Warning),
     Effect.provide(
       emulated({ workers: 20 }, { limits: RateLimits.unlimited, client: { limits: RateLimits.unlimited } })
     )

@@ -49,6 +49,13 @@ describe("Batch", () => {
     >()
   })
 
+  it("a tracker comes with options and without, and `onFailed` gets the error of a job", () => {
+    expectTypeOf<typeof core.Batch.tracker>().toExtend<Effect.Effect<Batch.Tracker>>()
+    expectTypeOf<typeof core.Batch.tracker>().returns.toEqualTypeOf<Effect.Effect<Batch.Tracker>>()
+    type Choice = Exclude<Batch.Options<string>["onFailed"], string | undefined>
+    expectTypeOf<Choice>().toEqualTypeOf<(error: JobError.JobError) => boolean>()
+  })
+
   it("submit gives a handle or an error for each input, and cannot fail but by its inputs", () => {
     const submit = (endpoint: Full) => core.Batch.submit(endpoint, ["a"])
     const submitAll = (endpoint: Full) => core.Batch.submit(endpoint, inputs)

@@ -2,6 +2,7 @@ import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import type { BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
@@ -18,8 +19,8 @@ import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 
-/** An item of a batch: its name, and the SHA-256 of its input where there is a journal. */
-export type Item = Pick<JournalEntry.Intent, "key" | "hash">
+/** An item of a batch: its name; where there is a journal, the SHA-256 of its input, and how often earlier jobs were started. */
+export type Item = Pick<JournalEntry.Intent, "key" | "hash" | "earlier">
 
 /** The item's job has ended, in this run or in an earlier one that settled it. */
 export interface Ended<O, P, C> {
@@ -28,6 +29,8 @@ export interface Ended<O, P, C> {
   readonly job: Job.TerminalJob
   readonly attempts: number
   readonly replayed: boolean
+  /** What was read of the job, if it was read already. */
+  readonly result?: Exit.Exit<O, RunPodError | JobError> | undefined
 }
 
 export interface Failed {

@@ -240,7 +240,10 @@ export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>
     return state.owning(Effect.flatMap(adopted, followed))
   })
 
-/** Goes on with an item of which only the intent to submit it is known: a job may run for it, and its webhook may tell. */
+/**
+ * Goes on with an item of which only the intent to submit it is known: a job may run for it, and its webhook may tell. Without
+ * one it ends with a `SubmitAmbiguousError`, also where it is to be submitted again.
+ */
 export const fromIntent = <I, O, P, C>(
   run: BatchRun<I, O, P, C>,
   input: ItemInput<I>,
@@ -251,8 +254,5 @@ export const fromIntent = <I, O, P, C>(
     const resubmits = run.options.onAmbiguous === "resubmit"
     const within = resubmits ? lookForWebhook : state.longestAdoption
     const adopted = state.adopt(ambiguous(run.endpoint.id, 1), { webhookKey, within })
-    const end = Effect.flatMap(adopted, (submitted) =>
-      submitted._tag === "Failed" && resubmits ? fresh(run, input) : followed(submitted)
-    )
-    return state.owning(end)
+    return state.owning(Effect.flatMap(adopted, followed))
   })

@@ -1,20 +1,23 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import { BatchJournalError } from "../../errors/BatchError.js"
+import { isJobError, type JobError } from "../../errors/JobError.js"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
+import { failureOf } from "../effect/cause.js"
 import { monotonicAt } from "../pace/monotonic.js"
 import { defined, jsonOf } from "../text/json.js"
 import { sha256 } from "../text/sha256.js"
-import type { BatchRun, ItemEnd } from "./batchRun.js"
+import type { BatchRun, Ended, ItemEnd, Open } from "./batchRun.js"
 import * as Item from "./item.js"
 import * as BatchJob from "./job.js"
-import { waitConcurrency } from "./rules.js"
+import { outputOf, waitConcurrency } from "./rules.js"
 import { takeTurns } from "./wait.js"
 
 /** A job of an earlier run is looked at for so long even if its time is over. */
@@ -35,6 +38,25 @@ const duplicateKey = (key: string) => {
   return new BatchJournalError({ reason: "DuplicateKey", key, detail })
 }
 
+/** How the inputs of a run stand in its journal. */
+interface Found {
+  readonly inputs: number
+  readonly settled: number
+  readonly submitted: number
+  /** Whether a job was started for them is not known. */
+  readonly intended: number
+}
+
+/** The end of an item with all of its attempts, those of earlier jobs counted. */
+const inAll = <O, P, C>({ item: { earlier = 0 } }: Item.ItemInput<unknown>, end: ItemEnd<O, P, C>): ItemEnd<O, P, C> =>
+  end._tag === "Open" || earlier === 0 ? end : { ...end, attempts: earlier + end.attempts }
+
+/** The error of a job that has ended badly; none of one that has not, or of which nobody could read the end. */
+const failureOfJob = (result: Exit.Exit<unknown, RunPodError | JobError>): JobError | undefined => {
+  const error = Exit.isFailure(result) ? failureOf(result.cause) : undefined
+  return isJobError(error) && error._tag !== "WaitTimeoutError" ? error : undefined
+}
+
 /** What an earlier run with the same journal left, and the keys that this one has seen. */
 export class Resume<I, O, P, C> {
   private readonly keys = new Set<string>()
@@ -50,31 +72,57 @@ export class Resume<I, O, P, C> {
   checkAll(
     inputs: ReadonlyArray<I>,
     keyOf: (input: I, index: number) => string
-  ): Effect.Effect<void, BatchJournalError> {
+  ): Effect.Effect<Found, BatchJournalError> {
     return Effect.gen(this, function* () {
       const keys = new Set<string>()
+      const states = { Settled: 0, Submitted: 0, Intent: 0, Released: 0 }
       for (const [index, input] of inputs.entries()) {
         const key = keyOf(input, index)
         if (keys.has(key)) return yield* Effect.fail(duplicateKey(key))
         keys.add(key)
         const state = yield* this.journal.find(key)
         if (Option.isNone(state)) continue
+        states[state.value._tag]++
         const hash = yield* Effect.option(hashOf(this.run.endpoint, input))
         if (Option.isSome(hash) && hash.value !== state.value.hash) return yield* Effect.fail(inputChanged(key))
       }
+      const { Intent: intended, Settled: settled, Submitted: submitted } = states
+      return { inputs: inputs.length, settled, submitted, intended }
     })
+  }
+
+  /** Says what this run goes on with; `jobs` is how many of an earlier one are waited for. */
+  announce(jobs: number, found: Found | undefined): Effect.Effect<void> {
+    const { endpoint, options } = this.run
+    const goesOn = `The batch on endpoint ${endpoint.id} goes on from its journal`
+    if (found === undefined) {
+      return jobs === 0 ? Effect.void : Effect.logInfo(`${goesOn}: ${jobs} still at RunPod, which it waits for`)
+    }
+    const { inputs, intended, settled, submitted } = found
+    const mayRunAgain = (options.onFailed ?? "report") === "report" ? "" : " (failed ones may run again: `onFailed`)"
+    const known = settled + submitted + intended
+    if (known === 0) return Effect.void
+    return Effect.logInfo(
+      [
+        `${goesOn}: ${settled} settled${mayRunAgain}`,
+        `${submitted} still at RunPod`,
+        ...(intended === 0 ? [] : [`${intended} that may have been submitted`]),
+        `${inputs - known} to submit`
+      ].join(", ")
+    )
   }
 
   /** Follows the jobs of an earlier run, whether their inputs have come already or not. */
   collect(entries: ReadonlyArray<JournalEntry.Submitted>): Effect.Effect<void> {
     const { run } = this
-    const jobs = entries.map(({ at, attempts, hash, jobId, key }) => {
+    const jobs = entries.map(({ at, attempts, earlier, hash, jobId, key }) => {
       const end = Deferred.unsafeMake<ItemEnd<O, P, C>>(FiberId.none)
       this.ends.set(key, end)
       const submittedAt = monotonicAt(run.clock, at)
       const until = Math.min(run.deadline, Math.max(submittedAt + run.timeout, run.now() + lastLook))
       const handle = run.attach(jobId, at)
-      return { job: BatchJob.started({ run, item: { key, hash }, handle, submittedAt, until, attempts }), end }
+      const item = { key, hash, ...defined({ earlier }) }
+      return { job: BatchJob.started({ run, item, handle, submittedAt, until, attempts }), end }
     })
     const turns = takeTurns(jobs, {
       concurrency: waitConcurrency,
@@ -104,20 +152,37 @@ export class Resume<I, O, P, C> {
       keys.add(key)
       const found = yield* Effect.either(journal.find(key))
       if (found._tag === "Left") return yield* run.openWith(found.left)
-      const item: Item.ItemInput<I> = { item: { key, hash: hash.right }, input }
-      if (Option.isNone(found.right)) return yield* Item.fresh(run, item)
+      const unknown = { key, hash: hash.right }
+      if (Option.isNone(found.right)) return yield* Item.fresh(run, { item: unknown, input })
       const state = found.right.value
       if (state.hash !== hash.right) return yield* run.openWith(inputChanged(key))
+      if (state._tag === "Settled") return yield* this.settled({ item: unknown, input })
+      const item = { item: { ...unknown, ...defined({ earlier: state.earlier }) }, input }
       switch (state._tag) {
         case "Released":
-          return yield* Item.fresh(run, item)
-        case "Settled":
-          return yield* this.replay(key)
+          return inAll(item, yield* Item.fresh(run, item))
         case "Intent":
-          return yield* Item.fromIntent(run, item, state.webhook)
+          return yield* this.intended(item, state.webhook)
         case "Submitted":
           return yield* this.collected(item)
       }
+    })
+  }
+
+  /** Submits an item again, for which jobs were started so many times after the `earlier` ones. */
+  private again(input: Item.ItemInput<I>, attempts: number): Effect.Effect<ItemEnd<O, P, C>> {
+    const earlier = (input.item.earlier ?? 0) + attempts
+    const item = { ...input, item: { ...input.item, earlier } }
+    return Effect.map(Item.fresh(this.run, item), (end) => inAll(item, end))
+  }
+
+  private intended(item: Item.ItemInput<I>, webhook: string | undefined): Effect.Effect<ItemEnd<O, P, C>> {
+    const { run } = this
+    return Effect.flatMap(Item.fromIntent(run, item, webhook), (end) => {
+      const isAmbiguous = end._tag === "Failed" && end.error._tag === "SubmitAmbiguousError"
+      return isAmbiguous && run.options.onAmbiguous === "resubmit"
+        ? this.again(item, end.attempts)
+        : Effect.succeed(inAll(item, end))
     })
   }
 
@@ -128,20 +193,37 @@ export class Resume<I, O, P, C> {
     if (end === undefined) return Effect.dieMessage(`the journal has lost the job of "${key}"`)
     return Effect.flatMap(Deferred.await(end), (end) => {
       const isExpired = end._tag === "Failed" && end.error._tag === "JobNotFoundError"
-      return isExpired && run.options.onExpired === "resubmit" ? Item.fresh(run, item) : Effect.succeed(end)
+      return isExpired && run.options.onExpired === "resubmit"
+        ? this.again(item, end.attempts)
+        : Effect.succeed(inAll(item, end))
     })
   }
 
-  private replay(key: string): Effect.Effect<ItemEnd<O, P, C>> {
+  /** Gives the outcome of an earlier run, or submits the item again if that is a failure that `onFailed` wants to see no more. */
+  private settled(item: Item.ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {
+    return Effect.gen(this, function* () {
+      const { onFailed = "report" } = this.run.options
+      const end = yield* this.replay(item.item.key)
+      if (onFailed === "report" || end._tag === "Open") return end
+      const result = yield* Effect.exit(outputOf(end.handle, end.job))
+      const error = failureOfJob(result)
+      if (error !== undefined && (onFailed === "resubmit" || onFailed(error))) {
+        return yield* this.again(item, end.attempts)
+      }
+      return { ...end, result }
+    })
+  }
+
+  private replay(key: string): Effect.Effect<Ended<O, P, C> | Open> {
     const { journal, run } = this
     return Effect.matchEffect(journal.outcome(key), {
       onFailure: (error) => run.openWith(error),
       onSuccess: Option.match({
         onNone: () => Effect.dieMessage(`the journal has lost the outcome of "${key}"`),
-        onSome: ({ attempts, jobId, delayTime, error, executionTime, output, status, workerId }) =>
-          Effect.succeed<ItemEnd<O, P, C>>({
+        onSome: ({ attempts, earlier = 0, jobId, delayTime, error, executionTime, output, status, workerId }) =>
+          Effect.succeed<Ended<O, P, C>>({
             _tag: "Ended",
-            attempts,
+            attempts: earlier + attempts,
             replayed: true,
             handle: run.attach(jobId, undefined),
             job: {

@@ -6,6 +6,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
 import type { Inputs, Options, Outcome, RunError, Tracker } from "../../services/Batch.js"
+import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import { sleepUntil } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
@@ -30,9 +31,9 @@ const outcomeOf = <I, O, P, C>({ index, input }: Indexed<I>, key: string, end: E
     const { error, jobId } = end
     return Effect.succeed({ ...facts, replayed: false, result: Exit.fail(error), ...defined({ jobId }) })
   }
-  const { handle, job, replayed } = end
+  const { handle, job, replayed, result } = end
   const { delayTime, executionTime, id: jobId } = job
-  return Effect.map(Effect.exit(outputOf(handle, job)), (result) => ({
+  return Effect.map(result === undefined ? Effect.exit(outputOf(handle, job)) : Effect.succeed(result), (result) => ({
     ...facts,
     replayed,
     result,
@@ -65,8 +66,9 @@ const begin = <I, O, P, C, E>(
     if (journal !== undefined) {
       yield* journal.begin(endpoint.id)
       resume = new Resume(run, journal)
-      if (Array.isArray(inputs)) yield* resume.checkAll(inputs, key)
+      const found = Array.isArray(inputs) ? yield* resume.checkAll(inputs, key) : undefined
       const earlier = yield* journal.submitted
+      yield* resume.announce(earlier.length, found)
       if (earlier.length > 0) yield* Effect.forkScoped(resume.collect(earlier))
     }
     if (run.deadline !== Infinity) {
@@ -122,6 +124,18 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
     return yield* Effect.fail(new BatchStoppedError({ endpointId: endpoint.id, reason: stop.reason, settled }))
   })
 
+/** Says after an interruption what a journal is for: that jobs go on, and how to get at their results. */
+const sayWhatGoesOn = (endpointId: string, journal: BatchJournal) =>
+  Effect.flatMap(
+    Effect.orElseSucceed(journal.submitted, () => []),
+    ({ length }) => {
+      const goOn = ["none of its jobs goes on", "1 of its jobs goes on"][length] ?? `${length} of its jobs go on`
+      return Effect.logWarning(
+        `The batch on endpoint ${endpointId} was interrupted, and ${goOn} at RunPod. Run it again with the same journal: it collects what went on, and does the rest.`
+      )
+    }
+  )
+
 /** Runs a batch to its end. What stops it ends the taking of inputs; jobs in flight are followed to their ends. */
 export const drive = <I, O, P, C, E>(
   batch: Batch<I, O, P, C, E>
@@ -131,9 +145,11 @@ export const drive = <I, O, P, C, E>(
     const tracker = options.tracker ?? (yield* Progress.tracker)
     const run = new BatchRun(endpoint, options, yield* Effect.clock)
     // Whoever follows a batch that never began hears of its end, too.
-    return yield* Effect.ensuring(
-      supervise(endpoint, Effect.scoped(driveIn(batch, run, tracker))),
-      Progress.end(tracker)
+    return yield* supervise(endpoint, Effect.scoped(driveIn(batch, run, tracker))).pipe(
+      Effect.ensuring(Progress.end(tracker)),
+      Effect.onInterrupt(() =>
+        options.journal === undefined ? Effect.void : sayWhatGoesOn(endpoint.id, options.journal)
+      )
     )
   }).pipe(inSpan("Batch.run", batch.endpoint.id))
 
