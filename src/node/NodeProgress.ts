@@ -8,10 +8,14 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { dual } from "effect/Function"
+import * as FiberRef from "effect/FiberRef"
+import { constVoid, dual } from "effect/Function"
+import * as HashSet from "effect/HashSet"
+import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { stderr } from "node:process"
+import * as FiberRefs from "../internal/effect/fiberRef.js"
 import { type Progress, progress, type Tracker } from "../services/Batch.js"
 
 /**
@@ -51,8 +55,14 @@ const duration = (time: Duration.Duration): string => {
 
 type Draw = (progress: Progress) => Effect.Effect<void>
 
-/** A bar, until the scope closes; what it showed last stays. Without the package `cli-progress` there is none. */
-const makeBar = (label: string, output: NodeJS.WriteStream): Effect.Effect<Draw | undefined, never, Scope.Scope> =>
+/** A bar, until the scope closes; what it showed last stays. Once it was left, the next one is drawn below. */
+interface Bar {
+  readonly draw: Draw
+  readonly leave: () => void
+}
+
+/** Without the package `cli-progress` there is none. */
+const makeBar = (label: string, output: NodeJS.WriteStream): Effect.Effect<Bar | undefined, never, Scope.Scope> =>
   Effect.gen(function* () {
     const module = yield* Effect.option(Effect.tryPromise(() => import("cli-progress")))
     if (module._tag === "None") return undefined
@@ -66,8 +76,12 @@ const makeBar = (label: string, output: NodeJS.WriteStream): Effect.Effect<Draw 
       gracefulExit: false
     }
     let bar: SingleBar | undefined
-    yield* Effect.addFinalizer(() => Effect.sync(() => bar?.stop()))
-    return (progress) =>
+    const leave = () => {
+      bar?.stop()
+      bar = undefined
+    }
+    yield* Effect.addFinalizer(() => Effect.sync(leave))
+    const draw: Draw = (progress) =>
       Effect.sync(() => {
         const { done, total } = progress
         const words = { words: inWords(progress) }
@@ -80,7 +94,21 @@ const makeBar = (label: string, output: NodeJS.WriteStream): Effect.Effect<Draw 
         bar.setTotal(length)
         bar.update(done, words)
       })
+    return { draw, leave }
   })
+
+/** Calls `leave` before anything is logged, which would be written into the line of the bar. */
+const leavingForLogs = <A, E, R>(effect: Effect.Effect<A, E, R>, leave: () => void): Effect.Effect<A, E, R> =>
+  FiberRefs.update(
+    effect,
+    FiberRef.currentLoggers,
+    HashSet.map((logger) =>
+      Logger.make((entry): unknown => {
+        leave()
+        return logger.log(entry)
+      })
+    )
+  )
 
 const makeLines = (label: string, output: NodeJS.WriteStream, interval: Duration.DurationInput): Draw => {
   let printedAt = -Infinity
@@ -93,7 +121,7 @@ const makeLines = (label: string, output: NodeJS.WriteStream, interval: Duration
 }
 
 /**
- * Runs an effect, and shows meanwhile how far the batch in it is. On a terminal this takes the package `cli-progress`, an
+ * Runs an effect, and shows meanwhile how far the batch in it is. What the effect logs stands above the bar. On a terminal this takes the package `cli-progress`, an
  * optional peer; without it lines are printed there, too.
  *
  * @example
@@ -118,14 +146,16 @@ export const show: {
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(effect: Effect.Effect<A, E, R>, tracker: Tracker, options: Options = {}): Effect.Effect<A, E, R> => {
     const { interval = "500 millis", label = "batch", lineInterval = "10 seconds", output = stderr } = options
+    let leave: () => void = constVoid
     const draw = Effect.gen(function* () {
       const bar = output.isTTY ? yield* makeBar(label, output) : undefined
-      const draw = bar ?? makeLines(label, output, lineInterval)
+      if (bar !== undefined) leave = bar.leave
+      const draw = bar?.draw ?? makeLines(label, output, lineInterval)
       yield* Stream.runForEach(progress(tracker, { interval }), draw)
     })
     return Effect.acquireUseRelease(
       Effect.fork(Effect.interruptible(Effect.scoped(draw))),
-      () => effect,
+      () => (output.isTTY ? leavingForLogs(effect, () => leave()) : effect),
       (fiber) =>
         Effect.zipRight(
           // The last state of the batch may still be drawn.

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
 import { PassThrough } from "node:stream"
 import * as Emulator from "../../src/emulator/Emulator.js"
@@ -183,6 +184,24 @@ describe.sequential("NodeProgress.show", () => {
       assert.include(text(), "100 % | 3 of 3 done, after 0:00")
       assert.include(text(), "█")
       assert.isTrue(text().lastIndexOf("\u001b[?25h") > text().lastIndexOf("\u001b[?25l"))
+    }).pipe(Effect.provide(emulated({ workers: 3, execution: "300 millis" })))
+  )
+
+  it.live("on a terminal, writes no log into the line of the bar", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const tracker = yield* Batch.tracker
+      const { output, text } = makeOutput(true)
+      const logger = Logger.make<unknown, void>(({ message }) => void output.write(`${String(message)}\n`))
+      const logged = Effect.zipRight(Effect.delay(Effect.logInfo("a log"), "200 millis"), Effect.sleep("200 millis"))
+      yield* Effect.zip(Batch.collect(ep, inputs(3), { tracker }), logged, { concurrent: true }).pipe(
+        NodeProgress.show(tracker, { output, interval: "20 millis" }),
+        Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+      )
+      const [before = "", after = ""] = text().split("a log\n")
+      assert.match(before, /0 of 3 done[^\n]*\n$/)
+      assert.match(after, /3 of 3 done, after 0:00[^\n]*\n$/)
+      assert.notInclude(after.trimEnd(), "\n")
     }).pipe(Effect.provide(emulated({ workers: 3, execution: "300 millis" })))
   )
 
