@@ -121,8 +121,8 @@ const makeLines = (label: string, output: NodeJS.WriteStream, interval: Duration
 }
 
 /**
- * Runs an effect, and shows meanwhile how far the batch in it is. What the effect logs stands above the bar. On a terminal this takes the package `cli-progress`, an
- * optional peer; without it lines are printed there, too.
+ * Runs an effect, and shows meanwhile how far the batch in it is. On a terminal this takes the package `cli-progress`, an
+ * optional peer; without it lines are printed there, too. What the effect logs has lines of its own.
  *
  * @example
  * ```ts

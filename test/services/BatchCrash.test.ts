@@ -172,48 +172,54 @@ describe.concurrent("a batch with a journal that a signal interrupts", () => {
     { signal: "SIGINT", status: 130 },
     { signal: "SIGTERM", status: 143 }
   ] as const) {
-    it.scopedLive(`says how many jobs go on and how to go on itself, and ends with status ${status} (${signal})`, () =>
-      Effect.gen(function* () {
-        const fs = yield* FileSystem
-        const folder = yield* fs.makeTempDirectoryScoped()
-        const gate = yield* Deferred.make<void>()
-        const server = yield* NodeEmulator.serve({
-          endpoints: { ep: { workers: 50, handler: ({ n }) => Effect.as(Number(n) < 3 ? Effect.void : gate, { n }) } },
-          seed: signal
-        })
-        const batch = { url: server.url, file: `${folder}/journal.jsonl`, count: 20 }
-        // Three have ended, so fifteen were submitted, of which twelve run.
-        const submitted = server.counts.pipe(
-          Effect.delay("5 millis"),
-          Effect.repeat({ until: (counts) => counts.submitted === 15 })
-        )
-        const first = yield* runUntil(batch, signal, () => submitted)
-        assert.strictEqual(first.code, status, first.output)
-        assert.notInclude(first.output, "goes on from its journal")
-        assert.include(
-          first.output,
-          "The batch on endpoint ep was interrupted, and 12 of its jobs go on at RunPod. Run it again with the same journal"
-        )
-        assert.strictEqual((yield* server.counts).byOperation.cancel.total, 0)
-
-        // The first thing that the next run says.
-        const resumes = "The batch on endpoint ep goes on from its journal: 3 settled, 12 still at RunPod, 5 to submit"
-        const opening = (output: () => string) =>
-          Effect.sync(() => output().includes(resumes)).pipe(
+    it.scopedLive(
+      `says how many jobs go on and how to go on itself, and ends with status ${status} (${signal})`,
+      () =>
+        Effect.gen(function* () {
+          const fs = yield* FileSystem
+          const folder = yield* fs.makeTempDirectoryScoped()
+          const gate = yield* Deferred.make<void>()
+          const server = yield* NodeEmulator.serve({
+            endpoints: {
+              ep: { workers: 50, handler: ({ n }) => Effect.as(Number(n) < 3 ? Effect.void : gate, { n }) }
+            },
+            seed: signal
+          })
+          const batch = { url: server.url, file: `${folder}/journal.jsonl`, count: 20 }
+          // Three have ended, so fifteen were submitted, of which twelve run.
+          const submitted = server.counts.pipe(
             Effect.delay("5 millis"),
-            Effect.repeat({ until: (isSaid) => isSaid }),
-            Effect.zipRight(Deferred.succeed(gate, undefined)),
-            Effect.zipRight(Effect.never)
+            Effect.repeat({ until: (counts) => counts.submitted === 15 })
           )
-        const second = yield* runUntil(batch, signal, opening)
-        assert.strictEqual(second.code, 0, second.output)
-        assert.deepStrictEqual(
-          outcomesIn(second.output),
-          keys(20).map((key) => [key, "Completed"])
-        )
-        assert.notInclude(second.output, "interrupted")
-        assert.strictEqual((yield* server.counts).submitted, 20)
-      }).pipe(Effect.provide(NodeFileSystem.layer))
+          const first = yield* runUntil(batch, signal, () => submitted)
+          assert.strictEqual(first.code, status, first.output)
+          assert.notInclude(first.output, "goes on from its journal")
+          assert.include(
+            first.output,
+            "The batch on endpoint ep was interrupted, and 12 of its jobs go on at RunPod. Run it again with the same journal"
+          )
+          assert.strictEqual((yield* server.counts).byOperation.cancel.total, 0)
+
+          // The first thing that the next run says.
+          const resumes =
+            "The batch on endpoint ep goes on from its journal: 3 settled, 12 still at RunPod, 5 to submit"
+          const opening = (output: () => string) =>
+            Effect.sync(() => output().includes(resumes)).pipe(
+              Effect.delay("5 millis"),
+              Effect.repeat({ until: (isSaid) => isSaid }),
+              Effect.zipRight(Deferred.succeed(gate, undefined)),
+              Effect.zipRight(Effect.never)
+            )
+          const second = yield* runUntil(batch, signal, opening)
+          assert.strictEqual(second.code, 0, second.output)
+          assert.deepStrictEqual(
+            outcomesIn(second.output),
+            keys(20).map((key) => [key, "Completed"])
+          )
+          assert.notInclude(second.output, "interrupted")
+          assert.strictEqual((yield* server.counts).submitted, 20)
+        }).pipe(Effect.provide(NodeFileSystem.layer)),
+      120_000
     )
   }
 

@@ -218,6 +218,18 @@ describe("`onFailed` of a batch with a journal", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("attempts count on where an interruption cancelled the job", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const journal = yield* BatchJournal.memory
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal, cancelOnInterrupt: true }))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(attemptsOf(yield* run({ journal }, inputs(1))), [2])
+      assert.strictEqual((yield* counts).submitted, 2)
+    }).pipe(Effect.provide(emulated({ execution: "10 seconds" })))
+  )
+
   it.effect("attempts count on where RunPod has no result, too", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint

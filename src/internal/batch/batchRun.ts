@@ -22,6 +22,12 @@ import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 /** An item of a batch: its name; where there is a journal, the SHA-256 of its input, and how often earlier jobs were started. */
 export type Item = Pick<JournalEntry.Intent, "key" | "hash" | "earlier">
 
+/** The item as it is once its job, which was started so often, is to be followed by another. */
+export const withEarlier = (item: Item, attempts: number): Item => ({
+  ...item,
+  earlier: (item.earlier ?? 0) + attempts
+})
+
 /** The item's job has ended, in this run or in an earlier one that settled it. */
 export interface Ended<O, P, C> {
   readonly _tag: "Ended"

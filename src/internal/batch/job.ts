@@ -4,7 +4,7 @@ import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { type BatchRun, type Item, type ItemEnd, type Open, open } from "./batchRun.js"
+import { type BatchRun, type Item, type ItemEnd, type Open, open, withEarlier } from "./batchRun.js"
 import { cancelHandle, isFatal, pollOptions } from "./rules.js"
 import { settleFor } from "./wait.js"
 
@@ -46,9 +46,9 @@ export const begin = <I, O, P, C>(
     return Effect.map(noteSubmitted(job), (isNoted) => (isNoted ? job : open))
   })
 
-const cancel = ({ handle, item, run }: BatchJob<never, unknown, unknown, unknown>) =>
+const cancel = ({ attempts, handle, item, run }: BatchJob<never, unknown, unknown, unknown>) =>
   Effect.flatMap(cancelHandle(handle, run.cancelGrace), (job) =>
-    job?.status === "CANCELLED" ? run.notes.released(item) : Effect.void
+    job?.status === "CANCELLED" ? run.notes.released(withEarlier(item, attempts)) : Effect.void
   )
 
 /** What an interruption does with the job; with a journal, one that is cancelled is to be submitted again. */

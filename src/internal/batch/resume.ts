@@ -14,7 +14,7 @@ import { failureOf } from "../effect/cause.js"
 import { monotonicAt } from "../pace/monotonic.js"
 import { defined, jsonOf } from "../text/json.js"
 import { sha256 } from "../text/sha256.js"
-import type { BatchRun, Ended, ItemEnd, Open } from "./batchRun.js"
+import { type BatchRun, type Ended, type ItemEnd, type Open, withEarlier } from "./batchRun.js"
 import * as Item from "./item.js"
 import * as BatchJob from "./job.js"
 import { outputOf, waitConcurrency } from "./rules.js"
@@ -171,8 +171,7 @@ export class Resume<I, O, P, C> {
 
   /** Submits an item again, for which jobs were started so many times after the `earlier` ones. */
   private again(input: Item.ItemInput<I>, attempts: number): Effect.Effect<ItemEnd<O, P, C>> {
-    const earlier = (input.item.earlier ?? 0) + attempts
-    const item = { ...input, item: { ...input.item, earlier } }
+    const item = { ...input, item: withEarlier(input.item, attempts) }
     return Effect.map(Item.fresh(this.run, item), (end) => inAll(item, end))
   }
 
