@@ -3,8 +3,9 @@
  * there are only so many jobs in flight.
  */
 import { FileSystem } from "@effect/platform"
-import { NodeContext, NodeRuntime } from "@effect/platform-node"
+import { NodeContext } from "@effect/platform-node"
 import { Batch, Endpoint } from "effect-runpod"
+import { NodeRunPod } from "effect-runpod/Node"
 import { Array, Console, Effect, Exit, Schema, Stream } from "effect"
 import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 
@@ -47,4 +48,4 @@ const layer = runPodOrEmulator({
   handler: ({ seed }) => Effect.delay(Effect.succeed({ image: `bicycle-${seed}.png` }), "100 millis")
 })
 
-program.pipe(Effect.provide(layer), Effect.provide(NodeContext.layer), NodeRuntime.runMain)
+program.pipe(Effect.provide(layer), Effect.provide(NodeContext.layer), NodeRunPod.runMain)

@@ -34,7 +34,7 @@ const programs = {
 }
 type Program = keyof typeof programs
 it("every program of the documents runs here", () => {
-  const inDocuments = blocks.filter(({ text }) => /\bNodeRuntime\.runMain\b/.test(text))
+  const inDocuments = blocks.filter(({ text }) => /\b(?:NodeRuntime|NodeRunPod)\.runMain\b/.test(text))
   assert.deepStrictEqual(Object.fromEntries(inDocuments.map(({ document, name }) => [name, document])), programs)
 })
 
