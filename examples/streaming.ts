@@ -13,24 +13,29 @@ const program = Effect.gen(function* () {
     chunk: Schema.Struct({ token: Schema.String })
   })
 
-  const job = yield* model.run({ prompt: "Why is the sky blue?" })
-
-  // Ends with the job. A job that failed fails the stream with its error, after the last chunk. RunPod hands out each
-  // chunk once: one reader per job.
-  yield* job.stream().pipe(
+  // Submits a job and ends with it. A job that failed fails the stream with its error, after the last chunk.
+  const answer = model.callStream({ prompt: "Why is the sky blue?" })
+  yield* answer.pipe(
     Stream.runForEach(({ token }) => Effect.sync(() => process.stdout.write(token))),
     Effect.zipRight(Console.log())
   )
 
+  // Who has read enough leaves: the job is cancelled, and bills no longer.
+  const beginning = yield* answer.pipe(Stream.take(3), Stream.runCollect)
+  yield* Console.log(`${beginning.length} tokens are enough`)
+
+  // With a handle there is more to be had of the job than its chunks. RunPod hands out each chunk once: one reader per job.
+  const job = yield* model.run({ prompt: "Why is the sky blue?" })
+  const count = yield* job.stream().pipe(Stream.runCount)
   const { executionTime } = yield* job.settle()
-  yield* Console.log(`done in ${executionTime} ms`)
+  yield* Console.log(`${count} tokens in ${executionTime} ms`)
 })
 
-const answer = "Air scatters blue light more than red, so blue reaches your eyes from everywhere."
+const text = "Air scatters blue light more than red, so blue reaches your eyes from everywhere."
 
 const layer = runPodOrEmulator({
   handler: () =>
-    Stream.fromIterable(answer.split(/(?<= )/)).pipe(
+    Stream.fromIterable(text.split(/(?<= )/)).pipe(
       Stream.map((token) => ({ token })),
       Stream.tap(() => Effect.sleep("100 millis"))
     )

@@ -7,6 +7,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
+import type { Stream } from "effect/Stream"
 import type { JobError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as internal from "../internal/jobs/endpoint.js"
@@ -15,7 +16,7 @@ import type * as Health from "../schemas/Health.js"
 import type * as Job from "../schemas/Job.js"
 import type { PurgeResult } from "../schemas/PurgeResult.js"
 import type { RunRequest } from "../schemas/RunRequest.js"
-import type { JobHandle, ProgressJob } from "./JobHandle.js"
+import type { JobHandle, ProgressJob, StreamOptions } from "./JobHandle.js"
 import type * as JobRuntime from "./JobRuntime.js"
 import { jobRuntime, RunPod, type SubmitOptions } from "./RunPod.js"
 import type { WaitOptions } from "./WaitOptions.js"
@@ -58,6 +59,14 @@ export interface AttachOptions extends Pick<RunOptions, "policy" | "s3Config" | 
  * @category models
  */
 export interface CallOptions<in P = unknown> extends RunOptions, WaitOptions<ProgressJob<P>> {}
+
+/**
+ * Choices of `callStream`. `timeout` counts from its submit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CallStreamOptions extends RunOptions, StreamOptions {}
 
 /**
  * The schemas of an endpoint. They must not need services.
@@ -114,6 +123,24 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
     ((webhookKey: string, within: Duration.DurationInput) => Effect.Effect<JobHandle<O, P, C> | undefined>) | undefined
   /** What it shares with the other endpoints of its layer. */
   readonly runtime?: JobRuntime.Service | undefined
+  /** See `MadeEndpoint`, where it is not optional: an endpoint of your own may do without. */
+  readonly callStream?: ((input: I, options?: CallStreamOptions) => Stream<C, RunPodError | JobError>) | undefined
+}
+
+/**
+ * An endpoint as `make` gives it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface MadeEndpoint<I, O, P = unknown, C = unknown> extends Endpoint<I, O, P, C> {
+  /**
+   * Submits a job when it is run, and gives its chunks as they come; a job that is not COMPLETED fails it with its `JobError`
+   * after the last chunk. However it ends (its reader takes no more, fails or is interrupted, `timeout`, an error, the layer
+   * closes), a job that is not known to have ended is cancelled once: after a `timeout` or an error in the background, else
+   * the end of the stream waits for that.
+   */
+  readonly callStream: (input: I, options?: CallStreamOptions) => Stream<C, RunPodError | JobError>
 }
 
 /**
@@ -140,7 +167,7 @@ export interface Endpoint<I, O, P = unknown, C = unknown> {
 export const make = <I, IE, O, OE, P = unknown, PE = unknown, C = unknown, CE = unknown>(
   id: string,
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
-): Effect.Effect<Endpoint<I, O, P, C>, never, RunPod> =>
+): Effect.Effect<MadeEndpoint<I, O, P, C>, never, RunPod> =>
   Effect.map(Effect.all([RunPod, jobRuntime, Effect.serviceOption(Webhooks)]), ([runPod, runtime, webhooks]) =>
     internal.make({ runPod, runtime, webhooks: Option.getOrUndefined(webhooks), endpointId: id }, schemas)
   )

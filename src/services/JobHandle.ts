@@ -30,9 +30,16 @@ export interface ProgressJob<P> extends WatchedJob {
  * @since 0.1.0
  * @category models
  */
-export interface StreamOptions extends RunPod.StreamOptions {
+export interface StreamOptions extends RunPod.StreamOptions, Pick<WaitOptions<never>, "cancelGrace"> {
   /** How long to read in all; then `WaitTimeoutError`. Default: as long as the job lives, its `ttl` or 24 hours. */
   readonly timeout?: Duration.DurationInput | undefined
+  /**
+   * Whether the job is cancelled when the stream ends before it: its reader takes no more, fails or is interrupted, or the
+   * layer closes. The end of the stream waits for that. Default: true for `callStream`, else false.
+   */
+  readonly cancelOnInterrupt?: boolean | undefined
+  /** Whether the end of `timeout` cancels the job, in the background. Default: true for `callStream`, else false. */
+  readonly cancelOnTimeout?: boolean | undefined
 }
 
 /**

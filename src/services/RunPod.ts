@@ -20,13 +20,13 @@ import { fromEither } from "../internal/effect/either.js"
 import { contextOf, idsProblem, refuse } from "../internal/http/arguments.js"
 import * as RequestOptions from "../internal/http/requestOptions.js"
 import { warnOfGap } from "../internal/jobs/handle.js"
-import { monotonicMillis } from "../internal/pace/monotonic.js"
+import { monotonicMillis, sleepUntil } from "../internal/pace/monotonic.js"
 import { utf8 } from "../internal/text/bytes.js"
 import { type ConfigOptions, fromConfig, type Options } from "../layers/RunPodConfig.js"
 import { layer as layerHttpClient, type Request, RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import * as Health from "../schemas/Health.js"
 import * as Job from "../schemas/Job.js"
-import { isTerminal } from "../schemas/JobStatus.js"
+import { isTerminal, type JobStatus } from "../schemas/JobStatus.js"
 import { type Operation, rows, templateOf } from "../schemas/Operation.js"
 import * as PurgeResult from "../schemas/PurgeResult.js"
 import * as RequestList from "../schemas/RequestList.js"
@@ -82,6 +82,8 @@ export interface RunSyncOptions extends SubmitOptions, HoldOptions {}
 export interface StreamOptions extends HoldOptions {
   /** Called when a lost answer may have taken chunks with it: RunPod sends each chunk once. Default: logs a warning. */
   readonly onGap?: ((error: RunPodError) => Effect.Effect<void>) | undefined
+  /** Called once RunPod has said that the job has ended, with its last status, before its last chunks are given. */
+  readonly onEnd?: ((status: JobStatus) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -177,24 +179,33 @@ const pauseAfter = (took: number, hadChunks: boolean, pause: number): number => 
   return took >= 1000 ? 0 : Math.min(2000, Math.max(250, pause * 2))
 }
 
+/** Waits `millis`, but no longer than the caller does: the read after it then says why it ends. */
+const pauseFor = (millis: number): Effect.Effect<void> =>
+  RequestOptions.withCaller(({ clock, options }) =>
+    sleepUntil(Math.min(monotonicMillis(clock) + millis, options.deadline))
+  )
+
 /** The chunks of reads of `/stream`, until the job has ended. */
 const chunksOf = (
   read: Effect.Effect<StreamChunk.StreamReply, RunPodError>,
-  status: Effect.Effect<Job.Job, RunPodError>
+  status: Effect.Effect<Job.Job, RunPodError>,
+  onEnd: (status: JobStatus) => Effect.Effect<void>
 ): Stream.Stream<StreamChunk.StreamChunk, RunPodError> => {
   // A bare array says nothing of the job: ask for it once no more chunks come.
-  const hasEnded = (reply: StreamChunk.StreamReply): Effect.Effect<boolean, RunPodError> =>
+  const statusAfter = (reply: StreamChunk.StreamReply): Effect.Effect<JobStatus | undefined, RunPodError> =>
     reply.status === undefined && reply.chunks.length === 0
-      ? Effect.map(status, Job.isTerminal)
-      : Effect.succeed(reply.status !== undefined && isTerminal(reply.status))
+      ? Effect.map(status, (job) => job.status)
+      : Effect.succeed(reply.status)
   return Stream.paginateChunkEffect(0, (pause) =>
     Effect.gen(function* () {
-      if (pause > 0) yield* Effect.sleep(pause)
+      if (pause > 0) yield* pauseFor(pause)
       const [took, reply] = yield* Effect.timed(read)
-      if (!(yield* hasEnded(reply))) {
+      const status = yield* statusAfter(reply)
+      if (status === undefined || !isTerminal(status)) {
         const next = pauseAfter(Duration.toMillis(took), reply.chunks.length > 0, pause)
         return [Chunk.fromIterable(reply.chunks), Option.some(next)]
       }
+      yield* onEnd(status)
       const rest = reply.status === undefined ? (yield* read).chunks : []
       return [Chunk.fromIterable([...reply.chunks, ...rest]), Option.none()]
     })
@@ -259,7 +270,7 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
       const read = Effect.flatMap(fromEither(readHold("stream", options)), (hold) =>
         call("stream", [endpointId, jobId], StreamChunk.fromReply, { hold, onGap })
       )
-      return chunksOf(read, job("status", endpointId, jobId))
+      return chunksOf(read, job("status", endpointId, jobId), options?.onEnd ?? (() => Effect.void))
     },
     cancel: (endpointId, jobId) => job("cancel", endpointId, jobId),
     retry: (endpointId, jobId) => job("retry", endpointId, jobId),

@@ -55,7 +55,7 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   "purge-queue.ts": ["removed 3 queued jobs", "0 queued, 1 running"],
   "rate-limit.ts": ["at 0 s: 100 requests\nat 60 s: 100 requests\n"],
   "retry.ts": ["output: { text: 'drew a red bicycle' }", "the endpoint is well", "SubmitAmbiguousError"],
-  "streaming.ts": ["Air scatters blue light more than red", /done in \d+ ms/],
+  "streaming.ts": ["Air scatters blue light more than red", "3 tokens are enough", /14 tokens in \d+ ms/],
   "sync-job.ts": ["call: { text: 'drew a red bicycle' }", "runSync: { text: 'drew a blue bicycle' }"],
   "ten-jobs.ts": ["9 completed, 1 failed", "JobFailedError: Job", "CUDA out of memory"],
   "timeout.ts": [/WaitTimeoutError: Job .* after 1s/, "the interrupted job is CANCELLED"],

@@ -29,16 +29,18 @@ interface Progress {
 }
 type Handle = JobHandle.JobHandle<Output, Progress, string>
 type Full = Endpoint.Endpoint<Input, Output, Progress, string>
+type Made = Endpoint.MadeEndpoint<Input, Output, Progress, string>
 type AnyError = RunPodError.RunPodError | JobError.JobError
 
 describe("Endpoint.make", () => {
   it("infers input, output, progress and chunk from its schemas, needs RunPod alone, and cannot fail", () => {
-    expectTypeOf(make).returns.toEqualTypeOf<Effect.Effect<Full, never, RunPod.RunPod>>()
+    expectTypeOf(make).returns.toEqualTypeOf<Effect.Effect<Made, never, RunPod.RunPod>>()
+    expectTypeOf<Made>().toExtend<Full>()
   })
 
   it("takes progress and chunks for unknown without their schemas", () => {
     expectTypeOf(makeWithDefaults).returns.toEqualTypeOf<
-      Effect.Effect<Endpoint.Endpoint<{ readonly n: number }, boolean>, never, RunPod.RunPod>
+      Effect.Effect<Endpoint.MadeEndpoint<{ readonly n: number }, boolean>, never, RunPod.RunPod>
     >()
   })
 
@@ -61,6 +63,8 @@ describe("the methods of an endpoint", () => {
     expectTypeOf<Full["call"]>().returns.toEqualTypeOf<Effect.Effect<Output, AnyError>>()
     expectTypeOf<Full["runSync"]>().returns.toEqualTypeOf<Effect.Effect<Output, AnyError>>()
     expectTypeOf<Full["run"]>().returns.toEqualTypeOf<Effect.Effect<Handle, RunPodError.RunPodError>>()
+    expectTypeOf<Made["callStream"]>().parameter(0).toEqualTypeOf<Input>()
+    expectTypeOf<Made["callStream"]>().returns.toEqualTypeOf<Stream.Stream<string, AnyError>>()
     expectTypeOf<Full["attach"]>().returns.toEqualTypeOf<Handle>()
   })
 

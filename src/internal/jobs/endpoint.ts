@@ -4,13 +4,21 @@ import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type * as Stream from "effect/Stream"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import * as JobId from "../../schemas/JobId.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
-import type { AttachOptions, CallOptions, Endpoint, RunOptions, Schemas } from "../../services/Endpoint.js"
+import type {
+  AttachOptions,
+  CallOptions,
+  CallStreamOptions,
+  MadeEndpoint,
+  RunOptions,
+  Schemas
+} from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Restore } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
@@ -21,7 +29,7 @@ import * as Handle from "./handle.js"
 import { cancelJob } from "./jobRef.js"
 import { follow } from "./poll.js"
 import * as Submit from "./submit.js"
-import { decode, waitDefaults } from "./waitPolicy.js"
+import { decode, waitDefaults, type WaitSettings } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
 /** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
@@ -131,6 +139,41 @@ class JobSubmit {
   }
 }
 
+/** Submits a job for a caller who waits for it. When that leaves before its job is known, the submit is given up or its job cancelled. */
+const begin = (
+  submit: JobSubmit,
+  settings: WaitSettings,
+  { hold, restore }: { readonly hold: number | undefined; readonly restore: Restore }
+): Effect.Effect<
+  { readonly job: Job.SyncJob; readonly facts: Handle.SubmitFacts; readonly since: number },
+  RunPodError | WaitTimeoutError
+> =>
+  Effect.gen(function* () {
+    const { endpointId, runtime } = submit.context
+    const { cancelGrace, cancelOnInterrupt, cancelOnTimeout, timeout } = settings
+    const clock = yield* Effect.clock
+    const since = monotonicMillis(clock)
+
+    const submission = yield* submit.start(hold, undefined)
+    const leave = (cancels: boolean) =>
+      submission.leave((submitted) => submit.abandon(submitted, cancels ? cancelGrace : undefined))
+    const submitted = yield* Effect.onInterrupt(
+      restore(timeoutAt(submission.end, timeout === undefined ? Infinity : since + timeout)),
+      () => leave(cancelOnInterrupt)
+    )
+    if (Option.isNone(submitted)) {
+      yield* runtime.fork(leave(cancelOnTimeout))
+      const cancel = cancelOnTimeout ? "Pending" : "No"
+      return yield* Effect.fail(new WaitTimeoutError({ endpointId, elapsed: Duration.millis(timeout ?? 0), cancel }))
+    }
+
+    const left = timeout === undefined ? Infinity : timeout - (monotonicMillis(clock) - since)
+    const job = yield* submit.jobOf(submitted.value, restore, left)
+    return { job, facts: yield* submit.facts, since }
+  })
+
+const withoutId = Effect.dieMessage("an unfinished job came back without an id")
+
 /** Submits a job and waits for its output. An interruption at any moment in between gives up the submit or cancels the job. */
 const call = <O, P>(
   readers: Handle.Readers<O, P, unknown>,
@@ -143,34 +186,14 @@ const call = <O, P>(
   const called = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const settings = decode(options, true)
-      const { cancelGrace, cancelOnInterrupt, cancelOnTimeout, timeout } = settings
-      const clock = yield* Effect.clock
-      const since = monotonicMillis(clock)
-      const elapsed = () => monotonicMillis(clock) - since
-
-      const submission = yield* submit.start(hold, undefined)
-      const leave = (cancels: boolean) =>
-        submission.leave((submitted) => submit.abandon(submitted, cancels ? cancelGrace : undefined))
-      const submitted = yield* Effect.onInterrupt(
-        restore(timeoutAt(submission.end, timeout === undefined ? Infinity : since + timeout)),
-        () => leave(cancelOnInterrupt)
-      )
-      if (Option.isNone(submitted)) {
-        yield* runtime.fork(leave(cancelOnTimeout))
-        const cancel = cancelOnTimeout ? "Pending" : "No"
-        return yield* Effect.fail(new WaitTimeoutError({ endpointId, elapsed: Duration.millis(timeout ?? 0), cancel }))
-      }
-
-      const left = timeout === undefined ? Infinity : timeout - elapsed()
-      const job = yield* submit.jobOf(submitted.value, restore, left)
-      const facts = yield* submit.facts
+      const { facts, job, since } = yield* begin(submit, settings, { hold, restore })
       const read = { endpointId, output: readers.output, scrub: Handle.scrubOf(runtime, facts.secrets) }
       if (Job.isTerminal(job)) {
         runtime.learn(endpointId, job)
-        yield* Metrics.recordEnd(job, elapsed())
+        yield* Metrics.recordEnd(job, monotonicMillis(yield* Effect.clock) - since)
         return yield* restore(Handle.outputOf(job, read))
       }
-      if (!Job.hasId(job)) return yield* Effect.dieMessage("an unfinished job came back without an id")
+      if (!Job.hasId(job)) return yield* withoutId
       const wait = yield* Handle.waitOf(
         Handle.jobOf(context, job.id, facts),
         Handle.withTypedProgress(readers.progress, options),
@@ -182,10 +205,28 @@ const call = <O, P>(
   return (options.cancelOnInterrupt ?? true) ? runtime.supervise(called) : called
 }
 
+/** Submits a job when it is run, and streams its chunks. An interruption at any moment gives up the submit or cancels the job. */
+const callStream = <C>(
+  context: Handle.EndpointContext,
+  prepared: Effect.Effect<JobSubmit, RunPodError>,
+  { chunk, options }: { readonly chunk: Handle.Read<C>; readonly options: CallStreamOptions }
+): Stream.Stream<C, RunPodError | JobError> => {
+  const { runtime } = context
+  const started = (settings: WaitSettings, restore: Restore) =>
+    Effect.gen(function* () {
+      const submit = yield* restore(prepared)
+      const { facts, job, since } = yield* begin(submit, settings, { hold: undefined, restore })
+      if (!Job.hasId(job)) return yield* withoutId
+      const scrub = Handle.scrubOf(runtime, facts.secrets)
+      return { job: Handle.jobOf(context, job.id, facts), scrub, since }
+    })
+  return Handle.streamOf(started, { chunk, runtime, options, owns: true })
+}
+
 export const make = <I, IE, O, OE, P, PE, C, CE>(
   context: Handle.EndpointContext,
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
-): Endpoint<I, O, P, C> => {
+): MadeEndpoint<I, O, P, C> => {
   const { endpointId, runPod, runtime, webhooks } = context
   const encodeInput = Schema.encode(schemas.input)
   const readers: Handle.Readers<O, P, C> = {
@@ -238,6 +279,8 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
       Effect.flatMap(prepare(input, options), (submit) => runtime.supervise(submitted(submit))),
     call: callWith(undefined),
     runSync: callWith(runSyncHold),
+    callStream: (input, options = {}) =>
+      callStream(context, prepare(input, options), { chunk: readers.chunk, options }),
     attach: (jobId, known = {}) => handleOf(JobId.unsafeMake(jobId), factsOf(known)),
     health: runPod.health(endpointId),
     purgeQueue: runPod.purgeQueue(endpointId),

@@ -1,17 +1,22 @@
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import { fromJob, fromUndecodable, type JobError, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
 import { type BadRequestError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
+import type { JobStatus } from "../../schemas/JobStatus.js"
 import type { StreamChunk } from "../../schemas/StreamChunk.js"
 import type { JobHandle, ProgressJob, StreamOptions } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { Service as RunPod } from "../../services/RunPod.js"
 import type { WaitOptions, WatchedJob } from "../../services/WaitOptions.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
+import type { Restore } from "../effect/fiber.js"
 import { recurring } from "../effect/schedule.js"
 import { withCaller } from "../http/requestOptions.js"
 import { type Backoff, delayAfter } from "../pace/backoff.js"
@@ -22,7 +27,7 @@ import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 import { cancel, isNotVisibleYet, type JobRef, withSecrets } from "./jobRef.js"
 import * as Poll from "./poll.js"
 import { isDefinite } from "./pollPace.js"
-import { decode, policyOf, type Wait } from "./waitPolicy.js"
+import { decode, policyOf, type Wait, type WaitSettings } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
 
 export interface EndpointContext {
@@ -106,49 +111,120 @@ export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError)
 
 const betweenStreams: Backoff = { base: 250, cap: 5_000, jitter: "none" }
 
-/** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
-const chunksOf = (job: JobRef, { onGap, wait }: StreamOptions): Stream.Stream<StreamChunk, RunPodError> => {
-  const { endpointId, jobId, runPod } = job
-  const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, jobId, error))
-  const passes = (error: RunPodError) =>
-    Effect.map(Effect.clock, (clock) => isNotVisibleYet(job, error, clock) || !isDefinite(error))
-  return runPod.stream(endpointId, jobId, { onGap: report, wait }).pipe(
-    Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
-    Stream.retry(recurring({ delay: (_, tries) => delayAfter(betweenStreams, tries), while: passes }))
-  )
+/** A job whose chunks are read, and what its reader has found. */
+class Reading {
+  /** RunPod said so, perhaps with chunks that nobody has taken yet. */
+  hasEnded = false
+  /** Why the stream ended by itself. */
+  error: RunPodError | JobError | undefined
+
+  constructor(
+    readonly job: JobRef,
+    readonly scrub: Scrub,
+    /** When its caller began, on the monotonic clock; missing when that is now. */
+    readonly since?: number
+  ) {}
+
+  /** Waits until the end of the job's life, or of the caller's patience, and cancels by the options what has not ended. */
+  end(settings: WaitSettings, restore: Restore): Effect.Effect<never, WaitTimeoutError> {
+    const { job, since } = this
+    const { endpointId, jobId } = job
+    const timedOut = withCaller((caller) => {
+      const { deadline, startedAt } = policyOf({ job, settings, since }, caller)
+      const elapsed = Duration.millis(Math.max(0, Math.round(deadline - startedAt)))
+      const cancel = settings.cancelOnTimeout ? "Pending" : "No"
+      const error = new WaitTimeoutError({ endpointId, jobId, elapsed, cancel })
+      return Effect.zipRight(sleepUntil(deadline), Effect.fail(error))
+    })
+    return Effect.onExit(restore(timedOut), (exit) =>
+      this.hasEnded
+        ? Effect.void
+        : Poll.cancelAfter({ job, settings }, this.error === undefined ? exit : Exit.fail(this.error))
+    )
+  }
+
+  /** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
+  chunks({ onEnd, onGap, wait }: StreamOptions): Stream.Stream<StreamChunk, RunPodError> {
+    const { endpointId, jobId, runPod } = this.job
+    const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, jobId, error))
+    const ended = (status: JobStatus) =>
+      Effect.suspend(() => {
+        this.hasEnded = true
+        return onEnd === undefined ? Effect.void : onEnd(status)
+      })
+    const passes = (error: RunPodError) =>
+      Effect.map(Effect.clock, (clock) => isNotVisibleYet(this.job, error, clock) || !isDefinite(error))
+    return runPod.stream(endpointId, jobId, { onEnd: ended, onGap: report, wait }).pipe(
+      Stream.tapError((error) => (provesNoEffect(error) ? Effect.void : report(error))),
+      Stream.retry(recurring({ delay: (_, tries) => delayAfter(betweenStreams, tries), while: passes })),
+      // The stream of a service that is not ours may end without a word.
+      Stream.concat(Stream.execute(Effect.sync(() => void (this.hasEnded = true))))
+    )
+  }
+
+  /** The stream does not say why a job ended: one look at its status does. */
+  get lastLook(): Effect.Effect<void, RunPodError | JobError> {
+    const { job, scrub } = this
+    return Effect.flatMap(Poll.settle({ job, settings: decode({ poll: { initial: 0 } }) }), (ended) => {
+      const error = ended.status === "COMPLETED" ? undefined : fromJob(job.endpointId, ended, scrub)
+      return error === undefined ? Effect.void : Effect.fail(error)
+    })
+  }
 }
 
-/** Fails at the end of the job's life, or of the caller's patience. */
-const failLate = (job: JobRef, { timeout }: StreamOptions) =>
-  withCaller((caller) => {
-    const { endpointId, jobId } = job
-    const { deadline, startedAt } = policyOf({ job, settings: decode({ timeout }) }, caller)
-    const elapsed = Duration.millis(Math.max(0, Math.round(deadline - startedAt)))
-    const error = new WaitTimeoutError({ endpointId, jobId, elapsed, cancel: "No" })
-    return Effect.zipRight(sleepUntil(deadline), Effect.fail(error))
-  })
+/** A job to be read, what must not be printed of it, and when its caller began. */
+export type Begun = Pick<Reading, "job" | "scrub" | "since">
 
-/** The chunks of a job, and then the error of one that is not COMPLETED. */
-const stream = <C>(
-  job: JobRef,
-  readers: { readonly chunk: Read<C>; readonly scrub: Scrub },
-  options: StreamOptions
-): Stream.Stream<C, RunPodError | JobError> => {
-  const { endpointId, jobId } = job
-  const { chunk: readChunk, scrub } = readers
-  const chunks = Stream.mapEffect(chunksOf(job, options), ({ output }) =>
-    Effect.mapError(readChunk(output), (error) => {
-      const issue = excerpt(scrub(issueOf(error)))
-      return new OutputDecodeError({ endpointId, jobId, issue, output: scrubValue(output, scrub) })
+/** How the chunks of a job are read. */
+export interface StreamSettings<C> {
+  readonly chunk: Read<C>
+  readonly runtime: JobRuntime
+  readonly options: StreamOptions
+  /** Whether this stream has submitted the job. */
+  readonly owns: boolean
+}
+
+/**
+ * The chunks of a job, and then the error of one that is not COMPLETED. `begin` gives the job; what it began and did not give,
+ * it has to end itself.
+ *
+ * The job belongs to a fiber beside the reader's: between two chunks the reader's may do anything, and closing the layer
+ * still has to cancel the job. That fiber ends with the stream, and is the only one that cancels.
+ */
+export const streamOf = <C>(
+  begin: (settings: WaitSettings, restore: Restore) => Effect.Effect<Begun, RunPodError | JobError>,
+  { chunk: readChunk, options, owns, runtime }: StreamSettings<C>
+): Stream.Stream<C, RunPodError | JobError> =>
+  Stream.unwrapScoped(
+    Effect.gen(function* () {
+      const settings = decode(options, owns)
+      const begun = yield* Deferred.make<Reading, RunPodError | JobError>()
+      const owned = Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(begin(settings, restore), ({ job, scrub, since }) => {
+          const reading = new Reading(job, scrub, since)
+          return Effect.zipRight(Deferred.succeed(begun, reading), reading.end(settings, restore))
+        })
+      ).pipe(Effect.onError((cause) => Deferred.failCause(begun, cause)))
+      const owner = yield* Effect.acquireRelease(
+        Effect.forkDaemon(Effect.interruptible(settings.cancelOnInterrupt ? runtime.supervise(owned) : owned)),
+        Fiber.interrupt
+      )
+      const reading = yield* Deferred.await(begun)
+      const { job, scrub } = reading
+      const { endpointId, jobId } = job
+      return reading.chunks(options).pipe(
+        Stream.mapEffect(({ output }) =>
+          Effect.mapError(readChunk(output), (error) => {
+            const issue = excerpt(scrub(issueOf(error)))
+            return new OutputDecodeError({ endpointId, jobId, issue, output: scrubValue(output, scrub) })
+          })
+        ),
+        Stream.concat(Stream.execute(reading.lastLook)),
+        Stream.interruptWhen(Fiber.join(owner)),
+        Stream.tapError((error) => Effect.sync(() => void (reading.error = error)))
+      )
     })
   )
-  // The stream does not say why a job ended: one look at its status does.
-  const end = Effect.flatMap(Poll.settle({ job, settings: decode({ poll: { initial: 0 } }) }), (ended) => {
-    const error = ended.status === "COMPLETED" ? undefined : fromJob(endpointId, ended, scrub)
-    return error === undefined ? Effect.void : Effect.fail(error)
-  })
-  return Stream.interruptWhen(Stream.concat(chunks, Stream.drain(Stream.fromEffect(end))), failLate(job, options))
-}
 
 export const make = <O, P, C>(
   context: EndpointContext,
@@ -176,7 +252,13 @@ export const make = <O, P, C>(
     result: (options) => Effect.flatMap(settle(options), read),
     cancel: cancel(job),
     retry: Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId)),
-    stream: (options = {}) => stream(job, { chunk: readers.chunk, scrub }, options),
+    stream: (options = {}) =>
+      streamOf(() => Effect.succeed({ job, scrub }), {
+        chunk: readers.chunk,
+        runtime: job.runtime,
+        options,
+        owns: false
+      }),
     read
   }
 }

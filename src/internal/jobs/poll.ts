@@ -7,7 +7,7 @@ import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
-import { WaitTimeoutError } from "../../errors/JobError.js"
+import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
 import * as Metrics from "../../layers/RunPodMetrics.js"
 import type { Health } from "../../schemas/Health.js"
@@ -39,6 +39,21 @@ const signatureOf = (job: WatchedJob): string =>
   Job.isTerminal(job)
     ? job.status
     : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : jsonOf(job.output)].join(" ")
+
+/** Cancels by the options a job that was not seen to end, its wait having ended so: on interruption at once, else in the background. */
+export const cancelAfter = (
+  { job, settings }: Pick<Wait, "job" | "settings">,
+  exit: Exit.Exit<unknown, RunPodError | JobError>
+): Effect.Effect<void> => {
+  const { cancelGrace, cancelOnFailure, cancelOnInterrupt, cancelOnTimeout } = settings
+  if (Exit.isSuccess(exit)) return Effect.void
+  const cancel = cancelJob(job, cancelGrace)
+  if (Exit.isInterrupted(exit)) return cancelOnInterrupt ? cancel : Effect.void
+  const error = failureOf(exit.cause)
+  if (error?._tag === "JobNotFoundError" && error.reason === "Expired") return Effect.void
+  const isWanted = error?._tag === "WaitTimeoutError" ? cancelOnTimeout : cancelOnFailure
+  return isWanted ? Effect.asVoid(job.runtime.fork(cancel)) : Effect.void
+}
 
 /** The states of a job, one after the other: paces polls, outlives what passes, and listens for the job's webhook. */
 class Poller {
@@ -91,21 +106,10 @@ class Poller {
     )
   }
 
-  /** Listens no more, and cancels by the options what was not seen to end: on interruption at once, else in the background. */
+  /** Listens no more, and cancels what was not seen to end. */
   close(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
     const stopped = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
-    return Effect.zipRight(stopped, this.cancelUnlessEnded(exit))
-  }
-
-  private cancelUnlessEnded(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
-    const { cancelGrace, cancelOnFailure, cancelOnInterrupt, cancelOnTimeout } = this.policy
-    if (this.hasEnded || Exit.isSuccess(exit)) return Effect.void
-    const cancel = cancelJob(this.wait.job, cancelGrace)
-    if (Exit.isInterrupted(exit)) return cancelOnInterrupt ? cancel : Effect.void
-    const error = failureOf(exit.cause)
-    if (error?._tag === "JobNotFoundError" && error.reason === "Expired") return Effect.void
-    const isWanted = error?._tag === "WaitTimeoutError" ? cancelOnTimeout : cancelOnFailure
-    return isWanted ? Effect.asVoid(this.runtime.fork(cancel)) : Effect.void
+    return Effect.zipRight(stopped, this.hasEnded ? Effect.void : cancelAfter(this.wait, exit))
   }
 
   private now(): number {
