@@ -41,6 +41,7 @@ const live = files(
   "examples/documents",
   "services/Webhooks.servers",
   "node/NodeRunPod",
+  "promise/Promise",
   "emulator/webhooks",
   "contract/batchApi",
   "emulator/sdk",

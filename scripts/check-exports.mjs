@@ -55,8 +55,8 @@ for (const module of barrel) {
   if (module.startsWith("node/")) problems.push(`src/index.ts exports ${module}.ts, which is Node's`)
 }
 for (const module of publicModules()) {
-  // The emulator is one entry, ./Emulator, and a module of its own beside the barrel.
-  if (module.startsWith("emulator/")) continue
+  // Entries of their own beside the barrel: ./Emulator, and ./Promise.
+  if (module.startsWith("emulator/") || module.startsWith("promise/")) continue
   if (!barrel.includes(module) && !node.includes(module)) {
     problems.push(
       `src/${module}.ts is public by its name and folder, but neither src/index.ts nor src/node/index.ts exports it`
@@ -74,12 +74,15 @@ const expected = {
   ".": entry("index"),
   "./Emulator": entry("emulator/Emulator"),
   "./Node": entry("node/index"),
+  "./Promise": entry("promise/Promise"),
   ...Object.fromEntries(byName.map((module) => [`./${nameOf(module)}`, entry(module)])),
   "./package.json": "./package.json",
   "./internal/*": null
 }
 
-if (!existsSync(`${root}src/emulator/Emulator.ts`)) problems.push("src/emulator/Emulator.ts does not exist")
+for (const module of ["emulator/Emulator", "promise/Promise"]) {
+  if (!existsSync(`${root}src/${module}.ts`)) problems.push(`src/${module}.ts does not exist`)
+}
 
 if (process.argv.includes("--fix")) {
   writeFileSync(`${root}package.json`, `${JSON.stringify({ ...manifest(), exports: expected }, null, 2)}\n`)

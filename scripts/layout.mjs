@@ -47,6 +47,7 @@ export const rooms = {
   "internal/batch": { may: belowBatch, types: ["services"] },
   services: { may: [...belowBatch, "internal/batch"] },
   emulator: { may: [...lowest, "internal/pace", "schemas", "errors", "layers", "services"] },
+  promise: { may: [...lowest, "schemas", "errors", "layers", "services"] },
   node: {
     may: [
       ...lowest,
@@ -57,12 +58,13 @@ export const rooms = {
       "errors",
       "layers",
       "services",
-      "emulator"
+      "emulator",
+      "promise"
     ]
   }
 }
 
-/** The barrels, files of `src` itself, which export the public modules of all rooms but Node's and the emulator's. */
+/** The barrels, files of `src` itself, which export the public modules of all rooms but Node's, the emulator's and the one of promises. */
 export const barrelMay = ["schemas", "errors", "layers", "services"]
 
 /**
@@ -77,7 +79,7 @@ export const roomOf = (path) => {
 }
 
 /** Folders whose modules are public when their name starts with an upper-case letter. */
-export const publicFolders = ["schemas", "errors", "layers", "services", "emulator", "node"]
+export const publicFolders = ["schemas", "errors", "layers", "services", "emulator", "promise", "node"]
 
 /** The public modules that exist, as paths in `src` without an extension. */
 export const publicModules = () =>

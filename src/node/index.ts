@@ -5,5 +5,6 @@
  */
 export * as NodeEmulator from "./NodeEmulator.js"
 export * as NodeProgress from "./NodeProgress.js"
+export * as NodePromise from "./NodePromise.js"
 export * as NodeRunPod from "./NodeRunPod.js"
 export * as NodeWebhooks from "./NodeWebhooks.js"

@@ -15,6 +15,9 @@ export const holdsInterruption: (cause: Cause.Cause<unknown>) => boolean = Cause
 /** The error, else the defect. */
 export const squash: (cause: Cause.Cause<unknown>) => unknown = Cause.squash
 
+/** The error itself: Effect fails with a proxy of it where a span is to be remembered. */
+export const original: <E>(error: E) => E = Cause.originalError
+
 /** The exit with other errors and defects; interruptions stay. */
 export const mapFailures = <A, E, E2>(
   exit: Exit.Exit<A, E>,
