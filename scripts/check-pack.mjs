@@ -202,6 +202,18 @@ try {
     plain
   )
   say(`${platformFree.length} platform-free entries load without ${optional.join(", ")}; private modules are refused`)
+  writeFileSync(
+    join(plain, "promise.mjs"),
+    `import { layerRunPod } from "${name}/Emulator"
+import { fromLayer } from "${name}/Promise"
+const client = fromLayer(layerRunPod({ endpoints: { echo: {} } }))
+const { n } = await client.endpoint("echo").call({ n: 1 })
+await client.close()
+if (n !== 1) throw new Error("the emulator gave " + n)
+`
+  )
+  run(process.execPath, ["promise.mjs"], plain)
+  say("a program of plain JavaScript calls the emulator through ./Promise")
   const lib = ["ES2022", "DOM", "DOM.Iterable"]
   compile(platformFree, { module: "nodenext", lib, types: [] }, plain)
   compile(platformFree, { module: "esnext", moduleResolution: "bundler", lib, types: [] }, plain)

@@ -52,6 +52,12 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   ],
   "health.ts": ["jobs: 3 queued", "3 completed"],
   "progress.ts": ["IN_QUEUE", "IN_PROGRESS: 25 %", "IN_PROGRESS: 50 %", "IN_PROGRESS: 75 %", "COMPLETED", "output: {"],
+  "promise.ts": [
+    "output: { text: 'drew a red bicycle' }",
+    "chunk: Once\nchunk: upon\naborted: TimeoutError",
+    "a blue bicycle: drew a blue bicycle",
+    "a bicycle too large: JobFailedError"
+  ],
   "purge-queue.ts": ["removed 3 queued jobs", "0 queued, 1 running"],
   "rate-limit.ts": ["at 0 s: 100 requests\nat 60 s: 100 requests\n"],
   "retry.ts": ["output: { text: 'drew a red bicycle' }", "the endpoint is well", "SubmitAmbiguousError"],

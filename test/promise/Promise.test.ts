@@ -12,6 +12,7 @@ import { AuthenticationError, BadRequestError } from "../../src/errors/RunPodErr
 import * as NodePromise from "../../src/node/NodePromise.js"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import { type Client, type ClientOptions, createClient, fromLayer } from "../../src/promise/Promise.js"
+import * as JobId from "../../src/schemas/JobId.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { makeFolder } from "../support/bundle.js"
 import { serve } from "../support/emulatorServer.js"
@@ -365,6 +366,31 @@ describe("a client", () => {
       assert.strictEqual(error instanceof DOMException && error.name, "AbortError")
     }
     assert.deepStrictEqual(await server.cancels(), [1, 1])
+  })
+
+  it("that is closed waits for the cancels of a RunPod that is not ours, too", async () => {
+    const asked: Array<string> = []
+    const note = (what: string) => Effect.sync(() => void asked.push(what))
+    const job = { id: JobId.unsafeMake("job-1"), status: "IN_QUEUE", raw: {} }
+    const unused = Effect.die("not asked for")
+    const double: RunPod.Service = {
+      run: () => Effect.as(note("run"), job),
+      statusSync: () => Effect.zipRight(note("status"), Effect.never),
+      cancel: () => Effect.as(Effect.delay(note("cancelled"), "200 millis"), job),
+      runSync: () => unused,
+      status: () => unused,
+      stream: () => Stream.die("not asked for"),
+      retry: () => unused,
+      purgeQueue: () => unused,
+      health: () => unused,
+      requests: () => unused
+    }
+    const client = fromLayer(Layer.succeed(RunPod.RunPod, double))
+    const call = rejection(client.endpoint("ep").call({ n: 1 }))
+    await vi.waitFor(() => assert.include(asked, "status"))
+    await client.close()
+    assert.deepStrictEqual(asked, ["run", "status", "cancelled"])
+    await call
   })
 
   it("can be disposed of by `await using`, used or not", async () => {
