@@ -319,6 +319,21 @@ describe("callStream", () => {
     )
   })
 
+  it.effect("an `onGap` that never ends, and cannot be interrupted, does not hold it beyond its timeout", () =>
+    Effect.gen(function* () {
+      const { cancels, value } = yield* observed(
+        (ep) =>
+          Effect.timed(
+            read(ep.callStream({ n: 1 }, { timeout: "4 seconds", onGap: () => Effect.uninterruptible(Effect.never) }))
+          ),
+        { faults: [Fault.resetAfter({ operations: ["stream"], times: 1 })] }
+      )
+      assert.strictEqual(Duration.toMillis(value[0]), 4_000)
+      assert.strictEqual(errorOf(value[1].exit)?._tag, "WaitTimeoutError")
+      assert.deepStrictEqual(cancels, [1])
+    })
+  )
+
   it.effect("a chunk that its schema does not accept ends it, and its job is cancelled", () =>
     Effect.gen(function* () {
       const handler: Emulator.Handler = () =>

@@ -146,7 +146,9 @@ class Reading {
   /** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
   chunks({ onEnd, onGap, wait }: StreamOptions): Stream.Stream<StreamChunk, RunPodError> {
     const { endpointId, jobId, runPod } = this.job
-    const report = onGap ?? ((error: RunPodError) => warnOfGap(endpointId, jobId, error))
+    // The caller's `onGap` may not be interruptible; the end of the stream does not wait for it.
+    const report = (error: RunPodError) =>
+      Effect.disconnect((onGap ?? ((lost) => warnOfGap(endpointId, jobId, lost)))(error))
     const ended = (status: JobStatus) =>
       Effect.suspend(() => {
         this.hasEnded = true
