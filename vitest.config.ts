@@ -35,6 +35,8 @@ const live = files(
   "services/BatchCrash",
   "services/BatchHttp",
   "internal/files/appendLog",
+  "internal/files/lock",
+  "layers/WebhookStore.full",
   "contract/webhooks.http",
   "contract/webhooks.kill",
   "contract/submits",

@@ -31,21 +31,26 @@ export class BatchJournalError extends taggedError<BatchJournalError>()(
     /**
      * - `InputChanged`: an item has another input than the one the journal knows under its key
      * - `DuplicateKey`: two items of one run have the same key
+     * - `InvalidKey`: the key of an item is not a string, is empty, or is no well-formed Unicode
      * - `WrongEndpoint`, `WrongId`: the journal belongs to another batch
      * - `Locked`: another run has the journal, or nobody can tell
-     * - `Corrupt`: a line of the file cannot be read, and is not the torn end of a write
+     * - `Corrupt`: a line of the file cannot be read or has a wrong checksum, and is not the torn end of a write
      * - `Format`, `Version`: the file is something else, or was written by a version that this one does not know
+     * - `Unstorable`: an entry that cannot be written, such as an output with a function in it; nothing was written. It ends
+     *   only its item, not the batch
      * - `Io`: the file system, or whatever stores the journal, failed
      */
     reason: Schema.Literal(
       "InputChanged",
       "DuplicateKey",
+      "InvalidKey",
       "WrongEndpoint",
       "WrongId",
       "Locked",
       "Corrupt",
       "Format",
       "Version",
+      "Unstorable",
       "Io"
     ),
     /** What happened, and what to do. */

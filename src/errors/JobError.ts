@@ -124,7 +124,8 @@ export class OutputMissingError extends jobError<OutputMissingError>()(
 ) {}
 
 /**
- * The job ended COMPLETED with an output that the endpoint's schema does not accept.
+ * The job ended COMPLETED with an output that the endpoint's schema does not accept, or that the journal of its batch cannot
+ * hold (`isUnstorable`).
  *
  * @since 0.1.0
  * @category errors
@@ -135,11 +136,18 @@ export class OutputDecodeError extends jobError<OutputDecodeError>()(
     ...fields,
     /** Where the value and the schema differ. */
     issue: Schema.String,
-    /** The value as it came. */
-    output: Json
+    /** The value as it came; missing when it is unstorable. */
+    output: Json,
+    /**
+     * The journal cannot hold the value: it is no plain data, or too long. The item stays open, so that a later run with another
+     * `parseJson` can have the result while RunPod keeps it (30 minutes).
+     */
+    isUnstorable: Schema.optional(Schema.Boolean)
   },
-  ({ issue }) =>
-    `returned a value that the endpoint's schema does not accept: ${issue}. Correct the schema; \`output\` holds the value.`
+  ({ issue, isUnstorable }) =>
+    isUnstorable === true
+      ? `returned a value that the batch's journal cannot hold: ${asSentence(issue)} Run the batch again while RunPod has the result.`
+      : `returned a value that the endpoint's schema does not accept: ${issue}. Correct the schema; \`output\` holds the value.`
 ) {}
 
 const cancelSentences = {
@@ -258,3 +266,17 @@ export const fromUndecodable = (
     issue: excerpt(scrub(issue)),
     output: scrubValue(job.output, scrub)
   })
+
+/**
+ * The error of a COMPLETED job whose output the journal of its batch cannot hold.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromUnstorable = (
+  endpointId: string,
+  job: Job.Ended,
+  issue: string,
+  scrub: (text: string) => string
+): OutputDecodeError =>
+  new OutputDecodeError({ ...factsOf(endpointId, job, scrub), issue, output: undefined, isUnstorable: true })

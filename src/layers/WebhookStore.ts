@@ -34,7 +34,7 @@ export interface Delivery {
   readonly outcome: string
   /** When it came, in milliseconds of the clock. */
   readonly receivedAt: number
-  /** The JSON as it came, with the token redacted. */
+  /** The JSON as it came; outside of the job's output, the token and echoed S3 credentials are redacted. */
   readonly body: string
 }
 
@@ -163,8 +163,9 @@ export const memory = (options: Options = {}): Effect.Effect<Service> =>
   })
 
 /**
- * A store in an append-only file of JSON lines, compacted now and then. One process at a time has it open, by a lock file
- * (the path with `.lock` behind it). It fails with `WebhookStoreError` of the operation `open`.
+ * A store in an append-only file of JSON lines, each with a checksum, compacted now and then. One process at a time has it
+ * open, by a lock file (the real path with `.lock` behind it), as with `BatchJournal.file`. It fails with `WebhookStoreError`
+ * of the operation `open`.
  *
  * @since 0.1.0
  * @category constructors

@@ -32,7 +32,9 @@ const started = {
 export const Intent = Schema.TaggedStruct("Intent", {
   ...item,
   /** The name its webhook's URL was issued under: it tells one webhook from another, and is of no use as a token. */
-  webhook: Schema.optional(Schema.String)
+  webhook: Schema.optional(Schema.String),
+  /** Why it is not known whether the submit started a job, as the schema of that error encodes it. */
+  cause: Schema.optional(Json)
 })
 
 /**
@@ -67,7 +69,7 @@ export const Settled = Schema.TaggedStruct("Settled", {
   delayTime: Count,
   executionTime: Count,
   workerId: Schema.optional(Schema.String),
-  /** As it came, the request's secrets replaced by `<redacted>`. */
+  /** As it came: what a job returns is never changed, so a secret that the worker puts into it stands here. */
   output: Schema.optional(Json),
   /** As it came, the request's secrets replaced by `<redacted>`. */
   error: Schema.optional(Json)

@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -290,40 +292,60 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ handler: () => Effect.delay(Effect.fail("again"), "10 seconds") })))
   )
 
-  it.effect("holds no secret", () =>
+  it.effect("holds no secret of a submit, and errors without them", () =>
     Effect.gen(function* () {
       const { entries, journal } = yield* observed
-      const report = yield* run(
-        {
-          journal,
-          webhook: "https://hooks.test/v1?token=webhook-token-123",
-          s3Config: {
-            accessId: "access-id-12345",
-            accessSecret: Redacted.make("s3-secret-12345"),
-            bucketName: "bucket",
-            endpointUrl: "https://s3.test"
-          }
-        },
-        inputs(2)
-      )
-      assert.deepStrictEqual(report.counts, { OutputDecodeError: 1, JobFailedError: 1 })
+      const options = {
+        journal,
+        webhook: "https://hooks.test/v1?token=webhook-token-123",
+        s3Config: {
+          accessId: "access-id-12345",
+          accessSecret: Redacted.make("s3-secret-12345"),
+          bucketName: "bucket",
+          endpointUrl: "https://s3.test"
+        }
+      }
+      const first = yield* run(options, inputs(2))
+      assert.deepStrictEqual(first.counts, { OutputDecodeError: 1, JobFailedError: 1 })
       const text = JSON.stringify(entries)
       for (const secret of ["webhook-token-123", "s3-secret-12345", "access-id-12345", "the-api-key"]) {
         assert.notInclude(text, secret)
       }
+      const second = yield* run(options, inputs(2))
+      assert.strictEqual(second.replayed, 2)
+      assert.deepStrictEqual(
+        second.results.map((outcome) => ({ ...outcome, replayed: false })),
+        [...first.results]
+      )
     }).pipe(
       Effect.provide(
         emulated(
           {
             handler: ({ n }) =>
               n === 0
-                ? Effect.succeed({ log: "uploading with s3-secret-12345 as the-api-key" })
+                ? Effect.succeed({ log: "uploaded" })
                 : Effect.fail("POST https://hooks.test/v1?token=webhook-token-123 with access-id-12345")
           },
           { apiKey: "the-api-key" }
         )
       )
     )
+  )
+
+  it.effect("tells again why it is not known whether a submit started a job", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const errorsOf = ({ results }: Batch.Report<Numbered, Numbered>) =>
+        results.flatMap(({ result }) =>
+          Exit.isFailure(result) ? Option.toArray(Cause.failureOption(result.cause)) : []
+        )
+      const [first] = errorsOf(yield* run({ journal }, inputs(1)))
+      const [second] = errorsOf(yield* run({ journal }, inputs(1)))
+      assert(first?._tag === "SubmitAmbiguousError" && second?._tag === "SubmitAmbiguousError")
+      assert.strictEqual(first.cause?._tag, "TransportError")
+      assert.strictEqual(second.cause?.message, first.cause?.message)
+      assert.strictEqual(second.message.replace(/ at attempt \d/, ""), first.message.replace(/ at attempt \d/, ""))
+    }).pipe(Effect.provide(emulated({}, { faults: [Fault.resetAfter({ operations: ["run"], times: 1 })] })))
   )
 })
 
@@ -357,6 +379,29 @@ describe("a journal that does not fit", () => {
       assert.strictEqual((yield* counts).submitted, 5)
     }).pipe(Effect.provide(emulated({})))
   )
+
+  for (const [what, key] of [
+    ["a number", 7],
+    ["nothing", undefined],
+    ["null", null],
+    ["an object", { toString: () => "x" }],
+    ["an empty string", ""],
+    ["half a surrogate pair", "a\ud800"]
+  ] as const) {
+    it.effect(`a key that is ${what} is refused before anything is sent`, () =>
+      Effect.gen(function* () {
+        const journal = yield* BatchJournal.memory
+        // As a program without types would give it.
+        const keyOf = (({ n }: Numbered) => (n === 4 ? key : String(n))) as (input: Numbered) => string
+        const error = yield* failure({ journal, key: keyOf }, inputs(5))
+        assert.strictEqual(error.reason, "InvalidKey")
+        assert.strictEqual((yield* counts).total, 0)
+        const inStream = yield* failure({ journal, key: keyOf }, Stream.fromIterable(inputs(5).slice(4)))
+        assert.strictEqual(inStream.reason, "InvalidKey")
+        assert.strictEqual((yield* counts).total, 0)
+      }).pipe(Effect.provide(emulated({})))
+    )
+  }
 
   for (const kind of ["an array", "a stream"] as const) {
     it.effect(`a key that comes twice is refused, in ${kind}`, () =>

@@ -70,28 +70,31 @@ describe("a journal in a file", () => {
     )
   }
 
-  it.live("is JSON lines: a header with its version and the caller's id, the endpoint, three entries an item", () =>
-    withFile((file, fs) =>
-      Effect.gen(function* () {
-        yield* run(file, { id: "bicycles" }, inputs(1))
-        const lines: ReadonlyArray<Record<string, unknown>> = (yield* fs.readFileString(file))
-          .trimEnd()
-          .split("\n")
-          .map((line) => JSON.parse(line))
-        assert.deepStrictEqual(lines.slice(0, 2), [
-          { format: "effect-runpod/batch", version: 1, id: "bicycles" },
-          { endpointId: "ep" }
-        ])
-        assert.deepStrictEqual(
-          lines.slice(2).map(({ _tag, key }) => [_tag, key]),
-          [
-            ["Intent", "0"],
-            ["Submitted", "0"],
-            ["Settled", "0"]
-          ]
-        )
-      })
-    )
+  it.live(
+    "is JSON lines with checksums: a header with its version and the caller's id, the endpoint, three entries an item",
+    () =>
+      withFile((file, fs) =>
+        Effect.gen(function* () {
+          yield* run(file, { id: "bicycles" }, inputs(1))
+          const lines: ReadonlyArray<Record<string, unknown>> = (yield* fs.readFileString(file))
+            .trimEnd()
+            .split("\n")
+            .map((line) => JSON.parse(line))
+          for (const { crc } of lines) assert.match(String(crc), /^[\da-f]{8}$/)
+          assert.deepStrictEqual(
+            lines.slice(0, 2).map(({ crc: _, ...line }) => line),
+            [{ format: "effect-runpod/batch", version: 2, id: "bicycles" }, { endpointId: "ep" }]
+          )
+          assert.deepStrictEqual(
+            lines.slice(2).map(({ _tag, key }) => [_tag, key]),
+            [
+              ["Intent", "0"],
+              ["Submitted", "0"],
+              ["Settled", "0"]
+            ]
+          )
+        })
+      )
   )
 
   it.live("cut at any byte, as a kill would cut it, the next run settles every input once", () =>
@@ -176,7 +179,7 @@ describe("a journal in a file", () => {
         assert.strictEqual((yield* problem(file)).reason, "Corrupt")
         yield* fs.writeFileString(file, `{"format":"something else","version":1}\n`)
         assert.strictEqual((yield* problem(file)).reason, "Format")
-        const newer = `{"format":"effect-runpod/batch","version":2}\n`
+        const newer = `{"format":"effect-runpod/batch","version":3}\n`
         yield* fs.writeFileString(file, newer)
         assert.strictEqual((yield* problem(file)).reason, "Version")
         assert.strictEqual(yield* fs.readFileString(file), newer)

@@ -456,6 +456,30 @@ describe("what a body echoes", () => {
   )
 })
 
+describe("the output of a delivery", () => {
+  it.effect("is stored as it came, also when it holds what is redacted elsewhere", () =>
+    Effect.gen(function* () {
+      const { eventsSince } = yield* Webhooks.Webhooks
+      const url = yield* issue()
+      const s3Config = { accessId: "access-id-1234", accessSecret: "secret/of+s3" }
+      const output = {
+        log: [`uploading with secret/of+s3`, `"webhook": "${url.href}"`],
+        url: "https://bucket.s3.test/a.png?X-Amz-Credential=access-id-1234%2F20261125&X-Amz-Signature=abc",
+        output: "}],\\"
+      }
+      yield* receive({ url, body: body({ input: { output: url.href }, output, s3Config, webhook: url.href }) })
+      const [stored] = yield* (yield* WebhookStore.WebhookStore).after(0, 1)
+      const { output: kept, ...envelope } = JSON.parse(stored?.body ?? "")
+      assert.deepStrictEqual(kept, output)
+      for (const secret of [tokenOf(url), "secret/of+s3", "access-id-1234"]) {
+        assert.notInclude(JSON.stringify(envelope), secret)
+      }
+      const [event] = yield* Stream.runCollect(Stream.take(eventsSince(0), 1))
+      assert.deepStrictEqual(event?.job.output, output)
+    }).pipe(provide())
+  )
+})
+
 describe("a store that fails", () => {
   const failing: WebhookStore.Service = {
     add: () => Effect.fail(new WebhookError.WebhookStoreError({ operation: "add", detail: "no space left" })),
@@ -563,7 +587,7 @@ describe("the token", () => {
       yield* Effect.gen(function* () {
         const url = yield* webhooks.issue({ endpointId: "ep", key: "k" })
         const token = tokenOf(url)
-        const text = body({ webhook: url.href, output: { echo: url.href, escaped: encodeURIComponent(url.href) } })
+        const text = body({ webhook: url.href, error: `POST ${url.href}`, input: { echo: url.href } })
         print(yield* Effect.exit(webhooks.receive({ url: withToken(url, (t) => t.slice(0, -1)), body: text })))
         print(yield* Effect.exit(webhooks.receive({ url, body: `{"status":"x","id":5,"webhook":"${url.href}"}` })))
         yield* webhooks.receive({ url, body: text })

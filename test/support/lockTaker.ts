@@ -7,7 +7,7 @@ const file = process.argv[2] ?? ""
 process.stdout.write("ready\n")
 process.stdin.once("data", () => {
   const hold = Effect.gen(function* () {
-    const log = yield* Effect.either(AppendLog.open(file, { format: "test", version: 1, sync: "never" }))
+    const log = yield* Effect.either(AppendLog.open(file, { format: "test", sync: "never" }))
     process.stdout.write(log._tag === "Right" ? "won\n" : `${log.left.reason}\n`)
     yield* Effect.never
   })

@@ -4,9 +4,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type { BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
-import type { RunPodError } from "../../errors/RunPodError.js"
+import { AmbiguityCause, type RunPodError, type SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
@@ -67,6 +69,8 @@ const scrubOf = ({ runtime }: Pick<Endpoint<never, unknown>, "runtime">, { s3Con
 /** One run of a batch: its options, decoded, and where it stands. Plain state, touched only synchronously. */
 export class BatchRun<I, O, P, C> {
   readonly notes: Notes
+  /** For what is printed or noted of errors. */
+  readonly scrub: Scrub
   readonly startedAt: number
   /** On the monotonic clock. */
   readonly deadline: number
@@ -104,7 +108,8 @@ export class BatchRun<I, O, P, C> {
     this.cancelOnInterrupt = options.cancelOnInterrupt ?? journal === undefined
     this.cancelOnTimeout = options.cancelOnTimeout ?? journal === undefined
     this.cancelGrace = Duration.toMillis(options.cancelGrace ?? waitDefaults.cancelGrace)
-    this.notes = new Notes(this, scrubOf(endpoint, options))
+    this.scrub = scrubOf(endpoint, options)
+    this.notes = new Notes(this)
   }
 
   now(): number {
@@ -148,26 +153,35 @@ export class BatchRun<I, O, P, C> {
  * `false` when it could not be, which stops the batch: nothing may be sent that cannot be noted.
  */
 class Notes {
-  constructor(
-    private readonly run: BatchRun<never, unknown, unknown, unknown>,
-    private readonly scrub: Scrub
-  ) {}
+  constructor(private readonly run: BatchRun<never, unknown, unknown, unknown>) {}
 
   private append(entry: (at: number) => JournalEntry.Entry): Effect.Effect<boolean> {
+    return Effect.catchAll(this.tryAppend(entry), (error) => Effect.as(this.run.openWith(error), false))
+  }
+
+  private tryAppend(entry: (at: number) => JournalEntry.Entry): Effect.Effect<true, BatchJournalError> {
     const { clock, options } = this.run
     const { journal } = options
     if (journal === undefined) return Effect.succeed(true)
-    return Effect.uninterruptible(
-      Effect.suspend(() => journal.append(entry(wallMillis(clock)))).pipe(
-        Effect.as(true),
-        Effect.catchAll((error) => Effect.as(this.run.openWith(error), false))
-      )
-    )
+    const append = Effect.suspend(() => journal.append(entry(wallMillis(clock))))
+    return Effect.uninterruptible(Effect.as(append, true as const))
   }
 
   /** The item is about to be submitted, with a webhook whose URL was issued under this name. */
   intent(item: Item, webhook: string | undefined): Effect.Effect<boolean> {
     return this.append((at) => ({ _tag: "Intent", ...item, at, ...defined({ webhook }) }))
+  }
+
+  /** The submit of an item, which was noted as its intent, may have started a job. */
+  doubtful(item: Item, webhook: string | undefined, { cause }: SubmitAmbiguousError): Effect.Effect<boolean> {
+    if (cause === undefined) return Effect.succeed(true)
+    const encoded = Effect.option(Schema.encode(AmbiguityCause)(cause))
+    return Effect.flatMap(encoded, (encoded) =>
+      this.append((at) => {
+        const known = { webhook, cause: scrubValue(Option.getOrUndefined(encoded), this.run.scrub) }
+        return { _tag: "Intent", ...item, at, ...defined(known) }
+      })
+    )
   }
 
   /** No job runs for the item. */
@@ -193,22 +207,18 @@ class Notes {
     )
   }
 
-  settled(item: Item, job: Job.TerminalJob, attempts: number): Effect.Effect<boolean> {
-    const { delayTime, executionTime, id: jobId, status, workerId } = job
-    return this.append((at) => ({
-      _tag: "Settled",
-      ...item,
-      at,
-      jobId,
-      attempts,
-      status,
-      ...defined({
-        delayTime,
-        executionTime,
-        workerId,
-        output: scrubValue(job.output, this.scrub),
-        error: scrubValue(job.error, this.scrub)
-      })
-    }))
+  /** Fails only when the job's result is of a kind that the journal cannot hold: the job stays noted as submitted then. */
+  settled(item: Item, job: Job.TerminalJob, attempts: number): Effect.Effect<boolean, BatchJournalError> {
+    const { delayTime, executionTime, id: jobId, output, status, workerId } = job
+    const error = scrubValue(job.error, this.run.scrub)
+    const facts = { delayTime, executionTime, workerId, output, error }
+    const entry = this.tryAppend((at) => {
+      return { _tag: "Settled", ...item, at, jobId, attempts, status, ...defined(facts) }
+    })
+    return Effect.catchIf(
+      entry,
+      ({ reason }) => reason !== "Unstorable",
+      (error) => Effect.as(this.run.openWith(error), false)
+    )
   }
 }

@@ -4,7 +4,16 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
-import { isRetryable, provesNoEffect, type RunPodError, SubmitAmbiguousError } from "../../errors/RunPodError.js"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import {
+  AmbiguityCause,
+  isRetryable,
+  provesNoEffect,
+  type RunPodError,
+  SubmitAmbiguousError
+} from "../../errors/RunPodError.js"
+import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { catchFailure, isInterruption } from "../effect/cause.js"
 import { contextOf } from "../http/arguments.js"
@@ -21,11 +30,15 @@ export interface ItemInput<out I> {
 }
 
 /** An item for which a job may run, and none is known. */
-const ambiguous = (endpointId: string, attempts: number): Failed => ({
+const ambiguous = (endpointId: string, attempts: number, cause?: AmbiguityCause): Failed => ({
   _tag: "Failed",
-  error: new SubmitAmbiguousError(contextOf("run", { endpointId })),
+  error: new SubmitAmbiguousError({ ...contextOf("run", { endpointId }), cause }),
   attempts: Math.max(1, attempts)
 })
+
+/** What an earlier run noted of why its submit is in doubt; nothing when it was killed before it knew. */
+const causeOf = ({ cause }: JournalEntry.Intent): AmbiguityCause | undefined =>
+  Option.getOrUndefined(Schema.decodeUnknownOption(AmbiguityCause)(cause))
 
 /** Nothing was started, and the next submit may succeed. */
 interface Refused {
@@ -128,8 +141,11 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       return Effect.succeed(this.mayHaveStarted ? ambiguous(this.run.endpoint.id, this.attempts) : open)
     }
     return catchFailure(Effect.failCause(cause), (error): Effect.Effect<Failed | Refused | Open> => {
-      const attempts = Math.max(1, this.attempts)
-      if (!provesNoEffect(error)) return Effect.succeed({ _tag: "Failed", error, attempts })
+      const failed: Failed = { _tag: "Failed", error, attempts: Math.max(1, this.attempts) }
+      if (error._tag === "SubmitAmbiguousError") {
+        return Effect.as(this.run.notes.doubtful(this.item.item, this.webhookKey, error), failed)
+      }
+      if (!provesNoEffect(error)) return Effect.succeed(failed)
       return Effect.zipRight(this.isPresumed ? this.onRefused : Effect.void, this.onRefusal(error))
     })
   }
@@ -247,12 +263,13 @@ export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>
 export const fromIntent = <I, O, P, C>(
   run: BatchRun<I, O, P, C>,
   input: ItemInput<I>,
-  webhookKey: string | undefined
+  intent: JournalEntry.Intent
 ): Effect.Effect<ItemEnd<O, P, C>> =>
   Effect.suspend(() => {
     const state = new ItemRun(run, input)
     const resubmits = run.options.onAmbiguous === "resubmit"
     const within = resubmits ? lookForWebhook : state.longestAdoption
-    const adopted = state.adopt(ambiguous(run.endpoint.id, 1), { webhookKey, within })
+    const inDoubt = ambiguous(run.endpoint.id, 1, causeOf(intent))
+    const adopted = state.adopt(inDoubt, { webhookKey: intent.webhook, within })
     return state.owning(Effect.flatMap(adopted, followed))
   })

@@ -1,6 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
+import { fromUnstorable, type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type { JobHandle } from "../../services/JobHandle.js"
@@ -115,8 +115,14 @@ export const turn = <I, O, P, C>(
       }
       job.hasEnded = true
       const { attempts } = job
-      const isNoted = yield* run.notes.settled(item, ended, attempts)
-      return isNoted ? { _tag: "Ended", handle, job: ended, attempts, replayed: false } : open
+      const noted = yield* Effect.either(run.notes.settled(item, ended, attempts))
+      if (noted._tag === "Left" && ended.status === "COMPLETED") {
+        const error = fromUnstorable(run.endpoint.id, ended, noted.left.detail, run.scrub)
+        return { _tag: "Failed", error, jobId: handle.id, attempts }
+      }
+      return noted._tag === "Right" && !noted.right
+        ? open
+        : { _tag: "Ended", handle, job: ended, attempts, replayed: false }
     })
   )
 

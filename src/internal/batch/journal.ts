@@ -9,7 +9,7 @@ import { BatchJournalError } from "../../errors/BatchError.js"
 import * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { BatchJournal, FileOptions } from "../../services/BatchJournal.js"
 import * as AppendLog from "../files/appendLog.js"
-import { defined, isJsonObject, textOf } from "../text/json.js"
+import { defined, textOf } from "../text/json.js"
 
 /** The endpoint a journal belongs to, and whether a run has it. Plain state of one journal, touched only synchronously. */
 class Owner {
@@ -79,6 +79,11 @@ const decode = Schema.decodeUnknownEither(JournalEntry.Entry)
 const fromLog = ({ detail, file, line, offset, reason }: AppendLog.AppendLogError) =>
   new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset }) })
 
+const unstorable = (file: string, key: string, why: string) => {
+  const detail = `the entry cannot be written, since ${why}. Let the worker return less than 512 MiB, and \`parseJson\` plain data.`
+  return new BatchJournalError({ reason: "Unstorable", file, key, detail })
+}
+
 /** What a journal's file holds: its endpoint, and the newest entry of each item. */
 class Contents extends Owner {
   readonly items = new Map<string, Kept>()
@@ -92,7 +97,7 @@ class Contents extends Owner {
   /** Takes up a record of the file that is being opened. */
   readonly onRecord = ({ length, line, offset, record }: AppendLog.Entry): Effect.Effect<void, BatchJournalError> => {
     this.records++
-    const endpointId = isJsonObject(record) ? textOf(record["endpointId"]) : undefined
+    const endpointId = textOf(record["endpointId"])
     if (endpointId !== undefined) {
       this.endpointId = endpointId
       return Effect.void
@@ -124,7 +129,7 @@ class Contents extends Owner {
       Stream.filter((entry) => this.isNewest(entry)),
       Stream.map(({ record }) => record)
     )
-    const onMoved = (record: unknown, place: AppendLog.Place) => {
+    const onMoved = (record: object, place: AppendLog.Place) => {
       const read = decode(record)
       if (Either.isRight(read) && read.right._tag === "Settled") places.set(read.right.key, place)
     }
@@ -170,7 +175,6 @@ export const file = (
 
     const log = yield* AppendLog.open(path, {
       format: "effect-runpod/batch",
-      version: 1,
       header: defined({ id }),
       onHeader: (header) => checkId(header["id"]),
       onRecord: contents.onRecord,
@@ -190,6 +194,17 @@ export const file = (
         ),
       outcome: (key) => Effect.suspend(() => contents.outcome(log, key)),
       submitted: Effect.sync(() => Array.from(items.values()).filter((kept) => kept._tag === "Submitted")),
-      append: (entry) => Effect.map(Effect.mapError(log.append(entry), fromLog), (place) => contents.keep(entry, place))
+      append: (entry) =>
+        // What could not be read again would make the whole file unreadable.
+        Either.match(decode(entry), {
+          onLeft: (error) =>
+            unstorable(path, entry.key, `it is no entry of a journal (${AppendLog.wrongFieldOf(error)})`),
+          onRight: (entry) =>
+            Effect.matchEffect(log.append(entry), {
+              onFailure: (error) =>
+                error.reason === "Unstorable" ? unstorable(path, entry.key, error.detail) : fromLog(error),
+              onSuccess: (place) => Effect.sync(() => contents.keep(entry, place))
+            })
+        })
     }
   })

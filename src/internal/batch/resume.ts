@@ -12,7 +12,8 @@ import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import { failureOf } from "../effect/cause.js"
 import { monotonicAt } from "../pace/monotonic.js"
-import { defined, jsonOf } from "../text/json.js"
+import { defined, describeJson } from "../text/json.js"
+import { identityOf } from "../text/losslessJson.js"
 import { sha256 } from "../text/sha256.js"
 import { type BatchRun, type Ended, type ItemEnd, type Open, withEarlier } from "./batchRun.js"
 import * as Item from "./item.js"
@@ -25,7 +26,7 @@ const lastLook = 60_000
 
 /** The SHA-256 of what an input is sent as. */
 const hashOf = <I>(endpoint: Endpoint<I, unknown>, input: I): Effect.Effect<string, RunPodError> =>
-  Effect.map((endpoint.encode ?? Effect.succeed<unknown>)(input), (encoded) => sha256(jsonOf(encoded)))
+  Effect.map((endpoint.encode ?? Effect.succeed<unknown>)(input), (encoded) => sha256(identityOf(encoded)))
 
 const inputChanged = (key: string) => {
   const detail =
@@ -57,6 +58,21 @@ const failureOfJob = (result: Exit.Exit<unknown, RunPodError | JobError>): JobEr
   return isJobError(error) && error._tag !== "WaitTimeoutError" ? error : undefined
 }
 
+/** Why a key cannot name an item. `key` is a function of the caller's, which types need not hold to. */
+const keyProblem = (key: unknown): BatchJournalError | undefined => {
+  const what =
+    typeof key !== "string"
+      ? describeJson(key)
+      : key === ""
+        ? "an empty string"
+        : key.isWellFormed()
+          ? undefined
+          : "a string that is no well-formed Unicode"
+  if (what === undefined) return undefined
+  const detail = `\`key\` gave ${what} for an input. Give it a function that returns a name for each.`
+  return new BatchJournalError({ reason: "InvalidKey", detail })
+}
+
 /** What an earlier run with the same journal left, and the keys that this one has seen. */
 export class Resume<I, O, P, C> {
   private readonly keys = new Set<string>()
@@ -78,6 +94,8 @@ export class Resume<I, O, P, C> {
       const states = { Settled: 0, Submitted: 0, Intent: 0, Released: 0 }
       for (const [index, input] of inputs.entries()) {
         const key = keyOf(input, index)
+        const problem = keyProblem(key)
+        if (problem !== undefined) return yield* Effect.fail(problem)
         if (keys.has(key)) return yield* Effect.fail(duplicateKey(key))
         keys.add(key)
         const state = yield* this.journal.find(key)
@@ -146,6 +164,8 @@ export class Resume<I, O, P, C> {
   end(input: I, key: string): Effect.Effect<ItemEnd<O, P, C>> {
     return Effect.gen(this, function* () {
       const { journal, keys, run } = this
+      const problem = keyProblem(key)
+      if (problem !== undefined) return yield* run.openWith(problem)
       const hash = yield* Effect.either(hashOf(run.endpoint, input))
       if (hash._tag === "Left") return { _tag: "Failed", error: hash.left, attempts: 0 }
       if (keys.has(key)) return yield* run.openWith(duplicateKey(key))
@@ -162,7 +182,7 @@ export class Resume<I, O, P, C> {
         case "Released":
           return inAll(item, yield* Item.fresh(run, item))
         case "Intent":
-          return yield* this.intended(item, state.webhook)
+          return yield* this.intended(item, state)
         case "Submitted":
           return yield* this.collected(item)
       }
@@ -175,9 +195,9 @@ export class Resume<I, O, P, C> {
     return Effect.map(Item.fresh(this.run, item), (end) => inAll(item, end))
   }
 
-  private intended(item: Item.ItemInput<I>, webhook: string | undefined): Effect.Effect<ItemEnd<O, P, C>> {
+  private intended(item: Item.ItemInput<I>, intent: JournalEntry.Intent): Effect.Effect<ItemEnd<O, P, C>> {
     const { run } = this
-    return Effect.flatMap(Item.fromIntent(run, item, webhook), (end) => {
+    return Effect.flatMap(Item.fromIntent(run, item, intent), (end) => {
       const isAmbiguous = end._tag === "Failed" && end.error._tag === "SubmitAmbiguousError"
       return isAmbiguous && run.options.onAmbiguous === "resubmit"
         ? this.again(item, end.attempts)

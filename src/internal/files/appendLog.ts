@@ -9,10 +9,22 @@ import * as FiberId from "effect/FiberId"
 import * as ParseResult from "effect/ParseResult"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { concatBytes, utf8 } from "../text/bytes.js"
+import { concatBytes } from "../text/bytes.js"
+import type { JsonObject } from "../text/json.js"
+import * as Draft from "./draft.js"
 import * as FileLock from "./lock.js"
-import { type AppendLogError, type Entry, ioError, type LogFile, type Place, type Position } from "./logFile.js"
+import {
+  type AppendLogError,
+  type Entry,
+  ioError,
+  type LogFile,
+  type Place,
+  type Position,
+  syncFolder
+} from "./logFile.js"
 import * as LogReader from "./logReader.js"
+import { realPath } from "./realPath.js"
+import { decodeUnsealed } from "./recordLine.js"
 
 export type { AppendLogError, Entry, Place, Position } from "./logFile.js"
 
@@ -33,21 +45,12 @@ interface Group {
 }
 
 interface Setup extends LogFile {
-  /** The first line, with its line feed. */
-  readonly header: Uint8Array
+  /** The record in the first line. */
+  readonly header: JsonObject
   /** Of what is whole in the file, in bytes. What follows is cut away. */
   readonly size: number
   readonly sync: Sync
   readonly scope: Scope.Scope
-}
-
-const encodeLine = (record: unknown): Uint8Array => utf8(`${JSON.stringify(record)}\n`)
-
-/** Forces the names in a file's folder to the disk, where that can be done. */
-const syncFolder = ({ fs, path }: LogFile): Effect.Effect<void> => {
-  const slash = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"))
-  const folder = slash < 0 ? "." : path.slice(0, Math.max(1, slash))
-  return Effect.scoped(Effect.flatMap(fs.open(folder, { flag: "r" }), (folder) => folder.sync)).pipe(Effect.ignore)
 }
 
 /** The file, open for appending, in a scope of its own: a compaction replaces it. */
@@ -84,9 +87,10 @@ export class AppendLog {
     const { size: found } = yield* log.toIo(file.stat)
     if (found !== BigInt(log.size)) yield* log.toIo(file.truncate(log.size))
     if (log.size === 0) {
-      yield* log.toIo(Effect.zipRight(file.writeAll(setup.header), file.sync))
+      const header = yield* Draft.encode(setup, setup.header)
+      yield* log.toIo(Effect.zipRight(file.writeAll(header), file.sync))
       yield* syncFolder(setup)
-      log.size = setup.header.length
+      log.size = header.length
     }
     yield* Scope.addFinalizer(setup.scope, log.close)
     return log
@@ -96,20 +100,19 @@ export class AppendLog {
     return LogReader.readAll(this.setup)
   }
 
-  read(place: Place): Effect.Effect<unknown, AppendLogError> {
+  read(place: Place): Effect.Effect<JsonObject, AppendLogError> {
     return LogReader.readAt(this.setup, place)
   }
 
   /**
    * Appends a record, and gives its place when it is as safe as `sync` says. Concurrent appends share one write, which the
-   * first of them starts. Interrupting it does not take the record back.
+   * first of them starts. Interrupting it does not take the record back. `Unstorable` says nothing about other records.
    */
-  readonly append = (record: unknown): Effect.Effect<Place, AppendLogError> =>
+  readonly append = (record: object): Effect.Effect<Place, AppendLogError> =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
+      Effect.flatMap(Draft.encode(this.setup, record), (line) => {
         if (this.failure !== undefined) return this.failure
         if (!this.isOpen) return ioError(this.setup.path)({ message: "the log is closed" })
-        const line = encodeLine(record)
         const isFirst = this.group === undefined
         const group = (this.group ??= { lines: [], length: 0, written: Deferred.unsafeMake(FiberId.none) })
         const before = group.length
@@ -127,51 +130,23 @@ export class AppendLog {
    * Replaces the file by one with only these records, atomically: a crash leaves the one or the other. Appends wait meanwhile.
    * `onRecord` gets the new positions. They may come from `records`.
    */
-  compact<E>(
-    records: Stream.Stream<unknown, E>,
-    onRecord?: (record: unknown, position: Position) => void
+  compact<A extends object, E>(
+    records: Stream.Stream<A, E>,
+    onRecord?: (record: A, position: Position) => void
   ): Effect.Effect<void, AppendLogError | E> {
-    const { fs, path } = this.setup
-    const draft = `${path}.compact`
+    const { setup } = this
     return Effect.suspend(() => this.failure ?? Effect.void).pipe(
-      Effect.zipRight(this.writeDraft(draft, records, onRecord)),
-      Effect.flatMap((size) => this.replaceWith(draft, size)),
-      Effect.onError(() => Effect.ignore(fs.remove(draft, { force: true }))),
+      Effect.zipRight(Draft.write(setup, setup.header, records, onRecord)),
+      Effect.flatMap((size) => this.replace(size)),
+      Effect.onError(() => Draft.discard(setup)),
       this.mutex.withPermits(1)
     )
   }
 
-  private writeDraft<E>(
-    draft: string,
-    records: Stream.Stream<unknown, E>,
-    onRecord: ((record: unknown, position: Position) => void) | undefined
-  ): Effect.Effect<number, AppendLogError | E> {
-    const { fs, header } = this.setup
+  /** Puts the draft, which has this size, in the place of the log's file. */
+  private replace(size: number): Effect.Effect<void, AppendLogError> {
     return Effect.gen(this, function* () {
-      const file = yield* this.toIo(fs.open(draft, { flag: "w" }))
-      yield* this.toIo(file.writeAll(header))
-      let line = 1
-      let offset = header.length
-      yield* Stream.runForEachChunk(records, (chunk) => {
-        const lines = Array.from(chunk, (record) => {
-          const bytes = encodeLine(record)
-          line++
-          onRecord?.(record, { line, offset, length: bytes.length - 1 })
-          offset += bytes.length
-          return bytes
-        })
-        return lines.length === 0 ? Effect.void : this.toIo(file.writeAll(concatBytes(lines)))
-      })
-      yield* this.toIo(file.sync)
-      return offset
-    }).pipe(Effect.scoped)
-  }
-
-  /** Puts another file of this size in the place of the log's, atomically. */
-  private replaceWith(path: string, size: number): Effect.Effect<void, AppendLogError> {
-    return Effect.gen(this, function* () {
-      yield* this.toIo(this.setup.fs.rename(path, this.setup.path))
-      yield* syncFolder(this.setup)
+      yield* Draft.promote(this.setup)
       const old = this.handle
       // Without a new handle, appends would go to the file that was replaced.
       this.handle = yield* Effect.tapError(openHandle(this.setup), this.fail)
@@ -238,18 +213,32 @@ export class AppendLog {
   })
 }
 
+/** Rewrites a log of version 1, so that its lines have checksums. */
+const upgrade = (log: LogFile, header: JsonObject): Effect.Effect<unknown, AppendLogError> => {
+  const records = Stream.map(LogReader.readAll(log, decodeUnsealed), ({ record }) => record)
+  return Draft.write(log, { ...header, version: LogReader.version }, records).pipe(
+    Effect.zipRight(Draft.promote(log)),
+    Effect.onError(() => Draft.discard(log))
+  )
+}
+
 /**
- * Opens or creates a log, and holds its lock (the path with `.lock` behind it) until the scope closes. The torn end of a
+ * Opens or creates a log, and holds its lock (its real path with `.lock` behind it) until the scope closes. The torn end of a
  * write that a crash cut off is cut away; anything else that is no record is an error with its place.
  */
 export const open = Effect.fnUntraced(function* <E = never>(
   path: string,
   options: Options<E>
 ): Effect.fn.Return<AppendLog, AppendLogError | E, FileSystem | Scope.Scope> {
-  const file: LogFile = { fs: yield* FileSystem, path }
-  const header = utf8(`${LogReader.headerLine(options)}\n`)
+  const fs = yield* FileSystem
+  const file: LogFile = { fs, path: yield* realPath(fs, path, options.force) }
   yield* FileLock.hold(file, options)
-  const size = yield* LogReader.replay(file, options)
+  let found = yield* LogReader.replay(file, options)
+  if (LogReader.isOld(found)) {
+    yield* upgrade(file, found.header)
+    found = yield* LogReader.replay(file, options)
+  }
+  const { header, size } = found
   return yield* AppendLog.make({ ...file, header, size, sync: options.sync, scope: yield* Effect.scope })
 })
 
@@ -257,5 +246,11 @@ export const open = Effect.fnUntraced(function* <E = never>(
 export const isWorthCompacting = (records: number, needed: number): boolean => records > 2 * needed + 1_000
 
 /** Which field of a record does not fit; what it held is left out. */
-export const wrongFieldOf = (error: ParseResult.ParseError): string =>
-  ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.path.join(".") ?? ""
+export const wrongFieldOf = (error: ParseResult.ParseError): string => {
+  try {
+    return ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.path.join(".") ?? ""
+  } catch {
+    // The formatter writes the value down, with recursion.
+    return "it is nested too deeply to say where"
+  }
+}

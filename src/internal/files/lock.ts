@@ -7,7 +7,8 @@ import { hasProperty } from "effect/Predicate"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { AppendLogError, ioError, type LogFile } from "./logFile.js"
+import { defined } from "../text/json.js"
+import { AppendLogError, ioError, isMissing, type LogFile } from "./logFile.js"
 
 export interface Choices {
   /** Takes the lock whoever has it. Default: false. */
@@ -22,8 +23,17 @@ interface ThisProcess {
   readonly isAlive: (pid: number) => boolean
 }
 
-const Holder = Schema.Struct({
+/** Where a process number means something, as far as the system tells. */
+const Place = {
   host: Schema.String,
+  /** Of the start of the machine, anew at each. Containers of one machine have the same. */
+  boot: Schema.optional(Schema.String),
+  /** Of the process numbers: each container has its own, also beside others of the same host name. */
+  namespace: Schema.optional(Schema.String)
+}
+
+const Holder = Schema.Struct({
+  ...Place,
   pid: Schema.Number,
   /** When the process was started, where the system tells: pids are used again. */
   start: Schema.optional(Schema.String),
@@ -42,7 +52,7 @@ interface Refusal {
 }
 
 interface Lock extends LogFile {
-  readonly self: ThisProcess
+  readonly self: ThisProcess & Pick<Holder, "boot" | "namespace">
 }
 
 /** A process on its way to a lock: its entry is written already, under a name of its own. */
@@ -52,7 +62,6 @@ interface Candidate extends Lock {
 }
 
 const exists = (error: PlatformError) => error._tag === "SystemError" && error.reason === "AlreadyExists"
-const isMissing = (error: PlatformError) => error._tag === "SystemError" && error.reason === "NotFound"
 
 const counter = globalValue("effect-runpod/lockCounter", () => ({ count: 0 }))
 
@@ -62,16 +71,43 @@ const nextId = (self: ThisProcess): Effect.Effect<string> =>
     [self.pid, now, counter.count++, random].map((part) => part.toString(36)).join("-")
   )
 
+const orUndefined = <A>(effect: Effect.Effect<A, PlatformError>): Effect.Effect<A | undefined> =>
+  Effect.orElseSucceed(effect, () => undefined)
+
 /** When a process was started, in the system's own unit, where there is a `/proc`. */
-const startOf = ({ fs }: Lock, pid: number): Effect.Effect<string | undefined> =>
-  fs.readFileString(`/proc/${pid}/stat`).pipe(
-    // The second field is a name in parentheses that can hold anything; the start is the 22nd.
-    Effect.map((stat) => stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]),
-    Effect.orElseSucceed(() => undefined)
+const startOf = ({ fs }: LogFile, pid: number): Effect.Effect<string | undefined> =>
+  // The second field is a name in parentheses that can hold anything; the start is the 22nd.
+  Effect.map(
+    orUndefined(fs.readFileString(`/proc/${pid}/stat`)),
+    (stat) => stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
   )
 
+/** The boot and the namespace of this process: Linux only. */
+const placeOf = ({ fs }: LogFile): Effect.Effect<Pick<Holder, "boot" | "namespace">> =>
+  Effect.zipWith(
+    orUndefined(fs.readFileString("/proc/sys/kernel/random/boot_id")),
+    orUndefined(fs.readLink("/proc/self/ns/pid")),
+    (boot, namespace) => defined({ boot: boot?.trim(), namespace })
+  )
+
+/**
+ * Why nobody can tell from here whether a holder lives. Another boot of a machine of this name may be a restart, or another
+ * machine with the same name on a shared volume: that cannot be told apart, so it counts as another machine. A lock of an
+ * earlier version does not say either, and is judged by its host name.
+ */
+const distanceOf = (holder: Holder, self: Pick<Holder, "host" | "boot" | "namespace">): string | undefined => {
+  if (holder.host !== self.host) return "a machine that cannot be asked from here"
+  if (holder.boot !== undefined && holder.boot !== self.boot) {
+    return "another machine of this name, or this one before it was restarted"
+  }
+  if (holder.namespace !== undefined && holder.namespace !== self.namespace) {
+    return `but in another PID namespace (${holder.namespace}), such as another container, which cannot be asked from here`
+  }
+  return undefined
+}
+
 const hasEnded = (lock: Lock, holder: Holder): Effect.Effect<boolean> => {
-  if (holder.host !== lock.self.host) return Effect.succeed(false)
+  if (distanceOf(holder, lock.self) !== undefined) return Effect.succeed(false)
   if (!lock.self.isAlive(holder.pid)) return Effect.succeed(true)
   return Effect.map(
     startOf(lock, holder.pid),
@@ -130,7 +166,9 @@ const compete = Effect.fnUntraced(function* (candidate: Candidate): Effect.fn.Re
 const take = Effect.fnUntraced(function* (lock: Lock, force: boolean) {
   const { fs, path, self } = lock
   const id = yield* nextId(self)
-  const holder: Holder = { host: self.host, pid: self.pid, start: yield* startOf(lock, self.pid), id }
+  const { boot, host, namespace, pid } = self
+  const start = yield* startOf(lock, pid)
+  const holder: Holder = { host, pid, id, ...defined({ boot, namespace, start }) }
   const candidate: Candidate = { ...lock, holder, draft: `${path}.${id}.new` }
   yield* fs.writeFileString(candidate.draft, JSON.stringify(holder), { flag: "wx" })
   const taken = force ? Effect.as(fs.rename(candidate.draft, path), holder) : compete(candidate)
@@ -146,24 +184,28 @@ const release = (lock: Lock, holder: Holder): Effect.Effect<void> =>
 const acquire = (lock: Lock, force = false): Effect.Effect<void, PlatformError | Refusal, Scope.Scope> =>
   Effect.acquireRelease(take(lock, force), (holder) => release(lock, holder))
 
-/** Holds the lock of a log, the file with `.lock` behind its path, until the scope closes. */
-export const hold = (
-  { fs, path }: LogFile,
-  { force, process }: Choices
-): Effect.Effect<void, AppendLogError, Scope.Scope> => {
-  const self = process ?? thisProcess() ?? { host: "unknown", pid: 0, isAlive: () => true }
-  const file = `${path}.lock`
-  return Effect.mapError(acquire({ fs, path: file, self }, force), (error) => {
-    if (error._tag !== "Refused") return ioError(file)(error)
-    const { holder } = error
-    const who =
-      holder === undefined
-        ? "it does not say who holds it"
-        : `process ${holder.pid} on ${holder.host} holds it${holder.host === self.host ? "" : ", a machine that cannot be asked from here"}`
-    const detail = `${who}. Wait for it to end; if it has ended, remove this file or pass \`force: true\`.`
-    return new AppendLogError({ reason: "Locked", file, detail })
-  })
+const refusal = ({ self }: Lock, file: string, holder: Holder | undefined): AppendLogError => {
+  const distance = holder === undefined ? undefined : distanceOf(holder, self)
+  const who =
+    holder === undefined
+      ? "it does not say who holds it"
+      : `process ${holder.pid} on ${holder.host} holds it${distance === undefined ? "" : `, ${distance}`}`
+  const detail = `${who}. Wait for it to end; if it has ended, remove this file or pass \`force: true\`.`
+  return new AppendLogError({ reason: "Locked", file, detail })
 }
+
+/** Holds the lock of a log, the file with `.lock` behind its path, until the scope closes. */
+export const hold = Effect.fnUntraced(function* (
+  log: LogFile,
+  { force, process }: Choices
+): Effect.fn.Return<void, AppendLogError, Scope.Scope> {
+  const self = process ?? thisProcess() ?? { host: "unknown", pid: 0, isAlive: () => true }
+  const file = `${log.path}.lock`
+  const lock: Lock = { ...log, path: file, self: { ...self, ...(yield* placeOf(log)) } }
+  yield* Effect.mapError(acquire(lock, force), (error) =>
+    error._tag === "Refused" ? refusal(lock, file, error.holder) : ioError(file)(error)
+  )
+})
 
 /** What is used of the `process` global, where there is one. */
 interface ProcessGlobal {

@@ -1,12 +1,14 @@
 import type { PlatformError } from "@effect/platform/Error"
 import type { FileSystem } from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type { JsonObject } from "../text/json.js"
 
 export class AppendLogError extends Schema.TaggedError<AppendLogError>("effect-runpod/AppendLogError")(
   "AppendLogError",
   {
     /** As in `BatchJournalError`. */
-    reason: Schema.Literal("Corrupt", "Locked", "Format", "Version", "Io"),
+    reason: Schema.Literal("Corrupt", "Locked", "Format", "Version", "Unstorable", "Io"),
     /** The file; with `Locked`, the lock. */
     file: Schema.String,
     detail: Schema.String,
@@ -34,13 +36,28 @@ export interface Position {
 export type Place = Pick<Position, "offset" | "length">
 
 export interface Entry extends Position {
-  readonly record: unknown
+  readonly record: JsonObject
 }
 
 export interface LogFile {
   readonly fs: FileSystem
+  /** The real one: no part of it is a symbolic link. */
   readonly path: string
 }
+
+/** A path before and behind its last separator. */
+export const splitPath = (path: string): { readonly folder: string; readonly name: string } => {
+  const slash = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"))
+  return { folder: slash < 0 ? "." : path.slice(0, Math.max(1, slash)), name: path.slice(slash + 1) }
+}
+
+/** Forces the names in a file's folder to the disk, where that can be done. */
+export const syncFolder = ({ fs, path }: LogFile): Effect.Effect<void> => {
+  const { folder } = splitPath(path)
+  return Effect.scoped(Effect.flatMap(fs.open(folder, { flag: "r" }), (folder) => folder.sync)).pipe(Effect.ignore)
+}
+
+export const isMissing = (error: PlatformError): boolean => error._tag === "SystemError" && error.reason === "NotFound"
 
 export const ioError =
   (path: string) =>

@@ -1,14 +1,18 @@
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Stream from "effect/Stream"
-import { concatBytes, utf8 } from "../text/bytes.js"
-import { isJsonObject, type JsonObject } from "../text/json.js"
+import { fromEither } from "../effect/either.js"
+import { concatBytes } from "../text/bytes.js"
+import type { JsonObject } from "../text/json.js"
 import { AppendLogError, type Entry, ioError, type LogFile, type Place, type Position } from "./logFile.js"
+import * as RecordLine from "./recordLine.js"
+
+/** Of all logs of this library. Lines of version 1 have no checksum, and no marks for what JSON does not have. */
+export const version = 2
 
 export interface ReadOptions<E> {
   /** What kind of log this is; the first field of its header. */
   readonly format: string
-  /** Of the records' form. Files of a higher version are refused, older ones given to `onHeader`. */
-  readonly version: number
   /** More of the header, for a new file. */
   readonly header?: JsonObject | undefined
   /** Gets the header of a file that is there already, before its records. */
@@ -66,71 +70,109 @@ const linesOf = ({ fs, path }: LogFile): Stream.Stream<Line, AppendLogError> =>
     )
   }).pipe(Stream.mapError(ioError(path)))
 
-const parse = ({ path }: LogFile, bytes: Uint8Array, at: { readonly offset: number; readonly line?: number }) =>
-  Effect.try({
-    try: (): unknown => JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)),
-    catch: () => {
-      const detail = "this line is not JSON. Restore the file from a copy, or remove the line if you know what it held."
-      return new AppendLogError({ reason: "Corrupt", file: path, ...at, detail })
-    }
+const problems = {
+  NotJson: "this line is not JSON",
+  Damaged: "this line is damaged: its checksum is not that of what it holds"
+}
+
+const corrupt = (
+  { path }: LogFile,
+  at: { readonly offset: number; readonly line?: number },
+  problem: keyof typeof problems
+) => {
+  const detail = `${problems[problem]}. Restore the file from a copy, or remove the line if you know what it held.`
+  return new AppendLogError({ reason: "Corrupt", file: path, ...at, detail })
+}
+
+const entryOf = (
+  log: LogFile,
+  { bytes, length, line, offset }: Line,
+  decode: typeof RecordLine.decode
+): Effect.Effect<Entry, AppendLogError> =>
+  Effect.mapBoth(fromEither(decode(bytes)), {
+    onFailure: (problem) => corrupt(log, { line, offset }, problem),
+    onSuccess: (record) => ({ record, length, line, offset })
   })
 
-const entryOf = (log: LogFile, { bytes, length, line, offset }: Line): Effect.Effect<Entry, AppendLogError> =>
-  Effect.map(parse(log, bytes, { line, offset }), (record) => ({ record, length, line, offset }))
+const headerOf = <E>({ format, header }: ReadOptions<E>): JsonObject => ({ format, version, ...header })
 
-/** The first line of a new log, without its line feed. */
-export const headerLine = <E>({ format, header, version }: ReadOptions<E>): string =>
-  JSON.stringify({ format, version, ...header })
-
-const checkHeader = <E>({ path }: LogFile, { format, version }: ReadOptions<E>, header: unknown) => {
-  const at = { file: path, line: 1, offset: 0 }
-  if (!isJsonObject(header) || header["format"] !== format) {
-    const detail = `this is no file of the format ${format}. Give another path.`
-    return new AppendLogError({ reason: "Format", ...at, detail })
-  }
-  const found = header["version"]
-  if (typeof found !== "number" || found > version) {
-    const detail = `it has version ${String(found)}, and this version of effect-runpod knows ${version} and below. Update effect-runpod.`
-    return new AppendLogError({ reason: "Version", ...at, detail })
-  }
-  return Effect.succeed(header)
+/** The first line of a file as it is, or an error that says why it is none of ours. */
+const readHeader = <E>(
+  log: LogFile,
+  { format }: Pick<ReadOptions<E>, "format">,
+  line: Line
+): Either.Either<JsonObject, AppendLogError> => {
+  const position = { line: 1, offset: 0 }
+  const at = { file: log.path, ...position }
+  return Either.mapLeft(RecordLine.decodeUnsealed(line.bytes), (problem) => corrupt(log, position, problem)).pipe(
+    Either.flatMap((header) => {
+      if (header["format"] !== format) {
+        const detail = `this is no file of the format ${format}. Give another path.`
+        return Either.left(new AppendLogError({ reason: "Format", ...at, detail }))
+      }
+      const found = header["version"]
+      if (typeof found !== "number" || found > version) {
+        const detail = `it has version ${String(found)}, and this version of effect-runpod knows ${version} and below. Update effect-runpod.`
+        return Either.left(new AppendLogError({ reason: "Version", ...at, detail }))
+      }
+      // A damaged version must not look like the one without checksums.
+      if (found < version && !RecordLine.isSealed(line.bytes)) return Either.right(header)
+      return Either.mapLeft(RecordLine.decode(line.bytes), (problem) => corrupt(log, position, problem))
+    })
+  )
 }
 
 /**
- * The end of a write that a crash cut off was never acknowledged, so it may be cut away. But a first line that is no
- * beginning of our header is somebody else's file.
+ * The end of a write that a crash cut off was never acknowledged, so it may be cut away. But one that begins with a whole
+ * record was a whole line, and a first line that is no beginning of our header is somebody else's file.
  */
 const checkTornLine = <E>(log: LogFile, options: ReadOptions<E>, line: Line): Effect.Effect<void, AppendLogError> => {
-  const header = utf8(headerLine(options))
-  const isOurs = line.line > 1 || line.bytes.every((byte, i) => byte === header[i])
-  return isOurs ? Effect.void : Effect.asVoid(checkHeader(log, options, undefined))
+  const at = { line: line.line, offset: line.offset }
+  if (line.line > 1) return RecordLine.isOverrun(line.bytes) ? corrupt(log, at, "Damaged") : Effect.void
+  const header = Either.getOrUndefined(RecordLine.encode(headerOf(options)))
+  if (line.bytes.every((byte, i) => byte === header?.[i])) return Effect.void
+  const detail = `this is no file of the format ${options.format}. Give another path.`
+  return new AppendLogError({ reason: "Format", file: log.path, ...at, detail })
 }
 
-/** Reads a log from its start, and gives the length of its whole lines: 0 when there is no file or no whole header. */
+/** What a log holds already. */
+export interface Contents {
+  readonly header: JsonObject
+  /** The length of its whole lines, in bytes: 0 when there is no file or no whole header. */
+  readonly size: number
+}
+
+export const isOld = ({ header }: Contents): boolean => header["version"] !== version
+
+/** Reads a log from its start; of an older version, only its header: see `AppendLog.open`. */
 export const replay = Effect.fnUntraced(function* <E>(
   log: LogFile,
   options: ReadOptions<E>
-): Effect.fn.Return<number, AppendLogError | E> {
+): Effect.fn.Return<Contents, AppendLogError | E> {
   const { onHeader = () => Effect.void, onRecord = () => Effect.void } = options
-  if (!(yield* Effect.mapError(log.fs.exists(log.path), ioError(log.path)))) return 0
-  let size = 0
+  let contents: Contents = { header: headerOf(options), size: 0 }
+  if (!(yield* Effect.mapError(log.fs.exists(log.path), ioError(log.path)))) return contents
   yield* Stream.runForEach(linesOf(log), (line): Effect.Effect<void, AppendLogError | E> => {
     if (!line.isWhole) return checkTornLine(log, options, line)
-    size = line.offset + line.length + 1
-    const entry = entryOf(log, line)
-    return line.line > 1
-      ? Effect.flatMap(entry, onRecord)
-      : Effect.flatMap(entry, ({ record }) => Effect.flatMap(checkHeader(log, options, record), onHeader))
+    const size = line.offset + line.length + 1
+    if (line.line > 1) {
+      contents = { ...contents, size }
+      return isOld(contents) ? Effect.void : Effect.flatMap(entryOf(log, line, RecordLine.decode), onRecord)
+    }
+    return Effect.flatMap(fromEither(readHeader(log, options, line)), (header) => {
+      contents = { header, size }
+      return onHeader(header)
+    })
   })
-  return size
+  return contents
 })
 
 /** All records from the start. A line that is just being written is not there yet. */
-export const readAll = (log: LogFile): Stream.Stream<Entry, AppendLogError> =>
+export const readAll = (log: LogFile, decode = RecordLine.decode): Stream.Stream<Entry, AppendLogError> =>
   linesOf(log).pipe(
     Stream.drop(1),
     Stream.filter((line) => line.isWhole),
-    Stream.mapEffect((line) => entryOf(log, line))
+    Stream.mapEffect((line) => entryOf(log, line, decode))
   )
 
 const readBytes = Effect.fnUntraced(function* ({ fs, path }: LogFile, { length, offset }: Place) {
@@ -145,8 +187,12 @@ const readBytes = Effect.fnUntraced(function* ({ fs, path }: LogFile, { length, 
   return bytes
 }, Effect.scoped)
 
-export const readAt = (log: LogFile, place: Place): Effect.Effect<unknown, AppendLogError> =>
+export const readAt = (log: LogFile, place: Place): Effect.Effect<JsonObject, AppendLogError> =>
   readBytes(log, place).pipe(
     Effect.mapError(ioError(log.path)),
-    Effect.flatMap((bytes) => parse(log, bytes, { offset: place.offset }))
+    Effect.flatMap((bytes) =>
+      Effect.mapError(fromEither(RecordLine.decode(bytes)), (problem) =>
+        corrupt(log, { offset: place.offset }, problem)
+      )
+    )
   )

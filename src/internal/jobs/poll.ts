@@ -22,7 +22,7 @@ import { type Caller, withCaller } from "../http/requestOptions.js"
 import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil, timeoutAt } from "../pace/monotonic.js"
-import { jsonOf } from "../text/json.js"
+import { identityOf } from "../text/losslessJson.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
 import { policyOf, type Wait, type WaitPolicy } from "./waitPolicy.js"
@@ -38,7 +38,7 @@ const unknownDelay = 10_000
 const signatureOf = (job: WatchedJob): string =>
   Job.isTerminal(job)
     ? job.status
-    : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : jsonOf(job.output)].join(" ")
+    : [job.status, job.diagnosis?.reason, job.output === undefined ? undefined : identityOf(job.output)].join(" ")
 
 /** Cancels by the options a job that was not seen to end, its wait having ended so: on interruption at once, else in the background. */
 export const cancelAfter = (

@@ -128,10 +128,15 @@ const matchesOf = (pattern: RegExp, text: string): ReadonlyArray<{ readonly star
  */
 export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
   const pending: Array<() => void> = []
+  /** What comes again is the same copy again, so that a circle comes to an end. */
+  const copies = new Map<object, object>()
   const copyOf = (from: unknown): unknown => {
     if (typeof from === "string") return scrub(from)
+    const known = typeof from === "object" && from !== null ? copies.get(from) : undefined
+    if (known !== undefined) return known
     if (Array.isArray(from)) {
       const to: Array<unknown> = []
+      copies.set(from, to)
       pending.push(() => {
         for (const entry of from) to.push(copyOf(entry))
       })
@@ -139,6 +144,7 @@ export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
     }
     if (!isPlainObject(from)) return from
     const to = {}
+    copies.set(from, to)
     pending.push(() => {
       for (const [key, entry] of Object.entries(from)) {
         // An assignment to the key `__proto__` would set the prototype.

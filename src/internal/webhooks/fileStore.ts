@@ -132,7 +132,7 @@ export const open = Effect.fnUntraced(function* (path: string, { force, sync = "
         else if (table.check(record) === "New") table.insert(record)
       }
     })
-  const log = yield* AppendLog.open(path, { format: "effect-runpod/webhooks", version: 1, onRecord, sync, force }).pipe(
+  const log = yield* AppendLog.open(path, { format: "effect-runpod/webhooks", onRecord, sync, force }).pipe(
     Effect.catchTag("AppendLogError", (error) => Effect.fail(storeError("open")(error)))
   )
   table.prune(yield* Clock.currentTimeMillis)

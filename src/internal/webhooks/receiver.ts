@@ -21,6 +21,7 @@ import type { Headers, Incoming, Options, Received, Service } from "../../servic
 import { fromEither } from "../effect/either.js"
 import { utf8 } from "../text/bytes.js"
 import { excerpt } from "../text/excerpt.js"
+import { fieldSpans } from "../text/fieldSpans.js"
 import { defined, isJsonObject, textOf } from "../text/json.js"
 import * as Settings from "./settings.js"
 import * as Signature from "./signature.js"
@@ -78,8 +79,8 @@ const secretsOf = (json: unknown): ReadonlyArray<string | undefined> => {
 }
 
 /**
- * Takes out of a body's text what must not be kept: the token, wherever it is, and the secrets that the body echoes. A token
- * is made of letters that no encoder touches, so a plain search finds it; `scrub` would take too long for a body of any length.
+ * Takes out of a text what must not be kept: the token, wherever it is, and the secrets that the body echoes. A token is made of
+ * letters that no encoder touches, so a plain search finds it; `scrub` would take too long for a body of any length.
  */
 const redactorOf = (json: unknown, token: Token.Token | undefined): ((text: string) => string) => {
   const replacements = [token?.text, ...secretsOf(json)].flatMap((secret) => {
@@ -90,6 +91,17 @@ const redactorOf = (json: unknown, token: Token.Token | undefined): ((text: stri
     return [{ written, by: isNumeric ? written.replace(/\d/g, "1") : "<redacted>" }]
   })
   return (text) => replacements.reduce((text, { by, written }) => text.replaceAll(written, by), text)
+}
+
+/** Redacts the text of a body, except for the job's output, which is kept as it came whatever is in it. */
+const redactBody = (text: string, redact: (text: string) => string): string => {
+  let redacted = ""
+  let done = 0
+  for (const { end, start } of fieldSpans(text, "output")) {
+    redacted += redact(text.slice(done, start)) + text.slice(start, end)
+    done = end
+  }
+  return redacted + redact(text.slice(done))
 }
 
 /** Tells one end of a job from another, and is the same when an end is delivered again. */
@@ -130,7 +142,7 @@ const read = Effect.fnUntraced(function* (settings: Settings.Settings, incoming:
     jobId: event.job.id,
     outcome: outcomeOf(event),
     receivedAt,
-    body: redact(text)
+    body: redactBody(text, redact)
   }
   return { event, subject, delivery }
 })

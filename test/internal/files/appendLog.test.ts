@@ -12,7 +12,10 @@ import { hostname } from "node:os"
 import * as AppendLog from "../../../src/internal/files/appendLog.js"
 import { program } from "../../support/program.js"
 
-const options = { format: "test", version: 1, sync: "never" } as const
+const options = { format: "test", sync: "never" } as const
+
+/** A record that holds a value. */
+const of = (value: unknown) => ({ value })
 
 const withFile = <A, E>(
   use: (file: string, fs: FileSystem) => Effect.Effect<A, E, FileSystem>
@@ -43,7 +46,7 @@ const write = (file: string, records: Iterable<unknown>, sync: AppendLog.Sync = 
   Effect.scoped(
     Effect.gen(function* () {
       const log = yield* AppendLog.open(file, { ...options, sync })
-      yield* Effect.forEach(records, log.append, { concurrency: "unbounded", discard: true })
+      yield* Effect.forEach(Array.from(records, of), log.append, { concurrency: "unbounded", discard: true })
     })
   )
 
@@ -62,7 +65,7 @@ const withFiles = (fs: FileSystem, change: (file: File, path: string) => Partial
       }))
   })
 
-const recordsOf = (entries: ReadonlyArray<AppendLog.Entry>) => entries.map(({ record }) => record)
+const recordsOf = (entries: ReadonlyArray<AppendLog.Entry>) => entries.map(({ record }) => record["value"])
 
 describe("AppendLog", () => {
   for (const sync of ["always", "never", { every: "1 minute" }] as const) {
@@ -127,7 +130,7 @@ describe("AppendLog", () => {
         yield* write(file, ["one", "two", "three"])
         const lines = (yield* fs.readFileString(file)).split("\n")
         const offset = lines.slice(0, 2).join("\n").length + 1
-        lines[2] = `"tw`
+        lines[2] = `{"value":"tw`
         yield* fs.writeFileString(file, lines.join("\n"))
         const error = yield* Effect.flip(read(file))
         assert.deepInclude({ ...error }, { reason: "Corrupt", file, line: 3, offset })
@@ -143,8 +146,9 @@ describe("AppendLog", () => {
           ["my notes", "Format"],
           [`{"format":"other","version":1}\n`, "Format"],
           [`{"some":"json"}`, "Format"],
-          [`{"format":"test","version":1} and notes of mine`, "Format"],
-          [`{"format":"test","version":2}\n`, "Version"]
+          [`{"format":"test","version":2} and notes of mine`, "Format"],
+          [`{"format":"test","version":3}\n`, "Version"],
+          [`{"format":"test","version":2}\n`, "Corrupt"]
         ] as const) {
           yield* fs.writeFileString(file, text)
           const error = yield* Effect.flip(read(file))
@@ -166,20 +170,20 @@ describe("AppendLog", () => {
           const places = new Map<unknown, AppendLog.Position>()
           const log = yield* AppendLog.open(file, {
             ...options,
-            onRecord: (entry) => Effect.sync(() => void places.set(entry.record, entry))
+            onRecord: (entry) => Effect.sync(() => void places.set(entry.record["value"], entry))
           })
-          assert.strictEqual(yield* log.read(places.get("record 57")!), "record 57")
-          yield* log.append("new")
+          assert.deepStrictEqual(yield* log.read(places.get("record 57")!), of("record 57"))
+          yield* log.append(of("new"))
           yield* log.compact(
             log.records.pipe(
               Stream.map(({ record }) => record),
-              Stream.filter((record) => String(record).endsWith("7") || record === "new")
+              Stream.filter(({ value }) => String(value).endsWith("7") || value === "new")
             ),
-            (record, position) => void places.set(record, position)
+            ({ value }, position) => void places.set(value, position)
           )
-          assert.strictEqual(yield* log.read(places.get("record 57")!), "record 57")
-          yield* log.append("newest")
-          const left = yield* Stream.runCollect(Stream.map(log.records, ({ record }) => record))
+          assert.deepStrictEqual(yield* log.read(places.get("record 57")!), of("record 57"))
+          yield* log.append(of("newest"))
+          const left = yield* Stream.runCollect(Stream.map(log.records, ({ record }) => record["value"]))
           assert.deepStrictEqual(
             [...left],
             [...[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => `record ${i === 0 ? "" : i}7`), "new", "newest"]
@@ -202,11 +206,11 @@ describe("AppendLog", () => {
         yield* Effect.scoped(
           Effect.gen(function* () {
             const log = yield* AppendLog.open(file, options)
-            yield* log.append("one")
+            yield* log.append(of("one"))
             fails = true
-            assert.isTrue((yield* Effect.exit(log.append("two")))._tag === "Failure")
+            assert.isTrue((yield* Effect.exit(log.append(of("two"))))._tag === "Failure")
             fails = false
-            yield* log.append("three")
+            yield* log.append(of("three"))
           })
         ).pipe(Effect.provideService(FileSystem, failing))
         assert.deepStrictEqual(recordsOf(yield* read(file)), ["one", "three"])
@@ -224,14 +228,14 @@ describe("AppendLog", () => {
           }))
           yield* Effect.gen(function* () {
             const log = yield* AppendLog.open(file, { ...options, sync })
-            yield* log.append("one")
+            yield* log.append(of("one"))
             fails = true
             // With `every` the append is acknowledged, and the log fails when the sync has.
-            const two = yield* Effect.either(log.append("two"))
+            const two = yield* Effect.either(log.append(of("two")))
             assert.strictEqual(two._tag, sync === "always" ? "Left" : "Right")
             yield* Effect.sleep("50 millis")
             fails = false
-            const errors = [yield* Effect.flip(log.append("three")), yield* Effect.flip(log.compact(log.records))]
+            const errors = [yield* Effect.flip(log.append(of("three"))), yield* Effect.flip(log.compact(log.records))]
             assert.deepStrictEqual(
               errors.map(({ reason }) => reason),
               ["Io", "Io"]
@@ -248,11 +252,11 @@ describe("AppendLog", () => {
       Effect.gen(function* () {
         const scope = yield* Scope.make()
         const log = yield* Scope.extend(AppendLog.open(file, options), scope)
-        const first = yield* Effect.fork(log.append("first"))
+        const first = yield* Effect.fork(log.append(of("first")))
         yield* Effect.yieldNow()
         yield* Scope.close(scope, Exit.void)
         yield* Fiber.join(first)
-        assert.include((yield* Effect.flip(log.append("second"))).message, "closed")
+        assert.include((yield* Effect.flip(log.append(of("second")))).message, "closed")
         assert.deepStrictEqual(recordsOf(yield* read(file)), ["first"])
       })
     )
@@ -265,13 +269,13 @@ describe("AppendLog", () => {
           const folder = file.slice(0, -"/log.jsonl".length)
           const renames = FileSystem.of({ ...fs, rename: (from) => fs.access(`${from}.missing`) })
           const log = yield* Effect.provideService(AppendLog.open(file, options), FileSystem, renames)
-          yield* log.append("one")
+          yield* log.append(of("one"))
           assert.strictEqual(yield* Effect.flip(log.compact(Stream.fail("no more"))), "no more")
-          const error = yield* Effect.flip(log.compact(Stream.make("two")))
+          const error = yield* Effect.flip(log.compact(Stream.make(of("two"))))
           assert.strictEqual(error.reason, "Io")
-          yield* log.append("three")
+          yield* log.append(of("three"))
           assert.deepStrictEqual((yield* fs.readDirectory(folder)).sort(), ["log.jsonl", "log.jsonl.lock"])
-          const left = yield* Stream.runCollect(Stream.map(log.records, ({ record }) => record))
+          const left = yield* Stream.runCollect(Stream.map(log.records, ({ record }) => record["value"]))
           assert.deepStrictEqual([...left], ["one", "three"])
         })
       )
@@ -284,7 +288,7 @@ describe("AppendLog", () => {
         yield* Effect.scoped(
           Effect.gen(function* () {
             const log = yield* AppendLog.open(file, options)
-            yield* Effect.race(log.append("a"), Effect.void)
+            yield* Effect.race(log.append(of("a")), Effect.void)
           })
         )
         assert.deepStrictEqual(recordsOf(yield* read(file)), ["a"])

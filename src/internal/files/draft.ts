@@ -1,0 +1,51 @@
+/** A file that is to take the place of a log's, atomically: a crash leaves the one or the other. */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { fromEither } from "../effect/either.js"
+import { concatBytes } from "../text/bytes.js"
+import { AppendLogError, ioError, type LogFile, type Position, syncFolder } from "./logFile.js"
+import * as RecordLine from "./recordLine.js"
+
+/** A record's line with its line feed. */
+export const encode = ({ path }: LogFile, record: object): Effect.Effect<Uint8Array, AppendLogError> =>
+  Effect.mapError(fromEither(RecordLine.encode(record)), (detail) => {
+    return new AppendLogError({ reason: "Unstorable", file: path, detail })
+  })
+
+const pathOf = ({ path }: LogFile): string => `${path}.compact`
+
+/** Writes the draft, and gives its size. `onRecord` gets the positions of the records. */
+export const write = <A extends object, E>(
+  log: LogFile,
+  header: object,
+  records: Stream.Stream<A, E>,
+  onRecord?: (record: A, position: Position) => void
+): Effect.Effect<number, AppendLogError | E> =>
+  Effect.gen(function* () {
+    const toIo = Effect.mapError(ioError(log.path))
+    const file = yield* toIo(log.fs.open(pathOf(log), { flag: "w" }))
+    const first = yield* encode(log, header)
+    yield* toIo(file.writeAll(first))
+    let line = 1
+    let offset = first.length
+    const lineOf = (record: A) =>
+      Effect.map(encode(log, record), (bytes) => {
+        line++
+        onRecord?.(record, { line, offset, length: bytes.length - 1 })
+        offset += bytes.length
+        return bytes
+      })
+    yield* Stream.runForEachChunk(records, (chunk) =>
+      Effect.flatMap(Effect.forEach(chunk, lineOf), (lines) =>
+        lines.length === 0 ? Effect.void : toIo(file.writeAll(concatBytes(lines)))
+      )
+    )
+    yield* toIo(file.sync)
+    return offset
+  }).pipe(Effect.scoped)
+
+export const discard = (log: LogFile): Effect.Effect<void> => Effect.ignore(log.fs.remove(pathOf(log), { force: true }))
+
+/** Puts the draft in the log's place. */
+export const promote = (log: LogFile): Effect.Effect<void, AppendLogError> =>
+  Effect.zipRight(Effect.mapError(log.fs.rename(pathOf(log), log.path), ioError(log.path)), syncFolder(log))

@@ -1,0 +1,56 @@
+/** A part of a text, `end` excluded. */
+export interface Span {
+  readonly start: number
+  readonly end: number
+}
+
+/** Behind the closing quote of the string that begins at `start`. */
+const stringEnd = (text: string, start: number): number => {
+  for (let end = text.indexOf(`"`, start + 1); end >= 0; end = text.indexOf(`"`, end + 1)) {
+    let backslashes = 0
+    while (text[end - 1 - backslashes] === "\\") backslashes++
+    if (backslashes % 2 === 0) return end + 1
+  }
+  return text.length
+}
+
+const isNamed = (name: string, key: string): boolean =>
+  key === `"${name}"` || (key.includes("\\") && JSON.parse(key) === name)
+
+/** Where the values of a field stand in the text of a JSON object, its whitespace included; a key can come twice. */
+export const fieldSpans = (text: string, name: string): ReadonlyArray<Span> => {
+  const spans: Array<Span> = []
+  let depth = 0
+  let key: string | undefined
+  /** Where the value of `key` starts, behind its colon. */
+  let start: number | undefined
+  const endField = (end: number) => {
+    if (key !== undefined && start !== undefined && isNamed(name, key)) spans.push({ start, end })
+    key = start = undefined
+  }
+  for (let at = 0; at < text.length; at++) {
+    switch (text[at]) {
+      case `"`: {
+        const end = stringEnd(text, at)
+        if (depth === 1) key ??= text.slice(at, end)
+        at = end - 1
+        break
+      }
+      case "{":
+      case "[":
+        depth++
+        break
+      case "}":
+      case "]":
+        if (depth === 1) endField(at)
+        depth--
+        break
+      case ":":
+        if (depth === 1) start ??= at + 1
+        break
+      case ",":
+        if (depth === 1) endField(at)
+    }
+  }
+  return spans
+}
