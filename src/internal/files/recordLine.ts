@@ -9,8 +9,9 @@ import { isJsonObject, type JsonObject } from "../text/json.js"
 import * as LosslessJson from "../text/losslessJson.js"
 
 const sealStart = utf8(`,"crc":"`)
-const sealLength = `,"crc":"01234567"}`.length
 const digits = 8
+const sealEnd = utf8(`"}`)
+const sealLength = sealStart.length + digits + sealEnd.length
 const brace = 125
 
 /** A record's line with its line feed; `Left` says why it cannot be written. */
@@ -21,7 +22,7 @@ export const encode = (record: object): Either.Either<Uint8Array, string> =>
         const bytes = utf8(`${text.slice(0, -1)},"crc":"${"0".repeat(digits)}"}\n`)
         const end = bytes.length - 1
         const crc = crc32(bytes.subarray(0, end - sealLength))
-        bytes.set(utf8(crcText(crc)), end - `01234567"}`.length)
+        bytes.set(utf8(crcText(crc)), end - sealEnd.length - digits)
         return bytes
       },
       catch: () => "it is too long for a string"
@@ -33,11 +34,12 @@ const crcText = (crc: number): string => crc.toString(16).padStart(digits, "0")
 /** Whether a seal ends at this place. */
 const hasSeal = (bytes: Uint8Array, end: number): boolean => {
   const start = end - sealLength
-  return start > 0 && bytes[end - 1] === brace && sealStart.every((byte, i) => bytes[start + i] === byte)
+  const has = (part: Uint8Array, at: number) => part.every((byte, i) => bytes[at + i] === byte)
+  return start > 0 && has(sealStart, start) && has(sealEnd, end - sealEnd.length)
 }
 
 const crcIn = (bytes: Uint8Array, end: number): string =>
-  String.fromCharCode(...bytes.subarray(end - `01234567"}`.length, end - `"}`.length))
+  String.fromCharCode(...bytes.subarray(end - sealEnd.length - digits, end - sealEnd.length))
 
 /** Whether a line has a checksum, true or not. */
 export const isSealed = (bytes: Uint8Array): boolean => hasSeal(bytes, bytes.length)

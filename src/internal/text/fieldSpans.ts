@@ -29,28 +29,17 @@ export const fieldSpans = (text: string, name: string): ReadonlyArray<Span> => {
     key = start = undefined
   }
   for (let at = 0; at < text.length; at++) {
-    switch (text[at]) {
-      case `"`: {
-        const end = stringEnd(text, at)
-        if (depth === 1) key ??= text.slice(at, end)
-        at = end - 1
-        break
-      }
-      case "{":
-      case "[":
-        depth++
-        break
-      case "}":
-      case "]":
-        if (depth === 1) endField(at)
-        depth--
-        break
-      case ":":
-        if (depth === 1) start ??= at + 1
-        break
-      case ",":
-        if (depth === 1) endField(at)
-    }
+    const character = text[at]
+    if (character === `"`) {
+      const end = stringEnd(text, at)
+      if (depth === 1) key ??= text.slice(at, end)
+      at = end - 1
+    } else if (character === "{" || character === "[") depth++
+    else if (character === "}" || character === "]") {
+      if (depth === 1) endField(at)
+      depth--
+    } else if (depth === 1 && character === ":") start ??= at + 1
+    else if (depth === 1 && character === ",") endField(at)
   }
   return spans
 }
