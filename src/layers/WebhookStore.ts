@@ -134,7 +134,10 @@ export type Sync = "always" | "never" | { readonly every: Duration.DurationInput
 export interface FileOptions extends Options {
   /** Default: `always`. */
   readonly sync?: Sync | undefined
-  /** Opens the file although another process seems to have it open. If that lives, both write to it. Default: false. */
+  /**
+   * Opens the file although another process seems to have it open, or it has hard links. If that process lives, both write to it.
+   * Default: false.
+   */
   readonly force?: boolean | undefined
 }
 

@@ -85,7 +85,7 @@ export interface SubmitOptions<in I> extends RunOptions {
    * before anything is sent.
    */
   readonly concurrency?: number | undefined
-  /** Names an item, for the outcome and the journal. Default: its index. */
+  /** Names an item, for the outcome and the journal, which refuses what is no string or empty (`InvalidKey`). Default: its index. */
   readonly key?: ((input: I, index: number) => string) | undefined
 }
 

@@ -1,8 +1,8 @@
 /**
  * What a batch writes down so that it can be killed at any moment and go on later: for each item an intent before its
  * submit, the job's id after it, and the outcome before it is given out. A later run may submit a failed item again
- * (`onFailed`): its newest entry counts. Outputs are in it; of inputs only the SHA-256, and
- * no webhook, S3 credentials or API key.
+ * (`onFailed`): its newest entry counts. Outputs are in it as the jobs returned them; of inputs only the SHA-256, and no webhook,
+ * S3 credentials or API key but those that a worker puts into its output.
  *
  * @since 0.1.0
  */
@@ -30,7 +30,10 @@ export interface BatchJournal {
   readonly outcome: (key: string) => Effect.Effect<Option.Option<Settled>, BatchJournalError>
   /** The items that were submitted and have not settled. */
   readonly submitted: Effect.Effect<ReadonlyArray<Submitted>, BatchJournalError>
-  /** Adds an entry; when it has succeeded, the entry is safe. */
+  /**
+   * Adds an entry; when it has succeeded, the entry is safe. `Unstorable`: it cannot be written, for what is in it, and nothing
+   * was; a batch ends only its item then.
+   */
   readonly append: (entry: Entry) => Effect.Effect<void, BatchJournalError>
 }
 
@@ -67,15 +70,29 @@ export interface FileOptions {
   readonly id?: string | undefined
   /** Default: `always`. */
   readonly sync?: Sync | undefined
-  /** Opens the file although another process seems to have it. If that lives, both submit the same items. Default: false. */
+  /**
+   * Opens the file although another process seems to have it, or it has hard links. If that process lives, both submit the same
+   * items. Needed after a restart of the machine or container that left its lock behind. Default: false.
+   */
   readonly force?: boolean | undefined
 }
 
 /**
- * A journal in an append-only file of JSON lines. It is held, with a lock beside it (the path and `.lock`), until the scope
- * closes; the lock of a dead process of this machine is taken over. A torn last line is dropped; another line that cannot
- * be read is an error with its line and byte. A file that is history in more than half of its lines is rewritten without
- * it when it is opened. `BatchJournalError` says in `reason` why a file cannot be opened.
+ * A journal in an append-only file of JSON lines, each with a checksum. `BatchJournalError` says in `reason` why it cannot be
+ * opened.
+ *
+ * - **One process** has it until the scope closes, by a lock beside it (its real path and `.lock`), whatever symbolic links lead
+ *   to it. Hard links are refused. A file mounted into a container by itself has no place for a lock that others see: mount its
+ *   folder.
+ * - **The lock of a dead process** is taken over where it can be told that it is dead: on the same boot of the same machine, in the
+ *   same PID namespace. The lock of another container, or from before a restart, is that of another machine, even under the same
+ *   host name: remove it, or pass `force`.
+ * - **Damage**: a torn last line, which was never acknowledged, is dropped. Any other line that was changed is `Corrupt`, with its
+ *   line and byte.
+ * - **Outputs** may be nested to any depth, and may hold BigInts and dates of a `parseJson` of your own. What is no plain data, or
+ *   too long for a string, is an `OutputDecodeError` of its item (`isUnstorable`), which stays open.
+ * - **History**: a file that is history in more than half of its lines is rewritten without it when it is opened, as is one of an
+ *   earlier version.
  *
  * @example
  * ```ts

@@ -215,6 +215,57 @@ describe("a journal in a file", () => {
     )
   )
 
+  it.live("keeps its id when a run that does not name it rewrites it", () =>
+    withFile((file) =>
+      Effect.gen(function* () {
+        const items = inputs(1200)
+        yield* run(file, { id: "bicycles", sync: "never" }, items)
+        yield* run(file, { sync: "never" }, items)
+        assert.strictEqual((yield* run(file, { id: "bicycles", sync: "never" }, items)).replayed, 1200)
+        assert.strictEqual((yield* problem(file, { id: "cars" })).reason, "WrongId")
+      })
+    )
+  )
+
+  it.live("of version 1, without checksums, is gone on with, unless it is another batch's", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* run(file, { id: "bicycles" }, inputs(2))
+        const lines = (yield* fs.readFileString(file)).trimEnd().split("\n").slice(0, -1)
+        const old = lines
+          .map((line) => JSON.stringify({ ...JSON.parse(line), crc: undefined }))
+          .join("\n")
+          .replace(`"version":2`, `"version":1`)
+        yield* fs.writeFileString(file, `${old}\n`)
+        assert.strictEqual((yield* problem(file, { id: "cars" })).reason, "WrongId")
+        assert.strictEqual(yield* fs.readFileString(file), `${old}\n`)
+        const submitted = (yield* jobsPerInput).size
+        const report = yield* run(file, { id: "bicycles" }, inputs(2))
+        assert.deepStrictEqual(report.counts, { Completed: 2 })
+        assert.strictEqual(report.replayed, 1)
+        assert.strictEqual((yield* jobsPerInput).size, submitted)
+        assert.match(yield* fs.readFileString(file), /^\{.*"version":2,"id":"bicycles","crc":"[\da-f]{8}"\}\n/)
+      })
+    )
+  )
+
+  it.live("under two names, by a link, is one journal: the second run is refused and submits nothing", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        yield* run(file, {}, inputs(2))
+        yield* fs.symlink(file, `${file}.link`)
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* BatchJournal.file(file)
+            assert.strictEqual((yield* problem(`${file}.link`)).reason, "Locked")
+          })
+        )
+        assert.strictEqual((yield* run(`${file}.link`, {}, inputs(2))).replayed, 2)
+        assert.strictEqual(yield* fs.readLink(`${file}.link`), file)
+      })
+    )
+  )
+
   it.live("gives an outcome that was noted in this run, too", () =>
     withFile((file) =>
       Effect.gen(function* () {

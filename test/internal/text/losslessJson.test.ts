@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import { decode, encode, identityOf } from "../../../src/internal/text/losslessJson.js"
+import { anyText } from "../../support/arbitraries.js"
 
 const again = (value: unknown) => decode(Either.getOrThrow(encode(value)))
 
@@ -21,7 +22,7 @@ const bottom = (value: unknown): unknown => {
 
 describe("lossless JSON", () => {
   const key = FastCheck.oneof(
-    FastCheck.string({ unit: "binary" }),
+    anyText(),
     FastCheck.constantFrom(
       "$",
       "$$",
@@ -38,7 +39,7 @@ describe("lossless JSON", () => {
   const { tree } = FastCheck.letrec((tie) => ({
     tree: FastCheck.oneof(
       { depthSize: "small" },
-      FastCheck.string({ unit: "binary" }),
+      anyText(),
       FastCheck.double(),
       FastCheck.constantFrom(null, true, false, undefined, NaN, Infinity, -Infinity, -0, "\udfff"),
       FastCheck.bigInt(),
