@@ -194,17 +194,18 @@ export const file = (
         ),
       outcome: (key) => Effect.suspend(() => contents.outcome(log, key)),
       submitted: Effect.sync(() => Array.from(items.values()).filter((kept) => kept._tag === "Submitted")),
-      append: (entry) =>
+      append: (entry) => {
         // What could not be read again would make the whole file unreadable.
-        Either.match(decode(entry), {
-          onLeft: (error) =>
-            unstorable(path, entry.key, `it is no entry of a journal (${AppendLog.wrongFieldOf(error)})`),
-          onRight: (entry) =>
-            Effect.matchEffect(log.append(entry), {
-              onFailure: (error) =>
-                error.reason === "Unstorable" ? unstorable(path, entry.key, error.detail) : fromLog(error),
-              onSuccess: (place) => Effect.sync(() => contents.keep(entry, place))
-            })
-        })
+        const read = decode(entry)
+        if (Either.isRight(read)) {
+          return Effect.mapBoth(log.append(read.right), {
+            onFailure: (error) =>
+              error.reason === "Unstorable" ? unstorable(path, entry.key, error.detail) : fromLog(error),
+            onSuccess: (place) => contents.keep(read.right, place)
+          })
+        }
+        const field = AppendLog.wrongFieldOf(read.left)
+        return unstorable(path, entry.key, `it is no entry of a journal (${field})`)
+      }
     }
   })

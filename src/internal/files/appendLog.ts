@@ -3,6 +3,7 @@ import { FileSystem } from "@effect/platform/FileSystem"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
@@ -110,9 +111,12 @@ export class AppendLog {
    */
   readonly append = (record: object): Effect.Effect<Place, AppendLogError> =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Draft.encode(this.setup, record), (line) => {
+      Effect.suspend(() => {
         if (this.failure !== undefined) return this.failure
         if (!this.isOpen) return ioError(this.setup.path)({ message: "the log is closed" })
+        const encoded = Draft.encode(this.setup, record)
+        if (Either.isLeft(encoded)) return encoded.left
+        const line = encoded.right
         const isFirst = this.group === undefined
         const group = (this.group ??= { lines: [], length: 0, written: Deferred.unsafeMake(FiberId.none) })
         const before = group.length

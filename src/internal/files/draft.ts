@@ -1,14 +1,14 @@
 /** A file that is to take the place of a log's, atomically: a crash leaves the one or the other. */
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Stream from "effect/Stream"
-import { fromEither } from "../effect/either.js"
 import { concatBytes } from "../text/bytes.js"
 import { AppendLogError, ioError, type LogFile, type Position, syncFolder } from "./logFile.js"
 import * as RecordLine from "./recordLine.js"
 
 /** A record's line with its line feed. */
-export const encode = ({ path }: LogFile, record: object): Effect.Effect<Uint8Array, AppendLogError> =>
-  Effect.mapError(fromEither(RecordLine.encode(record)), (detail) => {
+export const encode = ({ path }: LogFile, record: object): Either.Either<Uint8Array, AppendLogError> =>
+  Either.mapLeft(RecordLine.encode(record), (detail) => {
     return new AppendLogError({ reason: "Unstorable", file: path, detail })
   })
 
@@ -29,7 +29,7 @@ export const write = <A extends object, E>(
     let line = 1
     let offset = first.length
     const lineOf = (record: A) =>
-      Effect.map(encode(log, record), (bytes) => {
+      Either.map(encode(log, record), (bytes) => {
         line++
         onRecord?.(record, { line, offset, length: bytes.length - 1 })
         offset += bytes.length

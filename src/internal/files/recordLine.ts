@@ -14,22 +14,26 @@ const sealEnd = utf8(`"}`)
 const sealLength = sealStart.length + digits + sealEnd.length
 const brace = 125
 
-/** A record's line with its line feed; `Left` says why it cannot be written. */
-export const encode = (record: object): Either.Either<Uint8Array, string> =>
-  Either.flatMap(LosslessJson.encode(record), (text) =>
-    Either.try({
-      try: () => {
-        const bytes = utf8(`${text.slice(0, -1)},"crc":"${"0".repeat(digits)}"}\n`)
-        const end = bytes.length - 1
-        const crc = crc32(bytes.subarray(0, end - sealLength))
-        bytes.set(utf8(crcText(crc)), end - sealEnd.length - digits)
-        return bytes
-      },
-      catch: () => "it is too long for a string"
-    })
-  )
-
 const crcText = (crc: number): string => crc.toString(16).padStart(digits, "0")
+
+const seal = (text: string): Uint8Array => {
+  const bytes = utf8(`${text.slice(0, -1)},"crc":"00000000"}\n`)
+  const end = bytes.length - 1
+  const crc = crcText(crc32(bytes, end - sealLength))
+  for (let i = 0; i < digits; i++) bytes[end - sealEnd.length - digits + i] = crc.charCodeAt(i)
+  return bytes
+}
+
+/** A record's line with its line feed; `Left` says why it cannot be written. */
+export const encode = (record: object): Either.Either<Uint8Array, string> => {
+  const text = LosslessJson.encode(record)
+  if (Either.isLeft(text)) return Either.left(text.left)
+  try {
+    return Either.right(seal(text.right))
+  } catch {
+    return Either.left("it is too long for a string")
+  }
+}
 
 /** Whether a seal ends at this place. */
 const hasSeal = (bytes: Uint8Array, end: number): boolean => {
@@ -64,7 +68,7 @@ export const decodeUnsealed = (bytes: Uint8Array): Either.Either<JsonObject, "No
 export const decode = (bytes: Uint8Array): Either.Either<JsonObject, "NotJson" | "Damaged"> => {
   if (!isSealed(bytes)) return Either.left("Damaged")
   const sealed = bytes.subarray(0, bytes.length - sealLength)
-  if (crcIn(bytes, bytes.length) !== crcText(crc32(sealed))) return Either.left("Damaged")
+  if (crcIn(bytes, bytes.length) !== crcText(crc32(bytes, sealed.length))) return Either.left("Damaged")
   return Either.flatMap(textOf(sealed), (text) => parse(`${text}}`, LosslessJson.decode))
 }
 
@@ -75,7 +79,7 @@ export const isOverrun = (bytes: Uint8Array): boolean => {
   for (let at = bytes.indexOf(brace); at >= 0 && at < bytes.length - 1; at = bytes.indexOf(brace, at + 1)) {
     const end = at + 1
     if (!hasSeal(bytes, end)) continue
-    crc = crc32(bytes.subarray(done, end - sealLength), crc)
+    crc = crc32(bytes, end - sealLength, done, crc)
     done = end - sealLength
     if (crcIn(bytes, end) === crcText(crc)) return true
   }

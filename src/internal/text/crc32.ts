@@ -15,19 +15,19 @@ const tables = /* @__PURE__ */ (() => {
 
 const tableAt = (at: number): number => tables[at] ?? 0
 
-/** CRC-32 as in zlib and PNG. It tells apart what differs in up to 32 bits in a row. `before` is that of earlier bytes. */
-export const crc32 = (bytes: Uint8Array, before = 0): number => {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const whole = bytes.length - (bytes.length % 4)
+/** CRC-32 as in zlib and PNG, of the bytes from `start` to `end`. It tells apart what differs in up to 32 bits in a row. */
+export const crc32 = (bytes: Uint8Array, end = bytes.length, start = 0, before = 0): number => {
+  const byteAt = (at: number): number => bytes[at] ?? 0
   let crc = ~before
-  for (let at = 0; at < whole; at += 4) {
-    crc ^= view.getInt32(at, true)
+  let at = start
+  for (; at + 4 <= end; at += 4) {
+    crc ^= byteAt(at) | (byteAt(at + 1) << 8) | (byteAt(at + 2) << 16) | (byteAt(at + 3) << 24)
     crc =
       tableAt(768 + (crc & 255)) ^
       tableAt(512 + ((crc >>> 8) & 255)) ^
       tableAt(256 + ((crc >>> 16) & 255)) ^
       tableAt(crc >>> 24)
   }
-  for (let at = whole; at < bytes.length; at++) crc = tableAt((crc ^ view.getUint8(at)) & 255) ^ (crc >>> 8)
+  for (; at < end; at++) crc = tableAt((crc ^ byteAt(at)) & 255) ^ (crc >>> 8)
   return ~crc >>> 0
 }

@@ -5,6 +5,7 @@ import { describeJson, isJsonObject, type JsonObject } from "./json.js"
 
 /** How long a string can be in V8, in characters. */
 const longest = 2 ** 29 - 24
+const tooLong = "it is too long for a string"
 /** Nesting up to here fits on any stack: `JSON.stringify` recurses, and so do few other things. */
 const shallow = 500
 
@@ -22,17 +23,41 @@ const markOf = (value: JsonObject): string | undefined => {
   return keys.length === 1 && keys[0]?.startsWith("$") === true ? keys[0] : undefined
 }
 
+/**
+ * How long the text is at least that `JSON.stringify` writes of a value; NaN when it would not write all of it, or might overflow
+ * the stack. Most values are plain, and this recursion is cheaper than what goes on with those that are not.
+ */
+const plainLength = (value: unknown, depth: number): number => {
+  if (typeof value === "string") return value.length + 2
+  if (typeof value === "number") return Number.isFinite(value) && !Object.is(value, -0) ? 1 : NaN
+  if (typeof value === "boolean" || value === null) return 4
+  if (typeof value !== "object" || depth > shallow) return NaN
+  let length = 2
+  if (Array.isArray(value)) {
+    for (const entry of value) {
+      length += plainLength(entry, depth + 1)
+      if (!(length <= longest)) return NaN
+    }
+    return length
+  }
+  if (!isPlainObject(value) || markOf(value) !== undefined) return NaN
+  for (const key of Object.keys(value)) {
+    length += key.length + plainLength(value[key], depth + 1)
+    if (!(length <= longest)) return NaN
+  }
+  return length
+}
+
 /** Ends a container in a list of what is still to be gone through. */
 class End {
   constructor(readonly container: object) {}
 }
 
-/** Whether `JSON.stringify` writes all of a value; why it cannot be written at all. Without recursion, as all here. */
-const survey = (value: unknown): Either.Either<"Plain" | "Special", string> => {
+/** Why a value cannot be written, without recursion. */
+const problemOf = (value: unknown): string | undefined => {
   const pending = [value]
   /** The containers around what is looked at. */
   const around = new Set<object>()
-  let kind: "Plain" | "Special" = "Plain"
   let length = 0
   while (pending.length > 0) {
     const next = pending.pop()
@@ -42,27 +67,23 @@ const survey = (value: unknown): Either.Either<"Plain" | "Special", string> => {
     }
     length++
     if (typeof next === "string") length += next.length
-    else if (typeof next === "number") kind = Number.isFinite(next) && !Object.is(next, -0) ? kind : "Special"
-    else if (typeof next === "bigint" || next === undefined || next instanceof Date) kind = "Special"
-    else if (typeof next === "function" || typeof next === "symbol") return Either.left(`a ${typeof next} is in it`)
-    else if (typeof next === "object" && next !== null) {
-      if (around.has(next)) return Either.left("it contains itself")
+    else if (typeof next === "function" || typeof next === "symbol") return `a ${typeof next} is in it`
+    else if (typeof next === "object" && next !== null && !(next instanceof Date)) {
+      if (around.has(next)) return "it contains itself"
       around.add(next)
       pending.push(new End(next))
       if (Array.isArray(next)) for (const entry of next) pending.push(entry)
-      else if (!isPlainObject(next)) return Either.left(`${classOf(next)} is in it`)
+      else if (!isPlainObject(next)) return `${classOf(next)} is in it`
       else {
-        if (markOf(next) !== undefined) kind = "Special"
         for (const [key, entry] of Object.entries(next)) {
           length += key.length
           pending.push(entry)
         }
       }
-      if (around.size > shallow) kind = "Special"
     }
-    if (length > longest) return Either.left("it is too long for a string")
+    if (length > longest) return tooLong
   }
-  return Either.right(kind)
+  return undefined
 }
 
 /** A part of the text that is ready. */
@@ -111,13 +132,16 @@ const write = (value: unknown): string => {
  * The text of a value, on one line; `Left` says why there is none. For what `JSON.parse` gives it is JSON as usual. BigInts,
  * dates, NaN and `undefined` become objects such as `{"$bigint":"1"}`. Nesting may be of any depth.
  */
-export const encode = (value: unknown): Either.Either<string, string> =>
-  Either.flatMap(survey(value), (kind) =>
-    Either.try({
-      try: () => (kind === "Plain" ? JSON.stringify(value) : write(value)),
-      catch: (cause) => (cause instanceof RangeError ? "it is too long for a string" : String(cause))
-    })
-  )
+export const encode = (value: unknown): Either.Either<string, string> => {
+  const isPlain = !Number.isNaN(plainLength(value, 0))
+  const problem = isPlain ? undefined : problemOf(value)
+  if (problem !== undefined) return Either.left(problem)
+  try {
+    return Either.right(isPlain ? JSON.stringify(value) : write(value))
+  } catch {
+    return Either.left(tooLong)
+  }
+}
 
 /** What a mark stands for; `undefined` when the object is just that. */
 const unmark = (value: JsonObject): { readonly value: unknown } | undefined => {

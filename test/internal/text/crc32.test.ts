@@ -12,12 +12,8 @@ describe("crc32", () => {
     assert.strictEqual(crc32(utf8(text)), crc)
   })
 
-  it.prop(
-    "goes on where it left off, anywhere in a buffer",
-    [FastCheck.uint8Array(), FastCheck.nat()],
-    ([bytes, n]) => {
-      const at = n % (bytes.length + 1)
-      assert.strictEqual(crc32(bytes.subarray(at), crc32(bytes.subarray(0, at))), crc32(bytes.slice()))
-    }
-  )
+  it.prop("goes on where it left off", [FastCheck.uint8Array(), FastCheck.nat()], ([bytes, n]) => {
+    const at = n % (bytes.length + 1)
+    assert.strictEqual(crc32(bytes, bytes.length, at, crc32(bytes, at)), crc32(bytes))
+  })
 })
