@@ -1,6 +1,7 @@
 /**
  * What must not take long however much there is of it, with a ceiling for the CPU time of each. A mistake that makes one of
- * these quadratic passes its ceiling many times over. In a process of its own, which does nothing else meanwhile:
+ * these quadratic passes its ceiling many times over, or takes more than three times as long for twice as much. In a process of its
+ * own, which does nothing else meanwhile:
  *
  *     node --import tsx bench/checks/cpu.ts
  */
@@ -48,6 +49,58 @@ const checks: ReadonlyArray<readonly [name: string, ceiling: number, Effect.Effe
     })
   ]
 ]
+
+const key = "rpa_7GZK0QABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abc"
+const scrub = makeScrub([key, "https://hooks.test/in/UrNsBvQx?token=GyKpXs%2FDxTzNw", "AKIAMdJdQz/&WnTyLk"])
+
+const nested = (size: number): string => {
+  let text = JSON.stringify({ webhook: "https://hooks.test", text: "x".repeat(size / 8) })
+  while (text.length < size) text = JSON.stringify({ text, webhook: "https://hooks.test" })
+  return text.slice(0, size)
+}
+
+/** Echoed fields that nothing closes, each escaped once more than the one before. */
+const unclosed = (size: number): string => {
+  let text = ""
+  for (let escape = ""; text.length < size; escape += "\\") text += `${escape}"webhook${escape}":${escape}"`
+  return text.slice(0, size)
+}
+
+const filled = (text: string) => (size: number) => text.repeat(Math.ceil(size / text.length)).slice(0, size)
+
+/** Texts of 400 KiB that are scrubbed, in milliseconds at most. */
+const texts: ReadonlyArray<readonly [name: string, ceiling: number, make: (size: number) => string]> = [
+  ["plain text", 20, filled("x")],
+  ["quotes", 20, filled('\\"')],
+  ["JSON in JSON in JSON", 20, nested],
+  ["objects that nothing closes", 20, filled('"s3Config":{')],
+  ["strings that nothing closes", 20, unclosed],
+  ["thirty thousand echoed fields", 50, filled('"webhook":"x"')],
+  ["the key", 20, filled(`${key} `)],
+  ["the key without its end", 20, filled(key.slice(0, -1))],
+  ["the URL without its end", 20, filled("https://hooks.test/in/UrNsBvQx?token=GyKpXs ")]
+]
+
+/** The CPU time of the fastest of some runs, in milliseconds. */
+const fastest = (run: () => unknown): number => {
+  const times = Array.from({ length: 7 }, () => {
+    const start = process.cpuUsage()
+    run()
+    const { system, user } = process.cpuUsage(start)
+    return (system + user) / 1000
+  })
+  return Math.min(...times)
+}
+
+for (const [name, ceiling, make] of texts) {
+  const [half, whole] = [200, 400].map((kibibytes) => make(kibibytes * 1024))
+  const [first, took] = [half, whole].map((text = "") => fastest(() => scrub(text)))
+  console.log(
+    `${took?.toFixed(1).padStart(6)} ms of ${ceiling} (half of it: ${first?.toFixed(1)}): 400 KiB of ${name}, scrubbed`
+  )
+  // What takes less than a millisecond cannot be measured.
+  if (took === undefined || first === undefined || took > ceiling || took > 3 * Math.max(first, 1)) process.exitCode = 1
+}
 
 const program = Effect.forEach(checks, ([name, ceiling, check]) =>
   Effect.gen(function* () {

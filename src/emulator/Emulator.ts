@@ -125,7 +125,7 @@ export const layerRunPod = (
   Layer.unwrapScoped(
     Effect.map(make(options), (emulator) => {
       const client = Layer.succeed(HttpClient.HttpClient, emulator.client)
-      const runPod = RunPod.layer({ apiKey: options.apiKey ?? "emulator", ...defined(options.client ?? {}) })
+      const runPod = RunPod.layer({ apiKey: options.apiKey ?? "local", ...defined(options.client ?? {}) })
       return Layer.merge(Layer.provide(runPod, client), Layer.succeed(Emulator, emulator))
     })
   )

@@ -21,7 +21,10 @@ import * as RetryPolicy from "./RetryPolicy.js"
  * @category models
  */
 export interface Options {
-  /** The API key, from the RunPod console. White space around it is dropped. */
+  /**
+   * The API key, from the RunPod console. White space around it is dropped. It is struck out of errors, logs and spans, unless it is
+   * shorter than 8 characters: that of a local server can be, RunPod's are longer.
+   */
   readonly apiKey: string | Redacted.Redacted
   /** Default: `https://api.runpod.ai/v2`. */
   readonly baseUrl?: string | URL | undefined

@@ -11,7 +11,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { isJsonObject } from "../internal/text/json.js"
 import { sameJson } from "../internal/text/reply.js"
-import { makeScrub } from "../internal/text/scrub.js"
+import { canBeSecret, makeScrub } from "../internal/text/scrub.js"
 
 /** The schema of a duration between two others: any `DurationInput` here, whole milliseconds on the wire. */
 const millisBetween = (
@@ -239,5 +239,5 @@ export const secretsOf = (request: RunRequest): ReadonlyArray<string> => {
     }
   }
   // Short parts ("v1", "hook") are no secrets, and messages without them could not be read.
-  return secrets.filter((secret) => secret.length >= 8)
+  return secrets.filter(canBeSecret)
 }

@@ -4,6 +4,12 @@ import { isJsonObject } from "./json.js"
 /** Replaces secrets in a text by `<redacted>`. */
 export type Scrub = (text: string) => string
 
+/**
+ * Whether a text is long enough to be a secret. Keys of RunPod and S3 are; where the key of a local server is struck out of messages
+ * ("test", "key"), nobody can read them any more.
+ */
+export const canBeSecret = (text: string): boolean => text.length >= 8
+
 const encoder = new TextEncoder()
 
 const htmlNames: Record<string, string> = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos" }
@@ -77,26 +83,79 @@ const lazyPattern = (secret: string) => {
   return (text: string) => (text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined)
 }
 
-/**
- * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit, which a program
- * that did not submit the job does not know. A value that is cut off ends with the text.
- */
-const echoedField =
-  /(?<!\\)(?<quote>(?<escape>\\*)")(?:webhook(?:V2)?|s3Config|accessId|accessSecret)\k<quote>\s*:\s*(?:\k<quote>(?<text>(?:(?!(?<!\\)\k<escape>")[^])*)|\{(?<object>[^}]*))/g
+interface Place {
+  readonly start: number
+  readonly end: number
+}
+
+/** Where a pattern matches. Matches that overlap are one place. */
+const placesOf = (pattern: RegExp, text: string): ReadonlyArray<Place> => {
+  const places: Array<{ readonly start: number; end: number }> = []
+  pattern.lastIndex = 0
+  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+    const start = match.index
+    const end = start + match[0].length
+    const last = places.at(-1)
+    if (last !== undefined && start < last.end) last.end = Math.max(last.end, end)
+    else places.push({ start, end })
+    pattern.lastIndex = start + 1
+  }
+  return places
+}
+
+const backslashesBefore = (text: string, at: number): number => {
+  let from = at
+  while (from > 0 && text[from - 1] === "\\") from--
+  return at - from
+}
 
 /**
- * Replaces these secrets, as they stand and as JSON, HTML or a URL writes them, and the values of echoed fields. A server can
+ * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit, which a program
+ * that did not submit the job does not know.
+ */
+const echoedField = /"(?:webhook(?:V2)?|s3Config|accessId|accessSecret)(\\*)"\s*:\s*(?=(\\*)(["{]))/g
+
+/**
+ * Where the values of echoed fields stand: a string up to the next quote that is escaped as often as the one that opens it, an object
+ * up to its brace; one that is cut off ends with the text. All of them are looked for in one pass backwards over the text, since a
+ * search forwards from each field could read it to its end every time.
+ */
+const echoedIn = (text: string): ReadonlyArray<Place> => {
+  const fields = [...text.matchAll(echoedField)]
+  const places: Array<Place> = []
+  let quote = text.lastIndexOf('"')
+  let brace = text.lastIndexOf("}")
+  /** The nearest quotes behind a field, by how many backslashes stand before them. */
+  const closing: Array<number> = []
+  let closingBrace = text.length
+  for (let match = fields.pop(); match !== undefined; match = fields.pop()) {
+    const [{ length }, escape = "", valueEscape = "", opening] = match
+    if (backslashesBefore(text, match.index) !== escape.length) continue
+    if (valueEscape !== (opening === "{" ? "" : escape)) continue
+    const start = match.index + length + valueEscape.length + 1
+    for (; quote >= start; quote = text.lastIndexOf('"', quote - 1)) {
+      const escapes = backslashesBefore(text, quote)
+      closing[escapes] = quote - escapes
+    }
+    for (; brace >= start; brace = text.lastIndexOf("}", brace - 1)) closingBrace = brace
+    const end = opening === "{" ? closingBrace : (closing[escape.length] ?? text.length)
+    if (end > start) places.push({ start, end })
+  }
+  return places
+}
+
+/**
+ * Replaces these secrets, where they are not too short, as they stand and as JSON, HTML or a URL writes them, and the values of echoed fields. A server can
  * echo what it was sent, so every text from outside goes through it before it enters an error, a log or a span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   // Made at the first text: most requests succeed, and have none to scrub.
   let patterns: ReadonlyArray<ReturnType<typeof lazyPattern>> | undefined
   return (text) => {
-    patterns ??= [...new Set(secrets)].filter((secret) => secret !== "").map(lazyPattern)
+    patterns ??= [...new Set(secrets)].filter(canBeSecret).map(lazyPattern)
     // Every pattern searches the original text, so that of two secrets that overlap no part is left.
-    const found = [...patterns.flatMap((patternFor) => patternFor(text) ?? []), echoedField].flatMap((pattern) =>
-      matchesOf(pattern, text)
-    )
+    const matching = patterns.flatMap((patternFor) => patternFor(text) ?? [])
+    const found = [...matching.map((pattern) => placesOf(pattern, text)), echoedIn(text)].flat()
     if (found.length === 0) return text
     found.sort((a, b) => a.start - b.start || b.end - a.end)
     let out = ""
@@ -107,19 +166,6 @@ export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
     }
     return out + text.slice(done)
   }
-}
-
-/** Where a pattern matches, overlapping matches included; of an echoed field, where its value stands. */
-const matchesOf = (pattern: RegExp, text: string): ReadonlyArray<{ readonly start: number; readonly end: number }> => {
-  const found = []
-  pattern.lastIndex = 0
-  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-    const end = match.index + match[0].length
-    const value = match.groups?.["text"] ?? match.groups?.["object"] ?? match[0]
-    if (value !== "") found.push({ start: end - value.length, end })
-    pattern.lastIndex = match.index + 1
-  }
-  return found
 }
 
 /**
