@@ -12,7 +12,17 @@ import * as Schema from "effect/Schema"
 import { excerpt, formatDuration } from "../internal/text/excerpt.js"
 import { defined } from "../internal/text/json.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
-import { type Context, final, neverSent, refused, requestError, throttled, TypeId, unclear } from "./requestError.js"
+import {
+  type Context,
+  final,
+  neverSent,
+  refused,
+  requestError,
+  type Says,
+  throttled,
+  TypeId,
+  unclear
+} from "./requestError.js"
 
 /**
  * What all errors of a request share.
@@ -153,16 +163,30 @@ export class RateLimitedError extends requestError<RateLimitedError>()(
   }
 ) {}
 
+const checkBaseUrl = "If it stays, a proxy in between answers, or the base URL is wrong."
+
+/** What came in place of RunPod's answer. */
+const answerOf = ({ body, status = 500 }: Context): Says => {
+  const isPage = body?.trimStart().startsWith("<") === true
+  if (status >= 500 || status === 408) {
+    return ["RunPod or its gateway failed", "It is often gone in a moment; if it stays, look at RunPod's status page."]
+  }
+  if (isPage) return ["an HTML page came, which is not RunPod's answer", checkBaseUrl]
+  if (status >= 400) return [`${body === undefined ? "an empty" : "an"} answer came that is not RunPod's`, checkBaseUrl]
+  if (status >= 200 && status < 300) return ["the answer is not JSON", checkBaseUrl]
+  return status === 0 || status >= 300
+    ? ["a redirect came, which is not followed", "Check the base URL, whether it must begin with https as well."]
+    : ["an answer came with a status that no answer has", checkBaseUrl]
+}
+
 /**
- * RunPod or a gateway before it failed: HTTP 5xx, 408, or an answer that is not JSON where JSON was due.
+ * RunPod or a gateway before it failed, and what RunPod says is not known: HTTP 5xx, 408, a redirect, an answer that is not JSON
+ * where JSON was due, or a 4xx whose body is not RunPod's own, such as a proxy's HTML page.
  *
  * @since 0.1.0
  * @category errors
  */
-export class ServerError extends requestError<ServerError>()("ServerError", unclear, asking, ({ status }) => [
-  status !== undefined && status < 300 ? "the answer is not JSON" : "RunPod or its gateway failed",
-  "It is often gone in a moment; if it stays, look at RunPod's status page."
-]) {}
+export class ServerError extends requestError<ServerError>()("ServerError", unclear, asking, answerOf) {}
 
 const bySent = ({ sent }: { readonly sent: "No" | "Maybe" }) => (sent === "No" ? neverSent : unclear)
 
@@ -343,15 +367,38 @@ export interface ErrorResponse {
   readonly retryAfter?: Duration.Duration | undefined
 }
 
+const isEndpointMissing = (detail = ""): boolean => detail.toLowerCase().includes("endpoint not found")
+
+/** "job not found", "no such request": what a 404 says that is about the job or batch and not about its URL. */
+const namesWhatIsMissing = (detail: string | undefined): boolean =>
+  detail !== undefined &&
+  /(?<![/\w-])(?:job|request|batch)(?![/\w-])/i.test(detail) &&
+  /\b(?:not?|unknown|expired|gone)\b/i.test(detail)
+
 /**
- * The error an answer stands for. The HTTP status decides first; a body is read only for what it adds.
+ * Whether an answer with such a status is RunPod's word. A gateway that lost its way to RunPod answers 403 and 404, too, perhaps when
+ * RunPod has accepted the request already. RunPod's own is JSON, and for a key it does not know also empty. A body too large was
+ * refused whoever says so, and a 429 slows down whoever sends it.
+ */
+const isRunPods = ({ batchId, jobId }: Context, status: number, { detail, form }: ErrorBody.ErrorBody): boolean => {
+  if (status < 400 || status === 408 || status >= 500) return false
+  if (status === 413 || status === 429) return true
+  if (form !== "RunPod") return status === 401 && form === "Empty"
+  const isOfJob = jobId !== undefined || batchId !== undefined
+  return status !== 404 || !isOfJob || namesWhatIsMissing(detail) || isEndpointMissing(detail)
+}
+
+/**
+ * The error an answer stands for. The HTTP status decides when the body is RunPod's own; otherwise it is a `ServerError`, which says
+ * nothing about the job.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const fromResponse = (where: Context, response: ErrorResponse): Exclude<RunPodError, SubmitAmbiguousError> => {
-  const { status, text } = response
-  const { code, detail, jobId } = ErrorBody.fromText(text)
+  const { retryAfter, status, text } = response
+  const said = ErrorBody.fromText(text)
+  const { code, detail, jobId } = said
   const at = {
     ...where,
     status,
@@ -362,15 +409,15 @@ export const fromResponse = (where: Context, response: ErrorResponse): Exclude<R
     })
   }
   const says = (phrase: string) => detail !== undefined && detail.toLowerCase().includes(phrase)
+  if (!isRunPods(where, status, said)) return new ServerError({ ...at, retryAfter })
   if (status === 401) return new AuthenticationError(at)
   if (status === 403) return new PermissionDeniedError(at)
-  if (status === 429) return new RateLimitedError({ ...at, retryAfter: response.retryAfter })
-  if (status === 408 || status >= 500) return new ServerError({ ...at, retryAfter: response.retryAfter })
+  if (status === 429) return new RateLimitedError({ ...at, retryAfter })
   if (status === 413 || (status === 400 && (says("max body size") || says("max size")))) {
     return new PayloadTooLargeError(at)
   }
   if (status === 404) {
-    if (says("endpoint not found")) return new EndpointNotFoundError(at)
+    if (isEndpointMissing(detail)) return new EndpointNotFoundError(at)
     if (where.batchId !== undefined) return new BatchNotFoundError(at)
     return where.jobId === undefined && !says("job not found")
       ? new EndpointNotFoundError(at)

@@ -42,13 +42,14 @@ const fields = {
  */
 export interface Context extends Schema.Struct.Type<typeof fields> {}
 
-type Says = readonly [what: string, advice: string]
+export type Says = readonly [what: string, advice: string]
 
 const render = (error: Context, [what, advice]: Says): string => {
   const job = error.jobId === undefined ? "" : ` of job ${error.jobId}`
   const batch = error.batchId === undefined ? "" : ` of batch ${error.batchId}`
   const endpoint = error.endpointId === undefined ? "" : ` on endpoint ${error.endpointId}`
-  const status = error.status === undefined ? "" : ` (HTTP ${error.status})`
+  // A browser tells of a redirect with the status 0.
+  const status = error.status === undefined || error.status === 0 ? "" : ` (HTTP ${error.status})`
   const attempt = error.attempt === undefined || error.attempt === 1 ? "" : ` at attempt ${error.attempt}`
   const detail = error.detail === undefined ? "" : ` ${asSentence(error.detail)}`
   return `${error.operation}${job}${batch}${endpoint}: ${what}${status}${attempt}.${detail} ${advice}`

@@ -13,6 +13,11 @@ import * as Job from "./Job.js"
  * @category models
  */
 export interface ErrorBody {
+  /**
+   * `RunPod`: a JSON object with one of RunPod's fields in it, or with none at all. Everything else can be a gateway's: `Empty`,
+   * `Html`, `Other` (plain text, other JSON).
+   */
+  readonly form: "RunPod" | "Empty" | "Html" | "Other"
   /** The first present of `error`, `message`, `detail` and `title`, or a short plain-text body. */
   readonly detail?: string | undefined
   /** RunPod's machine-readable `code`, such as `ENDPOINT_PAUSED`. */
@@ -34,12 +39,15 @@ const messageOf = (value: unknown): string | undefined => {
  */
 export const fromText = (text: string): ErrorBody => {
   const trimmed = text.trim()
-  if (trimmed === "") return {}
-  const body = parseJson(trimmed)
+  if (trimmed === "") return { form: "Empty" }
   // Plain text such as "error code: 502" belongs in a message; a page of HTML does not.
-  if (body === undefined) return trimmed.startsWith("<") ? {} : { detail: trimmed }
-  if (!isJsonObject(body)) return defined({ detail: messageOf(body) })
+  if (trimmed.startsWith("<")) return { form: "Html" }
+  const body = parseJson(trimmed)
+  if (body === undefined) return { form: "Other", detail: trimmed }
+  if (!isJsonObject(body)) return { form: "Other", ...defined({ detail: messageOf(body) }) }
   const detail =
     messageOf(body["error"]) ?? messageOf(body["message"]) ?? messageOf(body["detail"]) ?? messageOf(body["title"])
-  return defined({ detail, code: textOf(body["code"]), jobId: Job.idOf(body) })
+  const code = textOf(body["code"])
+  const isRunPods = detail !== undefined || code !== undefined || Object.keys(body).length === 0
+  return { form: isRunPods ? "RunPod" : "Other", ...defined({ detail, code, jobId: Job.idOf(body) }) }
 }

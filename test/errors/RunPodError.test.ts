@@ -1,5 +1,6 @@
 import { inspect } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
+import * as ErrorBody from "effect-runpod/ErrorBody"
 import * as RunPodError from "effect-runpod/RunPodError"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -56,9 +57,15 @@ describe("RunPodError.fromResponse", () => {
     [submit, 401, `{"error":"unauthorized"}`, "AuthenticationError", "unauthorized", refused],
     [submit, 401, "", "AuthenticationError", undefined, refused],
     [submit, 403, `{"message":"Forbidden"}`, "PermissionDeniedError", "Forbidden", refused],
-    [submit, 403, "<html>", "PermissionDeniedError", undefined, refused],
+    [submit, 403, "<html>", "ServerError", undefined, unclear],
+    [submit, 403, "", "ServerError", undefined, unclear],
+    [poll, 403, "error code: 1020", "ServerError", "error code: 1020", unclear],
     [submit, 400, "{}", "BadRequestError", undefined, refused],
-    [submit, 400, "", "BadRequestError", undefined, refused],
+    [submit, 400, "", "ServerError", undefined, unclear],
+    [submit, 400, "<html>400 The plain HTTP request was sent to HTTPS port</html>", "ServerError", undefined, unclear],
+    [submit, 401, "<html>401 Authorization Required</html>", "ServerError", undefined, unclear],
+    [submit, 401, "Unauthorized", "ServerError", "Unauthorized", unclear],
+    [submit, 407, "<html>", "ServerError", undefined, unclear],
     [submit, 400, `{"error":"not allowed for QB API"}`, "BadRequestError", "not allowed for QB API", refused],
     [
       submit,
@@ -95,10 +102,42 @@ describe("RunPodError.fromResponse", () => {
       refused
     ],
     [submit, 404, `{"message":"Not Found"}`, "EndpointNotFoundError", "Not Found", refused],
-    [submit, 404, "", "EndpointNotFoundError", undefined, refused],
+    [submit, 404, "", "ServerError", undefined, unclear],
+    [submit, 404, "404 page not found", "ServerError", "404 page not found", unclear],
     [submit, 404, problem(404, "Not Found", "job not found"), "JobNotFoundError", "job not found", refused],
     [poll, 404, problem(404, "Not Found", "job not found"), "JobNotFoundError", "job not found", refused],
-    [poll, 404, "", "JobNotFoundError", undefined, refused],
+    [
+      poll,
+      404,
+      problem(404, "Not Found", "request does not exist"),
+      "JobNotFoundError",
+      "request does not exist",
+      refused
+    ],
+    [poll, 404, `{"error":"No such job"}`, "JobNotFoundError", "No such job", refused],
+    // What frameworks and gateways say of a path they do not know says nothing of the job.
+    [poll, 404, "", "ServerError", undefined, unclear],
+    [poll, 404, "<html>404 Not Found</html>", "ServerError", undefined, unclear],
+    [poll, 404, "{}", "ServerError", undefined, unclear],
+    [poll, 404, `{"message":"Not Found"}`, "ServerError", "Not Found", unclear],
+    [poll, 404, `{"detail":"Not Found"}`, "ServerError", "Not Found", unclear],
+    [poll, 404, problem(404, "Not Found"), "ServerError", "Not Found", unclear],
+    [
+      poll,
+      404,
+      `{"message":"no Route matched with those values"}`,
+      "ServerError",
+      "no Route matched with those values",
+      unclear
+    ],
+    [
+      poll,
+      404,
+      `{"message":"Cannot GET /v2/ep1/status/job-1: it was not found"}`,
+      "ServerError",
+      "Cannot GET /v2/ep1/status/job-1: it was not found",
+      unclear
+    ],
     [poll, 404, `{"error":"Endpoint not found"}`, "EndpointNotFoundError", "Endpoint not found", refused],
     [
       submit,
@@ -111,10 +150,14 @@ describe("RunPodError.fromResponse", () => {
     [submit, 409, `{"error":"ENDPOINT_PAUSED"}`, "EndpointPausedError", "ENDPOINT_PAUSED", refused],
     [submit, 409, `{"detail":"Endpoint is paused."}`, "EndpointPausedError", "Endpoint is paused.", refused],
     [submit, 409, `{"detail":"job is running"}`, "BadRequestError", "job is running", refused],
-    [submit, 409, "", "BadRequestError", undefined, refused],
+    [submit, 409, "", "ServerError", undefined, unclear],
     [submit, 405, `{"message":"Method Not Allowed"}`, "BadRequestError", "Method Not Allowed", refused],
     [submit, 422, `{"detail":[{"msg":"field required"}]}`, "BadRequestError", `[{"msg":"field required"}]`, refused],
-    [submit, 301, "", "BadRequestError", undefined, refused],
+    [submit, 301, "", "ServerError", undefined, unclear],
+    [poll, 302, `{"error":"moved"}`, "ServerError", "moved", unclear],
+    [submit, 0, "", "ServerError", undefined, unclear],
+    [submit, 99, "", "ServerError", undefined, unclear],
+    [poll, 101, "", "ServerError", undefined, unclear],
     [submit, 429, "", "RateLimitedError", undefined, throttled],
     [poll, 429, `{"error":"Too many requests"}`, "RateLimitedError", "Too many requests", throttled],
     // The code of another error does not make it that error.
@@ -147,7 +190,7 @@ describe("RunPodError.fromResponse", () => {
   })
 
   it("does not know why a job is not found", () => {
-    const error = RunPodError.fromResponse(poll, { status: 404, text: "" })
+    const error = RunPodError.fromResponse(poll, { status: 404, text: problem(404, "Not Found", "job not found") })
     assert.strictEqual(error._tag === "JobNotFoundError" && error.reason, "Unknown")
   })
 
@@ -186,7 +229,7 @@ describe("RunPodError.fromResponse", () => {
   })
 
   it.prop(
-    "makes an error of any status and body, by the status alone where it decides",
+    "makes an error of any status and body, refused only by RunPod itself",
     {
       status: FastCheck.integer({ min: 300, max: 599 }),
       body: FastCheck.oneof(
@@ -198,10 +241,12 @@ describe("RunPodError.fromResponse", () => {
       const error = RunPodError.fromResponse(submit, { status, text: body })
       assert.isTrue(RunPodError.isRunPodError(error))
       if (status >= 500) assert.strictEqual(error._tag, "ServerError")
-      if (status === 401) assert.strictEqual(error._tag, "AuthenticationError")
       if (status === 429) assert.strictEqual(error._tag, "RateLimitedError")
-      // Only a server's fault leaves open whether something was started.
-      assert.strictEqual(RunPodError.provesNoEffect(error), status < 500 && status !== 408)
+      // A submit may have started something unless RunPod itself refused it.
+      const { form } = ErrorBody.fromText(body)
+      const isRunPods = form === "RunPod" || [413, 429].includes(status) || (status === 401 && form === "Empty")
+      const isRefused = status >= 400 && status < 500 && status !== 408 && isRunPods
+      assert.strictEqual(RunPodError.provesNoEffect(error), isRefused)
       assert.isAtMost(bytesOf(error.body ?? ""), 2048)
       // A body of any status may name a job.
       assert.match(error.message, /^run(?: of job .+)? on endpoint ep1: /)
@@ -240,6 +285,21 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     [new RunPodError.RateLimitedError(at), throttled, /Wait a while before/],
     [new RunPodError.ServerError(at), unclear, /gateway failed.*status page/],
     [new RunPodError.ServerError({ ...at, status: 200 }), unclear, /the answer is not JSON/],
+    [
+      new RunPodError.ServerError({ ...poll, status: 404, body: " <!doctype html>" }),
+      unclear,
+      /an HTML page came, which is not RunPod's answer \(HTTP 404\).*a proxy .* or the base URL is wrong/
+    ],
+    [new RunPodError.ServerError({ ...poll, status: 200, body: "<html>" }), unclear, /an HTML page came/],
+    [new RunPodError.ServerError({ ...poll, status: 403 }), unclear, /an empty answer came that is not RunPod's/],
+    [
+      new RunPodError.ServerError({ ...poll, status: 404, body: "404" }),
+      unclear,
+      /an answer came that is not RunPod's/
+    ],
+    [new RunPodError.ServerError({ ...poll, status: 301 }), unclear, /a redirect came.*must begin with https/],
+    [new RunPodError.ServerError({ ...poll, status: 0 }), unclear, /a redirect came, which is not followed\./],
+    [new RunPodError.ServerError({ ...poll, status: 99 }), unclear, /a status that no answer has/],
     [new RunPodError.TransportError({ ...poll, sent: "No", cause }), neverSent, /nothing was sent.*Check the network/],
     [transport, unclear, /the connection broke.*may have acted/],
     [new RunPodError.RequestTimeoutError({ ...timeout, sent: "Maybe" }), unclear, /no answer for 30s.*may have acted/],

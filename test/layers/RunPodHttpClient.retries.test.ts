@@ -93,14 +93,25 @@ const cases: Readonly<Record<string, Case>> = {
   "204": { ...broken, fault: text(204) },
   "truncated JSON": { ...broken, fault: text(200, {}, `{"id":"job-1","sta`) },
   "JSON that is no object": { row: undecodable, fault: json("ok"), tag: "DecodeError" },
-  "302": { row: refused, fault: text(302, { location: "https://elsewhere.test" }), tag: "BadRequestError" },
+  "301": { ...broken, fault: text(301) },
+  "302": { ...broken, fault: text(302, { location: "https://elsewhere.test" }) },
+  "304": { ...broken, fault: text(304) },
+  "400 of a gateway": { ...broken, fault: text(400, {}, "<html>bad request</html>") },
+  "401 of a gateway": { ...broken, fault: text(401, {}, "<html>authorization required</html>") },
+  "403 of a gateway": { ...broken, fault: text(403, {}, "<html>forbidden</html>") },
+  "an empty 403": { ...broken, fault: text(403) },
+  "404 of a gateway": { ...broken, fault: text(404, {}, "<html>not found</html>") },
+  "404 of a gateway, as text": { ...broken, fault: text(404, {}, "404 page not found") },
+  "an empty 404": { ...broken, fault: text(404) },
+  "409 of a gateway": { ...broken, fault: text(409, {}, "<html>conflict</html>") },
+  "an empty 422": { ...broken, fault: text(422) },
   "400": {
     row: refused,
     fault: json({ status: 400, title: "Bad Request", detail: "no" }, 400),
     tag: "BadRequestError"
   },
   "401": { row: refused, fault: text(401), tag: "AuthenticationError" },
-  "403": { row: refused, fault: text(403), tag: "PermissionDeniedError" },
+  "403": { row: refused, fault: json({ message: "Forbidden" }, 403), tag: "PermissionDeniedError" },
   "404 of the endpoint": {
     row: refused,
     fault: json({ error: "endpoint not found" }, 404),
@@ -113,7 +124,12 @@ const cases: Readonly<Record<string, Case>> = {
     tag: "EndpointPausedError"
   },
   "413": { row: refused, fault: text(413), tag: "PayloadTooLargeError" },
-  "422": { row: refused, fault: text(422), tag: "BadRequestError" }
+  "413 of a gateway": {
+    row: refused,
+    fault: text(413, {}, "<html>request entity too large</html>"),
+    tag: "PayloadTooLargeError"
+  },
+  "422": { row: refused, fault: json({ detail: [{ msg: "field required" }] }, 422), tag: "BadRequestError" }
 }
 
 const takes = ({ takes = 0 }: Case, operation: Operation): number =>
@@ -194,7 +210,7 @@ describe("RunPodHttpClient: what is sent again", () => {
   )
 
   it.effect("a refusal is not sent again with `resubmit` either", () =>
-    forAll({ row: refused, fault: text(400), tag: "BadRequestError" }, ["run", "runSync"], () => "fail", true)
+    forAll({ row: refused, fault: json({}, 400), tag: "BadRequestError" }, ["run", "runSync"], () => "fail", true)
   )
 
   it.effect("a doubt from an earlier attempt survives a later error that proves nothing about it", () =>

@@ -4,7 +4,7 @@ import * as ErrorBody from "effect-runpod/ErrorBody"
 const nested = (depth: number) => "[".repeat(depth) + "]".repeat(depth)
 
 describe("ErrorBody.fromText", () => {
-  it.each<[string, ErrorBody.ErrorBody]>([
+  it.each<[string, Omit<ErrorBody.ErrorBody, "form">]>([
     ["", {}],
     [" \n ", {}],
     ["{}", {}],
@@ -39,7 +39,26 @@ describe("ErrorBody.fromText", () => {
     [`{"id":9,"error":"E"}`, { detail: "E" }],
     [`{"error":"unfinished`, { detail: `{"error":"unfinished` }]
   ])("reads %j", (text, expected) => {
-    assert.deepStrictEqual(ErrorBody.fromText(text), expected)
+    const { form: _, ...said } = ErrorBody.fromText(text)
+    assert.deepStrictEqual(said, expected)
+  })
+
+  it.each<[ErrorBody.ErrorBody["form"], ReadonlyArray<string>]>([
+    ["Empty", ["", " \n "]],
+    ["Html", ["<html><body>Bad Gateway</body></html>", "\ufeff\n<!DOCTYPE html>", `<?xml version="1.0"?>`]],
+    [
+      "Other",
+      ["404 page not found", "error code: 502", `"no token"`, `["a"]`, "[]", "null", "502", `{"error":"unfinished`]
+    ],
+    // A gateway's JSON, with none of RunPod's fields in it.
+    [
+      "Other",
+      [`{"success":false,"errors":[{"code":1015}]}`, `{"id":"..","status":"FAILED"}`, `{"title":" ","code":7}`]
+    ],
+    ["RunPod", [`{"error":"unauthorized"}`, `{"message":"Not Found"}`, `{"detail":[{"msg":"field required"}]}`, "{}"]],
+    ["RunPod", [`{"status":500,"title":"Internal Server Error"}`, `{"status":409,"code":"ENDPOINT_PAUSED"}`]]
+  ])("tells that it is %s: %j", (form, texts) => {
+    for (const text of texts) assert.strictEqual(ErrorBody.fromText(text).form, form, text)
   })
 
   it.each([

@@ -320,7 +320,7 @@ describe("JobHandle", () => {
       Effect.gen(function* () {
         const t = server({ stream: [notFound] })
         assert.strictEqual((yield* finish(read(t))).error?._tag, "JobNotFoundError")
-        const forbidden = server({ stream: [{ status: 403, body: "" }] })
+        const forbidden = server({ stream: [json({ error: "forbidden" }, 403)] })
         assert.strictEqual((yield* finish(read(forbidden))).error?._tag, "PermissionDeniedError")
       })
     )

@@ -83,7 +83,7 @@ describe("waiting", () => {
     const definite: Record<string, readonly [Answer, string]> = {
       "a 400": [json({ error: "wrong" }, 400), "BadRequestError"],
       "a 401": [{ status: 401, body: "" }, "AuthenticationError"],
-      "a 403": [{ status: 403, body: "" }, "PermissionDeniedError"],
+      "a 403": [json({ error: "forbidden" }, 403), "PermissionDeniedError"],
       "an unknown endpoint": [json({ detail: "endpoint not found" }, 404), "EndpointNotFoundError"]
     }
     for (const [name, [answer, tag]] of Object.entries(definite)) {
@@ -110,6 +110,16 @@ describe("waiting", () => {
       "truncated JSON": { status: 200, body: `{"id":"job-1","status":"COMP` },
       "a 2xx error": json({ error: "try again" }),
       "a 2xx that is no job": json([1, 2]),
+      ...Object.fromEntries(
+        [301, 400, 401, 403, 404, 409, 410].map((status) => [
+          `a gateway's page with ${status}`,
+          { status, body: `<html><head><title>${status}</title></head><hr><center>nginx</center></html>` }
+        ])
+      ),
+      "an empty 403": { status: 403, body: "" },
+      "an empty 404": { status: 404, body: "" },
+      "a gateway's JSON with 404": json({ message: "no Route matched with those values" }, 404),
+      "a 413 to a request without a body": { status: 413, body: "" },
       "a paused endpoint": json({ status: 409, code: "ENDPOINT_PAUSED" }, 409),
       "a reset": "reset",
       "a refused connection": "refused",
@@ -659,7 +669,7 @@ describe("waiting", () => {
 
     it.effect("an error that ends a call cancels its job", () =>
       Effect.gen(function* () {
-        const t = server(() => ({ status: 403, body: "" }))
+        const t = server(() => json({ error: "forbidden" }, 403))
         assert.strictEqual(failure(yield* settled(t, call()))._tag, "PermissionDeniedError")
         assert.strictEqual(t.of("cancel").length, 1)
       })

@@ -112,8 +112,7 @@ const definite = new Set<RunPodError["_tag"]>([
   "AuthenticationError",
   "PermissionDeniedError",
   "EndpointNotFoundError",
-  "JobNotFoundError",
-  "PayloadTooLargeError"
+  "JobNotFoundError"
 ])
 
 /** Whether an error ends a wait. A 2xx that is no job says nothing about the job and is waited out. */
@@ -135,8 +134,12 @@ interface FailedPoll {
  */
 export const meaningOf = ({ error, held, isNotVisibleYet }: FailedPoll): "Definite" | "NotHeld" | "Passing" => {
   if (isNotVisibleYet) return "Passing"
+  // Also a 404 whose words are not RunPod's: a server that knows no held requests may send it.
   const mayBeAboutHolding =
-    error._tag === "BadRequestError" || error._tag === "JobNotFoundError" || error._tag === "EndpointNotFoundError"
+    error._tag === "BadRequestError" ||
+    error._tag === "JobNotFoundError" ||
+    error._tag === "EndpointNotFoundError" ||
+    error.status === 404
   if (held !== undefined && mayBeAboutHolding) return "NotHeld"
   return isDefinite(error) ? "Definite" : "Passing"
 }

@@ -1,0 +1,102 @@
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as TestClock from "effect/TestClock"
+import * as Emulator from "../../src/emulator/Emulator.js"
+import * as Batch from "../../src/services/Batch.js"
+import * as BatchApi from "../../src/services/BatchApi.js"
+import * as BatchJournal from "../../src/services/BatchJournal.js"
+import { RunPod } from "../../src/services/RunPod.js"
+import { counts, endpoint, inputs } from "../support/batches.js"
+import { finishOnTestClock as finish } from "../support/finish.js"
+
+const pages: Readonly<Record<string, readonly [status: number, body: string]>> = {
+  "nginx's 404": [404, "<html>\r\n<head><title>404 Not Found</title></head>\r\n<hr><center>nginx</center></html>"],
+  "nginx's 403": [403, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n<hr><center>nginx</center></html>"],
+  "a plain 404": [404, "404 page not found\n"],
+  "an empty 404": [404, ""],
+  "a 401 of a proxy": [401, "<html><h1>401 Authorization Required</h1></html>"],
+  "a redirect to a login": [302, ""]
+}
+
+/** Lets requests to these paths through to RunPod, but answers them itself until then, in milliseconds. */
+const gateway =
+  ([status, body]: readonly [number, string], path: RegExp, until: number) =>
+  (client: HttpClient.HttpClient): HttpClient.HttpClient =>
+    HttpClient.transform(client, (answer, request) =>
+      Effect.flatMap(Effect.zip(Effect.exit(answer), Clock.currentTimeMillis), ([real, now]) =>
+        path.test(request.url) && now < until
+          ? Effect.succeed(HttpClientResponse.fromWeb(request, new Response(body === "" ? null : body, { status })))
+          : real
+      )
+    )
+
+const behind = (page: readonly [number, string], path: RegExp, until: number) =>
+  Emulator.layerRunPod({
+    endpoints: { ep: { execution: "10 seconds" } },
+    client: { transformClient: gateway(page, path, until) }
+  })
+
+const minutes = (n: number) => n * 60_000
+
+/** What a router says of a path in JSON: enough for a submit, which it did not pass on, but nothing about a job. */
+const ofPath: typeof pages = {
+  "a gateway's JSON 404": [404, `{"message":"no Route matched with those values"}`],
+  "a framework's JSON 404": [404, `{"detail":"Not Found"}`]
+}
+
+describe.each(Object.entries({ ...pages, ...ofPath }))("behind a gateway that answers %s", (_, page) => {
+  it.effect("a call polls on, and gets its output", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      assert.deepStrictEqual(yield* finish(ep.call({ n: 1 })), { n: 1 })
+      assert.strictEqual((yield* counts).byOperation.cancel.total, 0)
+    }).pipe(Effect.provide(behind(page, /\/status/, minutes(3))))
+  )
+
+  it.effect("a batch that expects expired jobs submits none again", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const journal = yield* BatchJournal.memory
+      const options = { journal, onExpired: "resubmit", onAmbiguous: "resubmit" } as const
+      const first = yield* Effect.fork(Batch.collect(ep, inputs(3), options))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.interrupt(first)
+      const report = yield* finish(Batch.collect(ep, inputs(3), options), "20 minutes")
+      assert.deepStrictEqual(report.counts, { Completed: 3 })
+      assert.strictEqual((yield* counts).submitted, 3)
+    }).pipe(Effect.provide(behind(page, /\/status/, minutes(5))))
+  )
+
+  it.effect("a request of a remote batch is not taken for gone because a gateway says so", () =>
+    Effect.gen(function* () {
+      const batches = yield* BatchApi.BatchApi
+      const { id } = yield* finish(batches.create("ep", [{ input: { n: 1 } }]))
+      const error = yield* Effect.flip(finish(batches.deleteRequest("ep", id, "request-1")))
+      assert.strictEqual(error._tag, "ServerError")
+    }).pipe(Effect.provide(Layer.provideMerge(BatchApi.layer, behind(page, /\/requests\/request-1$/, minutes(60)))))
+  )
+})
+
+describe.each(Object.entries(pages))("behind a gateway that answers %s", (_, page) => {
+  it.effect("a submit is ambiguous, since RunPod may have got it, and is sent once", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const error = yield* Effect.flip(finish(ep.run({ n: 1 })))
+      assert.strictEqual(error._tag, "SubmitAmbiguousError")
+      assert.match(error.message, /not known whether the job was started \(ServerError: .*not (?:RunPod's|followed)/)
+      assert.strictEqual((yield* counts).submitted, 1)
+    }).pipe(Effect.provide(behind(page, /\/run$/, minutes(3))))
+  )
+
+  it.effect("an operation that may be repeated is repeated", () =>
+    Effect.gen(function* () {
+      const { health } = yield* RunPod
+      assert.isDefined((yield* finish(health("ep"))).workers)
+    }).pipe(Effect.provide(behind(page, /\/health$/, 200)))
+  )
+})
