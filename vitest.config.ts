@@ -41,6 +41,8 @@ const live = files(
   "contract/webhooks.kill",
   "contract/submits",
   "examples/documents",
+  "contract/transports",
+  "examples/readme",
   "services/Webhooks.servers",
   "node/NodeRunPod",
   "promise/Promise",

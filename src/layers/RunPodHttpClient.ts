@@ -20,7 +20,7 @@ import { withPermit } from "../internal/http/permit.js"
 import type { Reply } from "../internal/http/reply.js"
 import { observe, withCaller } from "../internal/http/requestOptions.js"
 import * as Retry from "../internal/http/retry.js"
-import { sendWithClient } from "../internal/http/sendWithClient.js"
+import { sendWithClient, watched } from "../internal/http/sendWithClient.js"
 import { sendWithDispatcher } from "../internal/http/sendWithDispatcher.js"
 import * as Server from "../internal/http/server.js"
 import { useRequestSpan } from "../internal/http/span.js"
@@ -158,9 +158,8 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
       onThrottled: Metrics.countThrottle
     }
     const scrubKey = makeScrub([server.apiKey])
-    // Our own span says all there is to say, and the vendor gets no trace headers.
-    const silent = HttpClient.withTracerDisabledWhen(transport, () => true)
-    const client = transformClient === undefined ? silent : transformClient(silent)
+    const wired = watched(transport, { isRead: transformClient !== undefined })
+    const client = transformClient === undefined ? wired : transformClient(wired)
 
     const limiterOf = ({ limit, name }: Operation, endpointId: string | undefined): Limiter =>
       limiters.get(`${name} ${endpointId}`, () => limit ?? RateLimits.limitOf(limits, name))

@@ -1,4 +1,5 @@
 /** What our own values in the context of a fiber are made of. */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
@@ -22,3 +23,7 @@ export const update: <A, E, R, V>(
   ref: FiberRef.FiberRef<V>,
   f: (outer: V) => V
 ) => Effect.Effect<A, E, R> = Effect.locallyWith
+
+/** Changes the context for what comes after it in its fiber, up to the end of the effect that was provided with that context. */
+export const updateContext = (f: (context: Context.Context<never>) => Context.Context<never>): Effect.Effect<void> =>
+  FiberRef.update(FiberRef.currentContext, f)

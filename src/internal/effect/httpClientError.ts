@@ -6,6 +6,8 @@ import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 
 export type HttpError = HttpClientError.HttpClientError
 export type RequestError = HttpClientError.RequestError
@@ -52,9 +54,12 @@ export const acceptAnyStatus: <R>(
   error._tag === "ResponseError" && error.reason === "StatusCode" ? Effect.succeed(error.response) : Effect.fail(error)
 )
 
+const isEmptyBody = (error: HttpError): boolean => error._tag === "ResponseError" && error.reason === "EmptyBody"
+
 /** An answer without a body is none that failed. */
 export const acceptNoBody: <R>(read: Effect.Effect<void, BodyError, R>) => Effect.Effect<void, BodyError, R> =
-  Effect.catchIf(
-    (error) => error.reason === "EmptyBody",
-    () => Effect.void
-  )
+  Effect.catchIf(isEmptyBody, () => Effect.void)
+
+/** The body of an answer, which may have none. */
+export const streamOrNothing: (body: Stream.Stream<Uint8Array, BodyError>) => Stream.Stream<Uint8Array, BodyError> =
+  Stream.catchSome((error) => (isEmptyBody(error) ? Option.some(Stream.empty) : Option.none()))

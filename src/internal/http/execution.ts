@@ -8,13 +8,13 @@ import type { RequestOptions } from "./requestOptions.js"
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
 
-/** Paths taken apart, each once: texts, and names of parameters, by turns. */
-const known = new Map<string, ReadonlyArray<string>>()
+/** The paths of operations taken apart: texts, and names of parameters, by turns. Gone with the operation. */
+const known = new WeakMap<Request<unknown>["operation"], ReadonlyArray<string>>()
 
 /** Puts parameters into a path such as `/{endpointId}/status/{jobId}`, percent-encoded. */
-const fillPath = (path: string, params: Request<unknown>["params"]): string => {
-  let parts = known.get(path)
-  if (parts === undefined) known.set(path, (parts = path.split(/[{}]/)))
+const fillPath = ({ operation, params }: Request<unknown>): string => {
+  let parts = known.get(operation)
+  if (parts === undefined) known.set(operation, (parts = operation.path.split(/[{}]/)))
   let filled = ""
   for (let i = 0; i < parts.length; i++) {
     const part = parts[i] ?? ""
@@ -33,12 +33,13 @@ export class Where implements Context {
   readonly batchId: string | undefined
 
   constructor(
-    { operation, params }: Request<unknown>,
+    request: Request<unknown>,
     readonly attempt = 1
   ) {
+    const { operation, params } = request
     this.operation = operation.name
     this.method = operation.method
-    this.path = fillPath(operation.path, params)
+    this.path = fillPath(request)
     this.endpointId = params["endpointId"]
     this.jobId = params["jobId"]
     this.batchId = params["batchId"]

@@ -1,10 +1,13 @@
-import type * as HttpClient from "@effect/platform/HttpClient"
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import type * as Chunk from "effect/Chunk"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { constTrue, identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { BadRequestError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
@@ -14,14 +17,78 @@ import * as FiberRefs from "../effect/fiberRef.js"
 import * as HttpErrors from "../effect/httpClientError.js"
 import type { Timer } from "../pace/timer.js"
 import { Attempt } from "./attempt.js"
+import { withBufferedBody } from "./bufferedBody.js"
 import type { Execution } from "./execution.js"
 import { type Reply, ReplyCollector } from "./reply.js"
 import { safeCause, safeDefect, sentOf } from "./transportCause.js"
 
-/** The attempt a transport works for, so that one that knows can say whether it has been sent. */
-export const currentAttempt = FiberRefs.make<Pick<Attempt, "sent"> | undefined>("currentAttempt", undefined)
+/** An attempt over an `HttpClient`, which may send several requests for it: a program's own client can follow redirects, or retry. */
+class ClientAttempt extends Attempt {
+  private requests = 0
+  /** Whatever becomes of the request that is under way, another may have reached a server. */
+  private isInDoubt = false
 
-const readReply = (response: HttpClientResponse.HttpClientResponse, attempt: Attempt) => {
+  onRequest(): void {
+    if (++this.requests > 1) this.onAnswer()
+  }
+
+  onAnswer(): void {
+    this.isInDoubt = true
+    this.sent = "Maybe"
+  }
+
+  /** The transport knows that it has no connection yet. */
+  onConnecting(): void {
+    if (!this.isInDoubt) this.sent = "No"
+  }
+
+  onConnected(): void {
+    this.sent = "Maybe"
+  }
+
+  sentBefore(cause: unknown): "No" | "Maybe" {
+    return this.sent === "Maybe" && !this.isInDoubt ? sentOf(cause) : this.sent
+  }
+}
+
+/** The attempt that a request is made for, so that what sends it can say how far it has come. */
+export const currentAttempt = FiberRefs.make<ClientAttempt | undefined>("currentAttempt", undefined)
+
+/** `fetch` gives a redirect as it is: it would send a submit once more, to wherever an answer says. */
+const followNone = FiberRefs.updateContext((context) => {
+  const init = Context.getOption(context, FetchHttpClient.RequestInit)
+  return Context.add(context, FetchHttpClient.RequestInit, { ...Option.getOrUndefined(init), redirect: "manual" })
+})
+
+/**
+ * A transport as it lies below all that a program puts around it: it makes no spans, since our own say all there is to say and the
+ * vendor gets no trace headers, it follows no redirects, and it tells the attempt of each request.
+ */
+export const watched = (
+  transport: HttpClient.HttpClient,
+  { isRead }: { /** Whether a program's client may read answers before they come to us. */ readonly isRead: boolean }
+): HttpClient.HttpClient => {
+  // The context beside its request is the one that `fetch` reads: with the options that its layer was given.
+  const plain = HttpClient.mapRequestEffect(HttpClient.withTracerDisabledWhen(transport, constTrue), (request) =>
+    Effect.as(followNone, request)
+  )
+  return HttpClient.makeWith<HttpErrors.HttpError, never, HttpErrors.HttpError, never>(
+    Effect.flatMap((request) =>
+      Fibers.withFiber<HttpClientResponse.HttpClientResponse, HttpErrors.HttpError>((fiber) => {
+        const attempt = FiberRefs.valueIn(fiber, currentAttempt)
+        attempt?.onRequest()
+        const answer = Effect.mapInputContext(plain.execute(request), identity<Context.Context<never>>)
+        return Effect.map(answer, (response) => {
+          attempt?.onAnswer()
+          return isRead ? withBufferedBody(response, response.stream) : response
+        })
+      })
+    ),
+    Effect.succeed
+  )
+}
+
+const readReply = (response: HttpClientResponse.HttpClientResponse, attempt: ClientAttempt) => {
   attempt.onBytes()
   const body = new ReplyCollector(response.status, response.headers["retry-after"])
   let isWanted = true
@@ -39,14 +106,14 @@ const readReply = (response: HttpClientResponse.HttpClientResponse, attempt: Att
   )
 }
 
-const execute = (client: HttpClient.HttpClient, request: HttpClientRequest.HttpClientRequest, attempt: Attempt) =>
+const execute = (client: HttpClient.HttpClient, request: HttpClientRequest.HttpClientRequest, attempt: ClientAttempt) =>
   client.execute(request).pipe(
     HttpErrors.acceptAnyStatus,
     Effect.flatMap((response) => readReply(response, attempt)),
     (answered) => FiberRefs.provide(answered, currentAttempt, attempt)
   )
 
-const toRunPodError = (error: HttpErrors.HttpError, { sent }: Attempt, { scrub, where }: Execution<unknown>) => {
+const toRunPodError = (error: HttpErrors.HttpError, attempt: ClientAttempt, { scrub, where }: Execution<unknown>) => {
   const cause = HttpErrors.causeOf(error)
   const stage = HttpErrors.stageOf(error)
   if (stage === "Build") {
@@ -54,7 +121,7 @@ const toRunPodError = (error: HttpErrors.HttpError, { sent }: Attempt, { scrub, 
   }
   return new TransportError({
     ...where,
-    sent: sent === "Maybe" && stage === "Send" ? sentOf(cause) : sent,
+    sent: stage === "Send" ? attempt.sentBefore(cause) : attempt.sent,
     cause: safeCause(cause ?? error, scrub)
   })
 }
@@ -72,7 +139,7 @@ export const sendWithClient = (
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const end = yield* Deferred.make<Reply, RunPodError>()
-      const attempt = new Attempt(execution, timer, (ended) => Deferred.unsafeDone(end, ended))
+      const attempt = new ClientAttempt(execution, timer, (ended) => Deferred.unsafeDone(end, ended))
       // Effect logs the failure of a fiber as it is: with the request, and the key in it.
       const silently = Effect.withUnhandledErrorLogLevel(Option.none())
       const fiber = yield* silently(Effect.forkDaemon(Effect.interruptible(execute(client, request, attempt))))

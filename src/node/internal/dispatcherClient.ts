@@ -9,8 +9,8 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { valueIn } from "../../internal/effect/fiberRef.js"
 import * as HttpErrors from "../../internal/effect/httpClientError.js"
+import { withBufferedBody } from "../../internal/http/bufferedBody.js"
 import { currentAttempt } from "../../internal/http/sendWithClient.js"
-import { concatBytes } from "../../internal/text/bytes.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 
 /** A body is taken off the connection as it comes until so much of it lies unread, in bytes. */
@@ -58,36 +58,12 @@ class Inbox {
 
 type Fields = Parameters<Dispatcher.Handler["onHead"]>[1]
 
-/** Read as a stream once, or whole as often as wanted, and then as a stream as well. */
 const responseOf = (request: HttpClientRequest.HttpClientRequest, status: number, headers: Fields, inbox: Inbox) => {
   // It throws for a status above 599: undici closes the connection then, and calls `onError`.
   const web = new Response(null, { status, headers: fieldsOf(headers) })
   const response = HttpClientResponse.fromWeb(request, web)
   const failure = (cause: unknown) => HttpErrors.bodyError(response, cause)
-  const arriving = Stream.repeatEffectChunkOption(Effect.mapError(inbox.pull, Option.map(failure)))
-  let all: Effect.Effect<Uint8Array, HttpErrors.BodyError> | undefined
-  let isStreamed = false
-  const refuse = () => failure(new TypeError("the body has been read as a stream already"))
-  const whole = Effect.suspend(() => {
-    if (isStreamed) return refuse()
-    const bytes = Effect.map(Stream.runCollect(arriving), (chunks) => concatBytes(Chunk.toReadonlyArray(chunks)))
-    return (all ??= Effect.runSync(Effect.cached(bytes)))
-  })
-  const stream = Stream.suspend(() => {
-    if (all !== undefined) return Stream.fromEffect(all)
-    if (isStreamed) return Stream.fail(refuse())
-    isStreamed = true
-    return arriving
-  })
-  const formData = (bytes: Uint8Array) => new Response(new Uint8Array(bytes), { headers: web.headers }).formData()
-  return Object.defineProperties(response, {
-    stream: { value: stream },
-    arrayBuffer: { value: Effect.map(whole, (bytes) => new Uint8Array(bytes).buffer) },
-    text: { value: Effect.map(whole, (bytes) => new TextDecoder().decode(bytes)) },
-    formData: {
-      value: Effect.flatMap(whole, (bytes) => Effect.tryPromise({ try: () => formData(bytes), catch: failure }))
-    }
-  })
+  return withBufferedBody(response, Stream.repeatEffectChunkOption(Effect.mapError(inbox.pull, Option.map(failure))))
 }
 
 interface Sendable {
@@ -141,14 +117,12 @@ export const make = (dispatcher: Dispatcher.Service): HttpClient.HttpClient =>
     const failure = (reason: "Encode" | "Transport") => (cause: unknown) =>
       HttpErrors.requestError(request, reason, cause)
     const attempt = valueIn(fiber, currentAttempt)
-    if (attempt !== undefined) attempt.sent = "No"
+    attempt?.onConnecting()
     const exchange = (sendable: Sendable) =>
       Effect.async<HttpClientResponse.HttpClientResponse, HttpErrors.RequestError>((resume) => {
         let inbox: Inbox | undefined
         const call = dispatcher.dispatch(toRequest(request, url, sendable), {
-          onConnected: () => {
-            if (attempt !== undefined) attempt.sent = "Maybe"
-          },
+          onConnected: () => attempt?.onConnected(),
           onHead: (status, headers) => {
             const empty = new Inbox(() => call)
             resume(Effect.succeed(responseOf(request, status, headers, empty)))
