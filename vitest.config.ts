@@ -42,7 +42,6 @@ const live = files(
   "contract/submits",
   "examples/documents",
   "contract/transports",
-  "examples/readme",
   "services/Webhooks.servers",
   "node/NodeRunPod",
   "promise/Promise",

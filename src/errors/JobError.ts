@@ -209,7 +209,7 @@ export const isJobError = (value: unknown): value is JobError => hasProperty(val
 const factsOf = (endpointId: string, job: Job.SyncJob, scrub: (text: string) => string) => ({
   endpointId,
   ...defined({
-    jobId: job.id,
+    jobId: job.id === undefined ? undefined : scrub(job.id),
     workerId: job.workerId === undefined ? undefined : scrub(job.workerId),
     delayTime: job.delayTime,
     executionTime: job.executionTime

@@ -153,6 +153,7 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     const retry = Retry.make(policy)
     const reading = {
       parseJson,
+      holdsKey: server.holdsKey,
       errorOf: options.errorOf ?? fromResponse,
       onSuccess: retry.onSuccess,
       onThrottled: Metrics.countThrottle
@@ -183,7 +184,7 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
       withCaller((caller) => {
         const { operation, params } = request
         const where = new Where(request)
-        const problem = server.problemAt(where)
+        const problem = server.problemAt(where, request)
         if (problem !== undefined) return Effect.fail(problem)
         const { options } = caller
         if (options.observer?.onQueued() === false) return Effect.interrupt

@@ -353,3 +353,39 @@ describe.sequential("nothing of a key, an S3 secret or a webhook's token is prin
     })
   )
 })
+
+describe("an id that is the API key", () => {
+  const key = "rpa_7GZK0QABCDEFGHIJKLMNOP"
+  const programs: Readonly<Record<string, Program>> = {
+    run: withService((_) => _.run("ep", request)),
+    runSync: withService((_) => _.runSync("ep", request)),
+    status: withService((_) => _.status("ep", key)),
+    "status of a longer id": withService((_) => _.status("ep", `job-${key}-u1`)),
+    stream: withService((_) => Stream.runCollect(_.stream("ep", key))),
+    "a call": withEndpoint((_) => _.call(input, wait)),
+    "a handle": withEndpoint((_) => Effect.flatMap(_.run(input), (handle) => handle.result(wait))),
+    "an attached handle": withEndpoint((_) => _.attach(key).result({ ...wait, cancelOnTimeout: true })),
+    "an attached handle that is cancelled": withEndpoint((_) => _.attach(key).cancel),
+    "a wait that is interrupted": Effect.timeout(Jobs.settle("ep", key, { cancelOnInterrupt: true }), "1 second")
+  }
+
+  for (const status of ["IN_QUEUE", "COMPLETED", "FAILED"]) {
+    it.effect(`gets into no error, log or span, by an answer that says ${status} or from the program`, () =>
+      Effect.forEach(
+        Object.entries(programs),
+        Effect.fnUntraced(function* ([name, program]) {
+          const { lines, record, spans } = Secrets.makeRecorder()
+          const transport = Scripted.make([Scripted.json({ id: key, status, output: 1, error: `no ${key}` })])
+          const logged = Effect.tapErrorCause(program, (cause) => Effect.logDebug("it failed", cause))
+          const exit = yield* VirtualTime.run(
+            Effect.provide(Effect.exit(record(logged)), layerOf(transport, { apiKey: key }))
+          )
+          assert.isTrue(Exit.isFailure(exit), name)
+          for (const text of [...Secrets.printed(exit), ...lines, ...Secrets.printed(spans)]) {
+            assert.notInclude(text, key, name)
+          }
+        })
+      )
+    )
+  }
+})

@@ -32,6 +32,7 @@ const readRetryAfter = (header: string | undefined, now: number): Duration.Durat
 
 interface Reading {
   readonly parseJson: (text: string) => unknown
+  readonly holdsKey: (id: string) => boolean
   readonly errorOf: typeof fromResponse
   readonly onThrottled: (operation: string) => Effect.Effect<void>
   readonly onSuccess: () => void
@@ -60,7 +61,7 @@ const read = <A>(
   execution: Execution<A>,
   reply: Reply,
   retryAfter: Duration.Duration | undefined,
-  { errorOf, onSuccess, parseJson }: Reading
+  { errorOf, holdsKey, onSuccess, parseJson }: Reading
 ): Effect.Effect<A, RunPodError> => {
   const { request, scrub, span, where } = execution
   const { status, text } = reply
@@ -79,9 +80,15 @@ const read = <A>(
     return Effect.fail(new ServerError({ ...where, status, detail, body: excerpt(scrub(text)) }))
   }
   if (Either.isLeft(value)) return Effect.fail(unexpected(execution, json, reply, value.left))
-  onSuccess()
   const jobId = where.jobId === undefined ? request.idOf?.(value.right) : undefined
-  if (jobId !== undefined) span.attribute("runpod.job_id", scrub(jobId))
+  if (jobId !== undefined) {
+    if (holdsKey(jobId)) {
+      const issue = "the job's id holds the API key"
+      return Effect.fail(new DecodeError({ ...where, status, body: excerpt(scrub(text)), issue }))
+    }
+    span.attribute("runpod.job_id", scrub(jobId))
+  }
+  onSuccess()
   return Effect.succeed(value.right)
 }
 

@@ -4,6 +4,7 @@ import * as Redacted from "effect/Redacted"
 import { AuthenticationError, BadRequestError, type Context, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
+import { canBeSecret } from "../text/scrub.js"
 
 const urlProblem = (url: URL | undefined): string | undefined => {
   if (url === undefined) return "the base URL is not a URL"
@@ -45,10 +46,18 @@ export const make = (givenKey: string | Redacted.Redacted, baseUrl: string | URL
     const search = hold === undefined ? query : `wait=${hold}`
     return search === undefined ? prefix + path : `${prefix}${path}?${search}`
   }
+  // Ids stand in errors, logs and spans as they are.
+  const holdsKey = (id: string | undefined): boolean => id !== undefined && canBeSecret(apiKey) && id.includes(apiKey)
   return {
     apiKey,
-    /** Why nothing can be sent at all. */
-    problemAt: (where: Context): RunPodError | undefined => {
+    /** Whether an id is one that nobody may see. */
+    holdsKey,
+    /** Why a request cannot be sent. */
+    problemAt: (where: Context, { operation, params }: Request<unknown>): RunPodError | undefined => {
+      if (holdsKey(params["jobId"]) || holdsKey(params["batchId"])) {
+        const { method, name, path } = operation
+        return new BadRequestError({ operation: name, method, path, detail: "the id holds the API key" })
+      }
       if (wrongUrl !== undefined) return new BadRequestError({ ...where, detail: wrongUrl })
       return wrongKey === undefined ? undefined : new AuthenticationError({ ...where, detail: wrongKey })
     },

@@ -112,7 +112,7 @@ export const warnNotCancelled = (endpointId: string, jobId: string, error: RunPo
 /** Cancels a job; one that cannot be cancelled is logged with its id. */
 export const cancelJob = (job: JobRef, grace: number): Effect.Effect<void> =>
   Effect.matchEffect(cancelWithin(cancel(job), grace), {
-    onFailure: (error) => warnNotCancelled(job.endpointId, job.jobId, error),
+    onFailure: (error) => warnNotCancelled(job.endpointId, job.runtime.scrub(job.jobId), error),
     onSuccess: () => Effect.void
   })
 
