@@ -142,7 +142,8 @@ export interface Service {
   ) => Effect.Effect<RemoteBatch.RemoteBatch, RunPodError>
   /**
    * The requests of a batch and their results, page by page, each of them once. Read it when the batch has finished: while
-   * it runs, requests move between pages, and some can be missed.
+   * it runs, requests move between pages, and some can be missed. A page that promises more but brings nothing new fails with
+   * `DecodeError`: the server ignores `offset`.
    */
   readonly results: (
     endpointId: string,

@@ -27,7 +27,7 @@ import { layer as layerHttpClient, type Request, RunPodHttpClient } from "../lay
 import * as Health from "../schemas/Health.js"
 import * as Job from "../schemas/Job.js"
 import { isTerminal, type JobStatus } from "../schemas/JobStatus.js"
-import { type Operation, rows, templateOf } from "../schemas/Operation.js"
+import { type Operation, rows } from "../schemas/Operation.js"
 import * as PurgeResult from "../schemas/PurgeResult.js"
 import * as RequestList from "../schemas/RequestList.js"
 import * as RunRequest from "../schemas/RunRequest.js"
@@ -147,22 +147,19 @@ const largestBody = { run: 10 * 1024 * 1024, runSync: 20_000_000 }
 
 // --- checks before anything is sent -------------------------------------------------------------------------------
 
-const invalid = (operation: Operation, detail: string) =>
-  refuse(operation, detail, templateOf(operation).replace("/{jobId}", ""))
-
 const checkIds = (operation: Operation, endpointId: string, jobId?: string): BadRequestError | undefined => {
   const problem = idsProblem(operation, { endpointId, jobId })
-  return problem === undefined ? undefined : invalid(operation, problem)
+  return problem === undefined ? undefined : refuse(operation, problem)
 }
 
 const readHold = (operation: Operation, options: HoldOptions | undefined) =>
   options?.wait === undefined
     ? Either.right(undefined)
-    : Either.mapLeft(RunRequest.waitMillis(options.wait), (problem) => invalid(operation, problem))
+    : Either.mapLeft(RunRequest.waitMillis(options.wait), (problem) => refuse(operation, problem))
 
 const readBody = (operation: "run" | "runSync", endpointId: string, request: RunRequest.RunRequest) =>
   RunRequest.toText(request).pipe(
-    Either.mapLeft((problem): BadRequestError | PayloadTooLargeError => invalid(operation, problem)),
+    Either.mapLeft((problem): BadRequestError | PayloadTooLargeError => refuse(operation, problem)),
     Either.flatMap((text) => {
       const body = utf8(text)
       const [size, limit] = [body.byteLength, largestBody[operation]]

@@ -11,6 +11,7 @@ import * as RunPodMetrics from "effect-runpod/RunPodMetrics"
 import type { RunRequest } from "effect-runpod/RunRequest"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -41,7 +42,7 @@ const endpoints: Emulator.Options["endpoints"] = {
 const emulated = (faults: ReadonlyArray<Emulator.Fault.Fault> = []) =>
   Layer.provideMerge(BatchApi.layer, Emulator.layerRunPod({ endpoints, faults, client: { retry: exact } }))
 
-const scripted = (answers: ReadonlyArray<Scripted.Answer>) => {
+const scripted = (answers: Parameters<typeof Scripted.make>[0]) => {
   const transport = Scripted.make(answers)
   return { transport, layer: Layer.provide(BatchApi.layer, transport.layer({ retry: exact })) }
 }
@@ -566,6 +567,66 @@ describe("the operations of the batch API", () => {
         asked.map((line) => line.split("?")[1]),
         ["offset=1&limit=2", "offset=3&limit=2", "offset=5&limit=2"]
       )
+    })
+  )
+
+  const pageOf = (ids: ReadonlyArray<string>, more: object) =>
+    json({ requests: ids.map((id) => ({ id, status: "COMPLETED" })), ...more })
+
+  /** The ids that come, the error they end with, and how many pages were asked for. */
+  const read = (answer: (offset: number) => Scripted.Answer, options: BatchApi.ResultsOptions = { pageSize: 2 }) =>
+    Effect.gen(function* () {
+      const { layer, transport } = scripted(({ url }) => answer(Number(/offset=(\d+)/.exec(url)?.[1])))
+      const ids: Array<string> = []
+      const reading = Effect.flatMap(BatchApi.BatchApi, (batches) =>
+        Stream.runForEach(batches.results("ep", "b", options), ({ id }) => Effect.sync(() => ids.push(id)))
+      )
+      const exit = yield* finish(Effect.either(Effect.provide(reading, layer)))
+      return { ids, error: Either.isLeft(exit) ? exit.left : undefined, pages: transport.asked.length }
+    })
+
+  it.effect("results of a server that ignores the offset end with an error that says so, each given once", () =>
+    Effect.gen(function* () {
+      const same = pageOf(["a", "b"], { hasMore: true })
+      const { error, ids, pages } = yield* read(() => same)
+      assert.deepStrictEqual(ids, ["a", "b"])
+      assert.strictEqual(pages, 2)
+      assert(error?._tag === "DecodeError")
+      assert.include(
+        error.message,
+        "the page at offset 2 repeats earlier ones and promises more: the server ignores the offset"
+      )
+      const { error: byTotal } = yield* read(() => pageOf(["a", "a"], { total: 9 }))
+      assert.strictEqual(byTotal?._tag, "DecodeError")
+    })
+  )
+
+  it.effect("results of a server that ignores the offset just end when all were there", () =>
+    Effect.gen(function* () {
+      const whole = pageOf(["a", "b", "c"], { hasMore: true, total: 3 })
+      assert.deepStrictEqual(yield* read(() => whole), { ids: ["a", "b", "c"], error: undefined, pages: 2 })
+    })
+  )
+
+  it.effect("results come to the end however wrong the total is", () =>
+    Effect.gen(function* () {
+      const all = ["a", "b", "c", "d", "e"]
+      for (const total of [0, 3, 5, 99, -1]) {
+        const answer = (offset: number) =>
+          pageOf(all.slice(offset, offset + 2), { total, offset, hasMore: offset + 2 < all.length })
+        assert.deepStrictEqual((yield* read(answer)).ids, all)
+      }
+      // Without `hasMore` a total that is too large costs one page that is empty.
+      const answer = (offset: number) => pageOf(all.slice(offset, offset + 2), { total: 99, offset })
+      assert.deepStrictEqual(yield* read(answer), { ids: all, error: undefined, pages: 4 })
+    })
+  )
+
+  it.effect("results whose entries are no requests end with an error, not never", () =>
+    Effect.gen(function* () {
+      const { error, pages } = yield* read(() => json({ requests: [{ no: "id" }], hasMore: true }))
+      assert.strictEqual(error?._tag, "DecodeError")
+      assert.strictEqual(pages, 1)
     })
   )
 

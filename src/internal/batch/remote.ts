@@ -8,6 +8,7 @@ import { AppendError, type Part } from "../../errors/AppendError.js"
 import {
   BadRequestError,
   type BatchNotFoundError,
+  DecodeError,
   isRetryable,
   PayloadTooLargeError,
   provesNoEffect,
@@ -261,14 +262,18 @@ const results =
     }
     return Stream.suspend(() => {
       const seen = new Set<string>()
+      const ids = { endpointId, batchId }
       return Stream.paginateChunkEffect(first, (offset) =>
-        call("batchResults", { endpointId, batchId }, RemoteBatch.pageFromReply, {
-          query: `offset=${offset}&limit=${pageSize}`
-        }).pipe(
-          Effect.map(({ hasMore, requests, size }) => {
+        call("batchResults", ids, RemoteBatch.pageFromReply, { query: `offset=${offset}&limit=${pageSize}` }).pipe(
+          Effect.flatMap(({ hasMore, requests, size, total = Infinity }) => {
             const unseen = requests.filter(({ id }) => !seen.has(id) && seen.add(id))
-            const next = hasMore && size > 0 ? Option.some(offset + size) : Option.none()
-            return [Chunk.unsafeFromArray(unseen), next] as const
+            const hasNext = hasMore && size > 0 && (unseen.length > 0 || first + seen.size < total)
+            if (hasNext && unseen.length === 0) {
+              const issue = `the page at offset ${offset} repeats earlier ones and promises more: the server ignores the offset`
+              return Effect.fail(new DecodeError({ ...contextOf("batchResults", ids), issue }))
+            }
+            const next = hasNext ? Option.some(offset + size) : Option.none()
+            return Effect.succeed([Chunk.unsafeFromArray(unseen), next] as const)
           })
         )
       )

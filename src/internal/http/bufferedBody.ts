@@ -7,10 +7,10 @@ import * as HttpErrors from "../effect/httpClientError.js"
 import { concatBytes } from "../text/bytes.js"
 
 /** A response of which the body comes as this stream: it is read as one once, or whole as often as wanted, and then as a stream as well. */
-export const withBufferedBody = <Response extends HttpClientResponse.HttpClientResponse>(
-  response: Response,
+export const withBufferedBody = (
+  response: HttpClientResponse.HttpClientResponse,
   arriving: Stream.Stream<Uint8Array, HttpErrors.BodyError>
-): Response => {
+): HttpClientResponse.HttpClientResponse => {
   const failure = (cause: unknown) => HttpErrors.bodyError(response, cause)
   const { headers } = response
   let all: Effect.Effect<Uint8Array, HttpErrors.BodyError> | undefined
@@ -33,7 +33,7 @@ export const withBufferedBody = <Response extends HttpClientResponse.HttpClientR
   const parsed = <A>(parse: (text: string) => A) =>
     Effect.flatMap(text, (text) => Effect.try({ try: () => parse(text), catch: failure }))
   const formData = (bytes: Uint8Array) => new Response(new Uint8Array(bytes), { headers }).formData()
-  return Object.defineProperties(response, {
+  return Object.defineProperties(Object.create(response) as typeof response, {
     stream: { value: stream },
     arrayBuffer: { value: Effect.map(whole, (bytes) => new Uint8Array(bytes).buffer) },
     text: { value: text },
