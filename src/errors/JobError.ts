@@ -5,8 +5,8 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
-import { excerpt, formatDuration, asSentence } from "../internal/text/excerpt.js"
-import { defined } from "../internal/text/json.js"
+import { asSentence, excerpt, excerptOfJson, formatDuration } from "../internal/text/excerpt.js"
+import { defined, isJsonObject } from "../internal/text/json.js"
 import { Json } from "../internal/text/reply.js"
 import { scrubValue } from "../internal/text/scrub.js"
 import type * as Job from "../schemas/Job.js"
@@ -123,6 +123,17 @@ export class OutputMissingError extends jobError<OutputMissingError>()(
     "completed without an output. Return less or store it elsewhere, return a value that is not empty, or set return_aggregate_stream on a generator handler."
 ) {}
 
+/** What workers return of an error that they caught: `{"error": …}`, `{"status": "error"}`, and vLLM a list with `{"object": "error"}`. */
+const looksLikeError = (output: unknown): boolean => {
+  const value: unknown = Array.isArray(output) ? output[0] : output
+  if (!isJsonObject(value)) return false
+  const { error, error_message, error_type, object, status } = value
+  const given = [error, error_message, error_type].some(
+    (entry) => entry !== undefined && entry !== null && entry !== false
+  )
+  return given || object === "error" || status === "error"
+}
+
 /**
  * The job ended COMPLETED with an output that the endpoint's schema does not accept, or that the journal of its batch cannot
  * hold (`isUnstorable`).
@@ -144,10 +155,15 @@ export class OutputDecodeError extends jobError<OutputDecodeError>()(
      */
     isUnstorable: Schema.optional(Schema.Boolean)
   },
-  ({ issue, isUnstorable }) =>
-    isUnstorable === true
-      ? `returned a value that the batch's journal cannot hold: ${asSentence(issue)} Run the batch again while RunPod has the result.`
-      : `returned a value that the endpoint's schema does not accept: ${issue}. Correct the schema; \`output\` holds the value.`
+  ({ issue, isUnstorable, output }) => {
+    if (isUnstorable === true) {
+      return `returned a value that the batch's journal cannot hold: ${asSentence(issue)} Run the batch again while RunPod has the result.`
+    }
+    const advice = looksLikeError(output)
+      ? "It looks like an error of the worker, which returned it instead of raising it: read the worker's log."
+      : "Correct the schema; `output` holds the value."
+    return `returned ${excerptOfJson(output)}, which the endpoint's schema does not accept: ${asSentence(issue)} ${advice}`
+  }
 ) {}
 
 const cancelSentences = {
@@ -205,6 +221,64 @@ export type JobError =
  * @category guards
  */
 export const isJobError = (value: unknown): value is JobError => hasProperty(value, TypeId)
+
+/** The part of a handler's message that is not its traceback, which it can hold in the forms of Python and JavaScript. */
+const withoutTraceback = (detail: string): string | undefined => {
+  const found = /Traceback \(most recent call last\)|"?error_traceback|\n\s+at |\n\s*File "/.exec(detail)
+  if (found === null) return detail
+  const before = detail.slice(0, found.index).trim()
+  if (before !== "" && !/^[[{]/.test(before)) return before
+  // Python's last line names the exception.
+  return /^Traceback/.test(detail.trim()) ? detail.trim().split("\n").at(-1) : undefined
+}
+
+const publicMessages = {
+  JobFailedError: "the job failed",
+  JobCancelledError: "the job was cancelled",
+  JobTimedOutError: "the job took too long",
+  OutputMissingError: "the job returned nothing",
+  OutputDecodeError: "the job returned something unexpected",
+  WaitTimeoutError: "the job did not end in time"
+} as const
+
+/**
+ * What may be shown to others of a job that ended badly, as the body of an HTTP API's answer: no traceback, no output, no worker,
+ * endpoint or advice.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const PublicJobError = /* @__PURE__ */ Schema.Struct({
+  /** The tag of the error. */
+  error: Schema.String,
+  message: Schema.String,
+  jobId: Schema.optional(Schema.String),
+  /** As in `JobFailedError`. */
+  reason: Schema.optional(Schema.String),
+  /** The exception's class name. */
+  errorType: Schema.optional(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface PublicJobError extends Schema.Schema.Type<typeof PublicJobError> {}
+
+/**
+ * The public part of an error: its kind, one sentence, the job's id and, of a failed job, what the handler's exception says.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const toPublic = (error: JobError): PublicJobError => {
+  const { _tag, jobId } = error
+  if (_tag !== "JobFailedError") return { error: _tag, message: publicMessages[_tag], ...defined({ jobId }) }
+  const { errorType, reason } = error
+  const detail = error.detail === undefined ? undefined : withoutTraceback(excerpt(error.detail))
+  const message = [publicMessages[_tag], detail].filter((part) => part !== undefined).join(": ")
+  return { error: _tag, message, ...defined({ jobId, reason, errorType }) }
+}
 
 const factsOf = (endpointId: string, job: Job.SyncJob, scrub: (text: string) => string) => ({
   endpointId,

@@ -9,8 +9,10 @@
 import type * as Duration from "effect/Duration"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { keyAdvice } from "../internal/text/apiKey.js"
 import { excerpt, formatDuration } from "../internal/text/excerpt.js"
 import { defined } from "../internal/text/json.js"
+import { codeOf, isCertificate, reasonOf } from "../internal/text/transportCode.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
 import {
   type Context,
@@ -38,10 +40,15 @@ export { type Context, type Facts, TypeId } from "./requestError.js"
  * @since 0.1.0
  * @category errors
  */
-export class AuthenticationError extends requestError<AuthenticationError>()("AuthenticationError", refused, {}, [
-  "RunPod did not accept the API key",
-  "Check the key (RUNPOD_API_KEY) in the RunPod console."
-]) {}
+export class AuthenticationError extends requestError<AuthenticationError>()(
+  "AuthenticationError",
+  refused,
+  {},
+  ({ status }) =>
+    status === undefined
+      ? ["there is no API key that can be sent", keyAdvice]
+      : ["RunPod did not accept the API key", "Check the key (RUNPOD_API_KEY) in the RunPod console."]
+) {}
 
 /**
  * HTTP 403: the key is valid but may not do this.
@@ -190,24 +197,42 @@ export class ServerError extends requestError<ServerError>()("ServerError", uncl
 
 const bySent = ({ sent }: { readonly sent: "No" | "Maybe" }) => (sent === "No" ? neverSent : unclear)
 
+const byCause = ({ cause, sent }: { readonly cause: unknown; readonly sent: "No" | "Maybe" }) =>
+  sent === "No" && isCertificate(codeOf(cause)) ? refused : bySent({ sent })
+
+/** What to do about a connection that was not made. */
+const connectAdvice = (code: string | undefined): string => {
+  if (isCertificate(code)) {
+    return "The server's certificate is not trusted: name the authority of your proxy or server in NODE_EXTRA_CA_CERTS, and check the base URL."
+  }
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN")
+    return "No address was found for the host: check the base URL and DNS."
+  return "Check the network and the base URL."
+}
+
 /**
- * No answer came. `sent`: whether RunPod can have got the request, `No` (refused, name not found, no socket) or `Maybe`.
+ * No answer came. `sent`: whether RunPod can have got the request, `No` (refused, name not found, no socket) or `Maybe`. A
+ * certificate that is not trusted is not tried again.
  *
  * @since 0.1.0
  * @category errors
  */
 export class TransportError extends requestError<TransportError>()(
   "TransportError",
-  bySent,
+  byCause,
   {
     sent: Schema.Literal("No", "Maybe"),
     /** What the transport reported: its name, code and message, without the request it belongs to. */
     cause: Schema.Defect
   },
-  ({ sent }) =>
-    sent === "No"
-      ? ["no connection to RunPod; nothing was sent", "Check the network and the base URL."]
-      : ["the connection broke before the answer was complete", "RunPod may have acted on the request."]
+  ({ cause, sent }) => {
+    const code = codeOf(cause)
+    const reason = code ?? reasonOf(cause)
+    const why = reason === undefined ? "" : ` (${excerpt(reason, 200)})`
+    return sent === "No"
+      ? [`no connection to RunPod${why}; nothing was sent`, connectAdvice(code)]
+      : [`the connection broke before the answer was complete${why}`, "RunPod may have acted on the request."]
+  }
 ) {}
 
 /**

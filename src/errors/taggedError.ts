@@ -19,6 +19,23 @@ export interface TaggedErrorClass<
   readonly _tag: Tag
 }
 
+/**
+ * A class whose instances have no frames in their stack. Requests run on fibers of their own, so none of the frames would be the
+ * program's; where its effects failed, `Cause.pretty` tells by their spans.
+ */
+const withoutFrames = <C extends new (...args: never) => object>(Class: C): C =>
+  new Proxy(Class, {
+    construct: (target, args, newTarget): object => {
+      const limit: unknown = Reflect.get(Error, "stackTraceLimit")
+      Reflect.set(Error, "stackTraceLimit", 0)
+      try {
+        return Reflect.construct(target, args, newTarget) as object
+      } finally {
+        Reflect.set(Error, "stackTraceLimit", limit)
+      }
+    }
+  })
+
 /** A `Schema.TaggedError` of which the message, and what its family says of it, is computed from its fields. */
 export const taggedError =
   <Self>() =>
@@ -43,5 +60,5 @@ export const taggedError =
       })
     define(computed.typeId, computed.mark)
     define("message", computed.message)
-    return base
+    return withoutFrames(base)
   }

@@ -7,10 +7,13 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import type * as Scope from "effect/Scope"
 import { once } from "node:events"
+import { readFileSync } from "node:fs"
 import * as Http from "node:http"
+import * as Https from "node:https"
 import * as Net from "node:net"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
+import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
 
 const listening = <S extends Net.Server>(server: S): Effect.Effect<string, never, Scope.Scope> =>
@@ -24,7 +27,7 @@ const listening = <S extends Net.Server>(server: S): Effect.Effect<string, never
     () =>
       Effect.sync(() => {
         server.close()
-        if (server instanceof Http.Server) server.closeAllConnections()
+        if (server instanceof Http.Server || server instanceof Https.Server) server.closeAllConnections()
       })
   )
 
@@ -165,6 +168,28 @@ describe.each(Object.keys(transports))("over %s", (transport) => {
       assert(error._tag === "TransportError")
       assert.strictEqual(error.sent, "No")
       assert.strictEqual(error.attempt, 5)
+    })
+  )
+
+  it.scopedLive("a certificate that is not trusted is not tried again, and the error says what to do", () =>
+    Effect.gen(function* () {
+      const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url))
+      const server = Https.createServer({ cert: fixture("localhost.crt"), key: fixture("localhost.key") })
+      const url = (yield* listening(server)).replace("http://127.0.0.1", "https://localhost")
+      const error = yield* Effect.flip(ask(transport, url, submit))
+      assert(error._tag === "TransportError")
+      assert.deepInclude({ ...error }, { sent: "No", attempt: 1 })
+      assert.match(error.message, /no connection to RunPod \(DEPTH_ZERO_SELF_SIGNED_CERT\).*NODE_EXTRA_CA_CERTS/)
+      const wait = Effect.provide(Jobs.settle("ep", "job-1"), transports[transport]!({ apiKey: "k", baseUrl: url }))
+      assert.strictEqual((yield* Effect.flip(wait))._tag, "TransportError")
+    })
+  )
+
+  it.scopedLive("a connection that is refused is told of by its code", () =>
+    Effect.gen(function* () {
+      const url = (yield* deadAddress).replace("127.0.0.1", "localhost")
+      const error = yield* Effect.flip(ask(transport, url, submit))
+      assert.match(error.message, /no connection to RunPod \(ECONNREFUSED\); nothing was sent/)
     })
   )
 

@@ -301,6 +301,50 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     [new RunPodError.ServerError({ ...poll, status: 0 }), unclear, /a redirect came, which is not followed\./],
     [new RunPodError.ServerError({ ...poll, status: 99 }), unclear, /a status that no answer has/],
     [new RunPodError.TransportError({ ...poll, sent: "No", cause }), neverSent, /nothing was sent.*Check the network/],
+    [
+      new RunPodError.TransportError({
+        ...poll,
+        sent: "No",
+        cause: safeCause(Object.assign(new Error("no"), { code: "CERT_HAS_EXPIRED" }), (text) => text)
+      }),
+      refused,
+      /\(CERT_HAS_EXPIRED\).*NODE_EXTRA_CA_CERTS/
+    ],
+    [
+      new RunPodError.TransportError({
+        ...poll,
+        sent: "No",
+        cause: safeCause(
+          new TypeError("fetch failed", { cause: Object.assign(new Error("x"), { code: "ENOTFOUND" }) }),
+          (text) => text
+        )
+      }),
+      neverSent,
+      /no connection to RunPod \(ENOTFOUND\); nothing was sent.*check the base URL and DNS/
+    ],
+    [
+      new RunPodError.TransportError({
+        ...poll,
+        sent: "No",
+        cause: safeCause(new AggregateError([Object.assign(new Error("x"), { code: "EHOSTUNREACH" })]), (text) => text)
+      }),
+      neverSent,
+      /\(EHOSTUNREACH\)/
+    ],
+    [
+      new RunPodError.TransportError({
+        ...poll,
+        sent: "Maybe",
+        cause: safeCause(new TypeError("a", { cause: new Error("cut") }), (text) => text)
+      }),
+      unclear,
+      /before the answer was complete \(a \(cut\)\)/
+    ],
+    [
+      new RunPodError.AuthenticationError({ ...poll, detail: "the API key is empty" }),
+      refused,
+      /no API key that can be sent.*the API key is empty.*https:\/\/console\.runpod\.io.*emulator/
+    ],
     [transport, unclear, /the connection broke.*may have acted/],
     [new RunPodError.RequestTimeoutError({ ...timeout, sent: "Maybe" }), unclear, /no answer for 30s.*may have acted/],
     [new RunPodError.RequestTimeoutError({ ...timeout, sent: "No" }), neverSent, /no answer for 30s/],

@@ -4,6 +4,7 @@ import * as Redacted from "effect/Redacted"
 import { AuthenticationError, BadRequestError, type Context, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
+import { keyMissing } from "../text/apiKey.js"
 import { canBeSecret } from "../text/scrub.js"
 
 const urlProblem = (url: URL | undefined): string | undefined => {
@@ -20,7 +21,7 @@ const readApiKey = (apiKey: string | Redacted.Redacted): string => {
 }
 
 const keyProblem = (apiKey: string): string | undefined => {
-  if (apiKey === "") return "the API key is empty"
+  if (apiKey === "") return `the API key is empty: perhaps ${keyMissing}`
   return /^[\x21-\x7e]+$/.test(apiKey) ? undefined : "the API key holds characters that no key has"
 }
 

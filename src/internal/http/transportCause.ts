@@ -1,4 +1,5 @@
 import type { Scrub } from "../text/scrub.js"
+import { isCertificate, reasonOf } from "../text/transportCode.js"
 
 // Codes of faults that happen before a request's first byte can leave: name lookup, connect, TLS.
 const neverSentCodes = new Set([
@@ -14,14 +15,7 @@ const neverSentCodes = new Set([
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_INVALID_ARG",
   "UND_ERR_CLOSED",
-  "ERR_INVALID_URL",
-  "ERR_TLS_CERT_ALTNAME_INVALID",
-  "CERT_HAS_EXPIRED",
-  "CERT_NOT_YET_VALID",
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
+  "ERR_INVALID_URL"
 ])
 
 const property = (value: unknown, key: string): unknown =>
@@ -31,7 +25,7 @@ const property = (value: unknown, key: string): unknown =>
 export const sentOf = (cause: unknown, depth = 0): "No" | "Maybe" => {
   if (depth > 8 || typeof cause !== "object" || cause === null) return "Maybe"
   const code = property(cause, "code")
-  if (typeof code === "string" && neverSentCodes.has(code)) return "No"
+  if (typeof code === "string" && (neverSentCodes.has(code) || isCertificate(code))) return "No"
   // A connect that timed out; the same code after it is a dead connection.
   if (code === "ETIMEDOUT" && property(cause, "syscall") === "connect") return "No"
   const errors = property(cause, "errors")
@@ -46,7 +40,7 @@ export const sentOf = (cause: unknown, depth = 0): "No" | "Maybe" => {
  * hold the request, and with it the key.
  */
 export const safeCause = (cause: unknown, scrub: Scrub, depth = 0): Error => {
-  const message = property(cause, "message")
+  const message = depth === 0 ? reasonOf(cause) : property(cause, "message")
   const inner = property(cause, "cause")
   const copy = new Error(
     scrub(typeof message === "string" ? message : typeof cause === "string" ? cause : "unknown transport error"),

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
-import { JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
+import { isRetryable, JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
 import * as Metrics from "../../layers/RunPodMetrics.js"
 import type { Health } from "../../schemas/Health.js"
 import * as Job from "../../schemas/Job.js"
@@ -238,7 +238,9 @@ class Poller {
     state.errors++
     this.lastError = error
     const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock) }
-    const meaning = meaningOf(failed)
+    // A server that was never reached, and whose certificate is not trusted, will not be reached later either.
+    const isHopeless = error._tag === "TransportError" && !isRetryable(error) && state.last === undefined
+    const meaning = isHopeless && this.wait.job.submittedAt === undefined ? "Definite" : meaningOf(failed)
     if (meaning === "Definite") return Effect.fail(error._tag === "JobNotFoundError" ? this.notFound(error) : error)
     if (meaning === "NotHeld") {
       state.hold = 0

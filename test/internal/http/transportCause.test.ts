@@ -138,11 +138,11 @@ describe("safeCause", () => {
       scrub
     )
     const cause = copy.cause as NodeJS.ErrnoException
-    assert.strictEqual(String(copy), "TypeError: fetch failed")
+    assert.strictEqual(String(copy), "TypeError: fetch failed (ECONNRESET)")
     assert.strictEqual(String(cause), "SocketError: ECONNRESET")
     assert.strictEqual(cause.code, "ECONNRESET")
     assert.isFalse("code" in copy)
-    assert.strictEqual(copy.stack, "TypeError: fetch failed")
+    assert.strictEqual(copy.stack, "TypeError: fetch failed (ECONNRESET)")
   })
 
   it.each<[unknown, string]>([
