@@ -45,6 +45,8 @@ const live = files(
   "services/Webhooks.servers",
   "node/NodeRunPod",
   "promise/Promise",
+  "node/proxies",
+  "node/bundles",
   "emulator/webhooks",
   "contract/batchApi",
   "emulator/sdk",

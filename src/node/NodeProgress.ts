@@ -55,6 +55,15 @@ const duration = (time: Duration.Duration): string => {
 
 type Draw = (progress: Progress) => Effect.Effect<void>
 
+/** The package, if it is installed. Bundlers take an import inside of `try` for one that may be missing. */
+const loadBars = async () => {
+  try {
+    return await import("cli-progress")
+  } catch {
+    return undefined
+  }
+}
+
 /** A bar, until the scope closes; what it showed last stays. Once it was left, the next one is drawn below. */
 interface Bar {
   readonly draw: Draw
@@ -64,9 +73,9 @@ interface Bar {
 /** Without the package `cli-progress` there is none. */
 const makeBar = (label: string, output: NodeJS.WriteStream): Effect.Effect<Bar | undefined, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const module = yield* Effect.option(Effect.tryPromise(() => import("cli-progress")))
-    if (module._tag === "None") return undefined
-    const { Presets, SingleBar: Bar } = module.value.default
+    const module = yield* Effect.promise(loadBars)
+    if (module === undefined) return undefined
+    const { Presets, SingleBar: Bar } = module.default
     const options: BarOptions = {
       format: `${label} {bar} {percentage} % | {words}`,
       stream: output,

@@ -1,19 +1,23 @@
 /**
- * The `RunPod` service for Node, with a transport of its own inside: undici, without the promises and streams in between.
+ * The `RunPod` service for Node, with a transport of its own inside: undici, without the promises and streams in between. In Bun,
+ * whose undici cannot send, it is `fetch`.
  *
  * @since 0.1.0
  */
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import type { RunMain } from "@effect/platform/Runtime"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import { Dispatcher } from "../layers/Dispatcher.js"
 import type * as RunPodHttpClient from "../layers/RunPodHttpClient.js"
 import type * as JobRuntime from "../services/JobRuntime.js"
 import * as RunPod from "../services/RunPod.js"
 import * as DispatcherClient from "./internal/dispatcherClient.js"
+import * as Proxies from "./internal/proxies.js"
 import * as Main from "./internal/runMain.js"
 import * as Undici from "./internal/undici.js"
 
@@ -26,6 +30,12 @@ import * as Undici from "./internal/undici.js"
 export interface TransportOptions {
   /** Speak HTTP/2 with servers that offer it. Default: false; see docs/performance.md for what it costs. */
   readonly http2?: boolean | undefined
+  /**
+   * The proxy of all requests, `http://user:password@host:port`, or `false` for none. Default: those of `HTTP_PROXY` and
+   * `HTTPS_PROXY`, but for the hosts of `NO_PROXY` (also in lower case, which goes first), read when the layer is built. A proxy
+   * that cannot be used fails requests with `TransportError`, `sent: "No"`.
+   */
+  readonly proxy?: string | URL | Redacted.Redacted | false | undefined
 }
 
 /**
@@ -36,12 +46,31 @@ export interface TransportOptions {
  */
 export interface Options extends RunPod.Options, TransportOptions {}
 
-const transport = ({ http2 = false }: TransportOptions) =>
+/** Bun's undici cannot send: there `fetch` does, which knows the proxies of the environment by itself. */
+const overFetch = ({ proxy }: TransportOptions) => {
+  const given = Redacted.isRedacted(proxy) ? Redacted.value(proxy) : proxy
+  // As undici does here: no redirects, and no limit but those of attempts. `proxy` and `timeout` are Bun's own.
+  const init: RequestInit = Object.assign(
+    { redirect: "manual" as const, timeout: false },
+    given === undefined ? {} : { proxy: given === false ? false : String(given) }
+  )
+  return Layer.provide(FetchHttpClient.layer, Layer.succeed(FetchHttpClient.RequestInit, init))
+}
+
+const overUndici = ({ http2 = false, proxy }: TransportOptions) =>
   Layer.scopedContext(
-    Effect.map(Undici.make({ http2 }), (dispatcher) =>
-      Context.make(Dispatcher, dispatcher).pipe(Context.add(HttpClient.HttpClient, DispatcherClient.make(dispatcher)))
+    Effect.map(
+      Effect.matchEffect(Proxies.read(proxy), {
+        onFailure: (problem) => Effect.succeed(Undici.refusing(problem)),
+        onSuccess: (proxies) => Undici.make({ http2, proxies })
+      }),
+      (dispatcher) =>
+        Context.make(Dispatcher, dispatcher).pipe(Context.add(HttpClient.HttpClient, DispatcherClient.make(dispatcher)))
     )
   )
+
+const transport = (options: TransportOptions): Layer.Layer<HttpClient.HttpClient> =>
+  Undici.isWhole ? overUndici(options) : overFetch(options)
 
 /**
  * The transport alone, as an `HttpClient` that makes no spans. Held requests have connections of their own, so that no other

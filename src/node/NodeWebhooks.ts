@@ -14,14 +14,19 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import { WebhookSetupError } from "../errors/WebhookError.js"
+import { read } from "../internal/text/config.js"
 import * as Handler from "../internal/webhooks/handler.js"
+import * as Settings from "../internal/webhooks/settings.js"
 import * as WebhookStore from "../layers/WebhookStore.js"
 import * as Webhooks from "../services/Webhooks.js"
 import * as HttpServer from "./internal/httpServer.js"
@@ -51,6 +56,17 @@ export interface ServeOptions {
 export type Options = ServeOptions &
   Omit<Webhooks.BaseOptions, "url"> &
   Webhooks.Secrets & { readonly url?: Webhooks.BaseOptions["url"] | undefined }
+
+/**
+ * The options of `layerConfig`: each a value, or a `Config` of one, such as `port: Config.integer("PORT")`. Without `secret` and
+ * `keys` the secret comes from `RUNPOD_WEBHOOK_SECRET`, without `url` the URL from `RUNPOD_WEBHOOK_URL` when it is set.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ConfigOptions = Webhooks.ConfigOptions & {
+  readonly [K in keyof ServeOptions]?: ServeOptions[K] | Config.Config<Exclude<ServeOptions[K], undefined>> | undefined
+}
 
 /** How long a connection may take to send a request's headers, in milliseconds. */
 const headersTimeout = 10_000
@@ -167,3 +183,39 @@ export const layerStore = (
  */
 export const layer = (options: Options): Layer.Layer<Webhooks.Webhooks, WebhookSetupError> =>
   Layer.provide(layerStore(options), WebhookStore.layerMemory())
+
+const fromConfig = (options: ConfigOptions): Effect.Effect<Options, ConfigError.ConfigError> =>
+  Effect.gen(function* () {
+    const url =
+      options.url ?? Config.option(Config.string("RUNPOD_WEBHOOK_URL")).pipe(Config.map(Option.getOrUndefined))
+    return {
+      ...(yield* Settings.fromConfig(options)),
+      url: yield* read(url),
+      port: yield* read(options.port),
+      host: yield* read(options.host),
+      path: yield* read(options.path)
+    }
+  })
+
+/**
+ * `layer` with options from `Config`. What is not given comes from `RUNPOD_WEBHOOK_SECRET` and `RUNPOD_WEBHOOK_URL`; without that
+ * one, RunPod is told the server's own address.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: ConfigOptions = {}
+): Layer.Layer<Webhooks.Webhooks, WebhookSetupError | ConfigError.ConfigError> =>
+  Layer.unwrapEffect(Effect.map(fromConfig(options), layer))
+
+/**
+ * `layerStore` with options from `Config`, as `layerConfig` reads them.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfigStore = (
+  options: ConfigOptions = {}
+): Layer.Layer<Webhooks.Webhooks, WebhookSetupError | ConfigError.ConfigError, WebhookStore.WebhookStore> =>
+  Layer.unwrapEffect(Effect.map(fromConfig(options), layerStore))

@@ -239,18 +239,12 @@ export const layer = (options: Options): Layer.Layer<Webhooks, WebhookSetupError
 export const layerStore = (options: Options): Layer.Layer<Webhooks, WebhookSetupError, WebhookStore.WebhookStore> =>
   Layer.effect(Webhooks, make(options))
 
-const fromConfig = Effect.fnUntraced(function* (options: ConfigOptions) {
-  const base: BaseOptions = {
-    url: yield* read(options.url ?? Config.string("RUNPOD_WEBHOOK_URL")),
-    relaySecrets: yield* read(options.relaySecrets),
-    bodyLimit: yield* read(options.bodyLimit),
-    readTimeout: yield* read(options.readTimeout),
-    parseJson: yield* read(options.parseJson)
-  }
-  const keys = yield* read(options.keys)
-  if (keys !== undefined) return { ...base, keys }
-  return { ...base, secret: yield* read(options.secret ?? Config.redacted("RUNPOD_WEBHOOK_SECRET")) }
-})
+const fromConfig = (options: ConfigOptions): Effect.Effect<Options, ConfigError.ConfigError> =>
+  Effect.zipWith(
+    settings.fromConfig(options),
+    read(options.url ?? Config.string("RUNPOD_WEBHOOK_URL")),
+    (others, url) => ({ ...others, url })
+  )
 
 /**
  * `layer` from `Config`; what is not given comes from `RUNPOD_WEBHOOK_SECRET` and `RUNPOD_WEBHOOK_URL`.

@@ -11,6 +11,8 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
 import {
+  Config,
+  ConfigProvider,
   Deferred,
   Duration,
   Effect,
@@ -366,6 +368,46 @@ describe("a server of its own", () => {
       assert.strictEqual(yield* statusAt({}, "/a/b"), 200)
       assert.strictEqual(yield* statusAt({}, "/"), 404)
       assert.strictEqual(yield* statusAt({ path: "/" }, "/"), 200)
+    })
+  )
+
+  it.scopedLive("its options come from Config: secret and URL by their names, the others where they are Configs", () =>
+    Effect.gen(function* () {
+      const issued = (layer: Layer.Layer<Webhooks.Webhooks, unknown>) =>
+        Effect.flatMap(Webhooks.Webhooks, ({ issue }) => issue({ endpointId: "ep", key: "k" })).pipe(
+          Effect.provide(layer)
+        )
+      const local = { host: "127.0.0.1" }
+      const environment = new Map([
+        ["RUNPOD_WEBHOOK_SECRET", secret],
+        ["HOST", "127.0.0.1"],
+        ["HOOKS", "/hooks"],
+        ["OTHER", `${secret}2`]
+      ])
+      const configured = (more: Iterable<readonly [string, string]> = []) =>
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map([...environment, ...more])))
+
+      const own = yield* issued(
+        NodeWebhooks.layerConfig({ host: Config.string("HOST"), path: Config.string("HOOKS"), port: 0 })
+      ).pipe(configured())
+      assert.match(own.href, /^http:\/\/127\.0\.0\.1:\d+\/hooks\?token=/)
+      const publicUrl = "https://app.example/runpod"
+      const fromVariable = yield* issued(NodeWebhooks.layerConfig(local)).pipe(
+        configured([["RUNPOD_WEBHOOK_URL", publicUrl]])
+      )
+      assert.strictEqual(fromVariable.origin + fromVariable.pathname, publicUrl)
+      const stored = NodeWebhooks.layerConfigStore({ ...local, secret: Config.redacted("OTHER"), url: publicUrl })
+      const given = yield* issued(Layer.provide(stored, WebhookStore.layerMemory())).pipe(configured())
+      const keyOf = ({ search }: URL) => search.split(".")[1]
+      assert.notStrictEqual(keyOf(given), keyOf(fromVariable))
+      const missing = yield* Effect.flip(issued(NodeWebhooks.layerConfig(local))).pipe(
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map()))
+      )
+      assert.include(String(missing), "RUNPOD_WEBHOOK_SECRET")
+      const port = Config.integer("PORT")
+      const wrong = yield* Effect.flip(issued(NodeWebhooks.layerConfig({ port }))).pipe(configured([["PORT", "many"]]))
+      assert.notInclude(inspect(wrong, { depth: 9 }), secret)
+      assert.include(String(wrong), "PORT")
     })
   )
 

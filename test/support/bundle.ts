@@ -42,7 +42,7 @@ export const bundle = (files: ReadonlyArray<string>, folder: string) =>
 /** For `globalSetup`, which does not wait for it: `program.ts` does, and finds what this made. */
 export const setup = (project: TestProject) => {
   const folder = makeFolder("programs")
-  const children = ["batchChild", "fullDisk", "http2Client", "lockTaker", "webhookServer"].map(
+  const children = ["batchChild", "fullDisk", "http2Client", "lockTaker", "proxyClient", "webhookServer"].map(
     (name) => `test/support/${name}.ts`
   )
   const files = project.name === "live" ? [...children, ...examples.map((file) => `examples/${file}`)] : children

@@ -106,6 +106,10 @@ describe("Webhooks", () => {
   it("Node's server needs no store either", () => {
     const layer = () => node.NodeWebhooks.layer({ secret: options.secret })
     expectTypeOf(layer).returns.toEqualTypeOf<Layer.Layer<Webhooks.Webhooks, WebhookError.WebhookSetupError>>()
+    const fromConfig = () => node.NodeWebhooks.layerConfig({ port: Config.integer("PORT"), host: "127.0.0.1" })
+    expectTypeOf(fromConfig).returns.toEqualTypeOf<
+      Layer.Layer<Webhooks.Webhooks, WebhookError.WebhookSetupError | ConfigError.ConfigError>
+    >()
   })
 })
 

@@ -15,7 +15,8 @@ const neverSentCodes = new Set([
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_INVALID_ARG",
   "UND_ERR_CLOSED",
-  "ERR_INVALID_URL"
+  "ERR_INVALID_URL",
+  "ERR_PROXY_TUNNEL"
 ])
 
 const property = (value: unknown, key: string): unknown =>

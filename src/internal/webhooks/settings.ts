@@ -1,9 +1,12 @@
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { WebhookSetupError } from "../../errors/WebhookError.js"
-import type { Key, Options } from "../../services/Webhooks.js"
+import type { BaseOptions, ConfigOptions, Key, Options, Secrets } from "../../services/Webhooks.js"
 import { utf8 } from "../text/bytes.js"
+import { read as readOption } from "../text/config.js"
 import { sha256 } from "../text/sha256.js"
 import * as Signature from "./signature.js"
 import * as Token from "./token.js"
@@ -63,3 +66,19 @@ export const read = Effect.fnUntraced(function* (options: Options) {
 })
 
 export type Settings = Effect.Effect.Success<ReturnType<typeof read>>
+
+/** The options of a layer but its URL, from values and `Config`s. */
+export const fromConfig = (
+  options: ConfigOptions
+): Effect.Effect<Omit<BaseOptions, "url"> & Secrets, ConfigError.ConfigError> =>
+  Effect.gen(function* () {
+    const base = {
+      relaySecrets: yield* readOption(options.relaySecrets),
+      bodyLimit: yield* readOption(options.bodyLimit),
+      readTimeout: yield* readOption(options.readTimeout),
+      parseJson: yield* readOption(options.parseJson)
+    }
+    const keys = yield* readOption(options.keys)
+    if (keys !== undefined) return { ...base, keys }
+    return { ...base, secret: yield* readOption(options.secret ?? Config.redacted("RUNPOD_WEBHOOK_SECRET")) }
+  })

@@ -1,8 +1,9 @@
-import { Agent, type Dispatcher as Undici } from "@effect/platform-node/Undici"
+import { Agent, type Dispatcher as Undici, EnvHttpProxyAgent, Pool } from "@effect/platform-node/Undici"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
+import type { Proxies } from "./proxies.js"
 
 /** Nobody listens any more. */
 const silent: Dispatcher.Handler = {
@@ -65,31 +66,66 @@ class Handler implements Undici.DispatchHandler, Dispatcher.Exchange {
   }
 }
 
-const makeAgent = (allowH2: boolean): Effect.Effect<Agent, never, Scope.Scope> =>
+/** How long a connection may take, and a proxy's answer to CONNECT, in milliseconds. */
+const connectTimeout = 10_000
+
+const optionsOf = (allowH2: boolean) =>
+  ({
+    allowH2,
+    // The layer's limits bound the requests.
+    connections: null,
+    // An idle connection is closed here before a server does it: a submit that meets a closing connection is
+    // ambiguous. Common servers wait 5 seconds and more; one that says how long it waits is believed, less a second.
+    keepAliveTimeout: 4_000,
+    keepAliveMaxTimeout: 60_000,
+    keepAliveTimeoutThreshold: 1_000,
+    // Every attempt has its own deadlines.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: { timeout: connectTimeout }
+  }) as const
+
+/**
+ * Requests through a tunnel (CONNECT): undici begins with a request only when its tunnel is there, so one whose proxy refuses
+ * has not been sent.
+ */
+const makeProxyAgent = (allowH2: boolean, { except, http, https }: Proxies): Undici =>
+  new EnvHttpProxyAgent({
+    ...optionsOf(allowH2),
+    // What is `undefined` here undici would read from the environment itself.
+    httpProxy: http,
+    httpsProxy: https,
+    noProxy: except,
+    proxyTls: { timeout: connectTimeout },
+    requestTls: { allowH2, timeout: connectTimeout },
+    clientFactory: (origin, options) => new Pool(origin, { ...options, headersTimeout: connectTimeout })
+  })
+
+const makeAgent = ({ http2, proxies }: Options): Effect.Effect<Undici, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(
-      () =>
-        new Agent({
-          allowH2,
-          // The layer's limits bound the requests.
-          connections: null,
-          // An idle connection is closed here before a server does it: a submit that meets a closing connection is
-          // ambiguous. Common servers wait 5 seconds and more; one that says how long it waits is believed, less a second.
-          keepAliveTimeout: 4_000,
-          keepAliveMaxTimeout: 60_000,
-          keepAliveTimeoutThreshold: 1_000,
-          // Every attempt has its own deadlines.
-          headersTimeout: 0,
-          bodyTimeout: 0,
-          connect: { timeout: 10_000 }
-        })
-    ),
+    Effect.sync(() => (proxies === undefined ? new Agent(optionsOf(http2)) : makeProxyAgent(http2, proxies))),
     (agent) => Effect.promise(() => agent.destroy())
   )
 
+/** Whether this undici can send. Bun has classes of these names in its place, which can do nothing. */
+export const isWhole = "dispatch" in Agent.prototype
+
+export interface Options {
+  readonly http2: boolean
+  readonly proxies: Proxies | undefined
+}
+
+/** Sends nothing, and says why. */
+export const refusing = (problem: Error): Dispatcher.Service => ({
+  dispatch: (_, handler) => {
+    handler.onError(problem)
+    return { abort: constVoid, pause: constVoid, resume: constVoid }
+  }
+})
+
 /** Undici without promises and streams. Held requests have connections of their own. */
-export const make = (options: { readonly http2: boolean }): Effect.Effect<Dispatcher.Service, never, Scope.Scope> =>
-  Effect.zipWith(makeAgent(options.http2), makeAgent(options.http2), (ordinary, held) => ({
+export const make = (options: Options): Effect.Effect<Dispatcher.Service, never, Scope.Scope> =>
+  Effect.zipWith(makeAgent(options), makeAgent(options), (ordinary, held) => ({
     dispatch: ({ body, headers, isHeld, method, origin, path }, listener) => {
       const handler = new Handler(listener)
       const agent = isHeld ? held : ordinary
