@@ -32,6 +32,11 @@ export interface ServeOptions extends Options {
   readonly port?: number | undefined
   /** Default: `127.0.0.1`, which only this machine reaches. */
   readonly host?: string | undefined
+  /**
+   * Whether web pages of any origin may ask: their browsers' preflights are answered, and every answer, errors included, lets them
+   * read it and its `Retry-After`. Default: true where only this machine reaches the server.
+   */
+  readonly cors?: boolean | undefined
 }
 
 /**
@@ -79,7 +84,31 @@ const readText = (request: Http.IncomingMessage, limit: number): Effect.Effect<s
     onSuccess: (body) => Effect.succeed(body.toString("utf8"))
   })
 
-const respond = (transmission: Transmission, request: Http.IncomingMessage, httpResponse: Http.ServerResponse) => {
+const isLoopback = (host: string): boolean => /^(?:localhost|127(?:\.\d+){3}|::1)$/.test(host)
+
+/** What lets pages of other origins read an answer. */
+const readable = { "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after" }
+
+/** Answers what a browser asks before a page's request: whether it may be sent. RunPod itself never sees it. */
+const answerPreflight = ({ headers }: Http.IncomingMessage, response: Http.ServerResponse): void => {
+  const wantsPrivateNetwork = headers["access-control-request-private-network"] !== undefined
+  response.writeHead(204, {
+    ...readable,
+    "access-control-allow-methods": "GET, POST, PUT, DELETE",
+    // `*` would not cover `authorization`.
+    "access-control-allow-headers": headers["access-control-request-headers"] ?? "authorization, content-type",
+    ...(wantsPrivateNetwork ? { "access-control-allow-private-network": "true" } : {}),
+    "access-control-max-age": "600"
+  })
+  response.end()
+}
+
+const respond = (
+  transmission: Transmission,
+  request: Http.IncomingMessage,
+  httpResponse: Http.ServerResponse,
+  headers: Readonly<Record<string, string>>
+) => {
   const { socket } = request
   // The client left at the last moment: writing would be an error.
   if (httpResponse.destroyed) return
@@ -92,7 +121,7 @@ const respond = (transmission: Transmission, request: Http.IncomingMessage, http
   const isWhole = transmission._tag === "Whole"
   // A body that stalls or is cut lacks a byte at least, even when it is empty.
   const length = isWhole ? body.byteLength : Math.max(body.byteLength, transmission.bytes + 1)
-  httpResponse.writeHead(response.status, headersOf(response, length))
+  httpResponse.writeHead(response.status, { ...headersOf(response, length), ...headers })
   if (isWhole) {
     httpResponse.end(body)
     return
@@ -102,9 +131,12 @@ const respond = (transmission: Transmission, request: Http.IncomingMessage, http
   if (transmission._tag === "Cut") socket.destroySoon()
 }
 
-const makeServer = (core: Core.Core): Effect.Effect<Http.Server, never, Scope.Scope> =>
+const makeServer = (core: Core.Core, cors: boolean): Effect.Effect<Http.Server, never, Scope.Scope> =>
   Effect.map(FiberSet.makeRuntime(), (fork) => {
+    const headers = cors ? readable : {}
     const server = Http.createServer((request, response) => {
+      const isPreflight = request.method === "OPTIONS" && "access-control-request-method" in request.headers
+      if (cors && isPreflight) return answerPreflight(request, response)
       const handled = core.handle({
         method: request.method ?? "GET",
         target: request.url ?? "/",
@@ -112,7 +144,7 @@ const makeServer = (core: Core.Core): Effect.Effect<Http.Server, never, Scope.Sc
         readBody: (limit) => readText(request, limit)
       })
       const fiber = fork(
-        Effect.interruptible(Effect.map(handled, (transmission) => respond(transmission, request, response)))
+        Effect.interruptible(Effect.map(handled, (transmission) => respond(transmission, request, response, headers)))
       )
       // The client left, or the response is complete.
       response.on("close", () => Fibers.interruptLater(fiber))
@@ -137,9 +169,10 @@ const close = (server: Http.Server): Effect.Effect<void> =>
 export const serve = (options: ServeOptions): Effect.Effect<Server, ServeError, Scope.Scope> =>
   Effect.gen(function* () {
     const { host = "127.0.0.1", port = 0 } = options
+    const { cors = isLoopback(host) } = options
     const client = yield* Effect.provide(HttpClient.HttpClient, FetchHttpClient.layer)
     const core = yield* Core.make(options, Deliveries.overHttp(client))
-    const server = yield* Effect.acquireRelease(makeServer(core), close)
+    const server = yield* Effect.acquireRelease(makeServer(core, cors), close)
     const bound = yield* Effect.mapError(
       HttpServer.bind(server, { host, port }),
       (cause) => new ServeError({ host, port, cause, ...defined({ code: HttpServer.codeOf(cause) }) })

@@ -288,3 +288,96 @@ describe("NodeRunPod against a server", () => {
     })
   )
 })
+
+describe("pages of other origins", () => {
+  const origin = "http://localhost:5173"
+
+  const ask = (agent: Agent, url: string, method: "OPTIONS" | "GET" | "POST", headers: Record<string, string> = {}) =>
+    Effect.promise(async () => {
+      const to = new URL(url)
+      const body = method === "POST" ? `{"input":{"n":1}}` : null
+      const response = await agent.request({
+        origin: to.origin,
+        path: to.pathname,
+        method,
+        headers: { origin, ...headers },
+        body
+      })
+      await response.body.dump()
+      return response
+    })
+
+  const preflight = {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type,user-agent"
+  }
+  const readable = { "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after" }
+
+  it.scoped("may ask a server on loopback: the preflight allows the key, and is no request to RunPod", () =>
+    Effect.gen(function* () {
+      const server = yield* NodeEmulator.serve({ endpoints })
+      const client = yield* agent
+      const { headers, statusCode } = yield* ask(client, `${server.url}/echo/run`, "OPTIONS", preflight)
+      assert.strictEqual(statusCode, 204)
+      assert.deepInclude(headers, {
+        ...readable,
+        "access-control-allow-methods": "GET, POST, PUT, DELETE",
+        "access-control-allow-headers": "authorization,content-type,user-agent"
+      })
+      assert.notProperty(headers, "access-control-allow-private-network")
+      const privately = { ...preflight, "access-control-request-private-network": "true" }
+      const allowed = yield* ask(client, `${server.url}/echo/run`, "OPTIONS", privately)
+      assert.deepInclude(allowed.headers, { "access-control-allow-private-network": "true" })
+      assert.deepStrictEqual(yield* server.requests, [])
+    })
+  )
+
+  it.scoped("may read answers of every status, and how long to wait", () =>
+    Effect.gen(function* () {
+      const server = yield* NodeEmulator.serve({
+        endpoints,
+        faults: [
+          Fault.serverError({ operations: ["health"] }),
+          Fault.rateLimited({ operations: ["requests"], retryAfter: "7 seconds" })
+        ]
+      })
+      const client = yield* agent
+      const key = { authorization: "Bearer key" }
+      const paths = [
+        ["POST", "/echo/run", 200, key],
+        ["GET", "/echo/status/none", 404, key],
+        ["GET", "/echo/requests", 429, key],
+        ["GET", "/echo/health", 503, key],
+        ["GET", "/echo/health", 503, {}],
+        ["GET", "/nothing/here", 401, {}]
+      ] as const
+      for (const [method, path, status, headers] of paths) {
+        const response = yield* ask(client, server.url + path, method, headers)
+        assert.strictEqual(response.statusCode, status, path)
+        assert.deepInclude(response.headers, readable, path)
+        if (status === 429) assert.strictEqual(response.headers["retry-after"], "7")
+      }
+    })
+  )
+
+  it.scoped("may not ask a server that other machines reach, or that says so, unless an option allows it", () =>
+    Effect.gen(function* () {
+      const client = yield* agent
+      const closed = [
+        { endpoints, host: "0.0.0.0" },
+        { endpoints, cors: false }
+      ]
+      for (const options of closed) {
+        const { url } = yield* NodeEmulator.serve(options)
+        const { headers, statusCode } = yield* ask(client, `${url}/echo/run`, "OPTIONS", {
+          ...preflight,
+          authorization: "Bearer key"
+        })
+        assert.strictEqual(statusCode, 405)
+        assert.notProperty(headers, "access-control-allow-origin")
+      }
+      const { url } = yield* NodeEmulator.serve({ endpoints, host: "0.0.0.0", cors: true })
+      assert.strictEqual((yield* ask(client, `${url}/echo/run`, "OPTIONS", preflight)).statusCode, 204)
+    })
+  )
+})
