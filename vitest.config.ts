@@ -47,6 +47,7 @@ const live = files(
   "promise/Promise",
   "node/proxies",
   "node/bundles",
+  "services/localWorker",
   "emulator/webhooks",
   "contract/batchApi",
   "emulator/sdk",

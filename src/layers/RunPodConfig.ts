@@ -57,6 +57,33 @@ export const defaults = {
 } as const satisfies Omit<Options, "apiKey">
 
 /**
+ * The options of `RunPod.layerLocal`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LocalOptions extends Pick<Options, "requestTimeout" | "retry" | "transformClient" | "parseJson"> {
+  /** Where the worker listens. Default: `http://localhost:8000`. */
+  readonly url?: string | URL | undefined
+  /**
+   * How many requests it may have at once. Default: 1, since a handler that is no coroutine blocks the whole server while it
+   * runs. More for an `async` handler.
+   */
+  readonly concurrency?: number | undefined
+}
+
+/**
+ * The defaults of `LocalOptions`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const localDefaults = {
+  url: "http://localhost:8000",
+  concurrency: 1
+} as const satisfies LocalOptions
+
+/**
  * The options with the defaults for what is not given, the timeout in milliseconds.
  *
  * @since 0.1.0

@@ -47,6 +47,8 @@ export interface Operation extends Pick<Definition, "repeat" | "hold"> {
   readonly path: string
   /** Default: that of the layer's limits for this name, or none. It counts per `endpointId`. */
   readonly limit?: RateLimits.Limit | undefined
+  /** Operations with the same one share one limit, whatever their endpoint. */
+  readonly limiter?: string | undefined
 }
 
 /**
@@ -162,8 +164,8 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     const wired = watched(transport, { isRead: transformClient !== undefined })
     const client = transformClient === undefined ? wired : transformClient(wired)
 
-    const limiterOf = ({ limit, name }: Operation, endpointId: string | undefined): Limiter =>
-      limiters.get(`${name} ${endpointId}`, () => limit ?? RateLimits.limitOf(limits, name))
+    const limiterOf = ({ limit, limiter, name }: Operation, endpointId: string | undefined): Limiter =>
+      limiters.get(limiter ?? `${name} ${endpointId}`, () => limit ?? RateLimits.limitOf(limits, name))
 
     const send = (execution: Execution<unknown>): Effect.Effect<Reply, RunPodError> => {
       const { request, where } = execution

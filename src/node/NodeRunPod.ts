@@ -105,6 +105,17 @@ export const layerConfig = (
   Layer.provide(RunPod.layerConfig(options), transport(options))
 
 /**
+ * `RunPod.layerLocal` over undici: a worker on this machine, `python handler.py --rp_serve_api`. No proxy unless one is given.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLocal = (
+  options: RunPod.LocalOptions & TransportOptions = {}
+): Layer.Layer<RunPod.RunPod | JobRuntime.JobRuntime> =>
+  Layer.provide(RunPod.layerLocal(options), transport({ ...options, proxy: options.proxy ?? false }))
+
+/**
  * `NodeRuntime.runMain` with an exit status that tells of a signal: a program that Ctrl-C (SIGINT) has interrupted ends with
  * 130, after SIGTERM with 143, where `NodeRuntime.runMain` ends with 0, as if all were done. Finalizers run as there, and a
  * second Ctrl-C does not wait for them. A `teardown` of your own decides alone.

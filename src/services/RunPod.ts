@@ -15,14 +15,20 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { type BadRequestError, PayloadTooLargeError, type RunPodError } from "../errors/RunPodError.js"
+import type { RunPodError } from "../errors/RunPodError.js"
 import { fromEither } from "../internal/effect/either.js"
-import { contextOf, idsProblem, refuse } from "../internal/http/arguments.js"
+import { checkIds, readBody, readHold } from "../internal/http/arguments.js"
 import * as RequestOptions from "../internal/http/requestOptions.js"
 import { warnOfGap } from "../internal/jobs/handle.js"
+import * as LocalWorker from "../internal/jobs/localWorker.js"
 import { monotonicMillis, sleepUntil } from "../internal/pace/monotonic.js"
-import { utf8 } from "../internal/text/bytes.js"
-import { type ConfigOptions, fromConfig, type Options } from "../layers/RunPodConfig.js"
+import {
+  type ConfigOptions,
+  fromConfig,
+  localDefaults,
+  type LocalOptions,
+  type Options
+} from "../layers/RunPodConfig.js"
 import { layer as layerHttpClient, type Request, RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import * as Health from "../schemas/Health.js"
 import * as Job from "../schemas/Job.js"
@@ -38,7 +44,7 @@ import * as JobRuntime from "./JobRuntime.js"
  * @since 0.1.0
  * @category models
  */
-export type { ConfigOptions, Options }
+export type { ConfigOptions, LocalOptions, Options }
 
 /**
  * Choices of a submit.
@@ -142,32 +148,6 @@ export interface Service {
  */
 export class RunPod extends Context.Tag("effect-runpod/RunPod")<RunPod, Service>() {}
 
-/** The most RunPod takes in a body, in bytes. Source: RunPod's endpoint operation reference. */
-const largestBody = { run: 10 * 1024 * 1024, runSync: 20_000_000 }
-
-// --- checks before anything is sent -------------------------------------------------------------------------------
-
-const checkIds = (operation: Operation, endpointId: string, jobId?: string): BadRequestError | undefined => {
-  const problem = idsProblem(operation, { endpointId, jobId })
-  return problem === undefined ? undefined : refuse(operation, problem)
-}
-
-const readHold = (operation: Operation, options: HoldOptions | undefined) =>
-  options?.wait === undefined
-    ? Either.right(undefined)
-    : Either.mapLeft(RunRequest.waitMillis(options.wait), (problem) => refuse(operation, problem))
-
-const readBody = (operation: "run" | "runSync", endpointId: string, request: RunRequest.RunRequest) =>
-  RunRequest.toText(request).pipe(
-    Either.mapLeft((problem): BadRequestError | PayloadTooLargeError => refuse(operation, problem)),
-    Either.flatMap((text) => {
-      const body = utf8(text)
-      const [size, limit] = [body.byteLength, largestBody[operation]]
-      if (size <= limit) return Either.right(body)
-      return Either.left(new PayloadTooLargeError({ ...contextOf(operation, { endpointId }), size, limit }))
-    })
-  )
-
 // --- streams ------------------------------------------------------------------------------------------------------
 
 /** How long to wait before the next read: RunPod holds an empty stream itself, other servers may answer at once. */
@@ -209,6 +189,30 @@ const chunksOf = (
   )
 }
 
+// --- held requests ------------------------------------------------------------------------------------------------
+
+/** For how long an endpoint is asked with /status alone, once its server did not know /status-sync, in milliseconds. */
+const withoutHolds = 10 * 60_000
+
+/** Whether the server does not know the operation. RunPod says "not found" of a job or an endpoint. */
+const isUnknownPath = ({ detail = "", status }: RunPodError): boolean =>
+  status === 405 || (status === 404 && !/(?:job|endpoint) not found/i.test(detail))
+
+/** The endpoints whose servers know no held requests, such as gateways and stand-ins of RunPod. */
+class Holds {
+  private readonly unknownUntil = new Map<string, number>()
+
+  ask<A>(endpointId: string, held: Effect.Effect<A, RunPodError>, plain: Effect.Effect<A, RunPodError>) {
+    return Effect.clockWith((clock) => {
+      if (monotonicMillis(clock) < (this.unknownUntil.get(endpointId) ?? 0)) return plain
+      const fallBack = Effect.tap(plain, () => {
+        this.unknownUntil.set(endpointId, monotonicMillis(clock) + withoutHolds)
+      })
+      return Effect.catchAll(held, (error) => (isUnknownPath(error) ? fallBack : Effect.fail(error)))
+    })
+  }
+}
+
 // --- the service --------------------------------------------------------------------------------------------------
 
 /**
@@ -237,6 +241,8 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
         : Effect.fail(problem)
     })
 
+  const holds = new Holds()
+
   const job = (operation: Operation, endpointId: string, jobId: string, hold?: number) =>
     call(operation, [endpointId, jobId], (body) => Job.fromReply(body, jobId), { hold })
 
@@ -249,7 +255,7 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
     Effect.suspend(() => {
       const problem = checkIds(operation, endpointId)
       if (problem !== undefined) return Effect.fail(problem)
-      const parts = Either.all([readBody(operation, endpointId, request), readHold(operation, options)])
+      const parts = Either.all([readBody(operation, endpointId, request), readHold(operation, options?.wait)])
       if (Either.isLeft(parts)) return Effect.fail(parts.left)
       const [body, hold] = parts.right
       const secrets = RunRequest.secretsOf(request)
@@ -261,10 +267,12 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
     runSync: (endpointId, request, options) => submit("runSync", [endpointId, request], options, Job.fromSyncReply),
     status: (endpointId, jobId) => job("status", endpointId, jobId),
     statusSync: (endpointId, jobId, options) =>
-      Effect.flatMap(fromEither(readHold("statusSync", options)), (hold) => job("statusSync", endpointId, jobId, hold)),
+      Effect.flatMap(fromEither(readHold("statusSync", options?.wait)), (hold) =>
+        holds.ask(endpointId, job("statusSync", endpointId, jobId, hold), job("status", endpointId, jobId))
+      ),
     stream: (endpointId, jobId, options) => {
       const onGap = options?.onGap ?? ((error) => warnOfGap(endpointId, jobId, error))
-      const read = Effect.flatMap(fromEither(readHold("stream", options)), (hold) =>
+      const read = Effect.flatMap(fromEither(readHold("stream", options?.wait)), (hold) =>
         call("stream", [endpointId, jobId], StreamChunk.fromReply, { hold, onGap })
       )
       return chunksOf(read, job("status", endpointId, jobId), options?.onEnd ?? (() => Effect.void))
@@ -317,6 +325,28 @@ export const layerConfig = (
   options?: ConfigOptions
 ): Layer.Layer<RunPod | RunPodHttpClient | JobRuntime.JobRuntime, ConfigError.ConfigError, HttpClient.HttpClient> =>
   Layer.unwrapEffect(Effect.map(fromConfig(options), layer))
+
+/**
+ * The service over a worker on this machine, `python handler.py --rp_serve_api`, so that a handler under development is called
+ * with the code that calls RunPod. It needs no API key, and every endpoint id is the same worker. A handler runs when its job is
+ * first asked for, and once; `cancel`, `retry`, `purgeQueue`, `health` and `requests`, which the worker has not, fail with
+ * `BadRequestError`. See docs/local-worker.md.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLocal = ({
+  concurrency = localDefaults.concurrency,
+  url = localDefaults.url,
+  ...options
+}: LocalOptions = {}): Layer.Layer<RunPod | JobRuntime.JobRuntime, never, HttpClient.HttpClient> => {
+  const local = Effect.flatMap(RunPodHttpClient, (client) => LocalWorker.make(client, { concurrency }))
+  return Layer.effect(JobRuntime.JobRuntime, jobRuntime).pipe(
+    Layer.provideMerge(Layer.scoped(RunPod, local)),
+    // The worker asks for no key.
+    Layer.provide(layerHttpClient({ ...options, apiKey: "the-local-worker-needs-no-key", baseUrl: url }))
+  )
+}
 
 /**
  * Gives the operations inside `effect` a deadline in all, limits and retries included. An attempt that it cuts short fails

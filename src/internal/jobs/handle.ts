@@ -7,6 +7,7 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import { fromJob, fromUndecodable, type JobError, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
 import { type BadRequestError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
+import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
 import type { JobStatus } from "../../schemas/JobStatus.js"
@@ -20,7 +21,7 @@ import type { Restore } from "../effect/fiber.js"
 import { recurring } from "../effect/schedule.js"
 import { withCaller } from "../http/requestOptions.js"
 import { type Backoff, delayAfter } from "../pace/backoff.js"
-import { sleepUntil } from "../pace/monotonic.js"
+import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { issueOf } from "../text/parseIssue.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
@@ -111,18 +112,23 @@ export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError)
 
 const betweenStreams: Backoff = { base: 250, cap: 5_000, jitter: "none" }
 
+/** All that a stream tells of a job that is COMPLETED, its chunks apart. */
+const completed: Job.Ended = { status: "COMPLETED", raw: {} }
+
 /** A job whose chunks are read, and what its reader has found. */
 class Reading {
   /** RunPod said so, perhaps with chunks that nobody has taken yet. */
   hasEnded = false
+  /** RunPod said that, too: there is no error to ask for. */
+  isCompleted = false
   /** Why the stream ended by itself. */
   error: RunPodError | JobError | undefined
 
   constructor(
     readonly job: JobRef,
     readonly scrub: Scrub,
-    /** When its caller began, on the monotonic clock; missing when that is now. */
-    readonly since?: number
+    /** When its caller began, on the monotonic clock. */
+    readonly since: number
   ) {}
 
   /** Waits until the end of the job's life, or of the caller's patience, and cancels by the options what has not ended. */
@@ -152,6 +158,7 @@ class Reading {
     const ended = (status: JobStatus) =>
       Effect.suspend(() => {
         this.hasEnded = true
+        this.isCompleted = status === "COMPLETED"
         return onEnd === undefined ? Effect.void : onEnd(status)
       })
     const passes = (error: RunPodError) =>
@@ -164,18 +171,22 @@ class Reading {
     )
   }
 
-  /** The stream does not say why a job ended: one look at its status does. */
-  get lastLook(): Effect.Effect<void, RunPodError | JobError> {
-    const { job, scrub } = this
+  /** The stream does not say why a job ended that is not COMPLETED: one look at its status does. */
+  readonly lastLook: Effect.Effect<void, RunPodError | JobError> = Effect.clockWith((clock) => {
+    const { job, scrub, since } = this
+    if (this.isCompleted) return Metrics.recordEnd(completed, monotonicMillis(clock) - since)
     return Effect.flatMap(Poll.settle({ job, settings: decode({ poll: { initial: 0 } }) }), (ended) => {
       const error = ended.status === "COMPLETED" ? undefined : fromJob(job.endpointId, ended, scrub)
       return error === undefined ? Effect.void : Effect.fail(error)
     })
-  }
+  })
 }
 
 /** A job to be read, what must not be printed of it, and when its caller began. */
-export type Begun = Pick<Reading, "job" | "scrub" | "since">
+export interface Begun extends Pick<Reading, "job" | "scrub"> {
+  /** On the monotonic clock; missing when that is now. */
+  readonly since?: number | undefined
+}
 
 /** How the chunks of a job are read. */
 export interface StreamSettings<C> {
@@ -200,9 +211,10 @@ export const streamOf = <C>(
   Stream.unwrapScoped(
     Effect.gen(function* () {
       const settings = decode(options, owns)
+      const now = monotonicMillis(yield* Effect.clock)
       const begun = yield* Deferred.make<Reading, RunPodError | JobError>()
       const owned = Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(begin(settings, restore), ({ job, scrub, since }) => {
+        Effect.flatMap(begin(settings, restore), ({ job, scrub, since = now }) => {
           const reading = new Reading(job, scrub, since)
           return Effect.zipRight(Deferred.succeed(begun, reading), reading.end(settings, restore))
         })
