@@ -51,6 +51,12 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     /run +67 +67 +66 +1 +0 +0 +1\n/
   ],
   "health.ts": ["jobs: 3 queued", "3 completed"],
+  "local-worker.ts": [
+    "call: WHY IS THE SKY BLUE",
+    "chunk: AND\nchunk: AT\nchunk: SUNSET",
+    /JobFailedError: Job test-.*its own output says why/,
+    "BadRequestError: health: the request is not valid and was not sent"
+  ],
   "progress.ts": ["IN_QUEUE", "IN_PROGRESS: 25 %", "IN_PROGRESS: 50 %", "IN_PROGRESS: 75 %", "COMPLETED", "output: {"],
   "promise.ts": [
     "output: { text: 'drew a red bicycle' }",

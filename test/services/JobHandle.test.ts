@@ -214,6 +214,34 @@ describe("JobHandle", () => {
       })
     )
 
+    it.effect("asks no more when its last answer said COMPLETED, and tells of that end", () =>
+      Effect.gen(function* () {
+        const ended: Array<string> = []
+        const last = json({ status: "COMPLETED", executionTime: 7, stream: [{ output: { token: "b" } }] })
+        const t = server({ stream: [chunks("IN_PROGRESS", "a"), last] })
+        const onEnd = ({ executionTime, id, status }: { id: string; status: string; executionTime?: number | undefined }) =>
+          Effect.sync(() => void ended.push(`${id} ${status} ${executionTime}`))
+        assert.deepStrictEqual(yield* finish(read(t, { onEnd })), { text: "ab", error: undefined })
+        assert.deepStrictEqual(operations(t), ["stream", "stream"])
+        assert.deepStrictEqual(ended, ["job-1 COMPLETED 7"])
+      })
+    )
+
+    it.effect("a bare array says nothing of the job: its status does", () =>
+      Effect.gen(function* () {
+        const ended: Array<string> = []
+        const t = server({
+          stream: [json([{ output: { token: "a" } }]), json([])],
+          status: [completed],
+          "status-sync": [completed]
+        })
+        const onEnd = ({ status }: { status: string }) => Effect.sync(() => void ended.push(status))
+        assert.deepStrictEqual(yield* finish(read(t, { onEnd })), { text: "a", error: undefined })
+        assert.deepStrictEqual(operations(t), ["stream", "stream", "status", "stream"])
+        assert.deepStrictEqual(ended, ["COMPLETED"])
+      })
+    )
+
     const ends: Record<string, string> = {
       FAILED: "JobFailedError",
       CANCELLED: "JobCancelledError",
@@ -236,8 +264,8 @@ describe("JobHandle", () => {
 
     it.effect("a completed job without an output is no error: its chunks are the output", () =>
       Effect.gen(function* () {
-        const t = server({ stream: [chunks("COMPLETED", "a")], status: [json({ status: "COMPLETED" })] })
-        assert.deepStrictEqual(yield* finish(read(t)), { text: "a", error: undefined })
+        const t = server({ stream: [json([])], status: [json({ status: "COMPLETED" })] })
+        assert.deepStrictEqual(yield* finish(read(t)), { text: "", error: undefined })
       })
     )
 
