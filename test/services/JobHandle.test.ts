@@ -219,8 +219,15 @@ describe("JobHandle", () => {
         const ended: Array<string> = []
         const last = json({ status: "COMPLETED", executionTime: 7, stream: [{ output: { token: "b" } }] })
         const t = server({ stream: [chunks("IN_PROGRESS", "a"), last] })
-        const onEnd = ({ executionTime, id, status }: { id: string; status: string; executionTime?: number | undefined }) =>
-          Effect.sync(() => void ended.push(`${id} ${status} ${executionTime}`))
+        const onEnd = ({
+          executionTime,
+          id,
+          status
+        }: {
+          id: string
+          status: string
+          executionTime?: number | undefined
+        }) => Effect.sync(() => void ended.push(`${id} ${status} ${executionTime}`))
         assert.deepStrictEqual(yield* finish(read(t, { onEnd })), { text: "ab", error: undefined })
         assert.deepStrictEqual(operations(t), ["stream", "stream"])
         assert.deepStrictEqual(ended, ["job-1 COMPLETED 7"])

@@ -29,7 +29,7 @@ const sentOver = (options: Partial<NodeRunPod.Options>) =>
   )
 
 const program = Effect.gen(function* () {
-  const endpoints = { plain: { execution: "20 millis" }, words: { handler: () => Stream.make("a", "b") } }
+  const endpoints = { plain: { execution: 20 }, words: { handler: () => Stream.make("a", "b") } }
   const { url } = yield* NodeEmulator.serve({ endpoints, apiKey })
   return {
     ...(yield* Effect.provide(jobs, NodeRunPod.layer({ apiKey, baseUrl: url, proxy: false }))),
