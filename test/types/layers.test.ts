@@ -45,6 +45,14 @@ describe("RunPod", () => {
     expectTypeOf(layer).returns.toEqualTypeOf<Layer.Layer<Provided, ConfigError.ConfigError, HttpClient.HttpClient>>()
   })
 
+  it("layerLocal needs an HttpClient and no key, and provides what endpoints, jobs and batches need", () => {
+    const layer = () => core.RunPod.layerLocal()
+    type Local = RunPod.RunPod | JobRuntime.JobRuntime
+    expectTypeOf(layer).returns.toEqualTypeOf<Layer.Layer<Local, never, HttpClient.HttpClient>>()
+    const overUndici = () => node.NodeRunPod.layerLocal({ url: "http://localhost:8001" })
+    expectTypeOf(overUndici).returns.toEqualTypeOf<Layer.Layer<Local>>()
+  })
+
   it("withDeadline keeps an effect's types, data first and last", () => {
     type Call = Effect.Effect<number, RunPodError.ServerError, RunPod.RunPod>
     const first = (call: Call) => core.RunPod.withDeadline(call, "1 minute")
