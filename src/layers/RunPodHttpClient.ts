@@ -71,6 +71,8 @@ export interface Request<out A> {
   readonly secrets?: ReadonlyArray<string> | undefined
   /** Submits only: send it again although it may have started something. Default: false. */
   readonly resubmit?: boolean | undefined
+  /** Whether an error that could be gone at the next attempt is worth one. Default: always. */
+  readonly retryWhile?: ((error: RunPodError) => boolean) | undefined
   /** Runs before the request is sent again after an answer that was lost. */
   readonly onGap?: ((error: RunPodError) => Effect.Effect<void>) | undefined
   /** Reads the parsed JSON of a 2xx answer; `Left` says what was found instead. */

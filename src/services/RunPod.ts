@@ -243,8 +243,8 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
 
   const holds = new Holds()
 
-  const job = (operation: Operation, endpointId: string, jobId: string, hold?: number) =>
-    call(operation, [endpointId, jobId], (body) => Job.fromReply(body, jobId), { hold })
+  const job = (operation: Operation, endpointId: string, jobId: string, choices?: Partial<Request<Job.Job>>) =>
+    call(operation, [endpointId, jobId], (body) => Job.fromReply(body, jobId), choices)
 
   const submit = <A>(
     operation: "run" | "runSync",
@@ -267,9 +267,10 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
     runSync: (endpointId, request, options) => submit("runSync", [endpointId, request], options, Job.fromSyncReply),
     status: (endpointId, jobId) => job("status", endpointId, jobId),
     statusSync: (endpointId, jobId, options) =>
-      Effect.flatMap(fromEither(readHold("statusSync", options?.wait)), (hold) =>
-        holds.ask(endpointId, job("statusSync", endpointId, jobId, hold), job("status", endpointId, jobId))
-      ),
+      Effect.flatMap(fromEither(readHold("statusSync", options?.wait)), (hold) => {
+        const held = job("statusSync", endpointId, jobId, { hold, retryWhile: (error) => !isUnknownPath(error) })
+        return holds.ask(endpointId, held, job("status", endpointId, jobId))
+      }),
     stream: (endpointId, jobId, options) => {
       const onGap = options?.onGap ?? ((error) => warnOfGap(endpointId, jobId, error))
       const read = Effect.flatMap(fromEither(readHold("stream", options?.wait)), (hold) =>

@@ -29,6 +29,7 @@ const programs = {
   "paint.ts": "README.md",
   "captions.ts": "README.md",
   "main.ts": "docs/testing.md",
+  "local.ts": "docs/local-worker.md",
   "webhooks.ts": "docs/webhooks.md",
   "serve.ts": "docs/emulator.md"
 }
@@ -65,7 +66,7 @@ describe.concurrent("a program of the documents runs:", { timeout: 90_000 }, () 
   })
   const variables = (url: string) => ({ RUNPOD_API_KEY: "the-key", RUNPOD_BASE_URL: url })
 
-  for (const name of ["paint.ts", "main.ts"] as const) {
+  for (const name of ["paint.ts", "main.ts", "local.ts"] as const) {
     it.scopedLive(name, () =>
       Effect.gen(function* () {
         const { counts, url } = yield* server

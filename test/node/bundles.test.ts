@@ -92,6 +92,7 @@ describe("the entry for Node", () => {
       const program = `
         import { Effect, Schema } from "effect"
         import * as Endpoint from "./src/services/Endpoint.js"
+        import * as RetryPolicy from "./src/layers/RetryPolicy.js"
         import { NodeRunPod } from "./src/node/index.js"
 
         const Numbered = Schema.Struct({ n: Schema.Number })
@@ -101,7 +102,13 @@ describe("the entry for Node", () => {
           const redirected = yield* Effect.flip(endpoint.health)
           return { output, redirected: redirected.status }
         })
-        const options = { apiKey: "a-key-of-mine", baseUrl: process.env.URL, http2: true, proxy: false }
+        const options = {
+          apiKey: "a-key-of-mine",
+          baseUrl: process.env.URL,
+          http2: true,
+          proxy: false,
+          retry: RetryPolicy.none
+        }
         console.log(JSON.stringify(await Effect.runPromise(Effect.provide(program, NodeRunPod.layer(options)))))
       `
       yield* bundle(path, program, { alias: { undici: `${root}test/support/bunUndici.ts` } })

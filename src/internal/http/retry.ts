@@ -24,7 +24,7 @@ const costOf = (error: RunPodError, { options }: Execution<unknown>): number => 
 /** Whether the request may be sent again after this error. RunPod has no idempotency key: a second submit is a second job. */
 const mayRepeat = (request: Request<unknown>, error: RunPodError, policy: RetryPolicy): boolean => {
   if (error._tag === "EndpointPausedError") return policy.whilePaused !== undefined
-  if (!isRetryable(error)) return false
+  if (!isRetryable(error) || request.retryWhile?.(error) === false) return false
   switch (request.operation.repeat) {
     case "Repeatable":
     case "Draining":
