@@ -137,7 +137,7 @@ describe("rate limits", () => {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(30)), "1 hour")
       assert.deepStrictEqual(report.counts, { Completed: 30 })
-      assert.strictEqual(report.throttles, 100)
+      assert.strictEqual(report.throttles, 40)
       assert.strictEqual((yield* counts).submitted, 30)
       assert.isTrue(report.results.every(({ attempts }) => attempts === 1))
     }).pipe(
@@ -145,7 +145,7 @@ describe("rate limits", () => {
         emulated(
           {},
           {
-            faults: [Fault.rateLimited({ operations: ["run"], times: 100, retryAfter: "20 seconds" })],
+            faults: [Fault.rateLimited({ operations: ["run"], times: 40, retryAfter: "20 seconds" })],
             client: { retry: RetryPolicy.none }
           }
         )
