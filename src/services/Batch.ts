@@ -139,12 +139,13 @@ export interface Options<in I>
 }
 
 /**
- * The errors of a batch as a whole, beside those of its inputs.
+ * The errors of a batch as a whole, beside those of its inputs. `ServerError`: something else than RunPod, such as a proxy, has answered
+ * the first ten submits, which are in doubt.
  *
  * @since 0.1.0
  * @category errors
  */
-export type RunError<E = never> = FatalError | BatchJournalError | E
+export type RunError<E = never> = FatalError | Errors.ServerError | BatchJournalError | E
 
 /**
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.

@@ -5,13 +5,14 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchApi from "../../src/services/BatchApi.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import { RunPod } from "../../src/services/RunPod.js"
-import { counts, endpoint, inputs } from "../support/batches.js"
+import { counts, endpoint, inputs, kindOf } from "../support/batches.js"
 import { finishOnTestClock as finish } from "../support/finish.js"
 
 const pages: Readonly<Record<string, readonly [status: number, body: string]>> = {
@@ -23,22 +24,25 @@ const pages: Readonly<Record<string, readonly [status: number, body: string]>> =
   "a redirect to a login": [302, ""]
 }
 
-/** Lets requests to these paths through to RunPod, but answers them itself until then, in milliseconds. */
+/** Until when, in milliseconds, or when. */
+type When = number | ((now: number) => boolean)
+
+/** Lets requests to these paths through to RunPod, but answers them itself at that time. */
 const gateway =
-  ([status, body]: readonly [number, string], path: RegExp, until: number) =>
+  ([status, body]: readonly [number, string], path: RegExp, when: When) =>
   (client: HttpClient.HttpClient): HttpClient.HttpClient =>
     HttpClient.transform(client, (answer, request) =>
       Effect.flatMap(Effect.zip(Effect.exit(answer), Clock.currentTimeMillis), ([real, now]) =>
-        path.test(request.url) && now < until
+        path.test(request.url) && (typeof when === "number" ? now < when : when(now))
           ? Effect.succeed(HttpClientResponse.fromWeb(request, new Response(body === "" ? null : body, { status })))
           : real
       )
     )
 
-const behind = (page: readonly [number, string], path: RegExp, until: number) =>
+const behind = (page: readonly [number, string], path: RegExp, when: When) =>
   Emulator.layerRunPod({
     endpoints: { ep: { execution: "10 seconds" } },
-    client: { transformClient: gateway(page, path, until) }
+    client: { transformClient: gateway(page, path, when) }
   })
 
 const minutes = (n: number) => n * 60_000
@@ -98,5 +102,29 @@ describe.each(Object.entries(pages))("behind a gateway that answers %s", (_, pag
       const { health } = yield* RunPod
       assert.isDefined((yield* finish(health("ep"))).workers)
     }).pipe(Effect.provide(behind(page, /\/health$/, 200)))
+  )
+
+  it.effect("a batch ends when ten of its submits were answered so, and none by RunPod", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const outcomes: Array<string> = []
+      const batch = Stream.runForEach(Batch.run(ep, inputs(100), { concurrency: 4 }), (outcome) =>
+        Effect.sync(() => outcomes.push(kindOf(outcome)))
+      )
+      const error = yield* Effect.flip(finish(batch))
+      assert.strictEqual(error._tag, "ServerError")
+      assert.isAtMost((yield* counts).byOperation.run.total, 13)
+      assert.deepStrictEqual([...new Set(outcomes)], ["SubmitAmbiguousError"])
+    }).pipe(Effect.provide(behind(page, /\/run$/, Infinity)))
+  )
+
+  it.effect("a batch that RunPod has answered goes on", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const report = yield* finish(Batch.collect(ep, inputs(100), { concurrency: 4 }), "20 minutes")
+      assert.strictEqual(report.results.length, 100)
+      assert.isAbove(report.counts["SubmitAmbiguousError"] ?? 0, 10)
+      assert.isAbove(report.counts["Completed"] ?? 0, 5)
+    }).pipe(Effect.provide(behind(page, /\/run$/, (now) => now > 15_000 && now < 60_000)))
   )
 })

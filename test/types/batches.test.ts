@@ -24,7 +24,7 @@ describe("Batch", () => {
     expectTypeOf(run).returns.toEqualTypeOf<
       Stream.Stream<
         Batch.Outcome<string, { readonly url: string }>,
-        Batch.FatalError | BatchError.BatchJournalError | BatchError.BatchStoppedError
+        Batch.FatalError | RunPodError.ServerError | BatchError.BatchJournalError | BatchError.BatchStoppedError
       >
     >()
     expectTypeOf<Batch.Outcome<string, { readonly url: string }>["result"]>().toEqualTypeOf<
@@ -37,7 +37,11 @@ describe("Batch", () => {
     expectTypeOf(run).returns.toEqualTypeOf<
       Stream.Stream<
         Batch.Outcome<string, { readonly url: string }>,
-        Batch.FatalError | BatchError.BatchJournalError | BatchError.BatchStoppedError | InputError
+        | Batch.FatalError
+        | RunPodError.ServerError
+        | BatchError.BatchJournalError
+        | BatchError.BatchStoppedError
+        | InputError
       >
     >()
   })
@@ -45,7 +49,10 @@ describe("Batch", () => {
   it("collect gives a report, and does not fail for having been stopped", () => {
     const collect = (endpoint: Full) => core.Batch.collect(endpoint, ["a"])
     expectTypeOf(collect).returns.toEqualTypeOf<
-      Effect.Effect<Batch.Report<string, { readonly url: string }>, Batch.FatalError | BatchError.BatchJournalError>
+      Effect.Effect<
+        Batch.Report<string, { readonly url: string }>,
+        Batch.FatalError | RunPodError.ServerError | BatchError.BatchJournalError
+      >
     >()
   })
 

@@ -8,7 +8,12 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
-import { AmbiguityCause, type RunPodError, type SubmitAmbiguousError } from "../../errors/RunPodError.js"
+import {
+  type ServerError,
+  AmbiguityCause,
+  type RunPodError,
+  type SubmitAmbiguousError
+} from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
@@ -56,7 +61,7 @@ export type ItemEnd<O, P, C> = Ended<O, P, C> | Failed | Open
 
 /** Why a batch ends before its inputs do. */
 export type Stop =
-  | { readonly _tag: "Error"; readonly error: FatalError | BatchJournalError }
+  | { readonly _tag: "Error"; readonly error: FatalError | ServerError | BatchJournalError }
   | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
 
 /** Strikes out the API key, and what the submits of a batch carry that must not be printed. */
@@ -88,6 +93,8 @@ export class BatchRun<I, O, P, C> {
   readonly submitting = new Set<{ readonly withdraw: () => void }>()
   /** When a submit or a job was last answered. */
   answeredAt = -Infinity
+  /** How many submits something else than RunPod has answered. */
+  strange = 0
   settled = 0
   failures = 0
   /** All inputs are through: jobs of an earlier run that none of them has asked for go on. */

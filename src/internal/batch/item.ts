@@ -21,7 +21,7 @@ import * as Submit from "../jobs/submit.js"
 import { adoptWithin } from "../jobs/webhookEnd.js"
 import { type BatchRun, type Failed, type Item, type ItemEnd, type Open, open } from "./batchRun.js"
 import * as BatchJob from "./job.js"
-import { isFatal, outage, pauseAfter } from "./rules.js"
+import { isFatal, mostStrange, outage, pauseAfter, strangeAnswer } from "./rules.js"
 
 /** An item with what is submitted. */
 export interface ItemInput<out I> {
@@ -143,11 +143,20 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     return catchFailure(Effect.failCause(cause), (error): Effect.Effect<Failed | Refused | Open> => {
       const failed: Failed = { _tag: "Failed", error, attempts: Math.max(1, this.attempts) }
       if (error._tag === "SubmitAmbiguousError") {
-        return Effect.as(this.run.notes.doubtful(this.item.item, this.webhookKey, error), failed)
+        const noted = this.run.notes.doubtful(this.item.item, this.webhookKey, error)
+        return Effect.as(Effect.zipRight(noted, this.onDoubt(error)), failed)
       }
       if (!provesNoEffect(error)) return Effect.succeed(failed)
       return Effect.zipRight(this.isPresumed ? this.onRefused : Effect.void, this.onRefusal(error))
     })
+  }
+
+  /** Where no answer is RunPod's, each further submit would only be one more in doubt. */
+  private onDoubt(error: SubmitAmbiguousError): Effect.Effect<void> {
+    const { run } = this
+    const answer = strangeAnswer(error)
+    if (answer === undefined || run.answeredAt !== -Infinity || ++run.strange < mostStrange) return Effect.void
+    return run.halt({ _tag: "Error", error: answer })
   }
 
   private onRefusal(error: RunPodError): Effect.Effect<Failed | Refused | Open> {
