@@ -12,7 +12,7 @@ import { root } from "../support/bundle.js"
 
 const schemas = { input: Schema.Struct({ n: Schema.Number }), output: Schema.Unknown }
 const input = { n: 1 }
-type Typed = Endpoint.Endpoint<typeof input, unknown>
+type Typed = Endpoint.MadeEndpoint<typeof input, unknown>
 type Options = { readonly timeout?: "1 minute" }
 type Wait = (endpoint: Typed, options: Options) => Effect.Effect<unknown, unknown, RunPod>
 
@@ -37,12 +37,13 @@ const waits: Readonly<Record<string, Readonly<Record<string, Wait>>>> = {
     call: (endpoint, options) => endpoint.call(input, options),
     runSync: (endpoint, options) => endpoint.runSync(input, options)
   },
-  "`run`, then `result`, `settle`, `watch`": {
+  "`callStream`": { callStream: (endpoint, options) => Stream.runDrain(endpoint.callStream(input, options)) },
+  "`run`, then `result`, `settle`, `watch`, `stream`": {
     result: handled((job, options) => job.result(options)),
     settle: handled((job, options) => job.settle(options)),
-    watch: handled((job, options) => Stream.runDrain(job.watch(options)))
+    watch: handled((job, options) => Stream.runDrain(job.watch(options))),
+    stream: handled((job, options) => Stream.runDrain(job.stream(options)))
   },
-  "`run`, then `stream`": { stream: handled((job, options) => Stream.runDrain(job.stream(options))) },
   "`Batch.run`, `.collect`": { run: runBatch, collect },
   "`Batch.run`, `.collect`, with a journal": { run: journalled(runBatch), collect: journalled(collect) },
   "`Batch.wait`, and a handle of `attach`": {
