@@ -5,6 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import { RunPodError } from "./RunPodError.js"
+import { withoutFrames } from "./taggedError.js"
 
 /**
  * What became of a part of an append: the requests from index `from` on, that went in one call.
@@ -36,15 +37,17 @@ export type Part = typeof Part.Type
  * @since 0.1.0
  * @category errors
  */
-export class AppendError extends Schema.TaggedError<AppendError>("effect-runpod/AppendError")("AppendError", {
-  endpointId: Schema.String,
-  batchId: Schema.String,
-  /** The batch's `requestTotal` before the append, when RunPod told it. */
-  totalBefore: Schema.optional(Schema.Number),
-  parts: Schema.Array(Part),
-  /** What went wrong at the first part that is not `Added`. */
-  cause: RunPodError
-}) {
+export class AppendError extends withoutFrames(
+  Schema.TaggedError<AppendError>("effect-runpod/AppendError")("AppendError", {
+    endpointId: Schema.String,
+    batchId: Schema.String,
+    /** The batch's `requestTotal` before the append, when RunPod told it. */
+    totalBefore: Schema.optional(Schema.Number),
+    parts: Schema.Array(Part),
+    /** What went wrong at the first part that is not `Added`. */
+    cause: RunPodError
+  })
+) {
   override get message(): string {
     const of = (...fates: ReadonlyArray<Part["fate"]>) =>
       this.parts.reduce((sum, { count, fate }) => (fates.includes(fate) ? sum + count : sum), 0)

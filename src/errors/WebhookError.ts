@@ -6,6 +6,7 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { withoutFrames } from "./taggedError.js"
 
 /**
  * @since 0.1.0
@@ -27,7 +28,7 @@ export interface Facts {
 const tagged =
   <Self>() =>
   <Tag extends string, Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
-    Schema.TaggedError<Self>(`effect-runpod/${tag}`)(tag, fields)
+    withoutFrames(Schema.TaggedError<Self>(`effect-runpod/${tag}`)(tag, fields))
 
 const unauthorized: Facts = { status: 401 }
 

@@ -23,8 +23,9 @@ export interface TaggedErrorClass<
  * A class whose instances have no frames in their stack. Requests run on fibers of their own, so none of the frames would be the
  * program's; where its effects failed, `Cause.pretty` tells by their spans.
  */
-const withoutFrames = <C extends new (...args: never) => object>(Class: C): C =>
-  new Proxy(Class, {
+export const withoutFrames = <C>(Class: C): C => {
+  if (typeof Class !== "function") return Class
+  return new Proxy(Class, {
     construct: (target, args, newTarget): object => {
       const limit: unknown = Reflect.get(Error, "stackTraceLimit")
       Reflect.set(Error, "stackTraceLimit", 0)
@@ -35,6 +36,7 @@ const withoutFrames = <C extends new (...args: never) => object>(Class: C): C =>
       }
     }
   })
+}
 
 /** A `Schema.TaggedError` of which the message, and what its family says of it, is computed from its fields. */
 export const taggedError =

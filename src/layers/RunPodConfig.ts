@@ -5,13 +5,12 @@
  */
 import type * as HttpClient from "@effect/platform/HttpClient"
 import * as Config from "effect/Config"
-import * as ConfigError from "effect/ConfigError"
+import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as Redacted from "effect/Redacted"
-import { keyAdvice, keyMissing } from "../internal/text/apiKey.js"
-import { read } from "../internal/text/config.js"
+import type * as Redacted from "effect/Redacted"
+import { keyAdvice } from "../internal/text/apiKey.js"
+import { read, secretOf } from "../internal/text/config.js"
 import { defined } from "../internal/text/json.js"
 import * as RateLimits from "./RateLimits.js"
 import * as RetryPolicy from "./RetryPolicy.js"
@@ -105,18 +104,6 @@ export type ConfigOptions = {
   readonly [K in keyof Options]?: Options[K] | Config.Config<Exclude<Options[K], undefined>> | undefined
 }
 
-/** A variable that is empty is none: a deployment that forgot the key should not start. */
-const keyOfEnvironment = Config.redacted("RUNPOD_API_KEY").pipe(
-  Config.mapOrFail((key) =>
-    Redacted.value(key).trim() === "" ? Either.left(ConfigError.MissingData([], "")) : Either.right(key)
-  ),
-  Effect.mapError((error) =>
-    ConfigError.isMissingDataOnly(error)
-      ? ConfigError.MissingData(["RUNPOD_API_KEY"], `${keyMissing}. ${keyAdvice}`)
-      : error
-  )
-)
-
 /**
  * Reads the options. A key that is not given comes from `RUNPOD_API_KEY`, a base URL from `RUNPOD_BASE_URL` when it is set.
  *
@@ -126,7 +113,7 @@ const keyOfEnvironment = Config.redacted("RUNPOD_API_KEY").pipe(
 export const fromConfig = (options: ConfigOptions = {}): Effect.Effect<Options, ConfigError.ConfigError> =>
   Effect.map(
     Effect.all({
-      apiKey: options.apiKey === undefined ? keyOfEnvironment : read(options.apiKey),
+      apiKey: options.apiKey === undefined ? secretOf("RUNPOD_API_KEY", keyAdvice) : read(options.apiKey),
       baseUrl: read(options.baseUrl ?? Config.string("RUNPOD_BASE_URL").pipe(Config.withDefault(defaults.baseUrl))),
       requestTimeout: read(options.requestTimeout),
       retry: read(options.retry),

@@ -18,6 +18,7 @@ import { Emulator } from "../emulator/Emulator.js"
 import * as Core from "../emulator/internal/core.js"
 import * as Deliveries from "../emulator/internal/deliveries.js"
 import { headersOf, type Transmission } from "../emulator/internal/http/messages.js"
+import { withoutFrames } from "../errors/taggedError.js"
 import { defined } from "../internal/text/json.js"
 import * as HttpServer from "./internal/httpServer.js"
 
@@ -64,13 +65,15 @@ export class NodeEmulator extends Context.Tag("effect-runpod/NodeEmulator")<Node
  * @since 0.1.0
  * @category errors
  */
-export class ServeError extends Schema.TaggedError<ServeError>("effect-runpod/ServeError")("ServeError", {
-  host: Schema.String,
-  port: Schema.Number,
-  /** The system's code, such as `EADDRINUSE`. */
-  code: Schema.optional(Schema.String),
-  cause: Schema.Defect
-}) {
+export class ServeError extends withoutFrames(
+  Schema.TaggedError<ServeError>("effect-runpod/ServeError")("ServeError", {
+    host: Schema.String,
+    port: Schema.Number,
+    /** The system's code, such as `EADDRINUSE`. */
+    code: Schema.optional(Schema.String),
+    cause: Schema.Defect
+  })
+) {
   override get message(): string {
     const why = this.code === undefined ? "" : ` (${this.code})`
     return `The emulator cannot listen on ${this.host}, port ${this.port}${why}. Choose another port, or 0 for any free one.`

@@ -1,5 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as AppendError from "effect-runpod/AppendError"
 import * as JobError from "effect-runpod/JobError"
+import { NodeEmulator } from "effect-runpod/Node"
+import * as RunPodError from "effect-runpod/RunPodError"
+import * as WebhookError from "effect-runpod/WebhookError"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
@@ -98,6 +102,20 @@ it("an error prints without frames, which would all be the library's", () => {
   const { stackTraceLimit } = Error
   const error = failed("no")
   assert.strictEqual(error.stack, `JobFailedError: ${error.message}`)
+  const others = [
+    new WebhookError.WebhookSetupError({ detail: "no" }),
+    new AppendError.AppendError({
+      endpointId: "ep",
+      batchId: "batch-1",
+      parts: [],
+      cause: RunPodError.fromResponse(
+        { operation: "appendBatch", method: "POST", path: "/ep/batch/batch-1/requests", endpointId: "ep", attempt: 1 },
+        { status: 500, text: "" }
+      )
+    }),
+    new NodeEmulator.ServeError({ host: "::", port: 1, cause: undefined })
+  ]
+  for (const other of others) assert.strictEqual(other.stack, `${other._tag}: ${other.message}`)
   assert.strictEqual(Cause.pretty(Cause.fail(error)), `JobFailedError: ${error.message}`)
   assert.strictEqual(Error.stackTraceLimit, stackTraceLimit)
   assert.include(new Error("another").stack ?? "", "    at ")

@@ -400,10 +400,12 @@ describe("a server of its own", () => {
       const given = yield* issued(Layer.provide(stored, WebhookStore.layerMemory())).pipe(configured())
       const keyOf = ({ search }: URL) => search.split(".")[1]
       assert.notStrictEqual(keyOf(given), keyOf(fromVariable))
-      const missing = yield* Effect.flip(issued(NodeWebhooks.layerConfig(local))).pipe(
-        Effect.withConfigProvider(ConfigProvider.fromMap(new Map()))
-      )
-      assert.include(String(missing), "RUNPOD_WEBHOOK_SECRET")
+      for (const variables of [[], [["RUNPOD_WEBHOOK_SECRET", " "]] as const]) {
+        const missing = yield* Effect.flip(issued(NodeWebhooks.layerConfig(local))).pipe(
+          Effect.withConfigProvider(ConfigProvider.fromMap(new Map(variables)))
+        )
+        assert.match(String(missing), /RUNPOD_WEBHOOK_SECRET is not set\. .*32 random bytes/)
+      }
       const port = Config.integer("PORT")
       const wrong = yield* Effect.flip(issued(NodeWebhooks.layerConfig({ port }))).pipe(configured([["PORT", "many"]]))
       assert.notInclude(inspect(wrong, { depth: 9 }), secret)

@@ -1,4 +1,3 @@
-import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -6,7 +5,7 @@ import * as Redacted from "effect/Redacted"
 import { WebhookSetupError } from "../../errors/WebhookError.js"
 import type { BaseOptions, ConfigOptions, Key, Options, Secrets } from "../../services/Webhooks.js"
 import { utf8 } from "../text/bytes.js"
-import { read as readOption } from "../text/config.js"
+import { read as readOption, secretOf } from "../text/config.js"
 import { sha256 } from "../text/sha256.js"
 import * as Signature from "./signature.js"
 import * as Token from "./token.js"
@@ -18,6 +17,8 @@ export const defaults = {
 } as const
 
 const minSecretLength = 16
+const variable = "RUNPOD_WEBHOOK_SECRET"
+const secretAdvice = "Tokens are signed with it: take 32 random bytes, such as `openssl rand -hex 32` prints."
 
 const reveal = (secret: string | Redacted.Redacted): string =>
   (Redacted.isRedacted(secret) ? Redacted.value(secret) : secret).trim()
@@ -80,5 +81,6 @@ export const fromConfig = (
     }
     const keys = yield* readOption(options.keys)
     if (keys !== undefined) return { ...base, keys }
-    return { ...base, secret: yield* readOption(options.secret ?? Config.redacted("RUNPOD_WEBHOOK_SECRET")) }
+    const { secret } = options
+    return { ...base, secret: yield* secret === undefined ? secretOf(variable, secretAdvice) : readOption(secret) }
   })
