@@ -207,7 +207,8 @@ const connectAdvice = (code: string | undefined): string => {
   }
   if (code === "ENOTFOUND" || code === "EAI_AGAIN")
     return "No address was found for the host: check the base URL and DNS."
-  if (code === "ECONNREFUSED") return "Nothing listens there: check the base URL or the proxy, and that the server runs."
+  if (code === "ECONNREFUSED")
+    return "Nothing listens there: check the base URL or the proxy, and that the server runs."
   return "Check the network and the base URL."
 }
 
