@@ -205,8 +205,9 @@ const connectAdvice = (code: string | undefined): string => {
   if (isCertificate(code)) {
     return "The server's certificate is not trusted: name the authority of your proxy or server in NODE_EXTRA_CA_CERTS, and check the base URL."
   }
-  if (code === "ENOTFOUND" || code === "EAI_AGAIN")
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
     return "No address was found for the host: check the base URL and DNS."
+  }
   if (code === "ECONNREFUSED")
     return "Nothing listens there: check the base URL or the proxy, and that the server runs."
   return "Check the network and the base URL."
