@@ -186,14 +186,21 @@ export class WaitTimeoutError extends jobError<WaitTimeoutError>()(
     elapsed: Schema.DurationFromMillis,
     /** Whether the job was cancelled: `No`, `Pending` (a cancel is on its way in the background) or `Sent`. */
     cancel: Schema.Literal("No", "Pending", "Sent"),
-    /** What the newest failed poll failed with, when polls had failed since the last good one. */
+    /** No job was started: its submit was not sent, or refused each time. */
+    isUnsent: Schema.optional(Schema.Boolean),
+    /** What the newest failed poll (`isUnsent`: attempt of the submit) failed with, when none had been good since. */
     lastError: Schema.optional(Schema.String),
     /** Why the job is still in the queue, when it is there for unusually long and `/health` tells. */
     diagnosis: Schema.optional(QueueDiagnosis.QueueDiagnosis),
     /** The job seems to have ended although its status does not say so, and may never. */
     mayHaveEnded: Schema.optional(Schema.Boolean)
   },
-  ({ cancel, diagnosis, elapsed, lastError, lastStatus, mayHaveEnded }) => {
+  ({ cancel, diagnosis, elapsed, isUnsent, lastError, lastStatus, mayHaveEnded }) => {
+    if (isUnsent === true) {
+      const why =
+        lastError === undefined ? "It waited for its turn under the limits." : `The last attempt failed: ${lastError}`
+      return `was not submitted within ${formatDuration(elapsed)}, and nothing was started. ${why} Submit it again, or with more time.`
+    }
     const status = lastStatus === undefined ? "was never seen" : `was ${lastStatus}`
     const error = lastError === undefined ? "" : ` The last poll failed: ${lastError}`
     const why = diagnosis === undefined ? "" : ` ${diagnosis.message}`

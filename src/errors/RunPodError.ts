@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import { keyAdvice } from "../internal/text/apiKey.js"
 import { excerpt, formatDuration } from "../internal/text/excerpt.js"
 import { defined } from "../internal/text/json.js"
-import { codeOf, isCertificate, reasonOf } from "../internal/text/transportCode.js"
+import { codeOf, isCertificate, isExplained, isLasting, proxyTunnel, reasonOf } from "../internal/text/transportCode.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
 import {
   type Context,
@@ -198,13 +198,15 @@ export class ServerError extends requestError<ServerError>()("ServerError", uncl
 const bySent = ({ sent }: { readonly sent: "No" | "Maybe" }) => (sent === "No" ? neverSent : unclear)
 
 const byCause = ({ cause, sent }: { readonly cause: unknown; readonly sent: "No" | "Maybe" }) =>
-  sent === "No" && isCertificate(codeOf(cause)) ? refused : bySent({ sent })
+  sent === "No" && isLasting(cause) ? refused : bySent({ sent })
 
 /** What to do about a connection that was not made. */
 const connectAdvice = (code: string | undefined): string => {
   if (isCertificate(code)) {
     return "The server's certificate is not trusted: name the authority of your proxy or server in NODE_EXTRA_CA_CERTS, and check the base URL."
   }
+  if (code === proxyTunnel)
+    return "Check the address, user and password of the proxy (HTTP_PROXY, HTTPS_PROXY, `proxy`)."
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
     return "No address was found for the host: check the base URL and DNS."
   }
@@ -230,7 +232,7 @@ export class TransportError extends requestError<TransportError>()(
   },
   ({ cause, sent }) => {
     const code = codeOf(cause)
-    const reason = code ?? reasonOf(cause)
+    const reason = code === undefined || isExplained(code) ? reasonOf(cause) : code
     const why = reason === undefined ? "" : ` (${excerpt(reason, 200)})`
     return sent === "No"
       ? [`no connection to RunPod${why}; nothing was sent`, connectAdvice(code)]
@@ -252,10 +254,16 @@ export class RequestTimeoutError extends requestError<RequestTimeoutError>()(
     phase: Schema.Literal("Headers", "Body"),
     timeout: Schema.DurationFromMillis
   },
-  ({ phase, timeout }) => [
-    `${phase === "Headers" ? "no answer" : "the answer stood still"} for ${formatDuration(timeout)}`,
-    "RunPod may have acted on the request."
-  ]
+  ({ phase, sent, timeout }) =>
+    sent === "No"
+      ? [
+          `it was not sent within ${formatDuration(timeout)}`,
+          "It waited for a connection or the limits; nothing was sent."
+        ]
+      : [
+          `${phase === "Headers" ? "no answer" : "the answer stood still"} for ${formatDuration(timeout)}`,
+          "RunPod may have acted on the request."
+        ]
 ) {}
 
 /**

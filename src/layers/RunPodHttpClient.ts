@@ -95,7 +95,7 @@ export interface AttemptObserver {
   /** Runs, uninterruptibly, when it is about to be handed to the transport; `false` withdraws it and interrupts its fiber. */
   readonly onSend: Effect.Effect<boolean>
   /** Runs, uninterruptibly, when the attempt failed with an error that proves that it had no effect. */
-  readonly onRefused: Effect.Effect<void>
+  readonly onRefused: (error: RunPodError) => Effect.Effect<void>
 }
 
 /**

@@ -292,13 +292,19 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
  * @since 0.1.0
  * @category constructors
  */
-export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effect.gen(function* () {
+export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effect.flatMap(
+  Effect.serviceOption(JobRuntime.JobRuntime),
+  Option.match({ onNone: () => newJobRuntime, onSome: Effect.succeed })
+)
+
+const newJobRuntime = Effect.gen(function* () {
   const runPod = yield* RunPod
-  const provided = yield* Effect.serviceOption(JobRuntime.JobRuntime)
-  if (Option.isSome(provided)) return provided.value
   const client = Option.getOrUndefined(yield* Effect.serviceOption(RunPodHttpClient))
   return yield* JobRuntime.make((endpointId) => runPod.health(endpointId), client)
 })
+
+/** That of a layer: never the one of a layer around it, which does not end with this one. */
+const layerJobRuntime = Layer.effect(JobRuntime.JobRuntime, newJobRuntime)
 
 /**
  * The service, the client below it and what jobs share, over any `HttpClient`; `NodeRunPod.layer` brings one. Closing it
@@ -311,10 +317,7 @@ export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effe
 export const layer = (
   options: Options
 ): Layer.Layer<RunPod | RunPodHttpClient | JobRuntime.JobRuntime, never, HttpClient.HttpClient> =>
-  Layer.effect(JobRuntime.JobRuntime, jobRuntime).pipe(
-    Layer.provideMerge(Layer.effect(RunPod, make)),
-    Layer.provideMerge(layerHttpClient(options))
-  )
+  layerJobRuntime.pipe(Layer.provideMerge(Layer.effect(RunPod, make)), Layer.provideMerge(layerHttpClient(options)))
 
 /**
  * The same with options that are values or `Config`s. What is not given comes from `RUNPOD_API_KEY` and `RUNPOD_BASE_URL`.
@@ -342,7 +345,7 @@ export const layerLocal = ({
   ...options
 }: LocalOptions = {}): Layer.Layer<RunPod | JobRuntime.JobRuntime, never, HttpClient.HttpClient> => {
   const local = Effect.flatMap(RunPodHttpClient, (client) => LocalWorker.make(client, { concurrency }))
-  return Layer.effect(JobRuntime.JobRuntime, jobRuntime).pipe(
+  return layerJobRuntime.pipe(
     Layer.provideMerge(Layer.scoped(RunPod, local)),
     // The worker asks for no key.
     Layer.provide(layerHttpClient({ ...options, apiKey: "the-local-worker-needs-no-key", baseUrl: url }))

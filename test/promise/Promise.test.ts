@@ -134,6 +134,22 @@ describe("call", () => {
     })
   }
 
+  it("with a signal that is none sends nothing", async () => {
+    const { ep, server } = await start(three)
+    const signal = {} as AbortSignal
+    assert.instanceOf(await rejection(ep.call({ n: 1 }, { signal })), TypeError)
+    assert.instanceOf(await rejection(collect(ep.stream({ n: 1 }, { signal }))), TypeError)
+    assert.deepStrictEqual(await server.jobs(), [])
+  })
+
+  it("without a key is rejected with an Error that names it", async () => {
+    const client = createClient()
+    const error = await rejection(client.endpoint("ep").call({ n: 1 }))
+    assert.instanceOf(error, Error)
+    assert.match(String(error), /RUNPOD_API_KEY/)
+    await client.close()
+  })
+
   it("with a signal that is aborted already sends nothing", async () => {
     const { ep, server } = await start()
     const error = await rejection(ep.call({ n: 1 }, { signal: AbortSignal.abort() }))

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -54,6 +54,17 @@ const begin = (options: Batch.Options<Numbered>, lasting: Duration.DurationInput
 const everyInputOnce = Effect.map(jobsPerInput, (jobs) => [...jobs.values()].every((count) => count === 1))
 
 describe("a batch with a journal", () => {
+  it.effect("that goes on waits for a job no longer than its items' `timeout`", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* begin({ journal, timeout: "3 seconds" }, "2 seconds", inputs(2))
+      yield* TestClock.adjust("1 minute")
+      const report = yield* run({ journal, timeout: "3 seconds" }, inputs(2))
+      assert.deepStrictEqual(report.counts, { WaitTimeoutError: 2 })
+      assert.isAtMost(Duration.toSeconds(report.wallTime), 4)
+    }).pipe(Effect.provide(emulated({ execution: "1 hour" })))
+  )
+
   it.effect("writes an intent before each submit, the job's id after it, and the outcome before it is given out", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint

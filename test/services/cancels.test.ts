@@ -83,6 +83,39 @@ describe("cancels of interrupted calls", () => {
     )
   }
 
+  const modes: Readonly<Record<string, (nth: number, at: number) => Scripted.Answer | undefined>> = {
+    "is reset": (nth) => (nth === 1 ? "reset" : undefined),
+    "is reset in an outage of two seconds": (_, at) => (at < 3_000 ? "reset" : undefined),
+    "and second get a 503": (nth) => (nth <= 2 ? json({}, 503) : undefined),
+    "and second get a gateway's page": (nth) => (nth <= 2 ? { status: 404, body: "<html>nginx</html>" } : undefined)
+  }
+  for (const [name, fault] of Object.entries(modes)) {
+    it.effect(`150 whose first ${name} are all cancelled, under RunPod's limits`, () =>
+      Effect.gen(function* () {
+        const t = server((jobId, nth, { at }) => fault(nth, at) ?? stopped(jobId))
+        const { logs } = yield* interruptCalls(t, { count: 150 })
+        assert.strictEqual(t.cancelled.size, 150)
+        assert.deepStrictEqual(logs, [])
+      })
+    )
+  }
+
+  it.effect("one of 150 that is not answered keeps no other", () =>
+    Effect.gen(function* () {
+      const t = server((jobId, nth) => (jobId === "job-7" && nth === 1 ? "hang" : stopped(jobId)))
+      yield* interruptCalls(t, { count: 150 })
+      assert.strictEqual(t.cancelled.size, 150)
+    })
+  )
+
+  it.effect("a job that RunPod says goes on after its cancel is named", () =>
+    Effect.gen(function* () {
+      const t = server((jobId) => json({ id: jobId, status: "IN_PROGRESS" }))
+      const { logs } = yield* interruptCalls(t, { count: 2 })
+      assert.strictEqual(notCancelled(logs).size, 2)
+    })
+  )
+
   const notCancelled = (logs: ReadonlyArray<string>) => {
     const ids = logs.map(
       (log) => /^Job (job-\d+) on endpoint ep was not cancelled and may go on running: /.exec(log)?.[1]
@@ -130,11 +163,11 @@ describe("cancels of interrupted calls", () => {
     })
   )
 
-  it.effect("a server that cannot be reached is given up after the grace", () =>
+  it.effect("a server that cannot be reached is given up when RunPod's window has reopened twice", () =>
     Effect.gen(function* () {
       const t = server(() => "refused")
       const { logs, took } = yield* interruptCalls(t, { count: 120 })
-      assert.isAtMost(took, 12)
+      assert.isAtMost(took, 36)
       assert.strictEqual(notCancelled(logs).size, 120)
     })
   )
@@ -362,4 +395,45 @@ describe("progress callbacks", () => {
       assert.isAtMost(Duration.toMillis(took), 20_050)
     })
   )
+})
+
+describe("a layer within another", () => {
+  it.effect("owns its calls: its end cancels their jobs, and the outer one knows nothing of them", () =>
+    Effect.gen(function* () {
+      const inner = server((jobId) => stopped(jobId))
+      const outer = server((jobId) => stopped(jobId))
+      const program = Effect.gen(function* () {
+        const tenant = Effect.gen(function* () {
+          const ep = yield* endpoint
+          yield* Effect.forkDaemon(ep.call({ n: 1 }))
+          yield* Effect.sleep("1 second")
+        })
+        const [took] = yield* Effect.timed(Effect.provide(tenant, inner.layer()))
+        assert.isAtMost(Duration.toSeconds(took), 2)
+        assert.strictEqual(inner.cancelled.size, 1)
+      })
+      yield* finish(Effect.provide(program, outer.layer()))
+      assert.strictEqual(outer.asked.length, 0)
+    })
+  )
+})
+
+describe("a call that ends before its submit was sent", () => {
+  for (const [name, answer, lastError] of [
+    ["refused connections", "refused", /ECONNREFUSED/],
+    ["a long Retry-After", json({}, 429, { "retry-after": "60" }), /rate limit/]
+  ] as const) {
+    it.effect(`says so, and why: ${name}`, () =>
+      Effect.gen(function* () {
+        const t = Scripted.make(() => answer)
+        const program = Effect.flatMap(endpoint, (ep) => Effect.flip(ep.call({ n: 1 }, { timeout: "700 millis" })))
+        const error = yield* finish(Effect.provide(program, t.layer()))
+        assert(error._tag === "WaitTimeoutError")
+        assert.isTrue(error.isUnsent)
+        assert.strictEqual(error.cancel, "No")
+        assert.match(error.lastError ?? "", lastError)
+        assert.match(error.message, /was not submitted within 700ms, and nothing was started/)
+      })
+    )
+  }
 })

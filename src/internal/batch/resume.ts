@@ -21,7 +21,7 @@ import * as BatchJob from "./job.js"
 import { outputOf, waitConcurrency } from "./rules.js"
 import { takeTurns } from "./wait.js"
 
-/** A job of an earlier run is looked at for so long even if its time is over. */
+/** A job of an earlier run is looked at for so long, or as long as its `timeout` is, even if its time is over. */
 const lastLook = 60_000
 
 /** The SHA-256 of what an input is sent as. */
@@ -137,7 +137,10 @@ export class Resume<I, O, P, C> {
       const end = Deferred.unsafeMake<ItemEnd<O, P, C>>(FiberId.none)
       this.ends.set(key, end)
       const submittedAt = monotonicAt(run.clock, at)
-      const until = Math.min(run.deadline, Math.max(submittedAt + run.timeout, run.now() + lastLook))
+      const until = Math.min(
+        run.deadline,
+        Math.max(submittedAt + run.timeout, run.now() + Math.min(lastLook, run.timeout))
+      )
       const handle = run.attach(jobId, at)
       const item = { key, hash, ...defined({ earlier }) }
       return { job: BatchJob.started({ run, item, handle, submittedAt, until, attempts }), end }

@@ -6,7 +6,7 @@ import type * as Job from "../../schemas/Job.js"
 import type { FatalError, Inputs, Options } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
-import { cancelWithin, warnNotCancelled } from "../jobs/jobRef.js"
+import { cancelWithin, warnNotCancelled, warnUnlessEnded } from "../jobs/jobRef.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { delayAfter } from "../pace/backoff.js"
 import { sizeOf } from "./inputs.js"
@@ -96,7 +96,10 @@ export const cancelHandle = (
   { cancel, endpointId, id }: Pick<JobHandle<unknown>, "cancel" | "endpointId" | "id">,
   grace = Duration.toMillis(waitDefaults.cancelGrace)
 ): Effect.Effect<Job.Job | undefined> =>
-  Effect.catchAll(cancelWithin(cancel, grace), (error) => Effect.as(warnNotCancelled(endpointId, id, error), undefined))
+  cancelWithin(cancel, grace).pipe(
+    Effect.tap((job) => warnUnlessEnded(endpointId, job)),
+    Effect.catchAll((error) => Effect.as(warnNotCancelled(endpointId, id, error.message), undefined))
+  )
 
 export const indexAsKey = (_: unknown, index: number): string => String(index)
 

@@ -1,7 +1,17 @@
+import type { PlatformError } from "@effect/platform/Error"
 import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { AppendLogError, ioError, isMissing, splitPath } from "./logFile.js"
+
+/** The path without `..`, each of which leads to the real parent of what stands before it: Node takes a link's own. */
+const withoutParents = (fs: FileSystem, path: string): Effect.Effect<string, PlatformError> => {
+  const found = /(?<=[^/\\])[/\\]+\.\.(?=[/\\]|$)/.exec(path)
+  if (found === null) return Effect.succeed(path)
+  return Effect.flatMap(fs.realPath(path.slice(0, found.index)), (real) =>
+    withoutParents(fs, splitPath(real).folder + path.slice(found.index + found[0].length))
+  )
+}
 
 /** The real path of a file that is not there yet: that of its folder, and its name. */
 const pathOfNew = Effect.fnUntraced(function* (fs: FileSystem, path: string) {
@@ -22,9 +32,10 @@ const pathOfNew = Effect.fnUntraced(function* (fs: FileSystem, path: string) {
  */
 export const realPath = Effect.fnUntraced(function* (
   fs: FileSystem,
-  path: string,
+  given: string,
   force = false
 ): Effect.fn.Return<string, AppendLogError> {
+  const path = yield* Effect.mapError(withoutParents(fs, given), ioError(given))
   const toIo = Effect.mapError(ioError(path))
   const real = yield* Effect.catchIf(fs.realPath(path), isMissing, () => Effect.succeed(undefined)).pipe(toIo)
   if (real === undefined) return yield* pathOfNew(fs, path)

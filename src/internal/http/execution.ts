@@ -8,6 +8,11 @@ import type { RequestOptions } from "./requestOptions.js"
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
 
+/** How many attempts of a cancel may wait for our own windows for as long as those take. */
+const freeAttempts = 4
+/** RunPod's window for cancels is 10 seconds. In milliseconds. */
+const longestSilence = 25_000
+
 /** The paths of operations taken apart: texts, and names of parameters, by turns. Gone with the operation. */
 const known = new WeakMap<Request<unknown>["operation"], ReadonlyArray<string>>()
 
@@ -96,18 +101,23 @@ export class Execution<out A> {
   }
 
   /**
-   * When it is given up if the permit that it has waited for since `since` comes now. Of a grace, waiting for our own limits takes
-   * nothing (for the first attempt and one retry of it, so that the outage of a server ends), waiting for the server does.
+   * When it is given up if its permit comes now, for which it has waited since `since`, `ownWait` milliseconds of that because of our
+   * own windows. Waiting for our limits takes nothing of a grace, waiting for the server does. When nobody answers they cannot be told
+   * apart for ever: that ends after some attempts, and when a window has reopened twice without an answer.
    */
-  deadlineAfter(since: number, now: number): number {
+  deadlineAfter(since: number, now: number, ownWait: number): number {
     const { deadline, grace } = this.options
     if (grace === undefined) return deadline
-    const free = this.attempt > 2 ? 0 : Math.min(now, Math.max(since, this.limiter.blockedSince(now))) - since
-    return Math.min(deadline, (this.attempt === 1 ? since + grace : this.deadline) + free)
+    const { limiter } = this
+    const blockedFrom = Math.min(now, Math.max(since, limiter.blockedSince(now)))
+    const isSilent = now - limiter.troubledSince > longestSilence
+    const free = blockedFrom - since + (isSilent ? 0 : Math.min(ownWait, now - blockedFrom))
+    const end = this.attempt === 1 ? since + grace : this.deadline
+    return Math.min(deadline, end + (this.attempt > freeAttempts ? 0 : free))
   }
 
-  onPermit(permit: Permit, since: number, now: number): void {
+  onPermit(permit: Permit, deadline: number): void {
     this.permit = permit
-    this.deadline = this.deadlineAfter(since, now)
+    this.deadline = deadline
   }
 }

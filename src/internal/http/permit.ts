@@ -7,15 +7,20 @@ import type { Execution } from "./execution.js"
 
 /** How long an attempt waits for its permit. */
 class UntilDeadline implements Until<never, RunPodError> {
+  private readonly ownWait: number
+
   constructor(
     private readonly execution: Execution<unknown>,
     readonly timer: Timer,
     /** When it began to wait. */
     readonly since: number
-  ) {}
+  ) {
+    this.ownWait = execution.limiter.ownWaitUntil(since)
+  }
 
   deadline(): number {
-    return this.execution.deadlineAfter(this.since, this.timer.now())
+    const now = this.timer.now()
+    return this.execution.deadlineAfter(this.since, now, this.execution.limiter.ownWaitUntil(now) - this.ownWait)
   }
 
   /** It was not sent, because the gate opens only after its deadline, or the deadline has come. */
@@ -54,7 +59,7 @@ export const withPermit = <A>(
     if (deadline <= since || limiter.opensAt >= deadline) return until.onLate()
     const use = (permit: Permit) => {
       const now = timer.now()
-      execution.onPermit(permit, since, now)
+      execution.onPermit(permit, until.deadline())
       if (execution.deadline <= now) return until.onLate()
       return options.grace === undefined ? attempt() : Effect.tapError(attempt(), (error) => noteSilence(error))
     }

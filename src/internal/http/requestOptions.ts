@@ -57,7 +57,7 @@ export const observe = <A>(
   return Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(onSend, (isWanted) =>
       isWanted
-        ? Effect.tapError(restore(send), (error) => (provesNoEffect(error) ? onRefused : Effect.void))
+        ? Effect.tapError(restore(send), (error) => (provesNoEffect(error) ? onRefused(error) : Effect.void))
         : Effect.interrupt
     )
   )

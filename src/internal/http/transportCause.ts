@@ -16,7 +16,9 @@ const neverSentCodes = new Set([
   "UND_ERR_INVALID_ARG",
   "UND_ERR_CLOSED",
   "ERR_INVALID_URL",
-  "ERR_PROXY_TUNNEL"
+  "ERR_PROXY_TUNNEL",
+  // Bun's, of a proxy such as socks5.
+  "UnsupportedProxyProtocol"
 ])
 
 const property = (value: unknown, key: string): unknown =>

@@ -24,6 +24,7 @@ import type { Restore } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { contextOf, refuse } from "../http/arguments.js"
 import { monotonicAt, monotonicMillis, timeoutAt } from "../pace/monotonic.js"
+import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import * as Handle from "./handle.js"
 import { cancelJob } from "./jobRef.js"
@@ -162,9 +163,12 @@ const begin = (
       () => leave(cancelOnInterrupt)
     )
     if (Option.isNone(submitted)) {
+      const unsent = submission.unsent()
       yield* runtime.fork(leave(cancelOnTimeout))
-      const cancel = cancelOnTimeout ? "Pending" : "No"
-      return yield* Effect.fail(new WaitTimeoutError({ endpointId, elapsed: Duration.millis(timeout ?? 0), cancel }))
+      const cancel = cancelOnTimeout && unsent === undefined ? "Pending" : "No"
+      const why = unsent && { isUnsent: true, lastError: unsent.lastError?.message }
+      const elapsed = Duration.millis(timeout ?? 0)
+      return yield* Effect.fail(new WaitTimeoutError({ endpointId, elapsed, cancel, ...defined(why ?? {}) }))
     }
 
     const left = timeout === undefined ? Infinity : timeout - (monotonicMillis(clock) - since)

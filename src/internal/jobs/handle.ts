@@ -117,6 +117,8 @@ const completed: Job.Ended = { status: "COMPLETED", raw: {} }
 
 /** A job whose chunks are read, and what its reader has found. */
 class Reading {
+  /** So the job was seen to run. */
+  hasChunks = false
   /** RunPod said so, perhaps with chunks that nobody has taken yet. */
   hasEnded = false
   /** RunPod said that, too: there is no error to ask for. */
@@ -139,8 +141,11 @@ class Reading {
       const { deadline, startedAt } = policyOf({ job, settings, since }, caller)
       const elapsed = Duration.millis(Math.max(0, Math.round(deadline - startedAt)))
       const cancel = settings.cancelOnTimeout ? "Pending" : "No"
-      const error = new WaitTimeoutError({ endpointId, jobId, elapsed, cancel })
-      return Effect.zipRight(sleepUntil(deadline), Effect.fail(error))
+      const timedOut = Effect.suspend(() => {
+        const seen = this.hasChunks ? { lastStatus: "IN_PROGRESS" } : {}
+        return Effect.fail(new WaitTimeoutError({ endpointId, jobId, elapsed, cancel, ...seen }))
+      })
+      return Effect.zipRight(sleepUntil(deadline), timedOut)
     })
     return Effect.onExit(restore(timedOut), (exit) =>
       this.hasEnded
@@ -227,12 +232,13 @@ export const streamOf = <C>(
       const { job, scrub } = reading
       const { endpointId, jobId } = job
       return reading.chunks(options).pipe(
-        Stream.mapEffect(({ output }) =>
-          Effect.mapError(readChunk(output), (error) => {
+        Stream.mapEffect(({ output }) => {
+          reading.hasChunks = true
+          return Effect.mapError(readChunk(output), (error) => {
             const issue = excerpt(scrub(issueOf(error)))
             return new OutputDecodeError({ endpointId, jobId, issue, output: scrubValue(output, scrub) })
           })
-        ),
+        }),
         Stream.concat(Stream.execute(reading.lastLook)),
         Stream.interruptWhen(Fiber.join(owner)),
         Stream.tapError((error) => Effect.sync(() => void (reading.error = error)))

@@ -9,6 +9,7 @@ import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import type { Service as RunPod } from "../../services/RunPod.js"
 import type { WaitOptions } from "../../services/WaitOptions.js"
 import { contextOf } from "../http/arguments.js"
+import { isTerminal } from "../../schemas/JobStatus.js"
 import * as RequestOptions from "../http/requestOptions.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import type { WebhookEnd } from "./webhookEnd.js"
@@ -106,14 +107,20 @@ export const cancelWithin = (
     error.reason === "NotVisibleYet" ? Effect.fail(error) : Effect.succeed(undefined)
   )
 
-export const warnNotCancelled = (endpointId: string, jobId: string, error: RunPodError): Effect.Effect<void> =>
-  Effect.logWarning(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${error.message}`)
+export const warnNotCancelled = (endpointId: string, jobId: string, why: string): Effect.Effect<void> =>
+  Effect.logWarning(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${why}`)
+
+/** RunPod has taken the cancel, but the job's status is still that of one that goes on. */
+export const warnUnlessEnded = (endpointId: string, job: Job.Job | undefined): Effect.Effect<void> =>
+  job === undefined || isTerminal(job.status)
+    ? Effect.void
+    : warnNotCancelled(endpointId, job.id, `RunPod took the cancel, and says that the job is ${job.status}.`)
 
 /** Cancels a job; one that cannot be cancelled is logged with its id. */
 export const cancelJob = (job: JobRef, grace: number): Effect.Effect<void> =>
   Effect.matchEffect(cancelWithin(cancel(job), grace), {
-    onFailure: (error) => warnNotCancelled(job.endpointId, job.runtime.scrub(job.jobId), error),
-    onSuccess: () => Effect.void
+    onFailure: (error) => warnNotCancelled(job.endpointId, job.runtime.scrub(job.jobId), error.message),
+    onSuccess: (cancelled) => warnUnlessEnded(job.endpointId, cancelled)
   })
 
 /** The operations with errors that hold none of the secrets the job was submitted with: RunPod echoes them. */

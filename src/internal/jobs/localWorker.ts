@@ -107,7 +107,7 @@ class LocalWorker {
     const observer = {
       onQueued: () => true,
       onSend: Effect.sync(() => (running.isSent = true)),
-      onRefused: Effect.sync(() => void (running.isSent = false))
+      onRefused: () => Effect.sync(() => void (running.isSent = false))
     }
     const outcome = (how === "Status" ? this.status(ids) : this.stream(ids, [])).pipe(
       // Whether the handler has run is not known, so it is not run again.

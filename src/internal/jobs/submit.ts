@@ -42,6 +42,8 @@ export interface Submission<A> {
   readonly end: Effect.Effect<Submitted<A>>
   /** Ends it unless it was sent; what was sent is not sent again. */
   readonly withdraw: () => void
+  /** Whether it is certain that it has started nothing so far, and why its last attempt did not. */
+  readonly unsent: () => { readonly lastError: RunPodError | undefined } | undefined
   /** Withdraws; then waits for the end, at most its attempt's deadline, and until `onLeft` has dealt with it. */
   readonly leave: (onLeft: (submitted: Submitted<A>) => Effect.Effect<void>) => Effect.Effect<void>
 }
@@ -56,6 +58,7 @@ class State {
   isDoubtful = false
   isLeft = false
   attempts = 0
+  lastError: RunPodError | undefined
 }
 
 /** Asks and tells about the attempts of a submit, and keeps its state. */
@@ -79,11 +82,13 @@ const observerOf = (
           return Effect.succeed(true)
         })
   ),
-  onRefused: Effect.suspend(() => {
-    state.phase = "Waiting"
-    state.attempts--
-    return onRefused
-  })
+  onRefused: (error) =>
+    Effect.suspend(() => {
+      state.phase = "Waiting"
+      state.attempts--
+      state.lastError = error
+      return onRefused
+    })
 })
 
 const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
@@ -116,6 +121,7 @@ export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
       return {
         end,
         withdraw,
+        unsent: () => (state.phase === "Waiting" && !state.isDoubtful ? { lastError: state.lastError } : undefined),
         leave: (onLeft) =>
           Effect.suspend(() => {
             withdraw()

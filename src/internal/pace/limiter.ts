@@ -41,8 +41,10 @@ export class Limiter {
   /** When the gate opens, and when it was closed, on the monotonic clock. */
   opensAt = -Infinity
   private closedAt = -Infinity
-  /** Since when the server has refused requests or not answered them at all, if it has answered none since. */
-  private troubledSince = Infinity
+  /** Since when requests get no answer at all, or are told to wait: `Infinity` after any other answer. */
+  troubledSince = Infinity
+  /** When the head of the queue waited for a window of ours, the last time, and how long it did before that. */
+  private ownWait = { from: 0, until: 0, before: 0 }
 
   constructor(options: { readonly concurrency: number; readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow> }) {
     this.concurrency = Math.floor(options.concurrency)
@@ -80,9 +82,22 @@ export class Limiter {
     return this.reopening !== undefined
   }
 
-  /** Since when it is the server that keeps requests waiting, rather than our own limits; `Infinity` when it does not. */
+  /** Since when it may be the server that keeps requests waiting, rather than our own limits; `Infinity` when it does not. */
   blockedSince(now: number): number {
     return this.opensAt > now ? Math.min(this.closedAt, this.troubledSince) : this.troubledSince
+  }
+
+  /** For how many milliseconds, up to `now`, our own windows have kept the queue waiting, rather than the server. */
+  ownWaitUntil(now: number): number {
+    const { before, from, until } = this.ownWait
+    return before + Math.max(0, Math.min(now, until) - from)
+  }
+
+  private waitsForWindow(from: number, until: number): void {
+    const { ownWait } = this
+    if (until <= Math.max(from, ownWait.until)) return
+    if (from > ownWait.until) this.ownWait = { before: this.ownWaitUntil(from), from, until }
+    else ownWait.until = until
   }
 
   /** A request was answered, though perhaps with an error. */
@@ -180,6 +195,7 @@ export class Limiter {
     const admit: Effect.Effect<Permit> = withClock((clock) => {
       const now = monotonicMillis(clock)
       const at = this.nextAt(now)
+      if (at > now) this.waitsForWindow(Math.max(now, this.opensAt), at)
       return at > now ? Effect.zipRight(restore(sleepUntil(at)), admit) : Effect.succeed(this.admit(now))
     })
     return Effect.zipRight(

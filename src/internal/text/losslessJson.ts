@@ -133,13 +133,14 @@ const write = (value: unknown): string => {
  * dates, NaN and `undefined` become objects such as `{"$bigint":"1"}`. Nesting may be of any depth.
  */
 export const encode = (value: unknown): Either.Either<string, string> => {
-  const isPlain = !Number.isNaN(plainLength(value, 0))
-  const problem = isPlain ? undefined : problemOf(value)
-  if (problem !== undefined) return Either.left(problem)
   try {
+    const isPlain = !Number.isNaN(plainLength(value, 0))
+    const problem = isPlain ? undefined : problemOf(value)
+    if (problem !== undefined) return Either.left(problem)
     return Either.right(isPlain ? JSON.stringify(value) : write(value))
-  } catch {
-    return Either.left(tooLong)
+  } catch (error) {
+    // A string as long as no engine allows; else a getter of the value's own has thrown.
+    return Either.left(error instanceof RangeError ? tooLong : "a property of it cannot be read")
   }
 }
 

@@ -24,6 +24,19 @@ const certificateCodes = new Set([
 /** Whether a transport's code says that it does not trust the server's certificate. */
 export const isCertificate = (code: string | undefined): boolean => code !== undefined && certificateCodes.has(code)
 
+/** The code of a tunnel that a proxy has not made. */
+export const proxyTunnel = "ERR_PROXY_TUNNEL"
+
+/** Whether the message of such an error says more than the code: those of our own making. */
+export const isExplained = (code: string): boolean => code === proxyTunnel || code === "ERR_INVALID_URL"
+
+/** Whether another attempt would fail alike: a certificate, a proxy that wants another password, an address that is none. */
+export const isLasting = (cause: unknown): boolean => {
+  const code = codeOf(cause)
+  if (code === proxyTunnel) return /\b407\b/.test(messageOf(cause) ?? "")
+  return isCertificate(code) || code === "ERR_INVALID_URL"
+}
+
 const messageOf = (cause: unknown): string | undefined =>
   hasProperty(cause, "message") && typeof cause.message === "string" ? cause.message : undefined
 

@@ -14,6 +14,13 @@ const silent: Dispatcher.Handler = {
   onError: constVoid
 }
 
+/** What a proxy has answered to CONNECT, which undici says in words only. */
+const tunnelProblem = ({ message }: Error): Error | undefined => {
+  const [, status] = /^Proxy response \((\d+)\)/.exec(message) ?? []
+  if (status === undefined) return undefined
+  return Object.assign(new Error(`the proxy answered CONNECT with HTTP ${status}`), { code: "ERR_PROXY_TUNNEL" })
+}
+
 /** A request on its way through undici. After its end it points neither to undici's side nor to ours. */
 class Handler implements Undici.DispatchHandler, Dispatcher.Exchange {
   private controller: Undici.DispatchController | undefined
@@ -54,8 +61,8 @@ class Handler implements Undici.DispatchHandler, Dispatcher.Exchange {
     this.end().onEnd()
   }
 
-  onResponseError(_: Undici.DispatchController, error: unknown): void {
-    this.end().onError(error)
+  onResponseError(_: Undici.DispatchController, error: Error): void {
+    this.end().onError(tunnelProblem(error) ?? error)
   }
 
   private end(): Dispatcher.Handler {

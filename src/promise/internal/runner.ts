@@ -1,12 +1,25 @@
+import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
+import { hasProperty } from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import { isInterruption, original, squash } from "../../internal/effect/cause.js"
 import { interruptLater, onEnd, type RuntimeFiber } from "../../internal/effect/fiber.js"
 
 const closedError = () => new DOMException("The client of effect-runpod was closed", "AbortError")
+
+const isSignal = (signal: unknown): boolean =>
+  hasProperty(signal, "aborted") &&
+  hasProperty(signal, "addEventListener") &&
+  hasProperty(signal, "removeEventListener")
+
+/** The error itself; in place of one that is none, such as a `ConfigError` of Effect, an `Error` that says the same. */
+const errorOf = (failure: unknown): unknown => {
+  const error = original(failure)
+  return ConfigError.isConfigError(error) ? new Error(String(error), { cause: error }) : error
+}
 
 /** Runs effects and streams for programs that know promises and signals. Its layer is built with the first of them. */
 export class Runner<R> {
@@ -21,6 +34,8 @@ export class Runner<R> {
   /** An abort interrupts the effect; the promise is rejected with the signal's reason once it has ended, its cancels sent. */
   run<A>(effect: Effect.Effect<A, unknown, R>, signal?: AbortSignal): Promise<A> {
     return new Promise<A>((resolve, reject) => {
+      // In plain JavaScript it can be anything, and nothing may be started that cannot be aborted.
+      if (signal !== undefined && !isSignal(signal)) throw new TypeError("`signal` must be an AbortSignal")
       const interrupted = (): unknown => (signal?.aborted === true ? signal.reason : closedError())
       if (signal?.aborted === true || this.closed !== undefined) {
         reject(interrupted())
@@ -34,7 +49,7 @@ export class Runner<R> {
         this.running.delete(fiber)
         signal?.removeEventListener("abort", onAbort)
         if (Exit.isSuccess(exit)) resolve(exit.value)
-        else reject(isInterruption(exit.cause) ? interrupted() : original(squash(exit.cause)))
+        else reject(isInterruption(exit.cause) ? interrupted() : errorOf(squash(exit.cause)))
       })
     })
   }

@@ -24,7 +24,15 @@ describe("a log behind symbolic links", () => {
           const file = `${folder}/data/log.jsonl`
           yield* fs.makeDirectory(`${folder}/data`)
           yield* fs.symlink(`${folder}/data`, `${folder}/linked`)
-          const names = [file, `${folder}/linked/log.jsonl`, `${folder}/linked/../data/log.jsonl`]
+          yield* fs.makeDirectory(`${folder}/data/sub`)
+          yield* fs.symlink(`${folder}/data/sub`, `${folder}/sub`)
+          // `..` behind a link is the parent of where it leads, not of the link.
+          const names = [
+            file,
+            `${folder}/linked/log.jsonl`,
+            `${folder}/sub/../log.jsonl`,
+            `${folder}/sub/../sub/../log.jsonl`
+          ]
           if (exists) {
             yield* fs.writeFileString(file, "")
             // A chain of links, one of them relative.
@@ -45,7 +53,7 @@ describe("a log behind symbolic links", () => {
               })
             )
           }
-          assert.deepStrictEqual(yield* fs.readDirectory(`${folder}/data`), ["log.jsonl"])
+          assert.deepStrictEqual(yield* fs.readDirectory(`${folder}/data`), ["log.jsonl", "sub"])
           if (exists) assert.strictEqual(yield* fs.readLink(`${folder}/one`), "data/log.jsonl")
           const log = yield* AppendLog.open(file, options)
           const records = yield* Stream.runCollect(Stream.map(log.records, ({ record }) => record["name"]))
