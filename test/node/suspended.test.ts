@@ -14,40 +14,53 @@ import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 
-/** Answers every request after 150 ms, on a thread that goes on while this one is blocked; paths with `never` are not answered. */
+/**
+ * Whether requests are answered at once, not before this thread is blocked, or since it is; and how many have come and were
+ * answered. Both threads see it.
+ */
+enum At {
+  phase,
+  asked,
+  answered
+}
+
+enum Phase {
+  open,
+  held,
+  blocked
+}
+
+/** A server on a thread that goes on while this one is blocked; paths with `never` are not answered. */
 const serve = `
 const { createServer } = require("node:http")
-const { parentPort } = require("node:worker_threads")
+const { parentPort, workerData: state } = require("node:worker_threads")
+const answer = (url, response) => {
+  if (Atomics.load(state, ${At.phase}) === ${Phase.held}) return setTimeout(answer, 1, url, response)
+  const status = url.endsWith("/run") ? "IN_QUEUE" : "COMPLETED"
+  response.end(JSON.stringify({ id: "job-1", status, output: "done" }), () => {
+    Atomics.add(state, ${At.answered}, 1)
+    Atomics.notify(state, ${At.answered})
+  })
+}
 const server = createServer((request, response) => {
   request.resume()
-  if (request.url.includes("never")) return
-  const status = request.url.endsWith("/run") ? "IN_QUEUE" : "COMPLETED"
-  setTimeout(() => response.end(JSON.stringify({ id: "job-1", status, output: "done" })), 150)
+  request.on("end", () => {
+    Atomics.add(state, ${At.asked}, 1)
+    if (!request.url.includes("never")) answer(request.url, response)
+  })
 })
 server.listen(0, "127.0.0.1", () => parentPort.postMessage(server.address().port))
 `
 
 const server = Effect.acquireRelease(
   Effect.promise(async () => {
-    const worker = new Worker(serve, { eval: true })
+    const state = new Int32Array(new SharedArrayBuffer(12))
+    const worker = new Worker(serve, { eval: true, workerData: state })
     const [port] = (await once(worker, "message")) as [number]
-    return { worker, baseUrl: `http://127.0.0.1:${port}/v2` }
+    return { worker, state, baseUrl: `http://127.0.0.1:${port}/v2` }
   }),
   ({ worker }) => Effect.promise(() => worker.terminate())
 )
-
-/**
- * Blocks this thread from 50 ms on until the answer has long come and the deadline has passed: in the phase of the event loop that
- * timers follow, as a process is that was stopped while it waited for its sockets.
- */
-const suspend = Effect.async<void>((resume) => {
-  setTimeout(() => {
-    setImmediate(() => {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600)
-      resume(Effect.void)
-    })
-  }, 50)
-})
 
 const options = { apiKey: "test-key", requestTimeout: 400, retry: RetryPolicy.none }
 
@@ -62,21 +75,52 @@ const transports: Readonly<Record<string, (options: Options) => Layer.Layer<RunP
   "undici of @effect/platform-node": (options) => Layer.provide(RunPod.layer(options), NodeHttpClient.layerUndici)
 }
 
+/**
+ * Blocks this thread, once the server has a request, until it has written its answer and the deadline has passed: in the phase of
+ * the event loop that timers follow, as a process is that was stopped while it waited for its sockets.
+ */
+const suspend = (state: Int32Array, isAnswered: boolean) =>
+  Effect.async<void>((resume) => {
+    const asked = Atomics.load(state, At.asked)
+    const block = () => {
+      const answered = Atomics.load(state, At.answered)
+      const until = performance.now() + options.requestTimeout + 50
+      Atomics.store(state, At.phase, Phase.blocked)
+      if (isAnswered) assert.notStrictEqual(Atomics.wait(state, At.answered, answered, 20_000), "timed-out")
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Math.max(0, until - performance.now()))
+      Atomics.store(state, At.phase, Phase.open)
+      resume(Effect.void)
+    }
+    const look = () => void (Atomics.load(state, At.asked) > asked ? setImmediate(block) : setTimeout(look, 1))
+    Atomics.store(state, At.phase, Phase.held)
+    look()
+  })
+
+type Suspended = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  isAnswered?: boolean
+) => Effect.Effect<Exit.Exit<A, E>, never, R>
+
 /** What came of an effect that runs while the process is suspended. */
-const whileSuspended = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.map(Effect.all([Effect.exit(effect), suspend], { concurrency: "unbounded" }), ([exit]) => exit)
+const whileSuspended =
+  (state: Int32Array): Suspended =>
+  (effect, isAnswered = true) =>
+    Effect.map(
+      Effect.all([suspend(state, isAnswered), Effect.exit(effect)], { concurrency: "unbounded" }),
+      ([, exit]) => exit
+    )
 
 const assertSuccess = (exit: Exit.Exit<unknown, unknown>) => assert.isTrue(Exit.isSuccess(exit), JSON.stringify(exit))
 
 /** Opens a connection first: one that is made while the process is suspended would have sent nothing. */
 const onServer = <A, E>(
   layerOf: (options: Options) => Layer.Layer<RunPod.RunPod>,
-  use: (runPod: RunPod.Service) => Effect.Effect<A, E, RunPod.RunPod>
+  use: (runPod: RunPod.Service, whileSuspended: Suspended) => Effect.Effect<A, E, RunPod.RunPod>
 ) =>
   Effect.gen(function* () {
-    const { baseUrl } = yield* server
+    const { baseUrl, state } = yield* server
     const program = Effect.flatMap(RunPod.RunPod, (runPod) =>
-      Effect.zipRight(runPod.status("ep", "job-0"), use(runPod))
+      Effect.zipRight(runPod.status("ep", "job-0"), use(runPod, whileSuspended(state)))
     )
     return yield* Effect.provide(program, layerOf({ ...options, baseUrl }))
   })
@@ -84,12 +128,14 @@ const onServer = <A, E>(
 describe("a process that was suspended past a deadline", () => {
   for (const [name, layerOf] of Object.entries(transports)) {
     it.scopedLive(`reads the answers that have come meanwhile, over ${name}`, () =>
-      onServer(layerOf, (runPod) => Effect.map(whileSuspended(runPod.status("ep", "job-1")), assertSuccess))
+      onServer(layerOf, (runPod, whileSuspended) =>
+        Effect.map(whileSuspended(runPod.status("ep", "job-1")), assertSuccess)
+      )
     )
   }
 
   it.scopedLive("knows the job of its submit, the end of its wait, and what was not answered", () =>
-    onServer(NodeRunPod.layer, (runPod) =>
+    onServer(NodeRunPod.layer, (runPod, whileSuspended) =>
       Effect.gen(function* () {
         const ep = yield* Endpoint.make("ep", { input: Schema.Struct({ n: Schema.Number }), output: Schema.String })
         assertSuccess(yield* whileSuspended(ep.run({ n: 1 })))
@@ -97,7 +143,7 @@ describe("a process that was suspended past a deadline", () => {
         const late = yield* whileSuspended(Effect.flip(ep.call({ n: 1 }, { timeout: 400 })))
         assert(Exit.isSuccess(late) && late.value._tag === "WaitTimeoutError")
         assert.strictEqual(late.value.jobId, "job-1")
-        const unanswered = yield* whileSuspended(Effect.flip(runPod.status("ep", "never")))
+        const unanswered = yield* whileSuspended(Effect.flip(runPod.status("ep", "never")), false)
         assert.isTrue(Exit.isSuccess(unanswered) && unanswered.value._tag === "RequestTimeoutError")
       })
     )
