@@ -139,11 +139,16 @@ const texts: Readonly<Record<string, string>> = {
 const statuses = [200, 201, 202, 204, 206, 299, 301, 304, 400, 401, 403, 404, 409, 413, 418, 429, 500, 503, 529, 599]
 
 describe.sequential("whatever a server answers, an operation gives a value or a typed error", () => {
-  for (const [name, text] of Object.entries(texts)) {
+  for (const [i, [name, text]] of Object.entries(texts).entries()) {
+    // Which of the failures it is decides nothing about the body, so that each text has one of them.
     it.effect(name, () =>
-      Effect.forEach([200, 400, 404, 500], (status) => check({ status, headers: {}, chunks: [bytesOf(text)] }), {
-        discard: true
-      })
+      Effect.forEach(
+        [200, [400, 404, 500][i % 3]!],
+        (status) => check({ status, headers: {}, chunks: [bytesOf(text)] }),
+        {
+          discard: true
+        }
+      )
     )
   }
 

@@ -6,14 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchApi from "../../src/services/BatchApi.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import { RunPod } from "../../src/services/RunPod.js"
 import { counts, endpoint, inputs, kindOf } from "../support/batches.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finish } from "../support/finish.js"
 
 const pages: Readonly<Record<string, readonly [status: number, body: string]>> = {
   "nginx's 404": [404, "<html>\r\n<head><title>404 Not Found</title></head>\r\n<hr><center>nginx</center></html>"],
@@ -45,6 +44,11 @@ const behind = (page: readonly [number, string], path: RegExp, when: When) =>
     client: { transformClient: gateway(page, path, when) }
   })
 
+const runBehind =
+  (...given: Parameters<typeof behind>) =>
+  <E>(effect: Effect.Effect<void, E, BatchApi.BatchApi | Emulator.Emulator | RunPod>) =>
+    finish(Effect.provide(effect, Layer.provideMerge(BatchApi.layer, behind(...given))), "20 minutes")
+
 const minutes = (n: number) => n * 60_000
 
 /** What a router says of a path in JSON: enough for a submit, which it did not pass on, but nothing about a job. */
@@ -57,9 +61,9 @@ describe.each(Object.entries({ ...pages, ...ofPath }))("behind a gateway that an
   it.effect("a call polls on, and gets its output", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
-      assert.deepStrictEqual(yield* finish(ep.call({ n: 1 })), { n: 1 })
+      assert.deepStrictEqual(yield* ep.call({ n: 1 }), { n: 1 })
       assert.strictEqual((yield* counts).byOperation.cancel.total, 0)
-    }).pipe(Effect.provide(behind(page, /\/status/, minutes(3))))
+    }).pipe(runBehind(page, /\/status/, minutes(3)))
   )
 
   it.effect("a batch that expects expired jobs submits none again", () =>
@@ -68,21 +72,21 @@ describe.each(Object.entries({ ...pages, ...ofPath }))("behind a gateway that an
       const journal = yield* BatchJournal.memory
       const options = { journal, onExpired: "resubmit", onAmbiguous: "resubmit" } as const
       const first = yield* Effect.fork(Batch.collect(ep, inputs(3), options))
-      yield* TestClock.adjust("5 seconds")
+      yield* Effect.sleep("5 seconds")
       yield* Fiber.interrupt(first)
-      const report = yield* finish(Batch.collect(ep, inputs(3), options), "20 minutes")
+      const report = yield* Batch.collect(ep, inputs(3), options)
       assert.deepStrictEqual(report.counts, { Completed: 3 })
       assert.strictEqual((yield* counts).submitted, 3)
-    }).pipe(Effect.provide(behind(page, /\/status/, minutes(5))))
+    }).pipe(runBehind(page, /\/status/, minutes(5)))
   )
 
   it.effect("a request of a remote batch is not taken for gone because a gateway says so", () =>
     Effect.gen(function* () {
       const batches = yield* BatchApi.BatchApi
-      const { id } = yield* finish(batches.create("ep", [{ input: { n: 1 } }]))
-      const error = yield* Effect.flip(finish(batches.deleteRequest("ep", id, "request-1")))
+      const { id } = yield* batches.create("ep", [{ input: { n: 1 } }])
+      const error = yield* Effect.flip(batches.deleteRequest("ep", id, "request-1"))
       assert.strictEqual(error._tag, "ServerError")
-    }).pipe(Effect.provide(Layer.provideMerge(BatchApi.layer, behind(page, /\/requests\/request-1$/, minutes(60)))))
+    }).pipe(runBehind(page, /\/requests\/request-1$/, minutes(60)))
   )
 })
 
@@ -90,18 +94,18 @@ describe.each(Object.entries(pages))("behind a gateway that answers %s", (_, pag
   it.effect("a submit is ambiguous, since RunPod may have got it, and is sent once", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
-      const error = yield* Effect.flip(finish(ep.run({ n: 1 })))
+      const error = yield* Effect.flip(ep.run({ n: 1 }))
       assert.strictEqual(error._tag, "SubmitAmbiguousError")
       assert.match(error.message, /not known whether the job was started \(ServerError: .*not (?:RunPod's|followed)/)
       assert.strictEqual((yield* counts).submitted, 1)
-    }).pipe(Effect.provide(behind(page, /\/run$/, minutes(3))))
+    }).pipe(runBehind(page, /\/run$/, minutes(3)))
   )
 
   it.effect("an operation that may be repeated is repeated", () =>
     Effect.gen(function* () {
       const { health } = yield* RunPod
-      assert.isDefined((yield* finish(health("ep"))).workers)
-    }).pipe(Effect.provide(behind(page, /\/health$/, 200)))
+      assert.isDefined((yield* health("ep")).workers)
+    }).pipe(runBehind(page, /\/health$/, 200))
   )
 
   it.effect("a batch ends when ten of its submits were answered so, and none by RunPod", () =>
@@ -111,20 +115,20 @@ describe.each(Object.entries(pages))("behind a gateway that answers %s", (_, pag
       const batch = Stream.runForEach(Batch.run(ep, inputs(100), { concurrency: 4 }), (outcome) =>
         Effect.sync(() => outcomes.push(kindOf(outcome)))
       )
-      const error = yield* Effect.flip(finish(batch))
+      const error = yield* Effect.flip(batch)
       assert.strictEqual(error._tag, "ServerError")
       assert.isAtMost((yield* counts).byOperation.run.total, 13)
       assert.deepStrictEqual([...new Set(outcomes)], ["SubmitAmbiguousError"])
-    }).pipe(Effect.provide(behind(page, /\/run$/, Infinity)))
+    }).pipe(runBehind(page, /\/run$/, Infinity))
   )
 
   it.effect("a batch that RunPod has answered goes on", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
-      const report = yield* finish(Batch.collect(ep, inputs(100), { concurrency: 4 }), "20 minutes")
+      const report = yield* Batch.collect(ep, inputs(100), { concurrency: 4 })
       assert.strictEqual(report.results.length, 100)
       assert.isAbove(report.counts["SubmitAmbiguousError"] ?? 0, 10)
       assert.isAbove(report.counts["Completed"] ?? 0, 5)
-    }).pipe(Effect.provide(behind(page, /\/run$/, (now) => now > 15_000 && now < 60_000)))
+    }).pipe(runBehind(page, /\/run$/, (now) => now > 15_000 && now < 60_000))
   )
 })

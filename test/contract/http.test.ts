@@ -9,7 +9,7 @@ const overHttp = (scenario: Scenario, given: (typeof faults)[string]) =>
   Effect.gen(function* () {
     const server = yield* NodeEmulator.serve({ endpoints, faults: given })
     yield* scenario.pipe(
-      Effect.provide(NodeRunPod.layer({ apiKey: "key", baseUrl: server.url, requestTimeout: "3 seconds", ...client })),
+      Effect.provide(NodeRunPod.layer({ apiKey: "key", baseUrl: server.url, requestTimeout: "2 seconds", ...client })),
       Effect.provideService(Emulator.Emulator, server)
     )
   }).pipe(Effect.scoped)

@@ -22,6 +22,19 @@ const reads = { operations: ["status", "statusSync", "stream", "cancel", "health
 /** Every fault that a client can outlive, on the requests that may be sent again. Those that stand still do so twice. */
 export const faults: Record<string, ReadonlyArray<Emulator.Fault.Fault>> = {
   none: [],
+  "stall in the body": [Fault.stall({ ...reads, times: 2 })],
+  // A cancel has 10 seconds and gives each attempt 5: it outlives one of these, not two.
+  "no answer": [
+    Fault.hang({ ...reads, operations: ["status", "health", "requests"], times: 2 }),
+    Fault.hang({ ...reads, operations: ["cancel"], times: 1 })
+  ],
+  "all at once": [
+    Fault.rateLimited({ ...reads, rate: 0.1, times: 3 }),
+    Fault.serverError({ ...reads, rate: 0.2 }),
+    Fault.resetAfter({ ...reads, rate: 0.2 }),
+    Fault.truncated({ ...reads, rate: 0.2 }),
+    Fault.htmlOk({ ...reads, rate: 0.2 })
+  ],
   "429 without Retry-After": [Fault.rateLimited({ ...reads, times: 4 })],
   "429 with Retry-After in seconds": [Fault.rateLimited({ ...reads, times: 3, retryAfter: "1 second" })],
   "429 with Retry-After as a date": [Fault.rateLimited({ ...reads, times: 3, retryAfter: "1 second", as: "date" })],
@@ -34,23 +47,10 @@ export const faults: Record<string, ReadonlyArray<Emulator.Fault.Fault>> = {
   "nothing on 200": [Fault.emptyOk(reads)],
   "reset before": [Fault.resetBefore(reads)],
   "reset after": [Fault.resetAfter(reads)],
-  "stall in the body": [Fault.stall({ ...reads, times: 2 })],
-  // A cancel has 10 seconds and gives each attempt 5: it outlives one of these, not two.
-  "no answer": [
-    Fault.hang({ ...reads, operations: ["status", "health", "requests"], times: 2 }),
-    Fault.hang({ ...reads, operations: ["cancel"], times: 1 })
-  ],
   "truncated JSON": [Fault.truncated(reads)],
   "cut body": [Fault.cutBody(reads)],
   "not visible yet": [Fault.notVisibleYet({ operations: ["status", "statusSync", "stream"], for: "400 millis" })],
-  "late answers": [Fault.delay({ ...reads, by: "100 millis" })],
-  "all at once": [
-    Fault.rateLimited({ ...reads, rate: 0.1, times: 3 }),
-    Fault.serverError({ ...reads, rate: 0.2 }),
-    Fault.resetAfter({ ...reads, rate: 0.2 }),
-    Fault.truncated({ ...reads, rate: 0.2 }),
-    Fault.htmlOk({ ...reads, rate: 0.2 })
-  ]
+  "late answers": [Fault.delay({ ...reads, by: "100 millis" })]
 }
 
 export const endpoints: Emulator.Options["endpoints"] = {

@@ -80,7 +80,7 @@ type Submit = (n: number) => Effect.Effect<string, RunPodError>
 const ways: ReadonlyArray<readonly [name: string, count: number, Effect.Effect<Submit, never, RunPod.RunPod>]> = [
   [
     "RunPod.run",
-    2_000,
+    800,
     Effect.map(
       RunPod.RunPod,
       (runPod): Submit =>

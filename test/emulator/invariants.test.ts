@@ -205,6 +205,6 @@ describe("whatever is sent", () => {
         assert.include([200, 204, 400, 404, 405], response.status)
         if (response.body !== "") assert.isObject(JSON.parse(response.body))
       }),
-    { fastCheck: { numRuns: 150 } }
+    { fastCheck: { numRuns: 80 } }
   )
 })

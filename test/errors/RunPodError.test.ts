@@ -251,7 +251,7 @@ describe("RunPodError.fromResponse", () => {
       // A body of any status may name a job.
       assert.match(error.message, /^run(?: of job .+)? on endpoint ep1: /)
     },
-    { fastCheck: { numRuns: 500 } }
+    { fastCheck: { numRuns: 200 } }
   )
 })
 

@@ -358,9 +358,12 @@ describe("batch", () => {
     ends.push(() => client.close())
     const same = client.endpoint<{ n: number }, { n: number }>("ep")
     await collect(same.batch([{ n: 1 }, { n: 2 }], { journal }))
+    const log = vi.spyOn(console, "log").mockReturnValue()
+    ends.push(() => Promise.resolve(log.mockRestore()))
     const again = await collect(
       same.batch([{ n: 1 }, { n: 2 }, { n: 3 }], { journal: { path: journal, sync: "never" } })
     )
+    assert.include(String(log.mock.calls[0]), "goes on from its journal: 2 settled")
     assert.deepStrictEqual(
       again.map(({ replayed }) => replayed),
       [true, true, false]

@@ -102,7 +102,7 @@ describe("JobFailure.fromError", () => {
       assert.oneOf(failure.reason, ["Handler", "ExecutionTimeout", "RetriesExhausted"])
       if (failure.message !== undefined) assert.isString(failure.message)
     },
-    { fastCheck: { numRuns: 500 } }
+    { fastCheck: { numRuns: 200 } }
   )
 
   it.prop(

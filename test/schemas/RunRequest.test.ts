@@ -263,7 +263,7 @@ describe("RunRequest.toText", () => {
       assert.isObject(body.input)
       assert.isNotEmpty(Object.keys(body.input))
     },
-    { fastCheck: { numRuns: 500 } }
+    { fastCheck: { numRuns: 200 } }
   )
 })
 
@@ -375,7 +375,7 @@ describe("RunRequest.waitMillis", () => {
       if (Either.isLeft(millis)) return assert.match(millis.left, /^wait must be /)
       assert.isTrue(Number.isInteger(millis.right) && millis.right >= 1000 && millis.right <= 300_000)
     },
-    { fastCheck: { numRuns: 500 } }
+    { fastCheck: { numRuns: 200 } }
   )
 })
 

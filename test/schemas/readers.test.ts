@@ -16,7 +16,7 @@ import { anyText, body as anyBody } from "../support/arbitraries.js"
 /** A schema among schemas of other types. */
 const untyped = <A>(schema: Schema.Schema<A, unknown>) => schema as unknown as Schema.Schema<unknown, unknown>
 
-const runs = { fastCheck: { numRuns: 500 } }
+const runs = { fastCheck: { numRuns: 200 } }
 
 const readers: Readonly<Record<string, (body: unknown) => Either.Either<unknown, string>>> = {
   "Job.fromReply": (body) => Job.fromReply(body, "job-1"),

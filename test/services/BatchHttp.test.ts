@@ -59,27 +59,33 @@ describe("a batch over HTTP under the documented limits", () => {
     Fault.cutBody({ operations, rate: 0.02 })
   ]
 
-  it.scopedLive("has every result through polls that fail", () =>
-    Effect.gen(function* () {
-      const { counts, most, report } = yield* measure(200, lossy(polls))
-      assert.deepStrictEqual(report.counts, { Completed: 200 })
-      assert.strictEqual(most, 1)
-      assert.isAtMost(counts.total / 200, 3.5)
-      assert.isAbove(
-        Object.values(counts.faults).reduce((sum, times) => sum + times, 0),
-        5
-      )
-    })
+  it.scopedLive(
+    "has every result through polls that fail",
+    () =>
+      Effect.gen(function* () {
+        const { counts, most, report } = yield* measure(200, lossy(polls))
+        assert.deepStrictEqual(report.counts, { Completed: 200 })
+        assert.strictEqual(most, 1)
+        assert.isAtMost(counts.total / 200, 3.5)
+        assert.isAbove(
+          Object.values(counts.faults).reduce((sum, times) => sum + times, 0),
+          5
+        )
+      }),
+    { concurrent: true }
   )
 
-  it.scopedLive("settles every input through submits that fail, and submits none twice", () =>
-    Effect.gen(function* () {
-      const { most, report } = yield* measure(200, lossy([...polls, "run"]))
-      const { Completed = 0, SubmitAmbiguousError = 0, ...others } = report.counts
-      assert.deepStrictEqual(others, {})
-      assert.strictEqual(Completed + SubmitAmbiguousError, 200)
-      assert.isAbove(SubmitAmbiguousError, 3)
-      assert.strictEqual(most, 1)
-    })
+  it.scopedLive(
+    "settles every input through submits that fail, and submits none twice",
+    () =>
+      Effect.gen(function* () {
+        const { most, report } = yield* measure(200, lossy([...polls, "run"]))
+        const { Completed = 0, SubmitAmbiguousError = 0, ...others } = report.counts
+        assert.deepStrictEqual(others, {})
+        assert.strictEqual(Completed + SubmitAmbiguousError, 200)
+        assert.isAbove(SubmitAmbiguousError, 3)
+        assert.strictEqual(most, 1)
+      }),
+    { concurrent: true }
   )
 })

@@ -6,6 +6,8 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -60,7 +62,12 @@ const withFile = <A, E>(use: (file: string, fs: FileSystem) => Effect.Effect<A, 
   Effect.gen(function* () {
     const fs = yield* FileSystem
     return yield* use(`${yield* fs.makeTempDirectoryScoped()}/journal.jsonl`, fs)
-  }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer))
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(NodeFileSystem.layer),
+    // Runs that go on say so.
+    Logger.withMinimumLogLevel(LogLevel.Warning)
+  )
 
 const outputs = ({ results }: Batch.Report<Numbered, unknown>) =>
   results.map(({ result }) => (Exit.isSuccess(result) ? result.value : assert.fail("no output")))

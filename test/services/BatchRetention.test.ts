@@ -9,10 +9,10 @@ import { counts, emulated, endpoint, inputs } from "../support/batches.js"
 import * as VirtualTime from "../support/virtualTime.js"
 
 describe.sequential("what is read before RunPod forgets it:", () => {
-  const tenth = RateLimits.make({
-    run: { limit: 100, concurrency: 20 },
-    status: { limit: 200, concurrency: 40 },
-    statusSync: { limit: 200, concurrency: 40 }
+  const twentieth = RateLimits.make({
+    run: { limit: 50, concurrency: 10 },
+    status: { limit: 100, concurrency: 20 },
+    statusSync: { limit: 100, concurrency: 20 }
   })
 
   /** How long each job waited, since its end, to be read. */
@@ -31,22 +31,22 @@ describe.sequential("what is read before RunPod forgets it:", () => {
   })
 
   it.live(
-    "with 2,000 jobs that finish behind slow ones and limits of a tenth, none is read too late",
+    "with 1,000 jobs that finish behind slow ones and limits of a twentieth, none is read too late",
     () => {
       // As many slow jobs as there are places to hold, and more; the rest is done in seconds, long before them.
       const isSlow = (n: unknown) => Number(n) % 40 === 0
       const program = Effect.gen(function* () {
         const ep = yield* endpoint
-        const report = yield* Batch.collect(ep, inputs(2000), {
-          concurrency: 2000,
+        const report = yield* Batch.collect(ep, inputs(1000), {
+          concurrency: 1000,
           policy: { executionTimeout: "1 hour" }
         })
-        assert.deepStrictEqual(report.counts, { Completed: 2000 })
+        assert.deepStrictEqual(report.counts, { Completed: 1000 })
         assert.strictEqual((yield* counts).rateLimited, 0)
         assert.isAtLeast(Duration.toMinutes(report.wallTime), 40)
         const slow = report.results.filter(({ input }) => isSlow(input.n)).map(({ jobId }) => String(jobId))
         const reads = yield* readWithin
-        assert.isAtLeast(reads.size, 50)
+        assert.isAtLeast(reads.size, 25)
         // The slow ones are still there to be asked; all others were read or they would not have completed.
         assert.isBelow(Math.max(...slow.map((id) => reads.get(id) ?? 0)), 10 * 60_000)
       })
@@ -55,10 +55,10 @@ describe.sequential("what is read before RunPod forgets it:", () => {
           program,
           emulated(
             {
-              workers: 2000,
+              workers: 1000,
               handler: ({ n }) => Effect.delay(Effect.succeed({ n }), isSlow(n) ? "40 minutes" : "5 seconds")
             },
-            { limits: tenth, client: { limits: tenth } }
+            { limits: twentieth, client: { limits: twentieth } }
           )
         )
       )
@@ -67,21 +67,21 @@ describe.sequential("what is read before RunPod forgets it:", () => {
   )
 
   it.live(
-    "2,000 results that are 25 minutes old are all read in time",
+    "1,000 results that are 25 minutes old are all read in time",
     () => {
       const program = Effect.gen(function* () {
         const ep = yield* endpoint
-        const submissions = yield* Batch.submit(ep, inputs(2000))
+        const submissions = yield* Batch.submit(ep, inputs(1000))
         yield* Effect.sleep("20 minutes")
         const handles = yield* Effect.forEach(submissions, ({ result }) => result)
         const outcomes = yield* Batch.wait(ep, handles)
         assert.isTrue(outcomes.every(({ result }) => Exit.isSuccess(result)))
         const reads = yield* readWithin
-        assert.strictEqual(reads.size, 2000)
+        assert.strictEqual(reads.size, 1000)
         assert.isBelow(Math.max(...reads.values()), 30 * 60_000)
       })
       return VirtualTime.run(
-        Effect.provide(program, emulated({ workers: 2000 }, { limits: tenth, client: { limits: tenth } }))
+        Effect.provide(program, emulated({ workers: 1000 }, { limits: twentieth, client: { limits: twentieth } }))
       )
     },
     120_000

@@ -321,7 +321,7 @@ describe("an application that has routes of its own", () => {
           const answer = yield* post(url.replace("/hooks", "/"), "", { method: "GET" })
           assert.strictEqual(answer.status, 200)
         }
-      })
+      }).pipe(Logger.withMinimumLogLevel(LogLevel.Warning))
     )
   )
 

@@ -142,7 +142,7 @@ describe.sequential("plain polls on an endpoint that has been learned", () => {
     seeded(
       "wide",
       Effect.gen(function* () {
-        for (let run = 0; run < 8; run++) {
+        for (let run = 0; run < 5; run++) {
           const past = yield* timesAround({ delay: 5_000, execution: 65_000 }, 0.9, 30)
           const seen = (yield* callAll([...past, { delay: 5_000, execution: 55_000 }], plain)).at(-1)!
           assert.isAtMost(seen.requests, 12)
@@ -268,7 +268,7 @@ describe("holding", () => {
               })
             )
         ),
-        { numRuns: 15 }
+        { numRuns: 8 }
       )
     )
   )

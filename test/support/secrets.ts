@@ -102,6 +102,8 @@ export const shapes: Readonly<Record<string, (text: string) => string>> = {
 
 /** Every way to print a value. */
 export const printed = (value: unknown): ReadonlyArray<string> => {
+  // However a text is printed, the parts of secrets that are looked for stay as they are.
+  if (typeof value === "string") return [value]
   const texts = [
     inspect(value, { depth: Infinity, showHidden: true, maxStringLength: null, maxArrayLength: null }),
     inspect(value, { depth: Infinity, getters: true, maxStringLength: null }),

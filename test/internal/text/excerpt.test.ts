@@ -38,6 +38,6 @@ describe("excerpt", () => {
       const next = Array.from(text.slice(part.length))[0]
       if (next !== undefined) assert.isAbove(bytesOf(part) + bytesOf(next), bytes)
     },
-    { fastCheck: { numRuns: 1000 } }
+    { fastCheck: { numRuns: 300 } }
   )
 })

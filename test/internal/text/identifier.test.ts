@@ -17,7 +17,7 @@ describe("idProblem", () => {
       assert.strictEqual(decodeURIComponent(segments[2]!), id)
       assert.strictEqual(url.search + url.hash, "")
     },
-    { fastCheck: { numRuns: 1000 } }
+    { fastCheck: { numRuns: 300 } }
   )
 
   it.prop("is undefined or a clause, for any value", { id: FastCheck.anything() }, ({ id }) => {
