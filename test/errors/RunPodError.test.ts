@@ -347,7 +347,11 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     ],
     [transport, unclear, /the connection broke.*may have acted/],
     [new RunPodError.RequestTimeoutError({ ...timeout, sent: "Maybe" }), unclear, /no answer for 30s.*may have acted/],
-    [new RunPodError.RequestTimeoutError({ ...timeout, sent: "No" }), neverSent, /not sent within 30s.*nothing was sent/],
+    [
+      new RunPodError.RequestTimeoutError({ ...timeout, sent: "No" }),
+      neverSent,
+      /not sent within 30s.*nothing was sent/
+    ],
     [new RunPodError.RequestTimeoutError({ ...timeout, phase: "Body", sent: "Maybe" }), unclear, /stood still for 30s/],
     [new RunPodError.DecodeError({ ...at, issue: "expected a job" }), final, /expected a job.*report it/],
     [

@@ -8,8 +8,8 @@ import type { RequestOptions } from "./requestOptions.js"
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
 
-/** How many attempts of a cancel may wait for our own windows for as long as those take. */
-const freeAttempts = 4
+/** How long the retries of a cancel may wait for our own windows in all, in milliseconds. */
+const longestLine = 120_000
 /** RunPod's window for cancels is 10 seconds. In milliseconds. */
 const longestSilence = 25_000
 
@@ -73,6 +73,8 @@ export class Execution<out A> {
   current: { readonly giveUp: () => void } | undefined
   /** When it is given up, on the monotonic clock: by its caller, or at the end of its grace. */
   deadline: number
+  /** When its grace ends at the latest, however much of it waiting in line takes. */
+  private latest = Infinity
 
   constructor(
     readonly request: Request<A>,
@@ -102,8 +104,8 @@ export class Execution<out A> {
 
   /**
    * When it is given up if its permit comes now, for which it has waited since `since`, `ownWait` milliseconds of that because of our
-   * own windows. Waiting for our limits takes nothing of a grace, waiting for the server does. When nobody answers they cannot be told
-   * apart for ever: that ends after some attempts, and when a window has reopened twice without an answer.
+   * own windows. Waiting for our limits takes nothing of a grace, waiting for the server does. A server that answers nothing ends that when
+   * a window has reopened twice, one that answers with errors alone after two minutes.
    */
   deadlineAfter(since: number, now: number, ownWait: number): number {
     const { deadline, grace } = this.options
@@ -113,11 +115,12 @@ export class Execution<out A> {
     const isSilent = now - limiter.troubledSince > longestSilence
     const free = blockedFrom - since + (isSilent ? 0 : Math.min(ownWait, now - blockedFrom))
     const end = this.attempt === 1 ? since + grace : this.deadline
-    return Math.min(deadline, end + (this.attempt > freeAttempts ? 0 : free))
+    return Math.min(deadline, end + free, this.latest)
   }
 
-  onPermit(permit: Permit, deadline: number): void {
+  onPermit(permit: Permit, now: number, deadline: number): void {
     this.permit = permit
     this.deadline = deadline
+    this.latest = Math.min(this.latest, now + (this.options.grace ?? Infinity) + longestLine)
   }
 }

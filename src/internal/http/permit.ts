@@ -59,7 +59,7 @@ export const withPermit = <A>(
     if (deadline <= since || limiter.opensAt >= deadline) return until.onLate()
     const use = (permit: Permit) => {
       const now = timer.now()
-      execution.onPermit(permit, until.deadline())
+      execution.onPermit(permit, now, until.deadline())
       if (execution.deadline <= now) return until.onLate()
       return options.grace === undefined ? attempt() : Effect.tapError(attempt(), (error) => noteSilence(error))
     }
