@@ -5,8 +5,6 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
-import type * as Scope from "effect/Scope"
-import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
@@ -15,21 +13,7 @@ import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
-
-const listening = <S extends Net.Server>(server: S): Effect.Effect<string, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      server.listen(0, "127.0.0.1")
-      await once(server, "listening")
-      const address = server.address()
-      return `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`
-    }),
-    () =>
-      Effect.sync(() => {
-        server.close()
-        if (server instanceof Http.Server || server instanceof Https.Server) server.closeAllConnections()
-      })
-  )
+import { originOf } from "../support/listening.js"
 
 /** A server that notes what it is asked. */
 const serve = (answer: (response: Http.ServerResponse) => void) =>
@@ -39,11 +23,11 @@ const serve = (answer: (response: Http.ServerResponse) => void) =>
       asked.push(`${request.method} ${request.url}`)
       request.resume().on("end", () => answer(response))
     })
-    return { asked, url: yield* listening(server) }
+    return { asked, url: yield* originOf(server) }
   })
 
 /** An address that nothing listens on. */
-const deadAddress = Effect.scoped(listening(Net.createServer()))
+const deadAddress = Effect.scoped(originOf(Net.createServer()))
 
 const transports: Readonly<Record<string, (options: RunPod.Options) => Layer.Layer<RunPod.RunPod>>> = {
   fetch: (options) => Layer.provide(RunPod.layer(options), FetchHttpClient.layer),
@@ -153,7 +137,7 @@ describe.each(Object.keys(transports))("over %s", (transport) => {
     () =>
       Effect.gen(function* () {
         // A TLS client gets as far as the connection, never as far as a request.
-        const mute = (yield* listening(Net.createServer())).replace("http:", "https:")
+        const mute = (yield* originOf(Net.createServer())).replace("http:", "https:")
         const { asked, url } = yield* serve((response) => response.writeHead(307, { location: `${mute}/run` }).end())
         const transformClient = HttpClient.followRedirects()
         const error = yield* Effect.flip(ask(transport, url, submit, { transformClient, requestTimeout: "200 millis" }))
@@ -175,7 +159,7 @@ describe.each(Object.keys(transports))("over %s", (transport) => {
     Effect.gen(function* () {
       const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url))
       const server = Https.createServer({ cert: fixture("localhost.crt"), key: fixture("localhost.key") })
-      const url = (yield* listening(server)).replace("http://127.0.0.1", "https://localhost")
+      const url = (yield* originOf(server)).replace("http://127.0.0.1", "https://localhost")
       const error = yield* Effect.flip(ask(transport, url, submit))
       assert(error._tag === "TransportError")
       assert.deepInclude({ ...error }, { sent: "No", attempt: 1 })
@@ -195,7 +179,7 @@ describe.each(Object.keys(transports))("over %s", (transport) => {
 
   it.scopedLive("an answer with a status that no answer has makes a submit ambiguous", () =>
     Effect.gen(function* () {
-      const url = yield* listening(
+      const url = yield* originOf(
         Net.createServer((socket) => {
           socket.on("error", () => undefined)
           socket.once("data", () => socket.end("HTTP/1.1 099 Odd\r\ncontent-length: 0\r\n\r\n"))

@@ -15,24 +15,9 @@ import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import { RunPod } from "../../src/services/RunPod.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import { program } from "../support/program.js"
+import { listening, originOf } from "../support/listening.js"
 
-const listening = <S extends Net.Server>(server: S): Effect.Effect<number, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      server.listen(0, "127.0.0.1")
-      await once(server, "listening")
-      const address = server.address()
-      return address !== null && typeof address === "object" ? address.port : 0
-    }),
-    () =>
-      Effect.sync(() => {
-        server.close()
-        if (server instanceof Http.Server) server.closeAllConnections()
-      })
-  )
-
-const serve = (listener: Http.RequestListener) =>
-  Effect.map(listening(Http.createServer(listener)), (port) => `http://127.0.0.1:${port}`)
+const serve = (listener: Http.RequestListener) => originOf(Http.createServer(listener))
 
 const bodyOf = async (request: AsyncIterable<Uint8Array>): Promise<string> => {
   const chunks: Array<Uint8Array> = []

@@ -2,12 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Esbuild from "esbuild"
 import { execFile } from "node:child_process"
-import { once } from "node:events"
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import * as Http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { root } from "../support/bundle.js"
+import { listening } from "../support/listening.js"
 
 /** Outside of this project, whose packages would be found from within. */
 const folder = Effect.acquireRelease(
@@ -82,11 +82,7 @@ describe("the entry for Node", () => {
         if (request.url === "/v2/ep/health") response.writeHead(302, { location: "/elsewhere" })
         response.end(JSON.stringify({ id: "a", status: "COMPLETED", output: { n: 1 } }))
       })
-      server.listen(0, "127.0.0.1")
-      yield* Effect.promise(() => once(server, "listening"))
-      yield* Effect.addFinalizer(() => Effect.sync(() => server.close()))
-      const address = server.address()
-      const port = typeof address === "object" && address !== null ? address.port : 0
+      const port = yield* listening(server)
       const path = yield* folder
       projectWithout(path)
       const program = `

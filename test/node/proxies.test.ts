@@ -1,11 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Layer, Redacted, type Scope } from "effect"
+import { ConfigProvider, Effect, Layer, Redacted } from "effect"
 import { execFile } from "node:child_process"
-import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Http2 from "node:http2"
-import type * as Net from "node:net"
 import { fileURLToPath } from "node:url"
 import { inspect } from "node:util"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
@@ -13,23 +11,9 @@ import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import { RunPod } from "../../src/services/RunPod.js"
 import { program } from "../support/program.js"
 import { proxyServer } from "../support/proxyServer.js"
+import { listening } from "../support/listening.js"
 
 const job = JSON.stringify({ id: "a", status: "IN_QUEUE" })
-
-const listening = (server: Net.Server): Effect.Effect<number, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      server.listen(0, "127.0.0.1")
-      await once(server, "listening")
-      const address = server.address()
-      return address !== null && typeof address === "object" ? address.port : 0
-    }),
-    () =>
-      Effect.sync(() => {
-        server.close()
-        if (server instanceof Http.Server) server.closeAllConnections()
-      })
-  )
 
 /** A server behind the proxies, and what it was asked for. */
 const target = Effect.gen(function* () {

@@ -21,6 +21,7 @@ import * as BatchJournal from "../../src/services/BatchJournal.js"
 import { counts, emulated, endpoint, inputs, jobsPerInput, kindOf, type Numbered } from "../support/batches.js"
 import { finishOnTestClock as finish } from "../support/finish.js"
 import * as VirtualTime from "../support/virtualTime.js"
+import { entriesWithin, lineEnds } from "../support/journalCuts.js"
 
 const { Fault } = Emulator
 
@@ -263,17 +264,13 @@ describe("`onFailed` of a batch with a journal", () => {
       yield* mend
       yield* runWithFile
       const whole = yield* fs.readFile(file)
-      const ends = Array.from(whole.entries()).flatMap(([at, byte]) => (byte === 10 ? [at + 1] : []))
+      const ends = lineEnds(whole)
       const cuts = ends.flatMap((end) => [end - 1, end, end + 1, end + 30]).filter((cut) => cut >= begins)
       yield* Effect.forEach(cuts, (length) =>
         Effect.gen(function* () {
           yield* fs.writeFile(file, whole.subarray(0, length))
           const before = yield* jobsPerInput
-          const entries = new TextDecoder()
-            .decode(whole.subarray(0, ends.findLast((end) => end <= length) ?? 0))
-            .split("\n")
-            .slice(2)
-            .flatMap((line): ReadonlyArray<JournalEntry.Entry> => (line === "" ? [] : [JSON.parse(line)]))
+          const entries = entriesWithin(whole, length)
           const { results } = yield* runWithFile
           const after = yield* jobsPerInput
           for (const { attempts, input, key, result } of results) {

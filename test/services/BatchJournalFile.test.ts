@@ -8,11 +8,11 @@ import type * as Scope from "effect/Scope"
 import type * as Emulator from "../../src/emulator/Emulator.js"
 import type { BatchJournalError } from "../../src/errors/BatchError.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
-import type * as JournalEntry from "../../src/schemas/JournalEntry.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import type * as RunPod from "../../src/services/RunPod.js"
 import { emulated, endpoint, inputs, jobsPerInput, kindOf, type Numbered } from "../support/batches.js"
+import { entriesWithin, lineEnds } from "../support/journalCuts.js"
 
 type Needs = RunPod.RunPod | Emulator.Emulator | FileSystem | Scope.Scope
 
@@ -102,18 +102,14 @@ describe("a journal in a file", () => {
       Effect.gen(function* () {
         yield* run(file, { sync: "never" })
         const whole = yield* fs.readFile(file)
-        const ends = Array.from(whole.entries()).flatMap(([at, byte]) => (byte === 10 ? [at + 1] : []))
+        const ends = lineEnds(whole)
         // Around each end of a line, and every few bytes between.
         const cuts = new Set(ends.flatMap((end) => [end - 1, end, end + 1]))
         for (let at = 0; at < whole.length; at += 97) cuts.add(at)
         for (const length of cuts) {
           yield* fs.writeFile(file, whole.subarray(0, length))
           const before = yield* jobsPerInput
-          const entries = new TextDecoder()
-            .decode(whole.subarray(0, ends.findLast((end) => end <= length) ?? 0))
-            .split("\n")
-            .slice(2)
-            .flatMap((line): ReadonlyArray<JournalEntry.Entry> => (line === "" ? [] : [JSON.parse(line)]))
+          const entries = entriesWithin(whole, length)
           const { results } = yield* run(file, { sync: "never" })
           assert.deepStrictEqual(
             results.map(({ key }) => key),

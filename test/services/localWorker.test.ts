@@ -2,7 +2,6 @@ import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Duration, Effect, Exit, Fiber, Layer, Logger, Schema, type Scope, Stream } from "effect"
 import * as Http from "node:http"
-import { once } from "node:events"
 import { type Handler, serveLocalWorker } from "../../examples/support/localWorker.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
@@ -10,6 +9,7 @@ import * as Batch from "../../src/services/Batch.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
+import { originOf } from "../support/listening.js"
 
 const Numbered = Schema.Struct({ n: Schema.Number })
 const endpoint = Endpoint.make("any-endpoint", { input: Numbered, output: Schema.Unknown, chunk: Schema.Unknown })
@@ -185,11 +185,7 @@ describe("RunPod.layerLocal", () => {
         if (request.url === "/run") response.end(JSON.stringify({ id: "test-1", status: "IN_PROGRESS" }))
         else request.socket.destroy()
       })
-      server.listen(0, "127.0.0.1")
-      yield* Effect.promise(() => once(server, "listening"))
-      yield* Effect.addFinalizer(() => Effect.sync(() => server.close()))
-      const address = server.address()
-      const url = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`
+      const url = yield* originOf(server)
       const error = yield* Effect.flatMap(endpoint, (ep) => Effect.flip(ep.call({ n: 1 }))).pipe(
         Effect.provide(NodeRunPod.layerLocal({ url }))
       )

@@ -1,8 +1,8 @@
 import type { Scrub } from "../text/scrub.js"
-import { isCertificate, reasonOf } from "../text/transportCode.js"
+import { invalidUrl, isCertificate, proxyTunnel, reasonOf } from "../text/transportCode.js"
 
 // Codes of faults that happen before a request's first byte can leave: name lookup, connect, TLS.
-const neverSentCodes = new Set([
+const neverSentCodes = new Set<string>([
   "ECONNREFUSED",
   "ENOTFOUND",
   "EAI_AGAIN",
@@ -15,8 +15,8 @@ const neverSentCodes = new Set([
   "UND_ERR_CONNECT_TIMEOUT",
   "UND_ERR_INVALID_ARG",
   "UND_ERR_CLOSED",
-  "ERR_INVALID_URL",
-  "ERR_PROXY_TUNNEL",
+  invalidUrl,
+  proxyTunnel,
   // Bun's, of a proxy such as socks5.
   "UnsupportedProxyProtocol"
 ])

@@ -1,3 +1,5 @@
+import { backslashesBefore } from "./json.js"
+
 /** A part of a text, `end` excluded. */
 export interface Span {
   readonly start: number
@@ -7,9 +9,7 @@ export interface Span {
 /** Behind the closing quote of the string that begins at `start`. */
 const stringEnd = (text: string, start: number): number => {
   for (let end = text.indexOf(`"`, start + 1); end >= 0; end = text.indexOf(`"`, end + 1)) {
-    let backslashes = 0
-    while (text[end - 1 - backslashes] === "\\") backslashes++
-    if (backslashes % 2 === 0) return end + 1
+    if (backslashesBefore(text, end) % 2 === 0) return end + 1
   }
   return text.length
 }

@@ -3,6 +3,20 @@ export type JsonObject = Readonly<Record<string, unknown>>
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
+/** An object that is an instance of no class. What a parser of the user gives can be one. */
+export const isPlainObject = (value: unknown): value is JsonObject => {
+  if (!isJsonObject(value)) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype
+}
+
+/** How many backslashes stand before this place of a text: whether, and how often, a quote is escaped. */
+export const backslashesBefore = (text: string, at: number): number => {
+  let from = at
+  while (from > 0 && text[from - 1] === "\\") from--
+  return at - from
+}
+
 /** The value when it is a string that is not blank. */
 export const textOf = (value: unknown): string | undefined =>
   typeof value === "string" && value.trim() !== "" ? value : undefined

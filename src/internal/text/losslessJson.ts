@@ -1,18 +1,13 @@
 /** JSON for what a parser of JSON can give, one of the user's included, so that it comes back as it was. */
 import * as Either from "effect/Either"
 import { hasProperty } from "effect/Predicate"
-import { describeJson, isJsonObject, type JsonObject } from "./json.js"
+import { describeJson, isJsonObject, isPlainObject, type JsonObject } from "./json.js"
 
 /** How long a string can be in V8, in characters. */
 const longest = 2 ** 29 - 24
 const tooLong = "it is too long for a string"
 /** Nesting up to here fits on any stack: `JSON.stringify` recurses, and so do few other things. */
 const shallow = 500
-
-const isPlainObject = (value: object): value is JsonObject => {
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === null || prototype === Object.prototype
-}
 
 const classOf = ({ constructor }: object): string =>
   hasProperty(constructor, "name") ? `an instance of ${String(constructor.name)}` : "an object with a prototype"

@@ -1,5 +1,4 @@
-import * as Redacted from "effect/Redacted"
-import { isJsonObject } from "./json.js"
+import { backslashesBefore, isPlainObject } from "./json.js"
 
 /** Replaces secrets in a text by `<redacted>`. */
 export type Scrub = (text: string) => string
@@ -103,12 +102,6 @@ const placesOf = (pattern: RegExp, text: string): ReadonlyArray<Place> => {
   return places
 }
 
-const backslashesBefore = (text: string, at: number): number => {
-  let from = at
-  while (from > 0 && text[from - 1] === "\\") from--
-  return at - from
-}
-
 /**
  * A field of JSON, or of JSON within JSON, in which RunPod echoes the webhook or the S3 credentials of a submit, which a program
  * that did not submit the job does not know.
@@ -203,10 +196,4 @@ export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
   const copy = copyOf(value)
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) next()
   return copy
-}
-
-const isPlainObject = (value: unknown): value is object => {
-  if (!isJsonObject(value) || Redacted.isRedacted(value)) return false
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === null || prototype === Object.prototype
 }

@@ -26,15 +26,17 @@ export const isCertificate = (code: string | undefined): boolean => code !== und
 
 /** The code of a tunnel that a proxy has not made. */
 export const proxyTunnel = "ERR_PROXY_TUNNEL"
+/** Node's code of a URL that is none, and ours of a proxy's that cannot be used. */
+export const invalidUrl = "ERR_INVALID_URL"
 
 /** Whether the message of such an error says more than the code: those of our own making. */
-export const isExplained = (code: string): boolean => code === proxyTunnel || code === "ERR_INVALID_URL"
+export const isExplained = (code: string): boolean => code === proxyTunnel || code === invalidUrl
 
 /** Whether another attempt would fail alike: a certificate, a proxy that wants another password, an address that is none. */
 export const isLasting = (cause: unknown): boolean => {
   const code = codeOf(cause)
   if (code === proxyTunnel) return /\b407\b/.test(messageOf(cause) ?? "")
-  return isCertificate(code) || code === "ERR_INVALID_URL"
+  return isCertificate(code) || code === invalidUrl
 }
 
 const messageOf = (cause: unknown): string | undefined =>

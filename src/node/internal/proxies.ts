@@ -1,6 +1,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import { invalidUrl } from "../../internal/text/transportCode.js"
 
 /** The proxies of a transport. The texts may be empty. */
 export interface Proxies {
@@ -16,7 +17,7 @@ export type Given = string | URL | Redacted.Redacted | false | undefined
 
 /** Why nothing can be sent: a variable or option that names no proxy. What it holds may have a password, and is not said. */
 export class ProxyProblem extends Error {
-  readonly code = "ERR_INVALID_URL"
+  readonly code = invalidUrl
 }
 
 /** A proxy's URL, whose `http://` environments often leave out. */

@@ -2,6 +2,7 @@ import { Agent, type Dispatcher as Undici, EnvHttpProxyAgent, Pool } from "@effe
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
+import { proxyTunnel } from "../../internal/text/transportCode.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 import type { Proxies } from "./proxies.js"
 
@@ -18,7 +19,7 @@ const silent: Dispatcher.Handler = {
 const tunnelProblem = ({ message }: Error): Error | undefined => {
   const [, status] = /^Proxy response \((\d+)\)/.exec(message) ?? []
   if (status === undefined) return undefined
-  return Object.assign(new Error(`the proxy answered CONNECT with HTTP ${status}`), { code: "ERR_PROXY_TUNNEL" })
+  return Object.assign(new Error(`the proxy answered CONNECT with HTTP ${status}`), { code: proxyTunnel })
 }
 
 /** A request on its way through undici. After its end it points neither to undici's side nor to ours. */
