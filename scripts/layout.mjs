@@ -13,6 +13,7 @@ const belowLayers = [
   ...lowest,
   "internal/pace",
   "internal/files",
+  "internal/telemetry",
   "internal/http",
   "internal/webhooks",
   "schemas",
@@ -34,14 +35,24 @@ export const rooms = {
   errors: { may: [...lowest, "schemas"] },
   "internal/pace": { may: [...lowest], types: ["layers", "schemas"] },
   "internal/files": { may: [...lowest] },
-  "internal/http": { may: [...lowest, "internal/pace", "schemas", "errors"], types: ["layers"] },
+  "internal/telemetry": { may: [...lowest, "internal/pace", "schemas"] },
+  "internal/http": { may: [...lowest, "internal/pace", "internal/telemetry", "schemas", "errors"], types: ["layers"] },
   "internal/webhooks": {
-    may: [...lowest, "internal/files", "schemas", "errors"],
+    may: [...lowest, "internal/files", "internal/telemetry", "schemas", "errors"],
     types: ["layers", "services", "internal/jobs"]
   },
   layers: { may: belowLayers },
   "internal/jobs": {
-    may: [...lowest, "internal/pace", "internal/http", "internal/webhooks", "schemas", "errors", "layers"],
+    may: [
+      ...lowest,
+      "internal/pace",
+      "internal/telemetry",
+      "internal/http",
+      "internal/webhooks",
+      "schemas",
+      "errors",
+      "layers"
+    ],
     types: ["services"]
   },
   "internal/batch": { may: belowBatch, types: ["services"] },

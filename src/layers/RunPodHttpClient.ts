@@ -14,7 +14,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { fromResponse, type RunPodError } from "../errors/RunPodError.js"
 import * as Background from "../internal/http/background.js"
-import { Execution, Where } from "../internal/http/execution.js"
+import { Execution, type Lane, Where } from "../internal/http/execution.js"
 import { meaningOf } from "../internal/http/meaning.js"
 import { withPermit } from "../internal/http/permit.js"
 import type { Reply } from "../internal/http/reply.js"
@@ -24,14 +24,14 @@ import { sendWithClient, watched } from "../internal/http/sendWithClient.js"
 import { sendWithDispatcher } from "../internal/http/sendWithDispatcher.js"
 import * as Server from "../internal/http/server.js"
 import { useRequestSpan } from "../internal/http/span.js"
-import { type Limiter, Limiters } from "../internal/pace/limiter.js"
+import { Limiters } from "../internal/pace/limiter.js"
 import * as Timer from "../internal/pace/timer.js"
+import { ofOperation } from "../internal/telemetry/instruments.js"
 import { makeScrub } from "../internal/text/scrub.js"
 import type { Definition } from "../schemas/Operation.js"
 import { Dispatcher } from "./Dispatcher.js"
 import * as RateLimits from "./RateLimits.js"
 import { type Options as RunPodOptions, withDefaults } from "./RunPodConfig.js"
-import * as Metrics from "./RunPodMetrics.js"
 
 /**
  * One operation of an API: a row of its table. `Operation.rows` is that of RunPod's serverless API.
@@ -159,15 +159,26 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
       parseJson,
       holdsKey: server.holdsKey,
       errorOf: options.errorOf ?? fromResponse,
-      onSuccess: retry.onSuccess,
-      onThrottled: Metrics.countThrottle
+      onSuccess: retry.onSuccess
     }
     const scrubKey = makeScrub([server.apiKey])
     const wired = watched(transport, { isRead: transformClient !== undefined })
     const client = transformClient === undefined ? wired : transformClient(wired)
 
-    const limiterOf = ({ limit, limiter, name }: Operation, endpointId: string | undefined): Limiter =>
-      limiters.get(limiter ?? `${name} ${endpointId}`, () => limit ?? RateLimits.limitOf(limits, name))
+    const lanes = new Map<string, Lane>()
+    const laneOf = ({ limit, limiter, name }: Operation, endpointId: string | undefined) => {
+      const key = `${name} ${endpointId}`
+      let lane = lanes.get(key)
+      if (lane === undefined) {
+        lane = {
+          limiter: limiters.get(limiter ?? key, () => limit ?? RateLimits.limitOf(limits, name)),
+          meters: ofOperation(name, endpointId),
+          requestTimeout
+        }
+        lanes.set(key, lane)
+      }
+      return lane
+    }
 
     const send = (execution: Execution<unknown>): Effect.Effect<Reply, RunPodError> => {
       const { request, where } = execution
@@ -177,12 +188,12 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     }
 
     const attemptOf = <A>(execution: Execution<A>): Effect.Effect<A, RunPodError> =>
-      withPermit(execution, timer, () => {
-        execution.span.attribute("runpod.attempt", execution.attempt)
-        const answer = Metrics.countRequest(execution.where.operation, () => send(execution))
-        const value = Effect.flatMap(answer, (reply) => meaningOf(execution, reply, reading))
-        return observe(value, execution.options.observer)
-      })
+      withPermit(execution, timer, () =>
+        observe(() => {
+          execution.onSend()
+          return Effect.flatMap(send(execution), (reply) => meaningOf(execution, reply, reading))
+        }, execution.options.observer)
+      )
 
     const execute = <A>(request: Request<A>): Effect.Effect<A, RunPodError> =>
       withCaller((caller) => {
@@ -194,16 +205,17 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
         if (options.observer?.onQueued() === false) return Effect.interrupt
         const secrets = [...options.secrets, ...(request.secrets ?? [])]
         const scrub = secrets.length === 0 ? scrubKey : makeScrub([server.apiKey, ...secrets])
-        return useRequestSpan(where, caller, (span) => {
-          const limiter = limiterOf(operation, params["endpointId"])
-          const execution = new Execution(request, where, span, { options, limiter, scrub, requestTimeout })
-          return retry.run(execution, attemptOf(execution), Metrics.countRetry(operation.name))
+        return useRequestSpan(where, { address: server.address, caller }, (span) => {
+          const execution = new Execution(request, where, caller, laneOf(operation, params["endpointId"]))
+          execution.span = span
+          execution.scrub = scrub
+          return retry.run(execution, attemptOf(execution))
         })
       })
 
     return {
       execute,
-      hasRoom: (operation, endpointId) => limiterOf(operation, endpointId).hasRoom,
+      hasRoom: (operation, endpointId) => laneOf(operation, endpointId).limiter.hasRoom,
       limits,
       scrub: scrubKey,
       ...background

@@ -1,143 +1,188 @@
 /**
- * What a `RunPod` layer counts and measures, for Effect's `Metric` consumers.
+ * What a `RunPod` layer, batches and the webhook receiver count and measure, for all consumers of Effect's `Metric`: exporters
+ * read them from its registry. All have tags, named with each; what a metric is not given is not tagged. Durations are histograms
+ * in seconds (tag `unit`: `s`) with buckets from 0.05 seconds, each twice the one before, to 1.8 hours. What belongs to an endpoint is
+ * in the registry, at 0, from the first request or `Endpoint.make` on.
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
-import * as MetricBoundaries from "effect/MetricBoundaries"
-import { type RuntimeFiber, withFiber } from "../internal/effect/fiber.js"
-import { valueIn } from "../internal/effect/fiberRef.js"
-import { currentTally, type Tally } from "../internal/http/tally.js"
-import type * as Job from "../schemas/Job.js"
-
-const milliseconds = MetricBoundaries.exponential({ start: 10, factor: 4, count: 10 })
+import { keys } from "../internal/telemetry/instruments.js"
 
 /**
- * Requests sent, every attempt counted, tagged with `operation`.
+ * Requests sent, every attempt counted. Tags: `endpoint`, `operation`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const requests = Metric.counter("runpod_requests", { description: "Requests sent", incremental: true })
+export const requests: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.requests)
 
 /**
- * Attempts after the first, tagged with `operation`.
+ * From the sending of an attempt to the end of its answer. Tags: `endpoint`, `operation`, `status` (of the answer, else the
+ * error's tag).
  *
  * @since 0.1.0
  * @category metrics
  */
-export const retries = Metric.counter("runpod_retries", { description: "Requests sent again", incremental: true })
+export const requestDuration: Metric.Metric.Histogram<number> = Metric.fromMetricKey(keys.requestDuration)
 
 /**
- * Answers with status 429, tagged with `operation`.
+ * What requests waited for the limits, and for a 429 to pass. Tags: `endpoint`, `operation`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const throttles = Metric.counter("runpod_throttles", { description: "Answers 429", incremental: true })
+export const limiterWait: Metric.Metric.Histogram<number> = Metric.fromMetricKey(keys.limiterWait)
 
 /**
- * Jobs seen to end, tagged with `status`.
+ * Attempts after the first. Tags: `endpoint`, `operation`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const jobs = Metric.counter("runpod_jobs", { description: "Jobs seen to end", incremental: true })
+export const retries: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.retries)
 
 /**
- * Milliseconds that ended jobs spent in the queue.
+ * Answers 429. Tags: `endpoint`, `operation`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const delayTime = Metric.histogram("runpod_delay_time", milliseconds, "Milliseconds in the queue")
+export const throttles: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.throttles)
 
 /**
- * Milliseconds that ended jobs spent on a worker.
+ * What is left of the budget that the retries of a layer share; of several layers, that which used its own last.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const executionTime = Metric.histogram("runpod_execution_time", milliseconds, "Milliseconds on a worker")
+export const retryBudget: Metric.Metric.Gauge<number> = Metric.fromMetricKey(keys.retryBudget)
 
 /**
- * Milliseconds a wait took, from its beginning until its job was seen to end.
+ * Jobs that RunPod has taken. Tag: `endpoint`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const waitTime = Metric.histogram("runpod_wait_time", milliseconds, "Milliseconds a wait took")
-
-/** A tagged metric is looked up by its tags at each update unless it is kept. */
-const kept = <A>(make: (key: string) => A): ((key: string) => A) => {
-  const known = new Map<string, A>()
-  return (key) => {
-    let made = known.get(key)
-    if (made === undefined) known.set(key, (made = make(key)))
-    return made
-  }
-}
-
-const byOperation = (counter: Metric.Metric.Counter<number>, count: keyof Tally) => {
-  const tagged = kept((operation) => Metric.tagged(counter, "operation", operation))
-  return (operation: string, fiber: RuntimeFiber<unknown, unknown>): void => {
-    const tally = valueIn(fiber, currentTally)
-    if (tally !== undefined) tally[count]++
-    tagged(operation).unsafeUpdate(1, valueIn(fiber, FiberRef.currentMetricLabels))
-  }
-}
-
-const addRequest = byOperation(requests, "requests")
-const addRetry = byOperation(retries, "retries")
-const addThrottle = byOperation(throttles, "throttles")
+export const jobsSubmitted: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.jobsSubmitted)
 
 /**
- * Counts a request, and sends it in the same step.
+ * Submits of which nobody knows whether they started a job. Tag: `endpoint`.
  *
  * @since 0.1.0
- * @category recording
+ * @category metrics
  */
-export const countRequest = <A, E, R>(operation: string, send: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  withFiber((fiber) => {
-    addRequest(operation, fiber)
-    return send()
-  })
+export const ambiguousSubmits: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.ambiguousSubmits)
 
 /**
- * Counts a request that is sent again.
+ * Jobs that are waited for. Tag: `endpoint`.
  *
  * @since 0.1.0
- * @category recording
+ * @category metrics
  */
-export const countRetry = (operation: string): Effect.Effect<void> =>
-  withFiber((fiber) => Effect.succeed(addRetry(operation, fiber)))
+export const jobsInFlight: Metric.Metric.Gauge<number> = Metric.fromMetricKey(keys.jobsInFlight)
 
 /**
- * Counts an answer with status 429.
+ * Jobs seen to end. Tags: `endpoint`, `status`.
  *
  * @since 0.1.0
- * @category recording
+ * @category metrics
  */
-export const countThrottle = (operation: string): Effect.Effect<void> =>
-  withFiber((fiber) => Effect.succeed(addThrottle(operation, fiber)))
-
-const jobsByStatus = kept((status) => Metric.tagged(jobs, "status", status))
+export const jobsEnded: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.jobsEnded)
 
 /**
- * Records a job that was seen to end.
+ * What ended jobs spent in the queue. Tag: `endpoint`.
  *
  * @since 0.1.0
- * @category recording
+ * @category metrics
  */
-export const recordEnd = (job: Job.Ended, waitedMillis: number): Effect.Effect<void> =>
-  Effect.all(
-    [
-      Metric.increment(jobsByStatus(job.status)),
-      Metric.update(waitTime, waitedMillis),
-      job.delayTime === undefined ? Effect.void : Metric.update(delayTime, job.delayTime),
-      job.executionTime === undefined ? Effect.void : Metric.update(executionTime, job.executionTime)
-    ],
-    { discard: true }
-  )
+export const delayTime: Metric.Metric.Histogram<number> = Metric.fromMetricKey(keys.delayTime)
+
+/**
+ * What ended jobs spent on a worker. Tag: `endpoint`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const executionTime: Metric.Metric.Histogram<number> = Metric.fromMetricKey(keys.executionTime)
+
+/**
+ * From the beginning of a wait until its job was seen to end. Tag: `endpoint`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const waitTime: Metric.Metric.Histogram<number> = Metric.fromMetricKey(keys.waitTime)
+
+/**
+ * From the end of a job, by RunPod's times, until it was seen; of jobs whose submit this process knows. Tag: `endpoint`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const seenAfterEnd: Metric.Metric.Histogram<number> = Metric.fromMetricKey(keys.seenAfterEnd)
+
+/**
+ * Jobs that were cancelled. Tag: `endpoint`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const cancels: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.cancels)
+
+/**
+ * Jobs that could not be cancelled and may go on running. Tag: `endpoint`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const failedCancels: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.failedCancels)
+
+/**
+ * Workers, as `/health` last told. Tags: `endpoint`, `state` (`idle`, `initializing`, `ready`, `running`, `throttled`,
+ * `unhealthy`).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const workers: Metric.Metric.Gauge<number> = Metric.fromMetricKey(keys.workers)
+
+/**
+ * Jobs on the endpoint, as `/health` last told. Tags: `endpoint`, `state` (`inQueue`, `inProgress`).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const queue: Metric.Metric.Gauge<number> = Metric.fromMetricKey(keys.queue)
+
+/**
+ * Items of batches with an outcome. Tags: `endpoint`, `outcome` (`Completed`, or the tag of the error).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const batchItems: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.batchItems)
+
+/**
+ * How long until the end of a batch whose progress is followed, in seconds. Tag: `endpoint`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const batchEta: Metric.Metric.Gauge<number> = Metric.fromMetricKey(keys.batchEta)
+
+/**
+ * Deliveries to the webhook receiver. Tag: `status`, which they were answered with.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const webhookDeliveries: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.webhookDeliveries)
+
+/**
+ * What ended jobs cost, by their time on a worker, in USD; where rates are known. Tag: `endpoint`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const cost: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.cost)

@@ -76,6 +76,17 @@ export type Added =
   | { readonly _tag: "Replayed" }
 
 /**
+ * Where the span of a submit stands.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TokenTrace extends Pick<Delivery, "token" | "expiresAt"> {
+  /** As the W3C's `traceparent`. */
+  readonly trace: string
+}
+
+/**
  * A store.
  *
  * @since 0.1.0
@@ -90,6 +101,10 @@ export interface Service {
   readonly find: (match: Match) => Effect.Effect<Option.Option<Stored>, WebhookStoreError>
   /** The highest sequence number given out so far, or 0. */
   readonly latest: Effect.Effect<number, WebhookStoreError>
+  /** Remembers where the span of a submit stands that a token was issued for. A store without it links no receipts to submits. */
+  readonly noteTrace?: ((trace: TokenTrace) => Effect.Effect<void, WebhookStoreError>) | undefined
+  /** What `noteTrace` was told of a token. */
+  readonly traceOf?: ((token: string) => Effect.Effect<Option.Option<string>, WebhookStoreError>) | undefined
 }
 
 /**
@@ -161,7 +176,9 @@ export const memory = (options: Options = {}): Effect.Effect<Service> =>
         }),
       after: (sequence, limit) => Effect.sync(() => table.range(sequence, Infinity, limit)),
       find: (match) => Effect.sync(() => Option.fromNullable(table.find(match))),
-      latest: Effect.sync(() => table.latest)
+      latest: Effect.sync(() => table.latest),
+      noteTrace: (trace) => Effect.sync(() => table.setTrace(trace)),
+      traceOf: (token) => Effect.sync(() => Option.fromNullable(table.traceOf(token)))
     }
   })
 

@@ -13,7 +13,9 @@ const item = {
   /** When it was written, in milliseconds of the clock. */
   at: Finite,
   /** How often jobs of the item were started before this one. Absent: never. */
-  earlier: Schema.optional(Finite)
+  earlier: Schema.optional(Finite),
+  /** Where the span of its submit stands, as the W3C's `traceparent`. */
+  trace: Schema.optional(Schema.String)
 }
 
 const started = {

@@ -351,6 +351,7 @@ export interface Tracker {
   /** Completes when the batch has begun, with what its progress is estimated from; with `undefined` when it ends before. */
   readonly begun: Deferred.Deferred<
     | {
+        readonly endpointId: string
         /** In milliseconds of the monotonic clock. */
         readonly startedAt: number
         readonly health: Effect.Effect<Health, Errors.RunPodError>

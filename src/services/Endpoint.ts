@@ -50,6 +50,8 @@ export interface RunOptions extends SubmitOptions, Pick<RunRequest, "policy" | "
 export interface AttachOptions extends Pick<RunOptions, "policy" | "s3Config" | "webhook"> {
   /** When it was, in milliseconds of the clock: its `ttl` counts from then, and a 404 of the first minute is "not yet". */
   readonly submittedAt?: number | undefined
+  /** Where its span stands (`JobHandle.trace`): the spans of what is done with the job are linked to it. */
+  readonly trace?: string | undefined
 }
 
 /**

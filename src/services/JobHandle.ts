@@ -53,6 +53,8 @@ export interface JobHandle<O, P = unknown, C = unknown> {
   readonly endpointId: string
   /** How long RunPod keeps the job from its submit on, where that is known and not RunPod's default of 24 hours. */
   readonly ttl?: Duration.Duration | undefined
+  /** Where the span of its submit stands, as the W3C's `traceparent`; missing where that is not known, or was not traced. */
+  readonly trace?: string | undefined
   /** Reads the job once. */
   readonly status: Effect.Effect<Job.Job, RunPodError>
   /** The job as it changes, last when it has ended. */

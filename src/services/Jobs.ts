@@ -13,15 +13,20 @@ import type { JobError, WaitTimeoutError } from "../errors/JobError.js"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as Handle from "../internal/jobs/handle.js"
 import * as Poll from "../internal/jobs/poll.js"
+import { inJobSpan, type JobSpan, streamInJobSpan } from "../internal/telemetry/jobSpan.js"
 import { Webhooks } from "../internal/webhooks/tag.js"
 import type * as Job from "../schemas/Job.js"
 import { jobRuntime, RunPod } from "./RunPod.js"
 import type { WaitOptions, WatchedJob } from "./WaitOptions.js"
 
-const waitOf = Effect.fnUntraced(function* (endpointId: string, jobId: string, options: WaitOptions) {
+const waitOf = Effect.fnUntraced(function* (
+  { endpointId, jobId }: { readonly endpointId: string; readonly jobId: string },
+  options: WaitOptions,
+  span: JobSpan | undefined
+) {
   const [runPod, runtime, webhooks] = yield* Effect.all([RunPod, jobRuntime, Effect.serviceOption(Webhooks)])
   const context = { runPod, runtime, webhooks: Option.getOrUndefined(webhooks), endpointId }
-  return yield* Handle.waitOf(Handle.jobOf(context, jobId), options)
+  return yield* Handle.waitOf(Handle.jobOf(context, jobId), options, { span })
 })
 
 /**
@@ -35,7 +40,9 @@ export const watch = (
   jobId: string,
   options: WaitOptions = {}
 ): Stream.Stream<WatchedJob, RunPodError | WaitTimeoutError, RunPod> =>
-  Stream.unwrap(Effect.map(waitOf(endpointId, jobId, options), Poll.watch))
+  streamInJobSpan("Jobs.watch", { endpointId, jobId }, (span) =>
+    Stream.unwrap(Effect.map(waitOf({ endpointId, jobId }, options, span), Poll.watch))
+  )
 
 /**
  * Waits until the job has ended, and returns it however it ended.
@@ -48,7 +55,9 @@ export const settle = (
   jobId: string,
   options: WaitOptions = {}
 ): Effect.Effect<Job.TerminalJob, RunPodError | WaitTimeoutError, RunPod> =>
-  Effect.flatMap(waitOf(endpointId, jobId, options), Poll.settle)
+  inJobSpan("Jobs.settle", { endpointId, jobId }, (span) =>
+    Effect.flatMap(waitOf({ endpointId, jobId }, options, span), Poll.settle)
+  )
 
 /**
  * Waits until the job has ended, and returns its output; anything but COMPLETED with an output is a `JobError`.
@@ -61,8 +70,8 @@ export const result = (
   jobId: string,
   options: WaitOptions = {}
 ): Effect.Effect<unknown, RunPodError | JobError, RunPod> =>
-  Effect.flatMap(waitOf(endpointId, jobId, options), (wait) =>
-    Effect.flatMap(Poll.settle(wait), (job) =>
-      Handle.outputOf(job, { endpointId, output: Effect.succeed, scrub: Handle.scrubOf(wait.job.runtime) })
+  inJobSpan("Jobs.result", { endpointId, jobId }, (span) =>
+    Effect.flatMap(waitOf({ endpointId, jobId }, options, span), (wait) =>
+      Effect.flatMap(Poll.settle(wait), (job) => Handle.outputOf(job, wait.job, Effect.succeed))
     )
   )

@@ -14,11 +14,13 @@ import * as Either from "effect/Either"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { RunPodError } from "../errors/RunPodError.js"
 import { fromEither } from "../internal/effect/either.js"
 import { checkIds, readBody, readHold } from "../internal/http/arguments.js"
 import * as RequestOptions from "../internal/http/requestOptions.js"
+import { recordHealth } from "../internal/telemetry/record.js"
 import { warnOfGap } from "../internal/jobs/handle.js"
 import * as LocalWorker from "../internal/jobs/localWorker.js"
 import { monotonicMillis, sleepUntil } from "../internal/pace/monotonic.js"
@@ -281,7 +283,8 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
     cancel: (endpointId, jobId) => job("cancel", endpointId, jobId),
     retry: (endpointId, jobId) => job("retry", endpointId, jobId),
     purgeQueue: (endpointId) => call("purgeQueue", [endpointId], PurgeResult.fromReply),
-    health: (endpointId) => call("health", [endpointId], Health.fromReply),
+    health: (endpointId) =>
+      Effect.tap(call("health", [endpointId], Health.fromReply), (health) => recordHealth(endpointId, health)),
     requests: (endpointId) => Effect.map(call("requests", [endpointId], RequestList.fromReply), (list) => list.requests)
   }
 })
@@ -351,6 +354,27 @@ export const layerLocal = ({
     Layer.provide(layerHttpClient({ ...options, apiKey: "the-local-worker-needs-no-key", baseUrl: url }))
   )
 }
+
+/**
+ * Asks for the gauges of endpoints every `interval` (default: 15 seconds), so that the metrics `workers` and `queue` of
+ * `RunPodMetrics` are as fresh. An answer that fails is asked for again at the next.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerHealth = ({
+  endpoints,
+  interval = "15 seconds"
+}: {
+  readonly endpoints: ReadonlyArray<string>
+  readonly interval?: Duration.DurationInput | undefined
+}): Layer.Layer<never, never, RunPod> =>
+  Layer.scopedDiscard(
+    Effect.flatMap(RunPod, ({ health }) => {
+      const ask = Effect.forEach(endpoints, (endpointId) => Effect.ignore(health(endpointId)), { concurrency: 10 })
+      return Effect.forkScoped(Effect.repeat(ask, Schedule.spaced(interval)))
+    })
+  )
 
 /**
  * Gives the operations inside `effect` a deadline in all, limits and retries included. An attempt that it cuts short fails

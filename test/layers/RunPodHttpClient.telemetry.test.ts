@@ -1,10 +1,12 @@
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as RunPodMetrics from "../../src/layers/RunPodMetrics.js"
 import * as RunPod from "../../src/services/RunPod.js"
@@ -42,7 +44,15 @@ describe("RunPodHttpClient: spans", () => {
         const [span] = spans
         assert.strictEqual(span?.kind, "client")
         const hasJob = !["health", "purgeQueue", "requests"].includes(operation)
-        assert.deepStrictEqual(Object.fromEntries(span?.attributes ?? []), {
+        const { "url.full": url, ...attributes } = Object.fromEntries(span?.attributes ?? [])
+        assert.strictEqual(url, `https://runpod.test${transport.asked[0]?.url.split("?")[0]}`)
+        assert.deepStrictEqual(attributes, {
+          "http.request.method": ["status", "statusSync", "stream", "health", "requests"].includes(operation)
+            ? "GET"
+            : "POST",
+          "server.address": "runpod.test",
+          "server.port": 443,
+          "http.request.resend_count": 1,
           "runpod.endpoint_id": "ep",
           ...(hasJob ? { "runpod.job_id": "job-1" } : {}),
           "runpod.attempt": 2,
@@ -75,11 +85,46 @@ describe("RunPodHttpClient: spans", () => {
     })
   )
 
-  it.effect("its end is the operation's error", () =>
+  it.effect("its end is the class of the operation's error, and nothing of what the server said", () =>
     Effect.gen(function* () {
-      const { exit, spans } = yield* traced("run", [text(500)])
-      assert.strictEqual(spans[0]?.attributes.get("http.response.status_code"), 500)
-      assert.deepStrictEqual(spans[0]?.exit, exit)
+      const { spans } = yield* traced("health", [json({ error: "said by the server" }, 400)])
+      const [span] = spans
+      assert.strictEqual(span?.attributes.get("http.response.status_code"), 400)
+      assert.strictEqual(span?.attributes.get("error.type"), "400")
+      assert(span?.exit !== undefined && Exit.isFailure(span.exit))
+      const [error] = Cause.failures(span.exit.cause)
+      assert.strictEqual((error as Error).name, "BadRequestError")
+      assert.notInclude(Cause.pretty(span.exit.cause), "said by the server")
+    })
+  )
+
+  it.effect("tells of its attempts: what they failed with, and what kept them", () =>
+    Effect.gen(function* () {
+      const answers = [text(503), "reset", text(429, { "retry-after": "2" }), good.status] as const
+      const { spans } = yield* traced("status", answers)
+      assert.deepStrictEqual(
+        spans[0]?.events.map(({ attributes, name }) => [name, attributes]),
+        [
+          ["retry", { "error.type": "503", "http.request.resend_count": 1 }],
+          ["retry", { "error.type": "TransportError", "http.request.resend_count": 2 }],
+          ["throttled", { "runpod.retry_after": 2 }],
+          ["retry", { "error.type": "429", "http.request.resend_count": 3 }]
+        ]
+      )
+    })
+  )
+
+  it.effect("says how long the limits kept it", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = Recorder.makeTracer()
+      const transport = Scripted.make([good.status])
+      const limits = RateLimits.make({ status: { limit: 1, window: "3 seconds" } })
+      const program = Effect.provide(Effect.all([status(), status()]), transport.layer({ limits }))
+      yield* finish(Effect.withTracer(program, tracer))
+      assert.deepStrictEqual(
+        spans.map(({ events }) => events),
+        [[], [{ name: "limiter", attributes: { "runpod.limiter_wait": 3 } }]]
+      )
     })
   )
 })
@@ -87,9 +132,10 @@ describe("RunPodHttpClient: spans", () => {
 // The registry of metrics is one for all.
 describe.sequential("RunPodHttpClient: metrics", () => {
   const counts = (operation: Operation) =>
-    Effect.forEach([RunPodMetrics.requests, RunPodMetrics.retries, RunPodMetrics.throttles], (counter) =>
-      Effect.map(Metric.value(Metric.tagged(counter, "operation", operation)), ({ count }) => count)
-    )
+    Effect.forEach([RunPodMetrics.requests, RunPodMetrics.retries, RunPodMetrics.throttles], (counter) => {
+      const tagged = Metric.tagged(Metric.tagged(counter, "endpoint", "ep"), "operation", operation)
+      return Effect.map(Metric.value(tagged), ({ count }) => count)
+    })
 
   it.effect("count every attempt, the retries among them, and the answers 429", () =>
     Effect.gen(function* () {

@@ -653,7 +653,8 @@ describe("the operations of the batch API", () => {
 
   it.effect("one span each, with the batch's id, and counted among the requests", () =>
     Effect.gen(function* () {
-      const counter = Metric.tagged(RunPodMetrics.requests, "operation", "batchStatus")
+      const ofEndpoint = Metric.tagged(RunPodMetrics.requests, "endpoint", "ep")
+      const counter = Metric.tagged(ofEndpoint, "operation", "batchStatus")
       const before = yield* Metric.value(counter)
       const { spans, tracer } = Recorder.makeTracer()
       const { layer } = scripted([json({ id: "b", status: "DRAFT" })])
@@ -667,6 +668,10 @@ describe("the operations of the batch API", () => {
           [
             "RunPod.batchStatus",
             {
+              "http.request.method": "GET",
+              "server.address": "runpod.test",
+              "server.port": 443,
+              "url.full": "https://runpod.test/v2/ep/batch/b",
               "runpod.endpoint_id": "ep",
               "runpod.batch_id": "b",
               "runpod.attempt": 1,

@@ -19,15 +19,18 @@ import type * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
 import type { FatalError, Options } from "../../services/Batch.js"
-import type { Endpoint, RunOptions } from "../../services/Endpoint.js"
+import type { AttachOptions, Endpoint, RunOptions } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 
-/** An item of a batch: its name; where there is a journal, the SHA-256 of its input, and how often earlier jobs were started. */
-export type Item = Pick<JournalEntry.Intent, "key" | "hash" | "earlier">
+/**
+ * An item of a batch: its name; where there is a journal, the SHA-256 of its input, how often earlier jobs were started, and where
+ * the span of its submit stands.
+ */
+export type Item = Pick<JournalEntry.Intent, "key" | "hash" | "earlier" | "trace">
 
 /** The item as it is once its job, which was started so often, is to be followed by another. */
 export const withEarlier = (item: Item, attempts: number): Item => ({
@@ -144,14 +147,14 @@ export class BatchRun<I, O, P, C> {
   )
 
   /** A handle on a job of this batch; `submittedAt` is when it was by the wall clock. */
-  attach(jobId: string, submittedAt: number | undefined): JobHandle<O, P, C> {
+  attach(jobId: string, { submittedAt, trace }: Pick<AttachOptions, "submittedAt" | "trace">): JobHandle<O, P, C> {
     const { policy, s3Config, webhook } = this.options
-    return this.endpoint.attach(jobId, { submittedAt, policy, s3Config, webhook })
+    return this.endpoint.attach(jobId, { submittedAt, trace, policy, s3Config, webhook })
   }
 
-  /** A handle on a job that was submitted just now. */
-  attachNew(jobId: string): JobHandle<O, P, C> {
-    return this.attach(jobId, wallMillis(this.clock))
+  /** A handle on a job of an item that was submitted just now. */
+  attachNew(jobId: string, { trace }: Item): JobHandle<O, P, C> {
+    return this.attach(jobId, { submittedAt: wallMillis(this.clock), trace })
   }
 }
 

@@ -131,7 +131,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
 
   handleOf(exit: Exit.Exit<JobHandle<O, P, C>, RunPodError>): JobHandle<O, P, C> | undefined {
     if (Exit.isSuccess(exit)) return exit.value
-    return this.abandoned === undefined ? undefined : this.run.attachNew(this.abandoned.id)
+    return this.abandoned === undefined ? undefined : this.run.attachNew(this.abandoned.id, this.item.item)
   }
 
   /** How it ended without a job. */
@@ -236,7 +236,9 @@ class ItemRun<I, O, P, C> {
     const adopted = endpoint.adopt(webhookKey, Duration.millis(Math.max(0, longest)))
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(adopted), (handle) =>
-        handle === undefined ? Effect.succeed(submitted) : this.begin(this.run.attachNew(handle.id), submitted.attempts)
+        handle === undefined
+          ? Effect.succeed(submitted)
+          : this.begin(this.run.attachNew(handle.id, this.input.item), submitted.attempts)
       )
     )
   }

@@ -8,6 +8,7 @@ import type * as Batch from "../../services/Batch.js"
 import { callable } from "../effect/callable.js"
 import { defined } from "../text/json.js"
 import { monotonicMillis } from "../pace/monotonic.js"
+import { record } from "../telemetry/record.js"
 
 /** What progress is estimated from. */
 export type Start = Exclude<Effect.Effect.Success<Batch.Tracker["begun"]>, undefined>
@@ -42,7 +43,7 @@ class Reader {
 
   constructor(
     private readonly counts: Batch.Tracker["counts"],
-    private readonly start: Start,
+    private readonly start: Omit<Start, "endpointId">,
     private readonly now: () => number
   ) {
     this.samples = [{ at: start.startedAt, fresh: 0 }]
@@ -101,14 +102,22 @@ export const progress: typeof Batch.progress = ({ begun, counts, ended }, option
     Effect.map(Effect.zip(Effect.clock, Deferred.await(begun)), ([clock, start]) => {
       const interval = Duration.decode(options.interval ?? "1 second")
       const now = () => monotonicMillis(clock)
-      const neverBegun: Start = { startedAt: now(), health: Effect.never, usualExecution: () => undefined }
+      const neverBegun = { startedAt: now(), health: Effect.never, usualExecution: () => undefined }
       const reader = new Reader(counts, start ?? neverBegun, now)
+      const noteEta = ({ eta, ended }: Batch.Progress) =>
+        start === undefined
+          ? Effect.void
+          : record(start.endpointId, ({ batchEta }, labels) => {
+              if (ended || eta !== undefined) batchEta.unsafeUpdate(ended ? 0 : Duration.toSeconds(eta ?? 0), labels)
+            })
       const next = Effect.map(Effect.timeoutOption(Deferred.await(ended), interval), Option.isSome)
       return Stream.paginateEffect(Deferred.isDone(ended), (pause: Effect.Effect<boolean>) =>
         Effect.gen(function* () {
           const hasEnded = yield* pause
           if (!hasEnded) yield* reader.ask
-          return [reader.look(hasEnded), hasEnded ? Option.none() : Option.some(next)] as const
+          const progress = reader.look(hasEnded)
+          yield* noteEta(progress)
+          return [progress, hasEnded ? Option.none() : Option.some(next)] as const
         })
       )
     })

@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import { BatchStoppedError } from "../../errors/BatchError.js"
@@ -7,10 +8,11 @@ import type { Inputs, Options, Outcome, Report, RunError, Spread } from "../../s
 import type { Endpoint } from "../../services/Endpoint.js"
 import { failureOf } from "../effect/cause.js"
 import * as FiberRefs from "../effect/fiberRef.js"
-import * as Tally from "../http/tally.js"
+import * as Tally from "../telemetry/tally.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import type { JsonObject } from "../text/json.js"
+import { kindOf } from "./rules.js"
 import { drive } from "./run.js"
 
 /** The value at a share of sorted values: the smallest one that so many do not exceed. */
@@ -33,10 +35,6 @@ const spreadOf = (values: ReadonlyArray<number | undefined>): Spread => {
 
 const isStopped = (error: unknown): error is BatchStoppedError => error instanceof BatchStoppedError
 
-/** What kind of outcome it is: `Completed`, or the tag of the error. */
-const kindOf = ({ result }: Outcome<unknown, unknown>): string =>
-  Exit.isSuccess(result) ? "Completed" : (failureOf(result.cause)?._tag ?? "Defect")
-
 export const collect = <I, O, P, C, E = never>(
   endpoint: Endpoint<I, O, P, C>,
   inputs: Inputs<I, E>,
@@ -45,7 +43,7 @@ export const collect = <I, O, P, C, E = never>(
   Effect.gen(function* () {
     const clock = yield* Effect.clock
     const startedAt = monotonicMillis(clock)
-    const tally = Tally.make()
+    const tally = Tally.make({ outer: yield* FiberRef.get(Tally.currentTally) })
     const outcomes: Array<Outcome<I, O>> = []
     const emit = (outcome: Outcome<I, O>) => Effect.sync(() => outcomes.push(outcome))
     const driven = drive({ endpoint, inputs, options, emit })
@@ -54,7 +52,7 @@ export const collect = <I, O, P, C, E = never>(
     const wallTime = monotonicMillis(clock) - startedAt
     const counts: Record<string, number> = {}
     for (const outcome of outcomes) {
-      const kind = kindOf(outcome)
+      const kind = kindOf(outcome.result)
       counts[kind] = (counts[kind] ?? 0) + 1
     }
     const completed = counts["Completed"] ?? 0
@@ -69,7 +67,9 @@ export const collect = <I, O, P, C, E = never>(
       queueTime: spreadOf(outcomes.map(({ delayTime }) => delayTime)),
       executionTime: spreadOf(outcomes.map(({ executionTime }) => executionTime)),
       wallTime: Duration.millis(Math.round(wallTime)),
-      ...tally
+      requests: tally.requests,
+      retries: tally.retries,
+      throttles: tally.throttles
     }
   })
 
@@ -98,7 +98,7 @@ const longestSample = 240
 
 /** The first message of a kind of error, on one line. */
 const sampleOf = (results: ReadonlyArray<Outcome<unknown, unknown>>, kind: string): string | undefined => {
-  const first = results.find((outcome) => kindOf(outcome) === kind)
+  const first = results.find((outcome) => kindOf(outcome.result) === kind)
   const error = first !== undefined && Exit.isFailure(first.result) ? failureOf(first.result.cause) : undefined
   // What a worker says may hold line breaks, and sequences that a terminal obeys.
   const line = error?.message.replace(/[\s\p{Cc}]+/gu, " ").trim()

@@ -4,7 +4,7 @@ import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import { BatchJournalError } from "../../errors/BatchError.js"
-import { isJobError, type JobError } from "../../errors/JobError.js"
+import { fromJob, isJobError, type JobError } from "../../errors/JobError.js"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
@@ -19,7 +19,7 @@ import { type BatchRun, type Ended, type ItemEnd, type Open, withEarlier } from 
 import * as Item from "./item.js"
 import * as BatchJob from "./job.js"
 import { outputOf, waitConcurrency } from "./rules.js"
-import { takeTurns } from "./wait.js"
+import { inSpanOf, type Spanned, takeTurns } from "./wait.js"
 
 /** A job of an earlier run is looked at for so long, or as long as its `timeout` is, even if its time is over. */
 const lastLook = 60_000
@@ -46,6 +46,13 @@ interface Found {
   readonly submitted: number
   /** Whether a job was started for them is not known. */
   readonly intended: number
+}
+
+/** How the job of an item has ended, for its span. */
+const exitOf = <O, P, C>(end: ItemEnd<O, P, C>, { run }: BatchJob.BatchJob<never, O, P, C>) => {
+  if (end._tag === "Open") return Exit.interrupt(FiberId.none)
+  const error = end._tag === "Failed" ? end.error : fromJob(run.endpoint.id, end.job, run.scrub)
+  return error === undefined ? Exit.void : Exit.fail(error)
 }
 
 /** The end of an item with all of its attempts, those of earlier jobs counted. */
@@ -133,7 +140,7 @@ export class Resume<I, O, P, C> {
   /** Follows the jobs of an earlier run, whether their inputs have come already or not. */
   collect(entries: ReadonlyArray<JournalEntry.Submitted>): Effect.Effect<void> {
     const { run } = this
-    const jobs = entries.map(({ at, attempts, earlier, hash, jobId, key }) => {
+    const jobs = entries.map(({ at, attempts, earlier, hash, jobId, key, trace }) => {
       const end = Deferred.unsafeMake<ItemEnd<O, P, C>>(FiberId.none)
       this.ends.set(key, end)
       const submittedAt = monotonicAt(run.clock, at)
@@ -141,30 +148,42 @@ export class Resume<I, O, P, C> {
         run.deadline,
         Math.max(submittedAt + run.timeout, run.now() + Math.min(lastLook, run.timeout))
       )
-      const handle = run.attach(jobId, at)
-      const item = { key, hash, ...defined({ earlier }) }
-      return { job: BatchJob.started({ run, item, handle, submittedAt, until, attempts }), end }
+      const handle = run.attach(jobId, { submittedAt: at, trace })
+      const item = { key, hash, ...defined({ earlier, trace }) }
+      const job = BatchJob.started({ run, item, handle, submittedAt, until, attempts })
+      const spanned: Spanned = { handle }
+      return { job, end, spanned }
     })
     const turns = takeTurns(jobs, {
       concurrency: waitConcurrency,
       until: run.deadline,
       onInterrupt: ({ job }) => BatchJob.abandon(job),
-      turn: ({ end, job }, millis) =>
-        Effect.onInterrupt(millis === Infinity ? BatchJob.follow(job) : BatchJob.turn(job, millis), () =>
-          BatchJob.abandon(job)
-        ).pipe(
-          Effect.flatMap((ended) =>
-            ended === undefined ? Effect.succeed(false) : Effect.as(Deferred.succeed(end, ended), true)
-          )
+      turn: ({ end, job, spanned }, millis) =>
+        inSpanOf(spanned, millis === Infinity ? BatchJob.follow(job) : BatchJob.turn(job, millis)).pipe(
+          Effect.onInterrupt(() => BatchJob.abandon(job)),
+          Effect.flatMap((ended) => {
+            if (ended === undefined) return Effect.succeed(false)
+            spanned.span?.set({ "runpod.attempts": job.attempts })
+            spanned.span?.end(exitOf(ended, job))
+            return Effect.as(Deferred.succeed(end, ended), true)
+          })
         )
     })
-    return Effect.onError(turns, (cause) =>
-      Effect.forEach(this.ends.values(), (end) => Deferred.failCause(end, cause), { discard: true })
-    )
+    return Effect.onExit(turns, (exit) => {
+      for (const { spanned } of jobs) spanned.span?.end(exit)
+      return Exit.isSuccess(exit)
+        ? Effect.void
+        : Effect.forEach(this.ends.values(), (end) => Deferred.failCause(end, exit.cause), { discard: true })
+    })
+  }
+
+  /** Whether the item's job is of an earlier run, and followed already. */
+  isFollowed(key: string): boolean {
+    return this.ends.has(key)
   }
 
   /** Goes on with an item where the journal says that it stands. */
-  end(input: I, key: string): Effect.Effect<ItemEnd<O, P, C>> {
+  end(input: I, { key, trace }: Pick<JournalEntry.Intent, "key" | "trace">): Effect.Effect<ItemEnd<O, P, C>> {
     return Effect.gen(this, function* () {
       const { journal, keys, run } = this
       const problem = keyProblem(key)
@@ -175,7 +194,7 @@ export class Resume<I, O, P, C> {
       keys.add(key)
       const found = yield* Effect.either(journal.find(key))
       if (found._tag === "Left") return yield* run.openWith(found.left)
-      const unknown = { key, hash: hash.right }
+      const unknown = { key, hash: hash.right, ...defined({ trace }) }
       if (Option.isNone(found.right)) return yield* Item.fresh(run, { item: unknown, input })
       const state = found.right.value
       if (state.hash !== hash.right) return yield* run.openWith(inputChanged(key))
@@ -242,12 +261,12 @@ export class Resume<I, O, P, C> {
       onFailure: (error) => run.openWith(error),
       onSuccess: Option.match({
         onNone: () => Effect.dieMessage(`the journal has lost the outcome of "${key}"`),
-        onSome: ({ attempts, earlier = 0, jobId, delayTime, error, executionTime, output, status, workerId }) =>
+        onSome: ({ attempts, earlier = 0, jobId, delayTime, error, executionTime, output, status, trace, workerId }) =>
           Effect.succeed<Ended<O, P, C>>({
             _tag: "Ended",
             attempts: earlier + attempts,
             replayed: true,
-            handle: run.attach(jobId, undefined),
+            handle: run.attach(jobId, { trace }),
             job: {
               id: JobId.unsafeMake(jobId),
               status,

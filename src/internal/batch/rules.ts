@@ -1,11 +1,13 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { JobError } from "../../errors/JobError.js"
 import { retryAfter, type RunPodError, type ServerError, type SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
-import type { FatalError, Inputs, Options } from "../../services/Batch.js"
+import type { FatalError, Inputs, Options, Outcome } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
+import { failureOf } from "../effect/cause.js"
 import { cancelWithin, warnNotCancelled, warnUnlessEnded } from "../jobs/jobRef.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { delayAfter } from "../pace/backoff.js"
@@ -100,6 +102,10 @@ export const cancelHandle = (
     Effect.tap((job) => warnUnlessEnded(endpointId, job)),
     Effect.catchAll((error) => Effect.as(warnNotCancelled(endpointId, id, error.message), undefined))
   )
+
+/** What kind of outcome it is: `Completed`, or the tag of the error. */
+export const kindOf = (result: Outcome<unknown, unknown>["result"]): string =>
+  Exit.isSuccess(result) ? "Completed" : (failureOf(result.cause)?._tag ?? "Defect")
 
 export const indexAsKey = (_: unknown, index: number): string => String(index)
 

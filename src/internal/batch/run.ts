@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -8,14 +9,17 @@ import { type BatchJournalError, BatchStoppedError } from "../../errors/BatchErr
 import type { Inputs, Options, Outcome, RunError, Tracker } from "../../services/Batch.js"
 import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
+import { failureOf } from "../effect/cause.js"
 import { sleepUntil } from "../pace/monotonic.js"
+import { inJobSpan, type JobSpan } from "../telemetry/jobSpan.js"
+import { record } from "../telemetry/record.js"
 import { defined } from "../text/json.js"
 import { BatchRun, type Ended, type Failed, type ItemEnd } from "./batchRun.js"
 import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
 import * as Item from "./item.js"
 import * as Progress from "./progress.js"
 import { Resume } from "./resume.js"
-import { concurrencyOf, indexAsKey, inSpan, outputOf, supervise } from "./rules.js"
+import { concurrencyOf, indexAsKey, inSpan, kindOf, outputOf, supervise } from "./rules.js"
 
 /** A batch, and where its outcomes go. */
 export interface Batch<I, O, P, C, E> {
@@ -42,16 +46,27 @@ const outcomeOf = <I, O, P, C>({ index, input }: Indexed<I>, key: string, end: E
   }))
 }
 
+/** Puts on the span of an item what became of it. */
+const describe = <I, O, P, C>(span: JobSpan, end: Ended<O, P, C> | Failed, { attempts, result }: Outcome<I, O>) => {
+  span.set({ "runpod.attempts": attempts })
+  if (end._tag === "Ended" && end.replayed) span.onJob(end.job, "replay", identity)
+  if (end._tag === "Ended") span.linkTo(end.handle.trace)
+  if (Exit.isFailure(result)) span.fail(failureOf(result.cause))
+}
+
 /** Counts an outcome, and stops the batch when it was one failure too many. */
 const count = <I, O, P, C>(run: BatchRun<I, O, P, C>, { counts }: Tracker, { replayed, result }: Outcome<I, O>) =>
   Effect.suspend(() => {
     run.settled++
     counts.done++
     if (replayed) counts.replayed++
-    if (Exit.isSuccess(result)) return Effect.void
+    const counted = record(run.endpoint.id, ({ batchItems }, labels) =>
+      batchItems(kindOf(result)).unsafeUpdate(1, labels)
+    )
+    if (Exit.isSuccess(result)) return counted
     counts.failed++
-    if (replayed || ++run.failures < (run.options.maxFailures ?? Infinity)) return Effect.void
-    return run.halt({ _tag: "Option", reason: "Failures" })
+    if (replayed || ++run.failures < (run.options.maxFailures ?? Infinity)) return counted
+    return Effect.zipRight(counted, run.halt({ _tag: "Option", reason: "Failures" }))
   })
 
 const begin = <I, O, P, C, E>(
@@ -76,6 +91,7 @@ const begin = <I, O, P, C, E>(
     }
     const newJob = { age: 0, queuedAt: 0, delayTime: 0 }
     yield* Progress.begin(tracker, {
+      endpointId: endpoint.id,
       startedAt: run.startedAt,
       health: endpoint.health,
       usualExecution: () => endpoint.runtime?.remaining(endpoint.id, newJob)
@@ -90,21 +106,33 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
     const concurrency = concurrencyOf(endpoint, inputs, options.concurrency)
     const resume = yield* begin(batch, run, tracker)
 
-    const endOf = (input: I, key: string): Effect.Effect<ItemEnd<O, P, C>> =>
-      resume === undefined ? Item.fresh(run, { item: { key, hash: "" }, input }) : resume.end(input, key)
+    const endOf = (input: I, key: string, trace: string | undefined): Effect.Effect<ItemEnd<O, P, C>> =>
+      resume === undefined
+        ? Item.fresh(run, { item: { key, hash: "", ...defined({ trace }) }, input })
+        : resume.end(input, { key, trace })
+
+    const outcomeIn = (indexed: Indexed<I>, key: string) => (span: JobSpan | undefined) =>
+      Effect.gen(function* () {
+        tracker.counts.inFlight++
+        const end = yield* Effect.ensuring(
+          endOf(indexed.input, key, span?.trace),
+          Effect.sync(() => tracker.counts.inFlight--)
+        )
+        if (end._tag === "Open") return undefined
+        const outcome = yield* outcomeOf(indexed, key, end)
+        if (span !== undefined) describe(span, end, outcome)
+        return outcome
+      })
 
     const use = (indexed: Indexed<I>): Effect.Effect<void> =>
       Effect.gen(function* () {
         yield* run.checkDeadline
         if (run.stop !== undefined) return
         const key = keyOf(indexed.input, indexed.index)
-        tracker.counts.inFlight++
-        const end = yield* Effect.ensuring(
-          endOf(indexed.input, key),
-          Effect.sync(() => tracker.counts.inFlight--)
-        )
-        if (end._tag === "Open") return
-        const outcome = yield* outcomeOf(indexed, key, end)
+        const outcome = yield* resume?.isFollowed(key) === true
+          ? outcomeIn(indexed, key)(undefined)
+          : inJobSpan("Batch.item", { endpointId: endpoint.id, isItem: true }, outcomeIn(indexed, key))
+        if (outcome === undefined) return
         yield* count(run, tracker, outcome)
         yield* emit(outcome)
       })

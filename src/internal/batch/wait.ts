@@ -11,6 +11,7 @@ import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
+import { aroundJob, type JobSpan, makeJobSpan } from "../telemetry/jobSpan.js"
 import * as Rules from "./rules.js"
 
 /** All jobs have had a turn after this long: less than the longest interval, since a turn may begin with a wait for permits. */
@@ -111,7 +112,14 @@ export const settleFor = (
 
 // --- Batch.wait ---------------------------------------------------------------------------------------------------
 
-interface WaitedJob<O, P, C> {
+/** A job that is waited for, in turns that share a span. */
+export interface Spanned {
+  readonly handle: Pick<JobHandle<unknown>, "endpointId" | "id" | "trace">
+  /** Once it was waited for. */
+  span?: JobSpan | undefined
+}
+
+interface WaitedJob<O, P, C> extends Spanned {
   readonly handle: JobHandle<O, P, C>
   /** When it is no longer waited for, on the monotonic clock: after `timeout`, or when RunPod has deleted it at the latest. */
   readonly until: number
@@ -133,6 +141,16 @@ const errorOf = (
   return error._tag === "JobNotFoundError" && lastStatus !== undefined
     ? new JobNotFoundError({ ...error, reason: "Expired" })
     : error
+}
+
+/** Runs a turn of a job in its span, which all of its turns share. */
+export const inSpanOf = <A, E>(job: Spanned, turn: Effect.Effect<A, E>): Effect.Effect<A, E> => {
+  const { endpointId, id: jobId, trace } = job.handle
+  const span =
+    job.span === undefined
+      ? Effect.tap(makeJobSpan("Batch.item", { endpointId, jobId, trace, isItem: true }), (made) => (job.span = made))
+      : Effect.succeed(job.span)
+  return Effect.flatMap(span, (span) => aroundJob(span, turn))
 }
 
 export const wait = <I, O, P, C>(
@@ -165,29 +183,35 @@ export const wait = <I, O, P, C>(
         until: isBounded ? job.until : undefined,
         turn: millis
       })
-      return Effect.matchEffect(settled, {
+      const end = (outcome: WaitOutcome<O>) => {
+        job.outcome = outcome
+        job.span?.end(outcome.result)
+        return true
+      }
+      return Effect.matchEffect(inSpanOf(job, settled), {
         onFailure: (error): Effect.Effect<boolean, FatalError> => {
           if (error._tag !== "WaitTimeoutError" && Rules.isFatal(error)) return Effect.fail(error)
           const result = Exit.fail(errorOf(job, error, monotonicMillis(clock) - startedAt))
-          job.outcome = { jobId: handle.id, result }
-          return Effect.succeed(true)
+          return Effect.succeed(end({ jobId: handle.id, result }))
         },
-        onSuccess: (end): Effect.Effect<boolean> => {
-          if (end._tag === "Over") {
-            job.lastStatus = end.lastStatus ?? job.lastStatus
+        onSuccess: (turned): Effect.Effect<boolean> => {
+          if (turned._tag === "Over") {
+            job.lastStatus = turned.lastStatus ?? job.lastStatus
             return Effect.succeed(false)
           }
-          const { delayTime, executionTime } = end.job
-          return Effect.map(Effect.exit(Rules.outputOf(handle, end.job)), (result) => {
-            job.outcome = { jobId: handle.id, result, ...defined({ delayTime, executionTime }) }
-            return true
-          })
+          const { delayTime, executionTime } = turned.job
+          return Effect.map(Effect.exit(Rules.outputOf(handle, turned.job)), (result) =>
+            end({ jobId: handle.id, result, ...defined({ delayTime, executionTime }) })
+          )
         }
       })
     }
 
     const onInterrupt = ({ handle }: WaitedJob<O, P, C>) =>
       cancelOnInterrupt ? Rules.cancelHandle(handle) : Effect.void
-    yield* Rules.supervise(endpoint, takeTurns(waited, { concurrency, turn, until, onInterrupt }))
+    const turns = Effect.onExit(takeTurns(waited, { concurrency, turn, until, onInterrupt }), (exit) =>
+      Effect.sync(() => waited.forEach(({ span }) => span?.end(exit)))
+    )
+    yield* Rules.supervise(endpoint, turns)
     return waited.flatMap(({ outcome }) => outcome ?? [])
   }).pipe(Rules.inSpan("Batch.wait", endpoint.id))

@@ -1,7 +1,9 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import { RequestTimeoutError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
+import { failureOf } from "../effect/cause.js"
 import type { Alarm, Timer } from "../pace/timer.js"
 import type { Execution } from "./execution.js"
 import type { Reply } from "./reply.js"
@@ -25,6 +27,7 @@ export class Attempt implements Alarm {
   order = 0
   index = -1
   private phase: "Headers" | "Body" = "Headers"
+  private readonly sentAt: number
   private since: number
 
   constructor(
@@ -32,7 +35,7 @@ export class Attempt implements Alarm {
     private readonly timer: Timer,
     private resume: ((end: Effect.Effect<Reply, RunPodError>) => void) | undefined
   ) {
-    this.since = timer.now()
+    this.since = this.sentAt = timer.now()
     this.setAlarm()
   }
 
@@ -48,21 +51,31 @@ export class Attempt implements Alarm {
     this.setAlarm()
   }
 
-  end(end: Effect.Effect<Reply, RunPodError>): void {
-    const { resume } = this
-    if (resume === undefined) return
-    this.close()
-    resume(end)
+  /** Its answer is there, with the bytes that came last. */
+  succeed(reply: Reply): void {
+    this.end(Effect.succeed(reply), reply.status, this.since)
   }
 
-  fail(cause: unknown): void {
+  fail(error: RunPodError): void {
+    this.end(Effect.fail(error), error._tag)
+  }
+
+  /** The transport has failed. */
+  failWith(cause: unknown): void {
     const { scrub, where } = this.execution
-    this.end(Effect.fail(new TransportError({ ...where, sent: this.sent, cause: safeCause(cause, scrub) })))
+    this.fail(new TransportError({ ...where, sent: this.sent, cause: safeCause(cause, scrub) }))
+  }
+
+  /** The fiber has ended that it was sent on. */
+  endWith(exit: Exit.Exit<Reply, RunPodError>): void {
+    if (Exit.isSuccess(exit)) this.succeed(exit.value)
+    else this.end(exit, failureOf(exit.cause)?._tag ?? "Defect")
   }
 
   /** Nobody waits for its end any more: stops the transport, too. */
   giveUp(): void {
     const { abort } = this
+    if (!this.isOver) this.execution.onEnd("interrupted", this.timer.now() - this.sentAt)
     this.close()
     abort()
   }
@@ -71,8 +84,16 @@ export class Attempt implements Alarm {
     if (this.timer.now() < this.since + this.limit()) return this.setAlarm()
     const timeout = Duration.millis(Math.max(0, Math.round(this.limit())))
     const { abort, phase, sent } = this
-    this.end(Effect.fail(new RequestTimeoutError({ ...this.execution.where, sent, phase, timeout })))
+    this.fail(new RequestTimeoutError({ ...this.execution.where, sent, phase, timeout }))
     abort()
+  }
+
+  private end(end: Effect.Effect<Reply, RunPodError>, status: number | string, now = this.timer.now()): void {
+    const { resume } = this
+    if (resume === undefined) return
+    this.execution.onEnd(status, now - this.sentAt)
+    this.close()
+    resume(end)
   }
 
   private close(): void {

@@ -1,9 +1,12 @@
-import type * as Tracer from "effect/Tracer"
-import type { Context } from "../../errors/RunPodError.js"
+import { identity } from "effect/Function"
+import type { Context, RunPodError } from "../../errors/RunPodError.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
 import type { Limiter, Permit } from "../pace/limiter.js"
+import type { OperationMeters } from "../telemetry/instruments.js"
+import * as Tally from "../telemetry/tally.js"
+import { errorTypeOf, unseen } from "../telemetry/tracing.js"
 import type { Scrub } from "../text/scrub.js"
-import type { RequestOptions } from "./requestOptions.js"
+import type { Caller, RequestOptions } from "./requestOptions.js"
 
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
@@ -51,22 +54,24 @@ export class Where implements Context {
   }
 }
 
-/** What an execution keeps to. */
-interface Settings {
-  readonly options: RequestOptions
+/** What all requests of an operation on one endpoint share. */
+export interface Lane {
   readonly limiter: Limiter
-  readonly scrub: Scrub
+  readonly meters: OperationMeters
   /** How long an attempt that is not held may take until its headers, in milliseconds. */
   readonly requestTimeout: number
 }
 
-/** How far a request has come: state of one execution, touched only by its fiber. */
+/** How far a request has come: state of one execution, touched only by its fiber. It tells metrics, span and job of its attempts. */
 export class Execution<out A> {
   readonly options: RequestOptions
   readonly limiter: Limiter
-  readonly scrub: Scrub
+  private readonly meters: OperationMeters
   /** That of the current attempt, when it has one. */
   permit: Permit = 0
+  span = unseen
+  /** Strikes out what nobody may see. */
+  scrub: Scrub = identity
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
   /** The attempt that is under way, where its transport has no fiber of its own. */
@@ -80,13 +85,13 @@ export class Execution<out A> {
     readonly request: Request<A>,
     /** Where the errors of the current attempt say they are from. */
     public where: Context,
-    readonly span: Tracer.Span,
-    { limiter, options, requestTimeout, scrub }: Settings
+    private readonly caller: Caller,
+    { limiter, meters, requestTimeout }: Lane
   ) {
-    const { deadline, grace } = options
-    this.options = options
+    const { deadline, grace } = caller.options
+    this.options = caller.options
     this.limiter = limiter
-    this.scrub = scrub
+    this.meters = meters
     this.deadline = deadline
     const { hold = request.operation.hold } = request
     if (hold !== undefined) this.headersTimeout = hold + holdGrace
@@ -98,8 +103,52 @@ export class Execution<out A> {
     return this.where.attempt ?? 1
   }
 
-  nextAttempt(): void {
-    this.where = { ...this.where, attempt: this.attempt + 1 }
+  /** The attempt has failed, and is made again. */
+  nextAttempt(error: RunPodError): void {
+    const { attempt, caller } = this
+    this.where = { ...this.where, attempt: attempt + 1 }
+    this.meters.retries.unsafeUpdate(1, caller.labels)
+    Tally.add(caller.tally, "retries")
+    if (!caller.isTraced) return
+    this.span.attribute("http.request.resend_count", attempt)
+    this.tell("retry", { "error.type": errorTypeOf(error), "http.request.resend_count": attempt })
+  }
+
+  /** It may be sent, for which it was kept so many milliseconds. */
+  onAdmitted(waited: number): void {
+    const { caller } = this
+    this.meters.limiterWait.unsafeUpdate(waited / 1000, caller.labels)
+    if (waited >= 1 && caller.isTraced) this.tell("limiter", { "runpod.limiter_wait": waited / 1000 })
+  }
+
+  onSend(): void {
+    const { caller } = this
+    this.meters.requests.unsafeUpdate(1, caller.labels)
+    Tally.add(caller.tally, "requests")
+    if (caller.isTraced) this.span.attribute("runpod.attempt", this.attempt)
+  }
+
+  /** After so many milliseconds the attempt's answer is there, with this status, or an error with this tag is in its place. */
+  onEnd(status: number | string, took: number): void {
+    const { caller } = this
+    this.meters.duration(status).unsafeUpdate(took / 1000, caller.labels)
+    if (typeof status === "number" && caller.isTraced) this.span.attribute("http.response.status_code", status)
+  }
+
+  /** RunPod has answered 429; `retryAfter` is what it asks for, in milliseconds. */
+  onThrottled(retryAfter: number | undefined): void {
+    const { caller } = this
+    this.meters.throttles.unsafeUpdate(1, caller.labels)
+    Tally.add(caller.tally, "throttles")
+    if (!caller.isTraced) return
+    this.tell("throttled", retryAfter === undefined ? {} : { "runpod.retry_after": retryAfter / 1000 })
+  }
+
+  /** An event of the request is one of its job, too. */
+  private tell(event: string, facts: Readonly<Record<string, string | number>>): void {
+    const { caller, where } = this
+    this.span.event(event, caller.now(), { ...facts })
+    caller.tally?.job?.event(event, { "runpod.operation": where.operation, ...facts })
   }
 
   /**

@@ -34,7 +34,6 @@ interface Reading {
   readonly parseJson: (text: string) => unknown
   readonly holdsKey: (id: string) => boolean
   readonly errorOf: typeof fromResponse
-  readonly onThrottled: (operation: string) => Effect.Effect<void>
   readonly onSuccess: () => void
 }
 
@@ -98,7 +97,6 @@ export const meaningOf = <A>(
   reading: Reading
 ): Effect.Effect<A, RunPodError> => {
   const { limiter, permit } = execution
-  execution.span.attribute("http.response.status_code", reply.status)
   if (reply.status !== 429) limiter.answered()
   if (reply.status !== 429 && reply.retryAfter === undefined) {
     const value = read(execution, reply, undefined, reading)
@@ -108,13 +106,9 @@ export const meaningOf = <A>(
   const longestCooldown = execution.options.grace === undefined ? undefined : shortCooldown
   return withClock((clock) => {
     const retryAfter = readRetryAfter(reply.retryAfter, wallMillis(clock))
+    if (reply.status === 429) execution.onThrottled(retryAfter && Duration.toMillis(retryAfter))
     const told =
-      reply.status === 429
-        ? Effect.zipRight(
-            limiter.throttled(permit, retryAfter, longestCooldown),
-            reading.onThrottled(execution.where.operation)
-          )
-        : limiter.accepted(permit)
+      reply.status === 429 ? limiter.throttled(permit, retryAfter, longestCooldown) : limiter.accepted(permit)
     return Effect.zipRight(told, read(execution, reply, retryAfter, reading))
   })
 }

@@ -46,8 +46,9 @@ export const withPermit = <A>(
   const { limiter, options } = execution
   const onInterrupt = () => execution.current?.giveUp()
   if (options.deadline === Infinity && options.grace === undefined) {
-    const use = (permit: Permit) => {
+    const use = (permit: Permit, waited: number) => {
       execution.permit = permit
+      execution.onAdmitted(waited)
       return attempt()
     }
     return limiter.withPermit(use, onInterrupt)
@@ -57,9 +58,10 @@ export const withPermit = <A>(
     const until = new UntilDeadline(execution, timer, since)
     const deadline = until.deadline()
     if (deadline <= since || limiter.opensAt >= deadline) return until.onLate()
-    const use = (permit: Permit) => {
+    const use = (permit: Permit, waited: number) => {
       const now = timer.now()
       execution.onPermit(permit, now, until.deadline())
+      execution.onAdmitted(waited)
       if (execution.deadline <= now) return until.onLate()
       return options.grace === undefined ? attempt() : Effect.tapError(attempt(), (error) => noteSilence(error))
     }

@@ -1,13 +1,12 @@
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
-import * as Tracer from "effect/Tracer"
 import { provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
+import type { Labels } from "../telemetry/instruments.js"
+import { currentTally, type Tally } from "../telemetry/tally.js"
+import { Tracing } from "../telemetry/tracing.js"
 
 /** What the effects around a request say about it, whichever service sends it. */
 export interface RequestOptions {
@@ -49,15 +48,17 @@ export const withObserver = <A, E, R>(
 
 /** Sends an attempt, if it has an observer only when that wants it to be sent, and tells it when that had no effect. */
 export const observe = <A>(
-  send: Effect.Effect<A, RunPodError>,
+  send: () => Effect.Effect<A, RunPodError>,
   observer: AttemptObserver | undefined
 ): Effect.Effect<A, RunPodError> => {
-  if (observer === undefined) return send
+  if (observer === undefined) return send()
   const { onRefused, onSend } = observer
   return Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(onSend, (isWanted) =>
       isWanted
-        ? Effect.tapError(restore(send), (error) => (provesNoEffect(error) ? onRefused(error) : Effect.void))
+        ? Effect.tapError(restore(Effect.suspend(send)), (error) =>
+            provesNoEffect(error) ? onRefused(error) : Effect.void
+          )
         : Effect.interrupt
     )
   )
@@ -71,23 +72,18 @@ export const withSecrets = <A, E, R>(
     ? effect
     : FiberRefs.update(effect, current, (outer) => ({ ...outer, secrets: [...outer.secrets, ...secrets] }))
 
-const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
 /** What a request takes from the fiber that makes it. */
-export class Caller {
-  readonly clock: Clock.Clock
-  readonly isTimed: boolean
-  /** Whether spans are seen: Effect's own tracer, which a program has without another, shows them to nobody. */
-  readonly isTraced: boolean
+export class Caller extends Tracing {
   readonly options: RequestOptions
+  /** What its metrics are tagged with besides. */
+  readonly labels: Labels
+  readonly tally: Tally | undefined
 
   constructor(fiber: RuntimeFiber<unknown, unknown>) {
-    const services = FiberRefs.valueIn(fiber, DefaultServices.currentServices)
-    this.clock = Context.get(services, Clock.Clock)
-    const isEnabled = FiberRefs.valueIn(fiber, FiberRef.currentTracerEnabled)
-    this.isTraced = isEnabled && Context.get(services, Tracer.Tracer) !== nativeTracer
-    this.isTimed = FiberRefs.valueIn(fiber, FiberRef.currentTracerTimingEnabled)
+    super(fiber)
     this.options = FiberRefs.valueIn(fiber, current)
+    this.labels = FiberRefs.valueIn(fiber, FiberRef.currentMetricLabels)
+    this.tally = FiberRefs.valueIn(fiber, currentTally)
   }
 }
 

@@ -13,6 +13,7 @@ import type { Request } from "../../layers/RunPodHttpClient.js"
 import { catchFailure } from "../effect/cause.js"
 import * as Schedules from "../effect/schedule.js"
 import { monotonicMillis, timeoutAt } from "../pace/monotonic.js"
+import { retryBudget } from "../telemetry/instruments.js"
 import type { Execution } from "./execution.js"
 
 /** What a retry takes from the budget. A cancel takes nothing: its grace bounds it, and without it a job goes on running. */
@@ -72,9 +73,14 @@ interface Retries {
 export const make = (policy: RetryPolicy) => {
   // What all retries of the layer share, so that an outage does not multiply its traffic.
   let tokens = policy.budget
-  const giveBack = (spent: number): void => {
-    tokens = Math.min(policy.budget, tokens + spent)
+  const setTokens = (left: number): void => {
+    const next = Math.min(policy.budget, left)
+    if (next === tokens) return
+    tokens = next
+    retryBudget.unsafeUpdate(tokens, [])
   }
+  const giveBack = (spent: number): void => setTokens(tokens + spent)
+  retryBudget.unsafeUpdate(tokens, [])
   const untilItIsOver = Schedule.andThen(policy.schedule, untilDeadline)
 
   const start = ({ options }: Execution<unknown>): Effect.Effect<Retries> =>
@@ -91,7 +97,7 @@ export const make = (policy: RetryPolicy) => {
       const isTooLate = monotonicMillis(clock) + askedMillis(error) >= deadline
       const cost = costOf(error, execution)
       if (!mayRepeat(request, error, policy) || isTooLate || tokens < cost) return Effect.fail(error)
-      tokens -= cost
+      setTokens(tokens - cost)
       retries.spent += cost
       const delay = (error._tag === "EndpointPausedError" ? retries.paused : retries.ordinary)(error)
       return Effect.mapError(Effect.flatten(timeoutAt(delay, deadline)), () => {
@@ -101,7 +107,7 @@ export const make = (policy: RetryPolicy) => {
       })
     })
 
-  const run = <A>(execution: Execution<A>, attempt: Effect.Effect<A, RunPodError>, onRetry: Effect.Effect<void>) => {
+  const run = <A>(execution: Execution<A>, attempt: Effect.Effect<A, RunPodError>) => {
     const { options, request } = execution
     const isSubmit = request.operation.repeat === "Submit"
 
@@ -115,18 +121,16 @@ export const make = (policy: RetryPolicy) => {
       return Effect.matchEffect(waitAfter(error, execution, retries), {
         onFailure: () => final(error, retries.doubt),
         onSuccess: () => {
-          execution.nextAttempt()
-          return onRetry.pipe(
-            Effect.zipRight((isLost ? request.onGap?.(error) : undefined) ?? Effect.void),
-            Effect.zipRight(
-              Effect.matchEffect(attempt, {
-                onFailure: (next) => again(next, retries),
-                onSuccess: (value) => {
-                  giveBack(retries.spent)
-                  return Effect.succeed(value)
-                }
-              })
-            )
+          execution.nextAttempt(error)
+          return Effect.zipRight(
+            (isLost ? request.onGap?.(error) : undefined) ?? Effect.void,
+            Effect.matchEffect(attempt, {
+              onFailure: (next) => again(next, retries),
+              onSuccess: (value) => {
+                giveBack(retries.spent)
+                return Effect.succeed(value)
+              }
+            })
           )
         }
       })

@@ -145,7 +145,7 @@ export const sendWithClient = (
       const fiber = yield* silently(Effect.forkDaemon(Effect.interruptible(execute(client, request, attempt))))
       if (!attempt.isOver) attempt.abort = () => Fibers.interruptLater(fiber)
       Fibers.onEnd(fiber, (exit) =>
-        attempt.end(
+        attempt.endWith(
           mapFailures(exit, {
             onFail: (error) => toRunPodError(error, attempt, execution),
             onDie: (defect) => safeDefect(defect, execution.scrub)

@@ -29,11 +29,11 @@ class DispatchedAttempt extends Attempt implements Dispatcher.Handler {
   }
 
   onEnd(): void {
-    if (this.body !== undefined && !this.isOver) this.end(Effect.succeed(this.body.toReply()))
+    if (this.body !== undefined && !this.isOver) this.succeed(this.body.toReply())
   }
 
   onError(cause: unknown): void {
-    this.fail(cause)
+    this.failWith(cause)
   }
 }
 

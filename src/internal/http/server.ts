@@ -25,6 +25,14 @@ const keyProblem = (apiKey: string): string | undefined => {
   return /^[\x21-\x7e]+$/.test(apiKey) ? undefined : "the API key holds characters that no key has"
 }
 
+/** Where requests go, for spans. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+  /** The URL that paths are put behind. */
+  readonly base: string
+}
+
 /** Where requests go, and what all of them carry. */
 export const make = (givenKey: string | Redacted.Redacted, baseUrl: string | URL) => {
   const apiKey = readApiKey(givenKey)
@@ -49,8 +57,14 @@ export const make = (givenKey: string | Redacted.Redacted, baseUrl: string | URL
   }
   // Ids stand in errors, logs and spans as they are.
   const holdsKey = (id: string | undefined): boolean => id !== undefined && canBeSecret(apiKey) && id.includes(apiKey)
+  const address: Address = {
+    host: url?.hostname ?? "",
+    port: Number(url?.port) || (url?.protocol === "http:" ? 80 : 443),
+    base: origin + prefix
+  }
   return {
     apiKey,
+    address,
     /** Whether an id is one that nobody may see. */
     holdsKey,
     /** Why a request cannot be sent. */

@@ -7,7 +7,6 @@ import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import type { RunPodError } from "../../errors/RunPodError.js"
-import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import * as JobId from "../../schemas/JobId.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
@@ -24,10 +23,13 @@ import type { Restore } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { contextOf, refuse } from "../http/arguments.js"
 import { monotonicAt, monotonicMillis, timeoutAt } from "../pace/monotonic.js"
+import { ofEndpoint } from "../telemetry/instruments.js"
+import { inJobSpan, type JobSpan, streamInJobSpan } from "../telemetry/jobSpan.js"
+import { recordEnd } from "../telemetry/record.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import * as Handle from "./handle.js"
-import { cancelJob } from "./jobRef.js"
+import { cancelJob, type JobRef } from "./jobRef.js"
 import { follow } from "./poll.js"
 import * as Submit from "./submit.js"
 import { decode, waitDefaults, type WaitSettings } from "./waitPolicy.js"
@@ -37,7 +39,8 @@ import * as WebhookEnd from "./webhookEnd.js"
 const runSyncHold = 10_000
 
 /** What handles have to know of a submit with these options. `submittedAt` is milliseconds of the clock. */
-const factsOf = ({ policy, s3Config, submittedAt, webhook }: AttachOptions): Handle.SubmitFacts => ({
+const factsOf = ({ policy, s3Config, submittedAt, trace, webhook }: AttachOptions): Handle.SubmitFacts => ({
+  trace,
   ttl: policy?.ttl === undefined ? undefined : Duration.toMillis(policy.ttl),
   secrets: RunRequest.secretsOf({ input: {}, s3Config, webhook: webhook === true ? undefined : webhook }),
   webhook,
@@ -132,25 +135,33 @@ class JobSubmit {
     if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
     return grace === undefined
       ? Effect.logWarning(`Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`)
-      : Effect.flatMap(this.facts, (facts) => cancelJob(Handle.jobOf(this.context, job.id, facts), grace))
+      : Effect.flatMap(this.factsIn(undefined), (facts) => cancelJob(Handle.jobOf(this.context, job.id, facts), grace))
   }
 
-  get facts(): Effect.Effect<Handle.SubmitFacts> {
-    return Effect.map(justNow, (submittedAt) => ({ ...factsOf(this.request), submittedAt }))
+  /** What is known of it once it was made, in this span. */
+  factsIn(span: JobSpan | undefined): Effect.Effect<Handle.SubmitFacts> {
+    return Effect.map(justNow, (submittedAt) => ({ ...factsOf(this.request), submittedAt, trace: span?.trace }))
   }
+}
+
+/** How a job is submitted: held by RunPod for so many milliseconds or not at all, and in which span. */
+interface Start {
+  readonly hold: number | undefined
+  readonly span: JobSpan | undefined
 }
 
 /** Submits a job for a caller who waits for it. When that leaves before its job is known, the submit is given up or its job cancelled. */
 const begin = (
   submit: JobSubmit,
   settings: WaitSettings,
-  { hold, restore }: { readonly hold: number | undefined; readonly restore: Restore }
+  { hold, restore, span }: Start & { readonly restore: Restore }
 ): Effect.Effect<
-  { readonly job: Job.SyncJob; readonly facts: Handle.SubmitFacts; readonly since: number },
+  { readonly job: Job.SyncJob; readonly ref: JobRef; readonly since: number },
   RunPodError | WaitTimeoutError
 > =>
   Effect.gen(function* () {
-    const { endpointId, runtime } = submit.context
+    const { context } = submit
+    const { endpointId, runtime } = context
     const { cancelGrace, cancelOnInterrupt, cancelOnTimeout, timeout } = settings
     const clock = yield* Effect.clock
     const since = monotonicMillis(clock)
@@ -173,7 +184,10 @@ const begin = (
 
     const left = timeout === undefined ? Infinity : timeout - (monotonicMillis(clock) - since)
     const job = yield* submit.jobOf(submitted.value, restore, left)
-    return { job, facts: yield* submit.facts, since }
+    const ref = Handle.jobOf(context, job.id ?? "", yield* submit.factsIn(span))
+    if (submitted.value._tag === "Accepted") span?.set({ "runpod.attempts": submitted.value.attempts })
+    span?.onJob(job, "submit", ref.scrub)
+    return { job, ref, since }
   })
 
 const withoutId = Effect.dieMessage("an unfinished job came back without an id")
@@ -183,27 +197,23 @@ const call = <O, P>(
   readers: Handle.Readers<O, P, unknown>,
   submit: JobSubmit,
   options: CallOptions<P>,
-  hold: number | undefined
+  { hold, span }: Start
 ): Effect.Effect<O, RunPodError | JobError> => {
-  const { context } = submit
-  const { endpointId, runtime } = context
+  const { endpointId, runtime } = submit.context
   const called = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const settings = decode(options, true)
-      const { facts, job, since } = yield* begin(submit, settings, { hold, restore })
-      const read = { endpointId, output: readers.output, scrub: Handle.scrubOf(runtime, facts.secrets) }
+      const { job, ref, since } = yield* begin(submit, settings, { hold, restore, span })
       if (Job.isTerminal(job)) {
         runtime.learn(endpointId, job)
-        yield* Metrics.recordEnd(job, monotonicMillis(yield* Effect.clock) - since)
-        return yield* restore(Handle.outputOf(job, read))
+        const waited = monotonicMillis(yield* Effect.clock) - since
+        yield* recordEnd(endpointId, job, { waited, age: waited })
+        return yield* restore(Handle.outputOf(job, ref, readers.output))
       }
       if (!Job.hasId(job)) return yield* withoutId
-      const wait = yield* Handle.waitOf(
-        Handle.jobOf(context, job.id, facts),
-        Handle.withTypedProgress(readers.progress, options),
-        settings
-      )
-      return yield* restore(Handle.outputOf(yield* follow({ ...wait, since }, restore), read))
+      const typed = Handle.withTypedProgress(readers.progress, options)
+      const wait = yield* Handle.waitOf(ref, typed, { settings, span })
+      return yield* restore(Handle.outputOf(yield* follow({ ...wait, since }, restore), ref, readers.output))
     })
   )
   return (options.cancelOnInterrupt ?? true) ? runtime.supervise(called) : called
@@ -213,18 +223,20 @@ const call = <O, P>(
 const callStream = <C>(
   context: Handle.EndpointContext,
   prepared: Effect.Effect<JobSubmit, RunPodError>,
-  { chunk, options }: { readonly chunk: Handle.Read<C>; readonly options: CallStreamOptions }
+  {
+    chunk,
+    options,
+    span
+  }: { readonly chunk: Handle.Read<C>; readonly options: CallStreamOptions; readonly span: JobSpan | undefined }
 ): Stream.Stream<C, RunPodError | JobError> => {
   const { runtime } = context
   const started = (settings: WaitSettings, restore: Restore) =>
     Effect.gen(function* () {
       const submit = yield* restore(prepared)
-      const { facts, job, since } = yield* begin(submit, settings, { hold: undefined, restore })
-      if (!Job.hasId(job)) return yield* withoutId
-      const scrub = Handle.scrubOf(runtime, facts.secrets)
-      return { job: Handle.jobOf(context, job.id, facts), scrub, since }
+      const { job, ref, since } = yield* begin(submit, settings, { hold: undefined, restore, span })
+      return Job.hasId(job) ? { job: ref, since } : yield* withoutId
     })
-  return Handle.streamOf(started, { chunk, runtime, options, owns: true })
+  return Handle.streamOf(started, { chunk, runtime, options, owns: true, span })
 }
 
 export const make = <I, IE, O, OE, P, PE, C, CE>(
@@ -232,6 +244,8 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
   schemas: Schemas<I, IE, O, OE, P, PE, C, CE>
 ): MadeEndpoint<I, O, P, C> => {
   const { endpointId, runPod, runtime, webhooks } = context
+  // Its metrics are there, at 0, before anything is sent.
+  ofEndpoint(endpointId)
   const encodeInput = Schema.encode(schemas.input)
   const readers: Handle.Readers<O, P, C> = {
     output: Schema.decodeUnknown(schemas.output),
@@ -253,13 +267,13 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
   const prepare = (input: I, options: RunOptions) => JobSubmit.prepare(context, encode(input), options)
 
   /** Submits a prepared job. An interruption at any moment before its handle is returned cancels it. */
-  const submitted = (submit: JobSubmit): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
+  const submitted = (submit: JobSubmit, span: JobSpan | undefined): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const hooks = yield* FiberRef.get(Submit.currentHooks)
         const handle = (job: Job.SyncJob) =>
           Job.hasId(job)
-            ? Effect.map(submit.facts, (facts) => handleOf(job.id, facts))
+            ? Effect.map(submit.factsIn(span), (facts) => handleOf(job.id, facts))
             : Effect.dieMessage("a submit with /run came back without an id")
         const onAbandoned = (end: Submit.Submitted<Job.SyncJob>) => {
           if (hooks === undefined) return submit.abandon(end, Duration.toMillis(waitDefaults.cancelGrace))
@@ -268,23 +282,31 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         const submission = yield* submit.start(undefined, hooks)
         hooks?.onStart(submission.withdraw)
         const end = yield* Effect.onInterrupt(restore(submission.end), () => submission.leave(onAbandoned))
-        return yield* handle(yield* submit.jobOf(end, restore))
+        const job = yield* submit.jobOf(end, restore)
+        span?.onJob(job, "submit", runtime.scrub)
+        return yield* handle(job)
       })
     )
 
   const callWith =
-    (hold: number | undefined) =>
+    (name: string, hold: number | undefined) =>
     (input: I, options: CallOptions<P> = {}) =>
-      Effect.flatMap(prepare(input, options), (submit) => call(readers, submit, options, hold))
+      inJobSpan(name, { endpointId }, (span) =>
+        Effect.flatMap(prepare(input, options), (submit) => call(readers, submit, options, { hold, span }))
+      )
 
   return {
     id: endpointId,
     run: (input, options = {}) =>
-      Effect.flatMap(prepare(input, options), (submit) => runtime.supervise(submitted(submit))),
-    call: callWith(undefined),
-    runSync: callWith(runSyncHold),
+      inJobSpan("Endpoint.run", { endpointId, kind: "producer" }, (span) =>
+        Effect.flatMap(prepare(input, options), (submit) => runtime.supervise(submitted(submit, span)))
+      ),
+    call: callWith("Endpoint.call", undefined),
+    runSync: callWith("Endpoint.runSync", runSyncHold),
     callStream: (input, options = {}) =>
-      callStream(context, prepare(input, options), { chunk: readers.chunk, options }),
+      streamInJobSpan("Endpoint.callStream", { endpointId }, (span) =>
+        callStream(context, prepare(input, options), { chunk: readers.chunk, options, span })
+      ),
     attach: (jobId, known = {}) => handleOf(JobId.unsafeMake(jobId), factsOf(known)),
     health: runPod.health(endpointId),
     purgeQueue: runPod.purgeQueue(endpointId),

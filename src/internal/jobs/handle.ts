@@ -7,7 +7,6 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Stream from "effect/Stream"
 import { fromJob, fromUndecodable, type JobError, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
 import { type BadRequestError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
-import * as Metrics from "../../layers/RunPodMetrics.js"
 import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
 import type { JobStatus } from "../../schemas/JobStatus.js"
@@ -22,7 +21,10 @@ import { recurring } from "../effect/schedule.js"
 import { withCaller } from "../http/requestOptions.js"
 import { type Backoff, delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
+import { type JobSpan, inJobSpan, streamInJobSpan } from "../telemetry/jobSpan.js"
+import { recordEnd } from "../telemetry/record.js"
 import { excerpt } from "../text/excerpt.js"
+import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 import { cancel, isNotVisibleYet, type JobRef, withSecrets } from "./jobRef.js"
@@ -39,7 +41,7 @@ export interface EndpointContext {
 }
 
 /** What is known of the submit of a job. */
-export interface SubmitFacts extends Pick<JobRef, "submittedAt" | "ttl" | "webhook"> {
+export interface SubmitFacts extends Pick<JobRef, "submittedAt" | "ttl" | "webhook" | "trace"> {
   /** What it carried that must not be printed. */
   readonly secrets?: ReadonlyArray<string> | undefined
 }
@@ -57,18 +59,19 @@ export const jobOf = (context: EndpointContext, jobId: string, facts: SubmitFact
   const { endpointId, runPod, runtime, webhooks } = context
   const { secrets = [], ...known } = facts
   const webhookEnd = webhooks && WebhookEnd.make(webhooks, endpointId, jobId)
-  return { ...known, runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, webhookEnd }
+  const scrub = scrubOf(runtime, secrets)
+  return { ...known, runPod: withSecrets(runPod, secrets), runtime, endpointId, jobId, scrub, webhookEnd }
 }
 
 export const waitOf = (
   job: JobRef,
   options: WaitOptions,
-  settings = decode(options)
+  { settings = decode(options), span }: Partial<Pick<Wait, "settings" | "span">>
 ): Effect.Effect<Wait, BadRequestError> => {
   const { onProgress, trustWebhook = false, webhook = job.webhook } = options
   if (webhook === true && job.webhookEnd === undefined) return Effect.fail(WebhookEnd.missing("status"))
   const ended = webhook === undefined ? undefined : job.webhookEnd?.ended(trustWebhook)
-  return Effect.succeed({ job, settings, ended, onProgress })
+  return Effect.succeed({ job, settings, ended, onProgress, span })
 }
 
 /** Strikes out the API key and these secrets. */
@@ -80,7 +83,8 @@ export const scrubOf = (runtime: JobRuntime, secrets: ReadonlyArray<string> = []
 
 export const outputOf = <O>(
   ended: Job.Ended,
-  { endpointId, output, scrub }: { readonly endpointId: string; readonly output: Read<O>; readonly scrub: Scrub }
+  { endpointId, scrub }: Pick<JobRef, "endpointId" | "scrub">,
+  output: Read<O>
 ): Effect.Effect<O, JobError> => {
   const error = fromJob(endpointId, ended, scrub)
   return error === undefined
@@ -128,9 +132,9 @@ class Reading {
 
   constructor(
     readonly job: JobRef,
-    readonly scrub: Scrub,
     /** When its caller began, on the monotonic clock. */
-    readonly since: number
+    readonly since: number,
+    readonly span: JobSpan | undefined
   ) {}
 
   /** Waits until the end of the job's life, or of the caller's patience, and cancels by the options what has not ended. */
@@ -178,17 +182,23 @@ class Reading {
 
   /** The stream does not say why a job ended that is not COMPLETED: one look at its status does. */
   readonly lastLook: Effect.Effect<void, RunPodError | JobError> = Effect.clockWith((clock) => {
-    const { job, scrub, since } = this
-    if (this.isCompleted) return Metrics.recordEnd(completed, monotonicMillis(clock) - since)
-    return Effect.flatMap(Poll.settle({ job, settings: decode({ poll: { initial: 0 } }) }), (ended) => {
+    const { job, since } = this
+    const { scrub } = job
+    if (this.isCompleted) {
+      const waited = monotonicMillis(clock) - since
+      this.span?.onJob(completed, "stream", scrub)
+      return recordEnd(job.endpointId, completed, { waited, age: undefined })
+    }
+    const wait: Wait = { job, settings: decode({ poll: { initial: 0 } }), span: this.span }
+    return Effect.flatMap(Poll.settle(wait), (ended) => {
       const error = ended.status === "COMPLETED" ? undefined : fromJob(job.endpointId, ended, scrub)
       return error === undefined ? Effect.void : Effect.fail(error)
     })
   })
 }
 
-/** A job to be read, what must not be printed of it, and when its caller began. */
-export interface Begun extends Pick<Reading, "job" | "scrub"> {
+/** A job to be read, and when its caller began. */
+export interface Begun extends Pick<Reading, "job"> {
   /** On the monotonic clock; missing when that is now. */
   readonly since?: number | undefined
 }
@@ -200,6 +210,7 @@ export interface StreamSettings<C> {
   readonly options: StreamOptions
   /** Whether this stream has submitted the job. */
   readonly owns: boolean
+  readonly span: JobSpan | undefined
 }
 
 /**
@@ -211,7 +222,7 @@ export interface StreamSettings<C> {
  */
 export const streamOf = <C>(
   begin: (settings: WaitSettings, restore: Restore) => Effect.Effect<Begun, RunPodError | JobError>,
-  { chunk: readChunk, options, owns, runtime }: StreamSettings<C>
+  { chunk: readChunk, options, owns, runtime, span }: StreamSettings<C>
 ): Stream.Stream<C, RunPodError | JobError> =>
   Stream.unwrapScoped(
     Effect.gen(function* () {
@@ -219,8 +230,8 @@ export const streamOf = <C>(
       const now = monotonicMillis(yield* Effect.clock)
       const begun = yield* Deferred.make<Reading, RunPodError | JobError>()
       const owned = Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(begin(settings, restore), ({ job, scrub, since = now }) => {
-          const reading = new Reading(job, scrub, since)
+        Effect.flatMap(begin(settings, restore), ({ job, since = now }) => {
+          const reading = new Reading(job, since, span)
           return Effect.zipRight(Deferred.succeed(begun, reading), reading.end(settings, restore))
         })
       ).pipe(Effect.onError((cause) => Deferred.failCause(begun, cause)))
@@ -229,8 +240,7 @@ export const streamOf = <C>(
         Fiber.interrupt
       )
       const reading = yield* Deferred.await(begun)
-      const { job, scrub } = reading
-      const { endpointId, jobId } = job
+      const { endpointId, jobId, scrub } = reading.job
       return reading.chunks(options).pipe(
         Stream.mapEffect(({ output }) => {
           reading.hasChunks = true
@@ -253,32 +263,38 @@ export const make = <O, P, C>(
   facts: SubmitFacts
 ): JobHandle<O, P, C> => {
   const job = jobOf(context, jobId, facts)
-  const { endpointId, runPod, webhookEnd } = job
-  const scrub = scrubOf(context.runtime, facts.secrets)
-  const waitFor = (options: WaitOptions<ProgressJob<P>>) =>
-    Effect.suspend(() => waitOf(job, withTypedProgress(readers.progress, options)))
-  const settle = (options: WaitOptions<ProgressJob<P>> = {}) => Effect.flatMap(waitFor(options), Poll.settle)
-  const read = (ended: Job.Ended) => outputOf(ended, { endpointId, output: readers.output, scrub })
+  const { endpointId, runPod, runtime, trace, webhookEnd } = job
+  const spanFacts = { endpointId, jobId, trace }
+  const inSpan = <A, E>(name: string, use: (span: JobSpan | undefined) => Effect.Effect<A, E>) =>
+    inJobSpan(`JobHandle.${name}`, spanFacts, use)
+  const waitFor = (options: WaitOptions<ProgressJob<P>>, span: JobSpan | undefined) =>
+    Effect.suspend(() => waitOf(job, withTypedProgress(readers.progress, options), { span }))
+  const settle =
+    (options: WaitOptions<ProgressJob<P>> = {}) =>
+    (span: JobSpan | undefined) =>
+      Effect.flatMap(waitFor(options, span), Poll.settle)
+  const read = (ended: Job.Ended) => outputOf(ended, job, readers.output)
   return {
     id: jobId,
     endpointId,
-    ...(facts.ttl === undefined ? {} : { ttl: Duration.millis(facts.ttl) }),
-    status: runPod.status(endpointId, jobId),
+    ...defined({ trace, ttl: facts.ttl === undefined ? undefined : Duration.millis(facts.ttl) }),
+    status: inSpan("status", (span) =>
+      Effect.tap(runPod.status(endpointId, jobId), (found) => span?.onJob(found, "poll", job.scrub))
+    ),
     watch: (options = {}) =>
-      Stream.unwrap(Effect.map(waitFor(options), Poll.watch)).pipe(
-        Stream.mapEffect((job) => withProgress(readers.progress, job))
+      streamInJobSpan("JobHandle.watch", spanFacts, (span) =>
+        Stream.unwrap(Effect.map(waitFor(options, span), Poll.watch)).pipe(
+          Stream.mapEffect((job) => withProgress(readers.progress, job))
+        )
       ),
-    settle,
-    result: (options) => Effect.flatMap(settle(options), read),
-    cancel: cancel(job),
-    retry: Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId)),
+    settle: (options) => inSpan("settle", settle(options)),
+    result: (options) => inSpan("result", (span) => Effect.flatMap(settle(options)(span), read)),
+    cancel: inSpan("cancel", () => cancel(job)),
+    retry: inSpan("retry", () => Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId))),
     stream: (options = {}) =>
-      streamOf(() => Effect.succeed({ job, scrub }), {
-        chunk: readers.chunk,
-        runtime: job.runtime,
-        options,
-        owns: false
-      }),
+      streamInJobSpan("JobHandle.stream", spanFacts, (span) =>
+        streamOf(() => Effect.succeed({ job }), { chunk: readers.chunk, runtime, options, owns: false, span })
+      ),
     read
   }
 }

@@ -12,6 +12,8 @@ import { contextOf } from "../http/arguments.js"
 import { isTerminal } from "../../schemas/JobStatus.js"
 import * as RequestOptions from "../http/requestOptions.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
+import { record } from "../telemetry/record.js"
+import type { Scrub } from "../text/scrub.js"
 import type { WebhookEnd } from "./webhookEnd.js"
 
 type JobOperations = Pick<RunPod, "status" | "statusSync" | "stream" | "cancel" | "retry">
@@ -26,6 +28,10 @@ export interface JobRef {
   readonly submittedAt?: ((clock: Clock.Clock) => number) | undefined
   /** How long RunPod keeps the job, in milliseconds. */
   readonly ttl?: number | undefined
+  /** Strikes out the API key and the secrets that it was submitted with. */
+  readonly scrub: Scrub
+  /** The `traceparent` of its submit, where that was traced. */
+  readonly trace?: string | undefined
   /** Where RunPod posts its end. */
   readonly webhook?: WaitOptions["webhook"]
   /** Its webhook, where the `Webhooks` service receives it. */
@@ -95,7 +101,14 @@ export const cancel = (job: JobRef): Effect.Effect<Job.Job, RunPodError> =>
           : Effect.fail(new JobNotFoundError({ ...error, reason: "NotVisibleYet" }))
       })
     }
-    return attempt(undefined)
+    return attempt(undefined).pipe(
+      Effect.tap(record(endpointId, ({ cancels }, labels) => cancels.unsafeUpdate(1, labels))),
+      Effect.tapError((error) =>
+        error._tag === "JobNotFoundError" && error.reason !== "NotVisibleYet"
+          ? Effect.void
+          : record(endpointId, ({ failedCancels }, labels) => failedCancels.unsafeUpdate(1, labels))
+      )
+    )
   })
 
 /** Bounds what a cancel waits for: `grace` milliseconds. Gives `undefined` when there is no such job any more. */

@@ -9,7 +9,6 @@ import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { isRetryable, JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
-import * as Metrics from "../../layers/RunPodMetrics.js"
 import type { Health } from "../../schemas/Health.js"
 import * as Job from "../../schemas/Job.js"
 import * as QueueDiagnosis from "../../schemas/QueueDiagnosis.js"
@@ -22,6 +21,8 @@ import { type Caller, withCaller } from "../http/requestOptions.js"
 import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil, timeoutAt } from "../pace/monotonic.js"
+import type { Seen } from "../telemetry/jobSpan.js"
+import { record, recordEnd } from "../telemetry/record.js"
 import { identityOf } from "../text/losslessJson.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
@@ -65,6 +66,9 @@ class Poller {
   private lastError: RunPodError | undefined
   private webhook: Fibers.RuntimeFiber<Job.TerminalJob | undefined> | undefined
   private hasEnded = false
+  /** How it last saw the job. */
+  private seen: Seen = "poll"
+  private isCounted = false
 
   constructor(
     private readonly wait: Wait,
@@ -80,7 +84,9 @@ class Poller {
   /** Waits until the job's state is another than before, tells `onProgress`, and gives the job. Who calls it has to `close`. */
   nextChange(): Effect.Effect<WatchedJob, WaitError> {
     return Effect.gen(this, function* () {
-      const { ended, onProgress } = this.wait
+      const { ended, onProgress, span } = this.wait
+      const { endpointId, scrub } = this.wait.job
+      if (!this.isCounted) yield* this.count(1)
       if (ended !== undefined && this.webhook === undefined) {
         const listening = Effect.forkDaemon(Effect.interruptible(ended))
         yield* Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
@@ -88,10 +94,15 @@ class Poller {
       for (;;) {
         const job = yield* this.next()
         this.hasEnded = Job.isTerminal(job)
+        span?.onJob(job, this.seen, scrub)
         const signature = signatureOf(job)
         if (signature === this.signature) continue
         this.signature = signature
-        if (Job.isTerminal(job)) yield* Metrics.recordEnd(job, this.now() - this.policy.startedAt)
+        if (Job.isTerminal(job)) {
+          const { startedAt, submittedAt } = this.policy
+          const age = submittedAt === undefined ? undefined : this.now() - submittedAt
+          yield* recordEnd(endpointId, job, { waited: this.now() - startedAt, age })
+        }
         if (onProgress !== undefined) yield* this.tell(onProgress(job))
         return job
       }
@@ -108,8 +119,17 @@ class Poller {
 
   /** Listens no more, and cancels what was not seen to end. */
   close(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
-    const stopped = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
+    const listened = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
+    const stopped = this.isCounted ? Effect.zipRight(this.count(-1), listened) : listened
     return Effect.zipRight(stopped, this.hasEnded ? Effect.void : cancelAfter(this.wait, exit))
+  }
+
+  /** One job more, or less, that is waited for. */
+  private count(step: 1 | -1): Effect.Effect<void> {
+    return record(this.wait.job.endpointId, ({ inFlight }, labels) => {
+      this.isCounted = step > 0
+      inFlight.unsafeModify(step, labels)
+    })
   }
 
   private now(): number {
@@ -130,12 +150,14 @@ class Poller {
           : this.pause()
         const delivery = this.takeDelivery()
         if (delivery?.job !== undefined) {
+          this.seen = "webhook"
           this.runtime.learn(job.endpointId, delivery.job)
           return delivery.job
         }
         if (this.now() >= this.policy.deadline) return yield* this.timedOut()
         // After a webhook, RunPod can answer at once.
         const held = delivery === undefined ? yield* this.nextHold() : undefined
+        this.seen = delivery !== undefined ? "webhook" : held !== undefined ? "hold" : "poll"
         const askedAt = this.now()
         const found = yield* Effect.matchEffect(read(job, { hold: held, deadline: this.policy.deadline }), {
           onSuccess: (found) => this.onJob(found, held, this.now() - askedAt),

@@ -10,6 +10,7 @@ import { interruptLater, type Restore } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { observe, withObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
+import { record } from "../telemetry/record.js"
 
 /** How a submit ended. `attempts` counts those that may have started something. */
 export type Submitted<A> =
@@ -59,6 +60,7 @@ class State {
   isLeft = false
   attempts = 0
   lastError: RunPodError | undefined
+  isCounted = false
 }
 
 /** Asks and tells about the attempts of a submit, and keeps its state. */
@@ -105,14 +107,27 @@ const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Co
   return Effect.succeed({ _tag: "Refused", error, attempts: state.attempts })
 }
 
+/** Counts what jobs were started, and in doubt, once. */
+const count = ({ _tag }: Submitted<unknown>, state: State, { endpointId }: Context): Effect.Effect<void> => {
+  const isCounted = state.isCounted || endpointId === undefined
+  state.isCounted = true
+  if (isCounted || (_tag !== "Accepted" && _tag !== "Ambiguous")) return Effect.void
+  return record(endpointId, (meters, labels) =>
+    (_tag === "Accepted" ? meters.submitted : meters.ambiguous).unsafeUpdate(1, labels)
+  )
+}
+
 export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
   Effect.suspend(() => {
     const { fork, isObserved = true, send, where } = options
     const state = new State()
     const observer = observerOf(state, options)
-    const observed = isObserved ? withObserver(send, observer) : observe(send, observer)
+    const observed = isObserved ? withObserver(send, observer) : observe(() => send, observer)
     return Effect.map(Effect.forkDaemon(Effect.interruptible(Effect.exit(observed))), (fiber) => {
-      const end = Effect.flatMap(Fiber.await(fiber), (exit) => toSubmitted(Exit.flatten(exit), state, where))
+      const end = Fiber.await(fiber).pipe(
+        Effect.flatMap((exit) => toSubmitted(Exit.flatten(exit), state, where)),
+        Effect.tap((submitted) => count(submitted, state, where))
+      )
       const withdraw = () => {
         state.isLeft = true
         // What a decorator does before or instead of our pipeline is not known: it goes on to its end.

@@ -3,6 +3,7 @@ import * as Schedule from "effect/Schedule"
 import type { WaitOptions } from "../../services/WaitOptions.js"
 import type { Caller } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
+import type { JobSpan } from "../telemetry/jobSpan.js"
 import type { JobRef } from "./jobRef.js"
 import type { Ended } from "./webhookEnd.js"
 
@@ -57,6 +58,8 @@ export interface Wait {
   readonly onProgress?: WaitOptions["onProgress"]
   /** Whether each change of the job's state is wanted. Default: when there is an `onProgress`. */
   readonly wantsProgress?: boolean | undefined
+  /** Is told of the job as it is seen. */
+  readonly span?: JobSpan | undefined
   /** When its caller began, on the monotonic clock; missing when that is now. */
   readonly since?: number | undefined
 }

@@ -15,7 +15,15 @@ export interface Until<A, E> extends WaitQueue.Until {
   readonly onLate: () => Effect.Effect<A, E>
 }
 
-type Use<A, E, R> = (permit: Permit) => Effect.Effect<A, E, R>
+/** `waited` is how many milliseconds it was kept. */
+type Use<A, E, R> = (permit: Permit, waited: number) => Effect.Effect<A, E, R>
+
+/** Who stands in line, since when. */
+interface Waiting<A, E> {
+  readonly since: number
+  readonly onInterrupt: (() => void) | undefined
+  readonly until: Until<A, E> | undefined
+}
 
 const firstCooldown = 1_000
 const longestCooldown = 60_000
@@ -65,13 +73,13 @@ export class Limiter {
   withPermit<A, E, R>(use: Use<A, E, R>, onInterrupt?: () => void, until?: Until<A, E>): Effect.Effect<A, E, R> {
     return withClock((clock) => {
       const now = monotonicMillis(clock)
-      if (!this.isOpenAt(now)) return this.inLine(use, onInterrupt, until)
+      if (!this.isOpenAt(now)) return this.inLine(use, { since: now, onInterrupt, until })
       return Effect.uninterruptibleMask((restore) =>
         // `release(-1)` takes a place without the suspension of `take`; below 0 there was none.
         Effect.flatMap(this.semaphore.release(-1), (free) =>
           free >= 0
-            ? this.used(restore(use(this.admit(now))), onInterrupt)
-            : Effect.zipRight(this.semaphore.release(1), restore(this.inLine(use, onInterrupt, until)))
+            ? this.used(restore(use(this.admit(now), 0)), onInterrupt)
+            : Effect.zipRight(this.semaphore.release(1), restore(this.inLine(use, { since: now, onInterrupt, until })))
         )
       )
     })
@@ -158,10 +166,12 @@ export class Limiter {
     return this.closings
   }
 
-  private inLine<A, E, R>(use: Use<A, E, R>, onInterrupt: (() => void) | undefined, until: Until<A, E> | undefined) {
+  private inLine<A, E, R>(use: Use<A, E, R>, { onInterrupt, since, until }: Waiting<A, E>) {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(this.acquireInLine(restore, until), (permit) =>
-        permit === undefined ? (until?.onLate() ?? Effect.never) : this.used(restore(use(permit)), onInterrupt)
+        permit === undefined
+          ? (until?.onLate() ?? Effect.never)
+          : withClock((clock) => this.used(restore(use(permit, monotonicMillis(clock) - since)), onInterrupt))
       )
     )
   }

@@ -10,6 +10,9 @@ export const TokenUse = Schema.Struct({
 })
 export type TokenUse = typeof TokenUse.Type
 
+export const TokenTrace = Schema.Struct({ token: Schema.String, trace: Schema.String, expiresAt: Schema.Number })
+export type TokenTrace = typeof TokenTrace.Type
+
 /** A job can be retried and end again, but not for ever. */
 const maxOutcomes = 16
 /** Uses of tokens are small and guard against replays until they expire: more of them are remembered than deliveries. */
@@ -42,6 +45,7 @@ export class DeliveryTable {
   private readonly byJob = new MultiMap<Stored>()
   private readonly byKey = new MultiMap<Stored>()
   private readonly tokenUses = new Map<string, TokenUse>()
+  private readonly traces = new Map<string, TokenTrace>()
   /** No delivery that is kept has a lower sequence number. */
   private lowest = Infinity
   /** Of all bodies, in characters. */
@@ -53,7 +57,7 @@ export class DeliveryTable {
 
   /** How many records it takes to write all of it down. */
   get size(): number {
-    return this.deliveries.size + this.tokenUses.size
+    return this.deliveries.size + this.tokenUses.size + this.traces.size
   }
 
   check({ jobId, outcome, token }: Delivery): "New" | "Duplicate" | "Replayed" {
@@ -82,6 +86,14 @@ export class DeliveryTable {
     this.tokenUses.set(use.token, { ...(known ?? use), outcomes: [...outcomes] })
   }
 
+  setTrace(trace: TokenTrace): void {
+    this.traces.set(trace.token, trace)
+  }
+
+  traceOf(token: string): string | undefined {
+    return this.traces.get(token)?.trace
+  }
+
   /** Drops what is too old or too much: the oldest first. */
   prune(now: number): void {
     const { maxAge = "7 days", maxBytes = 128 * 1024 * 1024, maxCount = 10_000 } = this.options
@@ -92,9 +104,11 @@ export class DeliveryTable {
       if (!isTooMuch && stored.receivedAt >= oldest) break
       this.remove(stored)
     }
-    for (const use of this.tokenUses.values()) {
-      if (use.expiresAt > now && this.tokenUses.size <= maxCount * usesPerDelivery) break
-      this.tokenUses.delete(use.token)
+    for (const ofTokens of [this.tokenUses, this.traces]) {
+      for (const { expiresAt, token } of ofTokens.values()) {
+        if (expiresAt > now && ofTokens.size <= maxCount * usesPerDelivery) break
+        ofTokens.delete(token)
+      }
     }
   }
 
@@ -117,8 +131,8 @@ export class DeliveryTable {
   }
 
   /** All that is kept, uses of tokens last: a delivery would be a duplicate of the use of its own token. */
-  contents(): ReadonlyArray<Stored | TokenUse> {
-    return [...this.deliveries.values(), ...this.tokenUses.values()]
+  contents(): ReadonlyArray<Stored | TokenUse | TokenTrace> {
+    return [...this.deliveries.values(), ...this.tokenUses.values(), ...this.traces.values()]
   }
 
   private remove(stored: Stored): void {

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import { WebhookStoreError } from "../../errors/WebhookError.js"
 import type { Added, Delivery, FileOptions, Service, Stored } from "../../layers/WebhookStore.js"
 import * as AppendLog from "../files/appendLog.js"
-import { DeliveryTable, TokenUse } from "./deliveryTable.js"
+import { DeliveryTable, TokenTrace, TokenUse } from "./deliveryTable.js"
 
 /** The records of the file. The use of a token is there when its delivery itself is gone. */
 const StoredRecord = Schema.Struct({
@@ -27,7 +27,7 @@ const StoredRecord = Schema.Struct({
 /** The highest sequence number at a compaction, so that none is given out twice. */
 const LatestRecord = Schema.Struct({ latest: Schema.Number })
 
-const decode = Schema.decodeUnknown(Schema.Union(StoredRecord, TokenUse, LatestRecord))
+const decode = Schema.decodeUnknown(Schema.Union(StoredRecord, TokenUse, TokenTrace, LatestRecord))
 
 const storeError = (operation: WebhookStoreError["operation"]) => (error: AppendLog.AppendLogError) =>
   new WebhookStoreError({ operation, detail: error.message })
@@ -66,6 +66,17 @@ class FileStore implements Service {
   readonly find: Service["find"] = (match) => Effect.sync(() => Option.fromNullable(this.table.find(match)))
 
   readonly latest = Effect.sync(() => Math.min(this.sequence, this.visibleUntil - 1))
+
+  readonly noteTrace = (trace: TokenTrace): Effect.Effect<void, WebhookStoreError> =>
+    Effect.mapBoth(this.log.append(trace), {
+      onFailure: storeError("add"),
+      onSuccess: () => {
+        this.records++
+        this.table.setTrace(trace)
+      }
+    })
+
+  readonly traceOf = (token: string) => Effect.sync(() => Option.fromNullable(this.table.traceOf(token)))
 
   private write(delivery: Delivery): Effect.Effect<Added, WebhookStoreError> {
     const stored: Stored = { ...delivery, sequence: ++this.sequence }
@@ -129,6 +140,7 @@ export const open = Effect.fnUntraced(function* (path: string, { force, sync = "
         records++
         if ("latest" in record) table.latest = Math.max(table.latest, record.latest)
         else if ("outcomes" in record) table.addTokenUse(record)
+        else if ("trace" in record) table.setTrace(record)
         else if (table.check(record) === "New") table.insert(record)
       }
     })

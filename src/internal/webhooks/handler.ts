@@ -5,6 +5,7 @@ import type * as Tracer from "effect/Tracer"
 import { statusOf, type WebhookError, WebhookTooLargeError } from "../../errors/WebhookError.js"
 import type { Headers, Service } from "../../services/Webhooks.js"
 import { concatBytes } from "../text/bytes.js"
+import { recordDelivery } from "../telemetry/record.js"
 import { headerOf } from "./receiver.js"
 
 export interface Request {
@@ -69,7 +70,8 @@ export const handle = (service: Service, request: Request): Effect.Effect<number
     Effect.catchAllCause((cause) =>
       // A bug: the delivery may be good, so let it come again.
       Effect.as(Effect.logError("A delivery to a webhook could not be handled", cause), 503)
-    )
+    ),
+    Effect.tap(recordDelivery)
   )
 
 export const fromPlatform = (request: HttpServerRequest.HttpServerRequest): Request => ({

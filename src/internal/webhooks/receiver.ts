@@ -1,8 +1,10 @@
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import {
   WebhookKeyUnknownError,
   WebhookNotJsonError,
@@ -19,6 +21,9 @@ import type * as WebhookStore from "../../layers/WebhookStore.js"
 import * as WebhookEvent from "../../schemas/WebhookEvent.js"
 import type { Headers, Incoming, Options, Received, Service } from "../../services/Webhooks.js"
 import { fromEither } from "../effect/either.js"
+import { withFiber } from "../effect/fiber.js"
+import { inJobSpan, type JobSpan } from "../telemetry/jobSpan.js"
+import { traceparentOf, Tracing } from "../telemetry/tracing.js"
 import { utf8 } from "../text/bytes.js"
 import { excerpt } from "../text/excerpt.js"
 import { fieldSpans } from "../text/fieldSpans.js"
@@ -144,7 +149,14 @@ const read = Effect.fnUntraced(function* (settings: Settings.Settings, incoming:
     receivedAt,
     body: redactBody(text, redact)
   }
-  return { event, subject, delivery }
+  return { event, subject, delivery, redact }
+})
+
+/** The `traceparent` of what a fiber works under, where that is traced. */
+const currentTrace = withFiber<string | undefined>((fiber) => {
+  const parent = Context.getOption(fiber.currentContext, Tracer.ParentSpan)
+  const isTraced = new Tracing(fiber).isTraced
+  return Effect.succeed(isTraced && Option.isSome(parent) ? traceparentOf(parent.value) : undefined)
 })
 
 export const make = Effect.fnUntraced(function* (
@@ -162,15 +174,39 @@ export const make = Effect.fnUntraced(function* (
     )
   const subscribers = new Subscribers(store, fromStored)
 
+  /** For the link from a receipt to its submit: it goes into the store, since RunPod gets the token. */
+  const noteTrace = (token: string, expiresAt: number): Effect.Effect<void> =>
+    store.noteTrace === undefined
+      ? Effect.void
+      : Effect.flatMap(currentTrace, (trace) =>
+          trace === undefined
+            ? Effect.void
+            : Effect.ignoreLogged(
+                store.noteTrace?.({ token: Token.fingerprint(token), trace, expiresAt }) ?? Effect.void
+              )
+        )
+
   const issue: Service["issue"] = ({ endpointId, expiresIn = Settings.defaults.expiresIn, key, url }) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
-      const token = Token.issue(signingKey, { endpointId, key, expiresAt: now + Duration.toMillis(expiresIn) })
-      return Token.addTo(url === undefined ? settings.url : new URL(url), token)
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const expiresAt = now + Duration.toMillis(expiresIn)
+      const token = Token.issue(signingKey, { endpointId, key, expiresAt })
+      const issued = Token.addTo(url === undefined ? settings.url : new URL(url), token)
+      return Effect.as(noteTrace(token, expiresAt), issued)
     })
 
-  const receive: Service["receive"] = (incoming) =>
+  const linkToSubmit = (span: JobSpan, { token }: WebhookStore.Delivery): Effect.Effect<void> =>
+    Effect.map(Effect.orElseSucceed(store.traceOf?.(token) ?? Effect.succeedNone, Option.none), (trace) =>
+      span.linkTo(Option.getOrUndefined(trace))
+    )
+
+  const receiveIn = (incoming: Incoming, span: JobSpan | undefined) =>
     Effect.gen(function* () {
-      const { delivery, event, subject } = yield* read(settings, incoming)
+      const { delivery, event, redact, subject } = yield* read(settings, incoming)
+      if (span !== undefined) {
+        span.set({ "runpod.endpoint_id": subject.endpointId, "runpod.webhook_key": subject.key })
+        span.onJob(event.job, "webhook", redact)
+        yield* linkToSubmit(span, delivery)
+      }
       const { jobId, receivedAt } = delivery
       const added = yield* store.add(delivery).pipe(
         Effect.tap((added) => {
@@ -181,9 +217,11 @@ export const make = Effect.fnUntraced(function* (
       )
       if (added._tag === "Replayed") return yield* new WebhookReplayedError({ ...subject, jobId })
       const duplicate = added._tag === "Duplicate"
-      yield* Effect.annotateCurrentSpan({ ...subject, jobId, status: event.job.status, duplicate })
+      span?.set({ "runpod.duplicate": duplicate })
       return { ...event, ...subject, receivedAt, duplicate }
-    }).pipe(Effect.withSpan("Webhooks.receive", { captureStackTrace: false }))
+    })
+  const receive: Service["receive"] = (incoming) =>
+    inJobSpan("Webhooks.receive", { kind: "consumer" }, (span) => receiveIn(incoming, span))
 
   return {
     bodyLimit,
