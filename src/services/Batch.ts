@@ -139,13 +139,13 @@ export interface Options<in I>
 }
 
 /**
- * The errors of a batch as a whole, beside those of its inputs. `ServerError`: something else than RunPod, such as a proxy, has answered
- * the first ten submits, which are in doubt.
+ * The errors of a batch as a whole, beside those of its inputs. `ServerError` and `DecodeError`: something else than RunPod, such as a
+ * proxy, has answered the first ten submits, or `parseJson` has refused their answers; they are in doubt.
  *
  * @since 0.1.0
  * @category errors
  */
-export type RunError<E = never> = FatalError | Errors.ServerError | BatchJournalError | E
+export type RunError<E = never> = FatalError | Errors.ServerError | Errors.DecodeError | BatchJournalError | E
 
 /**
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
@@ -369,7 +369,10 @@ export interface Tracker {
  * @category models
  */
 export interface TrackerOptions {
-  /** How many inputs there will be, for those that do not say: a stream, a generator. More than that are counted, too. */
+  /**
+   * How many inputs there will be, for those that do not say: a stream, a generator. More than that are counted, too. What is no whole
+   * number from 0 on is a defect (`RangeError`). Default: not known.
+   */
   readonly total?: number | undefined
 }
 

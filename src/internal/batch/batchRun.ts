@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import type { BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
 import {
+  type DecodeError,
   type ServerError,
   AmbiguityCause,
   type RunPodError,
@@ -61,7 +62,7 @@ export type ItemEnd<O, P, C> = Ended<O, P, C> | Failed | Open
 
 /** Why a batch ends before its inputs do. */
 export type Stop =
-  | { readonly _tag: "Error"; readonly error: FatalError | ServerError | BatchJournalError }
+  | { readonly _tag: "Error"; readonly error: FatalError | ServerError | DecodeError | BatchJournalError }
   | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
 
 /** Strikes out the API key, and what the submits of a batch carry that must not be printed. */
