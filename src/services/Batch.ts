@@ -151,8 +151,9 @@ export type RunError<E = never> = FatalError | Errors.ServerError | Errors.Decod
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
  *
  * A `FatalError`, an error of the inputs or of the journal stops submission; what is in flight settles, then the stream fails
- * with it. At `deadline` or `maxFailures` it fails with `BatchStoppedError`. Rate limits are waited out. Ending the stream
- * early is an interruption.
+ * with it. At `deadline` or `maxFailures` it fails with `BatchStoppedError`. Rate limits are waited out. While
+ * submits only end in doubt, ten in a row, one at a time is sent, with growing pauses, until one is answered. Ending the stream early is
+ * an interruption.
  *
  * @example
  * ```ts

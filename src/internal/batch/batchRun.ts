@@ -26,6 +26,7 @@ import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
+import { CircuitBreaker } from "./breaker.js"
 
 /** An item of a batch: its name; where there is a journal, the SHA-256 of its input, and how often earlier jobs were started. */
 export type Item = Pick<JournalEntry.Intent, "key" | "hash" | "earlier">
@@ -92,6 +93,8 @@ export class BatchRun<I, O, P, C> {
   readonly stopped = Deferred.unsafeMake<void>(FiberId.none)
   stop: Stop | undefined
   readonly submitting = new Set<{ readonly withdraw: () => void }>()
+  /** For submits that all end in doubt. */
+  readonly breaker: CircuitBreaker
   /** When a submit or a job was last answered. */
   answeredAt = -Infinity
   /** How many submits something else than RunPod has answered. */
@@ -108,6 +111,7 @@ export class BatchRun<I, O, P, C> {
   ) {
     const { adoptWithin, deadline, journal, policy, resubmit, s3Config, timeout, webhook } = options
     this.startedAt = this.now()
+    this.breaker = new CircuitBreaker(endpoint.id, this.stopped)
     this.deadline = deadline === undefined ? Infinity : this.startedAt + Duration.toMillis(deadline)
     this.timeout = Duration.toMillis(timeout ?? policy?.ttl ?? waitDefaults.timeout)
     // An endpoint that adopts for the batch does not do so inside `run`, where nobody knows how much time is left.
