@@ -6,20 +6,14 @@ import type * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
+import type { BatchJournalError, BatchStoppedError, FatalError, RunError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
-import {
-  type DecodeError,
-  type ServerError,
-  AmbiguityCause,
-  type RunPodError,
-  type SubmitAmbiguousError
-} from "../../errors/RunPodError.js"
+import { AmbiguityCause, type RunPodError, type SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
-import type { FatalError, Options } from "../../services/Batch.js"
+import type { Options } from "../../services/Batch.js"
 import type { Endpoint, RunOptions } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
@@ -63,7 +57,7 @@ export type ItemEnd<O, P, C> = Ended<O, P, C> | Failed | Open
 
 /** Why a batch ends before its inputs do. */
 export type Stop =
-  | { readonly _tag: "Error"; readonly error: FatalError | ServerError | DecodeError | BatchJournalError }
+  | { readonly _tag: "Error"; readonly error: RunError }
   | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
 
 /** Strikes out the API key, and what the submits of a batch carry that must not be printed. */

@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { FatalError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
 import {
   type DecodeError,
@@ -9,7 +10,7 @@ import {
   type SubmitAmbiguousError
 } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
-import type { FatalError, Inputs, Options } from "../../services/Batch.js"
+import type { Inputs, Options } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { cancelWithin, warnNotCancelled, warnUnlessEnded } from "../jobs/jobRef.js"
