@@ -5,6 +5,7 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import type * as Errors from "./RunPodError.js"
 import { taggedError } from "./taggedError.js"
 
 /**
@@ -115,3 +116,28 @@ export type BatchError = BatchJournalError | BatchStoppedError
  * @category guards
  */
 export const isBatchError = (value: unknown): value is BatchError => hasProperty(value, TypeId)
+
+/**
+ * What would hit every item alike, and so ends the batch instead of being an outcome: the key or the endpoint is wrong, the
+ * endpoint is paused, or there is no way to RunPod (from the start, or for five minutes). `RequestTimeoutError` is the end of
+ * a `RunPod.withDeadline` around the batch.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type FatalError =
+  | Errors.AuthenticationError
+  | Errors.PermissionDeniedError
+  | Errors.EndpointNotFoundError
+  | Errors.EndpointPausedError
+  | Errors.TransportError
+  | Errors.RequestTimeoutError
+
+/**
+ * The errors of a batch as a whole, beside those of its inputs. `ServerError` and `DecodeError`: something else than RunPod, such as a
+ * proxy, has answered the first ten submits, or `parseJson` has refused their answers; they are in doubt.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type RunError<E = never> = FatalError | Errors.ServerError | Errors.DecodeError | BatchJournalError | E

@@ -227,7 +227,8 @@ export class RequestTimeoutError extends requestError<RequestTimeoutError>()(
 ) {}
 
 /**
- * The answer is JSON, but not what the operation promises: `issue` says what was expected and what was found.
+ * The answer is JSON, but not what the operation promises: `issue` says what was expected and what was found. Or it is one that
+ * `parseJson` refuses (`isUnread`).
  *
  * @since 0.1.0
  * @category errors
@@ -235,8 +236,23 @@ export class RequestTimeoutError extends requestError<RequestTimeoutError>()(
 export class DecodeError extends requestError<DecodeError>()(
   "DecodeError",
   final,
-  { issue: Schema.String },
-  ({ issue }) => [`the answer is not what the operation promises: ${issue}`, "Please report it with `body`."]
+  {
+    /** What was expected and what was found; if `isUnread`, what was thrown. */
+    issue: Schema.String,
+    /** The answer is JSON, but `parseJson` (or the reader of an operation of your own) has thrown. Default: false. */
+    isUnread: Schema.optional(Schema.Boolean),
+    /** The status of the job in an answer that `isUnread`. */
+    jobStatus: Schema.optional(Schema.String)
+  },
+  ({ isUnread, issue, jobStatus }) => {
+    if (isUnread !== true)
+      return [`the answer is not what the operation promises: ${issue}`, "Please report it with `body`."]
+    const job = jobStatus === undefined ? "" : ` of a job that is ${jobStatus}`
+    return [
+      `\`parseJson\` has thrown for an answer${job}, which is JSON: ${issue}`,
+      "Correct `parseJson`, and read the job again while RunPod has its result (30 minutes)."
+    ]
+  }
 ) {}
 
 /**

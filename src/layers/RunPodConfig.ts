@@ -37,7 +37,10 @@ export interface Options {
   readonly limits?: RateLimits.RateLimits | undefined
   /** Wraps the transport. It sees every attempt as it is sent, the API key in its `authorization` header included. */
   readonly transformClient?: ((client: HttpClient.HttpClient) => HttpClient.HttpClient) | undefined
-  /** Reads an answer's JSON. Default: `JSON.parse`, which rounds integers above 2^53 (seeds). */
+  /**
+   * Reads an answer's JSON. One that throws for a text that is JSON refuses it: the request fails with `DecodeError` (`isUnread`), a
+   * wait as soon as the job has ended. Default: `JSON.parse`, which rounds integers above 2^53 (seeds).
+   */
   readonly parseJson?: ((text: string) => unknown) | undefined
 }
 

@@ -9,7 +9,7 @@ import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Stream from "effect/Stream"
 import type { Mutable } from "effect/Types"
-import type { BatchJournalError, BatchStoppedError } from "../errors/BatchError.js"
+import type { BatchStoppedError, FatalError, RunError } from "../errors/BatchError.js"
 import type { JobError } from "../errors/JobError.js"
 import type * as Errors from "../errors/RunPodError.js"
 import * as internal from "../internal/batch/run.js"
@@ -23,6 +23,14 @@ import type { BatchJournal } from "./BatchJournal.js"
 import type { Endpoint, RunOptions } from "./Endpoint.js"
 import type { JobHandle } from "./JobHandle.js"
 import type { PollPolicy, WaitOptions as JobWaitOptions } from "./WaitOptions.js"
+
+/**
+ * What ends a batch as a whole.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type { FatalError, RunError } from "../errors/BatchError.js"
 
 /**
  * The inputs of a batch: an iterable or a stream of any length, taken one by one as there is room.
@@ -55,22 +63,6 @@ export interface Outcome<out I, out O> {
   readonly replayed: boolean
   readonly result: Exit.Exit<O, Errors.RunPodError | JobError>
 }
-
-/**
- * What would hit every item alike, and so ends the batch instead of being an outcome: the key or the endpoint is wrong, the
- * endpoint is paused, or there is no way to RunPod (from the start, or for five minutes). `RequestTimeoutError` is the end of
- * a `RunPod.withDeadline` around the batch.
- *
- * @since 0.1.0
- * @category errors
- */
-export type FatalError =
-  | Errors.AuthenticationError
-  | Errors.PermissionDeniedError
-  | Errors.EndpointNotFoundError
-  | Errors.EndpointPausedError
-  | Errors.TransportError
-  | Errors.RequestTimeoutError
 
 /**
  * What a submit of a batch may be told.
@@ -139,20 +131,12 @@ export interface Options<in I>
 }
 
 /**
- * The errors of a batch as a whole, beside those of its inputs. `ServerError`: something else than RunPod, such as a proxy, has answered
- * the first ten submits, which are in doubt.
- *
- * @since 0.1.0
- * @category errors
- */
-export type RunError<E = never> = FatalError | Errors.ServerError | BatchJournalError | E
-
-/**
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
  *
  * A `FatalError`, an error of the inputs or of the journal stops submission; what is in flight settles, then the stream fails
- * with it. At `deadline` or `maxFailures` it fails with `BatchStoppedError`. Rate limits are waited out. Ending the stream
- * early is an interruption.
+ * with it. At `deadline` or `maxFailures` it fails with `BatchStoppedError`. Rate limits are waited out. While
+ * submits only end in doubt, ten in a row, one at a time is sent, with growing pauses, until one is answered. Ending the stream early is
+ * an interruption.
  *
  * @example
  * ```ts
@@ -370,7 +354,10 @@ export interface Tracker {
  * @category models
  */
 export interface TrackerOptions {
-  /** How many inputs there will be, for those that do not say: a stream, a generator. More than that are counted, too. */
+  /**
+   * How many inputs there will be, for those that do not say: a stream, a generator. More than that are counted, too. What is no whole
+   * number from 0 on is a defect (`RangeError`). Default: not known.
+   */
   readonly total?: number | undefined
 }
 

@@ -143,7 +143,8 @@ export interface Service {
   /**
    * The requests of a batch and their results, page by page, each of them once. Read it when the batch has finished: while
    * it runs, requests move between pages, and some can be missed. A page that promises more but brings nothing new fails with
-   * `DecodeError`: the server ignores `offset`.
+   * `DecodeError`: the server ignores `offset`. So does one that promises more than the 5,000 requests that RunPod documents, or
+   * the `total` of the first page where that is larger.
    */
   readonly results: (
     endpointId: string,

@@ -89,8 +89,8 @@ export interface FileOptions {
  *   host name: remove it, or pass `force`.
  * - **Damage**: a torn last line, which was never acknowledged, is dropped. Any other line that was changed is `Corrupt`, with its
  *   line and byte.
- * - **Outputs** may be nested to any depth, and may hold BigInts and dates of a `parseJson` of your own. What is no plain data, or
- *   too long for a string, is an `OutputDecodeError` of its item (`isUnstorable`), which stays open.
+ * - **Outputs** may be nested to any depth, and may hold BigInts and dates of a `parseJson` of your own. An object without a
+ *   prototype comes back as an ordinary one. What is no plain data, or too long for a string, is an `OutputDecodeError` of its item (`isUnstorable`), which stays open.
  * - **History**: a file that is history in more than half of its lines is rewritten without it when it is opened, as is one of an
  *   earlier version.
  *

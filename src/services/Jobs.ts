@@ -26,7 +26,9 @@ const waitOf = Effect.fnUntraced(function* (
 ) {
   const [runPod, runtime, webhooks] = yield* Effect.all([RunPod, jobRuntime, Effect.serviceOption(Webhooks)])
   const context = { runPod, runtime, webhooks: Option.getOrUndefined(webhooks), endpointId }
-  return yield* Handle.waitOf(Handle.jobOf(context, jobId), options, { span })
+  const job = Handle.jobOf(context, jobId)
+  span?.set({ "runpod.job_id": job.scrub(jobId) })
+  return yield* Handle.waitOf(job, options, { span })
 })
 
 /**
@@ -40,7 +42,7 @@ export const watch = (
   jobId: string,
   options: WaitOptions = {}
 ): Stream.Stream<WatchedJob, RunPodError | WaitTimeoutError, RunPod> =>
-  streamInJobSpan("Jobs.watch", { endpointId, jobId }, (span) =>
+  streamInJobSpan("Jobs.watch", { endpointId }, (span) =>
     Stream.unwrap(Effect.map(waitOf({ endpointId, jobId }, options, span), Poll.watch))
   )
 
@@ -55,7 +57,7 @@ export const settle = (
   jobId: string,
   options: WaitOptions = {}
 ): Effect.Effect<Job.TerminalJob, RunPodError | WaitTimeoutError, RunPod> =>
-  inJobSpan("Jobs.settle", { endpointId, jobId }, (span) =>
+  inJobSpan("Jobs.settle", { endpointId }, (span) =>
     Effect.flatMap(waitOf({ endpointId, jobId }, options, span), Poll.settle)
   )
 
@@ -70,7 +72,7 @@ export const result = (
   jobId: string,
   options: WaitOptions = {}
 ): Effect.Effect<unknown, RunPodError | JobError, RunPod> =>
-  inJobSpan("Jobs.result", { endpointId, jobId }, (span) =>
+  inJobSpan("Jobs.result", { endpointId }, (span) =>
     Effect.flatMap(waitOf({ endpointId, jobId }, options, span), (wait) =>
       Effect.flatMap(Poll.settle(wait), (job) => Handle.outputOf(job, wait.job, Effect.succeed))
     )

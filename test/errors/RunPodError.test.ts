@@ -355,6 +355,11 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     [new RunPodError.RequestTimeoutError({ ...timeout, phase: "Body", sent: "Maybe" }), unclear, /stood still for 30s/],
     [new RunPodError.DecodeError({ ...at, issue: "expected a job" }), final, /expected a job.*report it/],
     [
+      new RunPodError.DecodeError({ ...at, issue: "Error: no", isUnread: true, jobStatus: "FAILED" }),
+      final,
+      /parseJson.*of a job that is FAILED, which is JSON: Error: no.*Correct `parseJson`/
+    ],
+    [
       new RunPodError.SubmitAmbiguousError({ ...submit, cause: transport }),
       final,
       /\(TransportError: .*resubmit: true/

@@ -622,6 +622,28 @@ describe("the operations of the batch API", () => {
     })
   )
 
+  it.effect("results of a server that always has further ones end with an error, after what a batch can have", () =>
+    Effect.gen(function* () {
+      const size = 1_000
+      const endless = (more: object) => (offset: number) =>
+        pageOf(
+          Array.from({ length: size }, (_, i) => `request-${offset + i}`),
+          { hasMore: true, ...more }
+        )
+      for (const [more, pages] of [
+        [{}, 6],
+        [{ total: 2_000 }, 6],
+        [{ total: 7_500 }, 8]
+      ] as const) {
+        const found = yield* read(endless(more))
+        assert.strictEqual(found.pages, pages)
+        assert.strictEqual(found.ids.length, pages * size)
+        assert(found.error?._tag === "DecodeError")
+        assert.include(found.error.message, `more than ${more.total === 7_500 ? "7500" : "5000"} requests`)
+      }
+    })
+  )
+
   it.effect("results whose entries are no requests end with an error, not never", () =>
     Effect.gen(function* () {
       const { error, pages } = yield* read(() => json({ requests: [{ no: "id" }], hasMore: true }))

@@ -4,6 +4,7 @@ import { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
 import * as Logger from "effect/Logger"
@@ -298,6 +299,74 @@ describe("an output that JSON.stringify cannot write", () => {
           ["COMPLETED", 1]
         ]
       )
+    })
+  )
+})
+
+describe("an answer that `parseJson` refuses", () => {
+  const secret = "@refused"
+  const refusing = (text: string): unknown => {
+    if (text.includes(secret)) throw new SyntaxError("no @ here")
+    return JSON.parse(text)
+  }
+  const options = { limits: RateLimits.unlimited, parseJson: refusing }
+  const endpoint = Endpoint.make("ep", { input: Schema.Struct({ n: Schema.Number }), output: Schema.Unknown })
+
+  /** Calls the endpoint; the polls of its job get these bodies, one after the other. */
+  const call = (bodies: ReadonlyArray<string>) =>
+    Effect.gen(function* () {
+      const rp = Scripted.make([`{"id":"job-1","status":"IN_QUEUE"}`, ...bodies].map((body) => ({ status: 200, body })))
+      const called = Effect.flatMap(endpoint, (ep) => Effect.either(ep.call({ n: 1 })))
+      return { rp, end: yield* finish(Effect.provide(called, rp.layer(options)), "5 minutes") }
+    })
+
+  it.effect("ends the wait for a job that has ended, which is not cancelled", () =>
+    Effect.gen(function* () {
+      const { end, rp } = yield* call([`{"id":"job-1",${completed(`"${secret}"`)}}`])
+      assert(end._tag === "Left" && end.left._tag === "DecodeError")
+      assert.deepInclude({ ...end.left }, { jobId: "job-1", jobStatus: "COMPLETED", isUnread: true })
+      assert.strictEqual(end.left.issue, "SyntaxError: no @ here")
+      assert.include(end.left.body, secret)
+      assert.strictEqual(rp.asked.length, 2)
+    })
+  )
+
+  it.effect("is polled through while the job runs, and so is one that was cut", () =>
+    Effect.gen(function* () {
+      const whole = `{"id":"job-1",${completed("1")}}`
+      const { end, rp } = yield* call([
+        `{"id":"job-1","status":"IN_PROGRESS","output":"${secret}"}`,
+        `{"id":"job-1",${completed(`"${secret}`)}`,
+        whole
+      ])
+      assert.deepStrictEqual(end, Either.right(1))
+      assert.strictEqual(rp.asked.length, 4)
+    })
+  )
+
+  it.live("is the error of its item, of which a later run with another parser reads the output", () =>
+    withFile((file) =>
+      Effect.gen(function* () {
+        const rp = server([completed("0"), completed(`"${secret}"`), completed("2")])
+        const first = yield* run(rp, 3, { file, parseJson: refusing })
+        assert.deepStrictEqual(first.results.map(kindOf), ["Completed", "DecodeError", "Completed"])
+        assert.strictEqual(first.results[1]?.jobId, "job-1")
+        assert.deepStrictEqual(outputs(yield* run(rp, 3, { file })), [0, secret, 2])
+        assert.strictEqual(rp.asked.filter(({ method }) => method === "POST").length, 3)
+      })
+    )
+  )
+
+  it.effect("to a submit puts it in doubt, with the job's id; where it refuses all, the batch ends", () =>
+    Effect.gen(function* () {
+      let jobs = 0
+      const rp = Scripted.make(() => Scripted.json({ id: `job-${jobs++}`, status: "IN_QUEUE", note: secret }))
+      const inputs = Array.from({ length: 30 }, (_, n) => ({ n }))
+      const collected = Effect.flatMap(endpoint, (ep) => Effect.flip(Batch.collect(ep, inputs, { concurrency: 1 })))
+      const error = yield* finish(Effect.provide(collected, rp.layer(options)))
+      assert(error._tag === "DecodeError")
+      assert.strictEqual(error.jobId, "job-9")
+      assert.strictEqual(rp.asked.length, 10)
     })
   )
 })

@@ -109,6 +109,18 @@ describe("Batch.progress", () => {
     }).pipe(Effect.provide(emulated({ workers: 1, execution: "1 second" })))
   )
 
+  it.effect("of a total that is no whole number from 0 on is a defect", () =>
+    Effect.gen(function* () {
+      for (const total of [NaN, -1, 1.5, Infinity]) {
+        const exit = yield* Effect.exit(Batch.tracker({ total }))
+        assert(exit._tag === "Failure" && exit.cause._tag === "Die" && exit.cause.defect instanceof RangeError)
+        assert.include(exit.cause.defect.message, `from 0 on, got ${total}`)
+      }
+      assert.strictEqual((yield* Batch.tracker({ total: 0 })).counts.total, 0)
+      assert.isUndefined((yield* Batch.tracker({ total: undefined })).counts.total)
+    })
+  )
+
   it.effect(
     "of a stream that is longer than the tracker was told, counts what there is; inputs that know it, know it",
     () =>

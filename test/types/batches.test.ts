@@ -24,7 +24,11 @@ describe("Batch", () => {
     expectTypeOf(run).returns.toEqualTypeOf<
       Stream.Stream<
         Batch.Outcome<string, { readonly url: string }>,
-        Batch.FatalError | RunPodError.ServerError | BatchError.BatchJournalError | BatchError.BatchStoppedError
+        | Batch.FatalError
+        | RunPodError.ServerError
+        | RunPodError.DecodeError
+        | BatchError.BatchJournalError
+        | BatchError.BatchStoppedError
       >
     >()
     expectTypeOf<Batch.Outcome<string, { readonly url: string }>["result"]>().toEqualTypeOf<
@@ -39,6 +43,7 @@ describe("Batch", () => {
         Batch.Outcome<string, { readonly url: string }>,
         | Batch.FatalError
         | RunPodError.ServerError
+        | RunPodError.DecodeError
         | BatchError.BatchJournalError
         | BatchError.BatchStoppedError
         | InputError
@@ -51,7 +56,7 @@ describe("Batch", () => {
     expectTypeOf(collect).returns.toEqualTypeOf<
       Effect.Effect<
         Batch.Report<string, { readonly url: string }>,
-        Batch.FatalError | RunPodError.ServerError | BatchError.BatchJournalError
+        Batch.FatalError | RunPodError.ServerError | RunPodError.DecodeError | BatchError.BatchJournalError
       >
     >()
   })

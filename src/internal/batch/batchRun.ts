@@ -6,25 +6,21 @@ import type * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import type { BatchJournalError, BatchStoppedError } from "../../errors/BatchError.js"
+import type { BatchJournalError, BatchStoppedError, FatalError, RunError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
-import {
-  type ServerError,
-  AmbiguityCause,
-  type RunPodError,
-  type SubmitAmbiguousError
-} from "../../errors/RunPodError.js"
+import { AmbiguityCause, type RunPodError, type SubmitAmbiguousError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
 import type * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import * as RunRequest from "../../schemas/RunRequest.js"
-import type { FatalError, Options } from "../../services/Batch.js"
+import type { Options } from "../../services/Batch.js"
 import type { AttachOptions, Endpoint, RunOptions } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
+import { CircuitBreaker } from "./breaker.js"
 
 /**
  * An item of a batch: its name; where there is a journal, the SHA-256 of its input, how often earlier jobs were started, and where
@@ -64,7 +60,7 @@ export type ItemEnd<O, P, C> = Ended<O, P, C> | Failed | Open
 
 /** Why a batch ends before its inputs do. */
 export type Stop =
-  | { readonly _tag: "Error"; readonly error: FatalError | ServerError | BatchJournalError }
+  | { readonly _tag: "Error"; readonly error: RunError }
   | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
 
 /** Strikes out the API key, and what the submits of a batch carry that must not be printed. */
@@ -94,6 +90,8 @@ export class BatchRun<I, O, P, C> {
   readonly stopped = Deferred.unsafeMake<void>(FiberId.none)
   stop: Stop | undefined
   readonly submitting = new Set<{ readonly withdraw: () => void }>()
+  /** For submits that all end in doubt. */
+  readonly breaker: CircuitBreaker
   /** When a submit or a job was last answered. */
   answeredAt = -Infinity
   /** How many submits something else than RunPod has answered. */
@@ -110,6 +108,7 @@ export class BatchRun<I, O, P, C> {
   ) {
     const { adoptWithin, deadline, journal, policy, resubmit, s3Config, timeout, webhook } = options
     this.startedAt = this.now()
+    this.breaker = new CircuitBreaker(endpoint.id, this.stopped)
     this.deadline = deadline === undefined ? Infinity : this.startedAt + Duration.toMillis(deadline)
     this.timeout = Duration.toMillis(timeout ?? policy?.ttl ?? waitDefaults.timeout)
     // An endpoint that adopts for the batch does not do so inside `run`, where nobody knows how much time is left.

@@ -46,6 +46,10 @@ interface Refused {
   readonly error: RunPodError
 }
 
+/** It was not sent, since submits are in doubt, and waits for its turn. */
+const withdrawn = { _tag: "Withdrawn" } as const
+type Withdrawn = typeof withdrawn
+
 /** One `Endpoint.run` of an item: notes the intent when it is about to be sent, and counts its attempts. */
 class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   /** How many attempts may have started a job. */
@@ -58,11 +62,15 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   private isDoubtful = false
   /** An endpoint without `encode` need not know hooks: what it is told to run counts as sent, until it calls one. */
   private isPresumed = false
+  /** It was not sent because it was barred. */
+  private wasBarred = false
   private abandoned: JobHandle<unknown> | undefined
 
   constructor(
     private readonly run: BatchRun<I, O, P, C>,
-    private readonly item: ItemInput<I>
+    private readonly item: ItemInput<I>,
+    /** It is sent although the circuit breaker is open. */
+    private readonly isProbe: boolean
   ) {}
 
   /** Whether it may run: what does not tell when it is sent counts as sent from then on. */
@@ -77,6 +85,12 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
 
   withdraw: () => void = constVoid
 
+  /** Whether it may not be sent any more, or not yet. */
+  private get isBarred(): boolean {
+    const { breaker, stop } = this.run
+    return stop !== undefined || (breaker.isOpen && !this.isProbe && !this.mayHaveStarted)
+  }
+
   readonly onStart: Submit.SubmitHooks["onStart"] = (withdraw) => void (this.withdraw = withdraw)
 
   /** Notes the intent; false when nothing may be sent. */
@@ -86,7 +100,8 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     return Effect.flatMap(intent, (isNoted) => {
       this.hasIntent = isNoted
       this.webhookKey = webhookKey
-      if (this.run.stop === undefined) return Effect.succeed(isNoted)
+      if (!this.isBarred) return Effect.succeed(isNoted)
+      this.wasBarred = true
       return Effect.as(isNoted && !this.mayHaveStarted ? this.release() : Effect.void, false)
     })
   }
@@ -108,7 +123,10 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
         this.isPresumed = this.isSent = false
         this.attempts = 0
       }
-      if (this.run.stop !== undefined && !this.hasIntent) return Effect.succeed(false)
+      if (this.isBarred && !this.hasIntent) {
+        this.wasBarred = true
+        return Effect.succeed(false)
+      }
       return Effect.map(this.intend(webhookKey), (mayBeSent) => {
         if (!mayBeSent) return false
         this.isDoubtful ||= this.isSent
@@ -135,10 +153,11 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   }
 
   /** How it ended without a job. */
-  onFailure(cause: Cause.Cause<RunPodError>): Effect.Effect<Failed | Refused | Open> {
-    // Withdrawn; but an attempt before may have started a job.
+  onFailure(cause: Cause.Cause<RunPodError>): Effect.Effect<Failed | Refused | Withdrawn | Open> {
     if (isInterruption(cause)) {
-      return Effect.succeed(this.mayHaveStarted ? ambiguous(this.run.endpoint.id, this.attempts) : open)
+      // An attempt before may have started a job.
+      if (this.mayHaveStarted) return Effect.succeed(ambiguous(this.run.endpoint.id, this.attempts))
+      return Effect.succeed(this.wasBarred ? withdrawn : open)
     }
     return catchFailure(Effect.failCause(cause), (error): Effect.Effect<Failed | Refused | Open> => {
       const failed: Failed = { _tag: "Failed", error, attempts: Math.max(1, this.attempts) }
@@ -155,8 +174,10 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   private onDoubt(error: SubmitAmbiguousError): Effect.Effect<void> {
     const { run } = this
     const answer = strangeAnswer(error)
-    if (answer === undefined || run.answeredAt !== -Infinity || ++run.strange < mostStrange) return Effect.void
-    return run.halt({ _tag: "Error", error: answer })
+    if (answer !== undefined && run.answeredAt === -Infinity && ++run.strange >= mostStrange) {
+      return run.halt({ _tag: "Error", error: answer })
+    }
+    return run.breaker.onError(error)
   }
 
   private onRefusal(error: RunPodError): Effect.Effect<Failed | Refused | Open> {
@@ -164,7 +185,9 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       const { run } = this
       const isTransport = error._tag === "TransportError"
       if (!isTransport && isFatal(error)) return run.openWith(error)
-      if (!isRetryable(error)) return Effect.succeed({ _tag: "Failed", error, attempts: this.attempts })
+      if (!isRetryable(error)) {
+        return Effect.as(run.breaker.onError(error), { _tag: "Failed", error, attempts: this.attempts })
+      }
       if (isTransport && run.now() - run.answeredAt > outage) return run.openWith(error)
       if (!isTransport) run.answeredAt = run.now()
       return Effect.succeed({ _tag: "Refused", error })
@@ -196,30 +219,36 @@ class ItemRun<I, O, P, C> {
   }
 
   /** A job that was started is noted, also after an interruption. */
-  private readonly submitOnce: Effect.Effect<Submitted<I, O, P, C> | Refused> = Effect.uninterruptibleMask((restore) =>
-    Effect.gen(this, function* () {
-      const { endpoint, runOptions, submitting } = this.run
-      const submit = new ItemSubmit(this.run, this.input)
-      if (!(yield* submit.mayRun())) return open
-      submitting.add(submit)
-      const exit = yield* Effect.exit(restore(Submit.withHooks(endpoint.run(this.input.input, runOptions), submit)))
-      submitting.delete(submit)
-      this.webhookKey = submit.webhookKey
-      const handle = submit.handleOf(exit)
-      if (handle !== undefined) return yield* this.begin(handle, submit.attempts)
-      return Exit.isSuccess(exit) ? open : yield* submit.onFailure(exit.cause)
-    })
-  )
+  private readonly submitOnce = (isProbe: boolean): Effect.Effect<Submitted<I, O, P, C> | Refused | Withdrawn> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(this, function* () {
+        const { breaker, checkDeadline, endpoint, runOptions, submitting } = this.run
+        yield* checkDeadline
+        if (this.run.stop !== undefined) return open
+        const submit = new ItemSubmit(this.run, this.input, isProbe)
+        if (!(yield* submit.mayRun())) return withdrawn
+        submitting.add(submit)
+        const exit = yield* Effect.exit(restore(Submit.withHooks(endpoint.run(this.input.input, runOptions), submit)))
+        submitting.delete(submit)
+        this.webhookKey = submit.webhookKey
+        const handle = submit.handleOf(exit)
+        if (handle !== undefined) {
+          breaker.onAccepted()
+          return yield* this.begin(handle, submit.attempts)
+        }
+        return Exit.isSuccess(exit) ? open : yield* submit.onFailure(exit.cause)
+      })
+    )
 
   /** Submits the item, and waits out what passes. */
   readonly submit: Effect.Effect<Submitted<I, O, P, C>> = Effect.gen(this, function* () {
     const { run } = this
-    for (let tries = 0; ; tries++) {
-      yield* run.checkDeadline
-      if (run.stop !== undefined) return open
-      const end = yield* this.submitOnce
+    let tries = 0
+    for (;;) {
+      const end = yield* run.breaker.guard(this.submitOnce)
+      if (end._tag === "Withdrawn") continue
       if (end._tag !== "Refused") return end
-      const pause = yield* pauseAfter(end.error, tries)
+      const pause = yield* pauseAfter(end.error, tries++)
       yield* Effect.timeoutOption(Deferred.await(run.stopped), pause)
     }
   })

@@ -5,6 +5,7 @@ import { JobNotFoundError, provesNoEffect, type RunPodError } from "../../errors
 import type * as Job from "../../schemas/Job.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { type BatchRun, type Item, type ItemEnd, type Open, open, withEarlier } from "./batchRun.js"
+import { provesEnd } from "../jobs/pollPace.js"
 import { cancelHandle, isFatal, pollOptions } from "./rules.js"
 import { settleFor } from "./wait.js"
 
@@ -68,7 +69,7 @@ const onWaitError = <I, O, P, C>(job: BatchJob<I, O, P, C>, error: RunPodError |
     return failed(error.reason === "Unknown" ? new JobNotFoundError({ ...error, reason: "Expired" }) : error)
   }
   const cancelled =
-    run.cancelOnInterrupt && run.options.journal === undefined
+    run.cancelOnInterrupt && run.options.journal === undefined && !provesEnd(error)
       ? (run.endpoint.runtime?.fork ?? Effect.forkDaemon)(cancel(job))
       : Effect.void
   return Effect.zipRight(cancelled, isFatal(error) ? run.openWith(error) : failed(error))

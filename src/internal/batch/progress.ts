@@ -15,11 +15,16 @@ export type Start = Exclude<Effect.Effect.Success<Batch.Tracker["begun"]>, undef
 
 export const tracker = callable(
   ({ total }: Batch.TrackerOptions): Effect.Effect<Batch.Tracker> =>
-    Effect.sync(() => ({
-      counts: { total, done: 0, failed: 0, replayed: 0, inFlight: 0 },
-      begun: Deferred.unsafeMake(FiberId.none),
-      ended: Deferred.unsafeMake(FiberId.none)
-    })),
+    Effect.sync(() => {
+      if (total !== undefined && !(Number.isSafeInteger(total) && total >= 0)) {
+        throw new RangeError(`the total of a tracker must be a whole number from 0 on, got ${total}`)
+      }
+      return {
+        counts: { total, done: 0, failed: 0, replayed: 0, inFlight: 0 },
+        begun: Deferred.unsafeMake(FiberId.none),
+        ended: Deferred.unsafeMake(FiberId.none)
+      }
+    }),
   {}
 )
 

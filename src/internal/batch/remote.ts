@@ -262,21 +262,31 @@ const results =
     }
     return Stream.suspend(() => {
       const seen = new Set<string>()
+      /** How many requests the batch can have. A total may be wrong, and then it is rather too small. */
+      let most: number | undefined
       const ids = { endpointId, batchId }
-      return Stream.paginateChunkEffect(first, (offset) =>
-        call("batchResults", ids, RemoteBatch.pageFromReply, { query: `offset=${offset}&limit=${pageSize}` }).pipe(
+      const wrong = (issue: string) => Effect.fail(new DecodeError({ ...contextOf("batchResults", ids), issue }))
+      return Stream.paginateChunkEffect(first, (offset) => {
+        if (most !== undefined && seen.size > most) {
+          return wrong(`there are more than ${most} requests, and the page at offset ${offset} is to have further ones`)
+        }
+        return call("batchResults", ids, RemoteBatch.pageFromReply, {
+          query: `offset=${offset}&limit=${pageSize}`
+        }).pipe(
           Effect.flatMap(({ hasMore, requests, size, total = Infinity }) => {
+            most ??= Number.isFinite(total) ? Math.max(total, limits.requests) : limits.requests
             const unseen = requests.filter(({ id }) => !seen.has(id) && seen.add(id))
             const hasNext = hasMore && size > 0 && (unseen.length > 0 || first + seen.size < total)
             if (hasNext && unseen.length === 0) {
-              const issue = `the page at offset ${offset} repeats earlier ones and promises more: the server ignores the offset`
-              return Effect.fail(new DecodeError({ ...contextOf("batchResults", ids), issue }))
+              return wrong(
+                `the page at offset ${offset} repeats earlier ones and promises more: the server ignores the offset`
+              )
             }
             const next = hasNext ? Option.some(offset + size) : Option.none()
             return Effect.succeed([Chunk.unsafeFromArray(unseen), next] as const)
           })
         )
-      )
+      })
     })
   }
 

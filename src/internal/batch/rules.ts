@@ -1,10 +1,17 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { FatalError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
-import { retryAfter, type RunPodError, type ServerError, type SubmitAmbiguousError } from "../../errors/RunPodError.js"
+import {
+  type DecodeError,
+  retryAfter,
+  type RunPodError,
+  type ServerError,
+  type SubmitAmbiguousError
+} from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
-import type { FatalError, Inputs, Options, Outcome } from "../../services/Batch.js"
+import type { Inputs, Options, Outcome } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { failureOf } from "../effect/cause.js"
@@ -44,11 +51,16 @@ export const isFatal = (error: RunPodError | JobError): error is FatalError => {
 /** After so many submits that something else than RunPod has answered, and none that RunPod has, a batch ends. */
 export const mostStrange = 10
 
-/** An answer to a submit that is not RunPod's, such as a proxy's page, which says that the base URL or the way there is wrong. */
-export const strangeAnswer = ({ cause }: SubmitAmbiguousError): ServerError | undefined =>
-  cause?._tag === "ServerError" && cause.status !== undefined && cause.status < 500 && cause.status !== 408
-    ? cause
-    : undefined
+/**
+ * An answer to a submit that is not RunPod's, such as a proxy's page, which says that the base URL or the way there is wrong; or
+ * one that `parseJson` refuses, as it will those to all others.
+ */
+export const strangeAnswer = ({ cause }: SubmitAmbiguousError): ServerError | DecodeError | undefined => {
+  if (cause?._tag === "DecodeError") return cause
+  const isStrange =
+    cause?._tag === "ServerError" && cause.status !== undefined && cause.status < 500 && cause.status !== 408
+  return isStrange ? cause : undefined
+}
 
 /** How a batch polls: an interval is never so long that a result could expire meanwhile. */
 export const pollOptions = ({ hold, poll }: Pick<Options<never>, "hold" | "poll">) => {

@@ -1,9 +1,12 @@
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { FatalError } from "../../errors/BatchError.js"
 import { isThrottled, type RunPodError } from "../../errors/RunPodError.js"
-import type { FatalError, Inputs, Submission, SubmitOptions } from "../../services/Batch.js"
+import type { Inputs, Submission, SubmitOptions } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
+import { CircuitBreaker } from "./breaker.js"
 import { forEachInput, type Indexed, toStream } from "./inputs.js"
 import * as Rules from "./rules.js"
 
@@ -17,20 +20,32 @@ export const submit = <I, O, P, C, E = never>(
     const concurrency = Rules.concurrencyOf(endpoint, inputs, wanted)
     const submissions: Array<Submission<I, O, P, C>> = []
     const jobs: Array<JobHandle<O, P, C>> = []
+    const stopped = yield* Deferred.make<void>()
+    const breaker = new CircuitBreaker(endpoint.id, stopped)
     let fatal: FatalError | undefined
 
-    const send = (input: I, tries: number): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
+    const sendOnce = (input: I) =>
       Effect.suspend(() => {
         if (fatal !== undefined) return Effect.fail(fatal)
-        return Effect.catchAll(endpoint.run(input, runOptions), (error) => {
-          if (isThrottled(error)) {
-            const pause = Effect.flatMap(Rules.pauseAfter(error, tries), Effect.sleep)
-            return Effect.zipRight(pause, send(input, tries + 1))
+        return Effect.tapBoth(endpoint.run(input, runOptions), {
+          onSuccess: () => Effect.sync(() => breaker.onAccepted()),
+          onFailure: (error) => {
+            if (!Rules.isFatal(error)) return breaker.onError(error)
+            fatal ??= error
+            return Deferred.succeed(stopped, undefined)
           }
-          if (Rules.isFatal(error)) fatal ??= error
-          return Effect.fail(error)
         })
       })
+
+    const send = (input: I, tries: number): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
+      Effect.catchIf(
+        breaker.guard(() => sendOnce(input)),
+        isThrottled,
+        (error) => {
+          const pause = Effect.flatMap(Rules.pauseAfter(error, tries), Effect.sleep)
+          return Effect.zipRight(pause, send(input, tries + 1))
+        }
+      )
 
     const use = ({ index, input }: Indexed<I>): Effect.Effect<void> =>
       Effect.uninterruptibleMask((restore) =>

@@ -2,10 +2,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
+import type { FatalError } from "../../errors/BatchError.js"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
 import { JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
-import type { FatalError, Options, WaitOptions, WaitOutcome } from "../../services/Batch.js"
+import type { Options, WaitOptions, WaitOutcome } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
@@ -114,7 +115,7 @@ export const settleFor = (
 
 /** A job that is waited for, in turns that share a span. */
 export interface Spanned {
-  readonly handle: Pick<JobHandle<unknown>, "endpointId" | "id" | "trace">
+  readonly handle: Pick<JobHandle<unknown>, "endpointId" | "trace">
   /** Once it was waited for. */
   span?: JobSpan | undefined
 }
@@ -145,10 +146,10 @@ const errorOf = (
 
 /** Runs a turn of a job in its span, which all of its turns share. */
 export const inSpanOf = <A, E>(job: Spanned, turn: Effect.Effect<A, E>): Effect.Effect<A, E> => {
-  const { endpointId, id: jobId, trace } = job.handle
+  const { endpointId, trace } = job.handle
   const span =
     job.span === undefined
-      ? Effect.tap(makeJobSpan("Batch.item", { endpointId, jobId, trace, isItem: true }), (made) => (job.span = made))
+      ? Effect.tap(makeJobSpan("Batch.item", { endpointId, trace, isItem: true }), (made) => (job.span = made))
       : Effect.succeed(job.span)
   return Effect.flatMap(span, (span) => aroundJob(span, turn))
 }

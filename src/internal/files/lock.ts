@@ -74,13 +74,22 @@ const nextId = (self: ThisProcess): Effect.Effect<string> =>
 const orUndefined = <A>(effect: Effect.Effect<A, PlatformError>): Effect.Effect<A | undefined> =>
   Effect.orElseSucceed(effect, () => undefined)
 
-/** When a process was started, in the system's own unit, where there is a `/proc`. */
-const startOf = ({ fs }: LogFile, pid: number): Effect.Effect<string | undefined> =>
-  // The second field is a name in parentheses that can hold anything; the start is the 22nd.
-  Effect.map(
-    orUndefined(fs.readFileString(`/proc/${pid}/stat`)),
-    (stat) => stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
-  )
+/** What `/proc` says of a process, where there is one. */
+interface Stat {
+  /** When it was started, in the system's own unit. */
+  readonly start: string | undefined
+  /** It has ended, but its parent has not asked how. */
+  readonly isZombie: boolean
+}
+
+const statOf = ({ fs }: LogFile, pid: number): Effect.Effect<Stat> =>
+  Effect.map(orUndefined(fs.readFileString(`/proc/${pid}/stat`)), (stat) => {
+    // The second field is a name in parentheses that can hold anything. State, threads and start are the 3rd, 20th and 22nd.
+    const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ") ?? []
+    const [state = "", threads, start] = [fields[0], fields[17], fields[19]]
+    // While threads of it are left, they may still be writing.
+    return { start, isZombie: (state === "Z" || state === "X") && Number(threads) <= 1 }
+  })
 
 /** The boot and the namespace of this process: Linux only. */
 const placeOf = ({ fs }: LogFile): Effect.Effect<Pick<Holder, "boot" | "namespace">> =>
@@ -110,8 +119,8 @@ const hasEnded = (lock: Lock, holder: Holder): Effect.Effect<boolean> => {
   if (distanceOf(holder, lock.self) !== undefined) return Effect.succeed(false)
   if (!lock.self.isAlive(holder.pid)) return Effect.succeed(true)
   return Effect.map(
-    startOf(lock, holder.pid),
-    (start) => start !== undefined && holder.start !== undefined && start !== holder.start
+    statOf(lock, holder.pid),
+    ({ isZombie, start }) => isZombie || (start !== undefined && holder.start !== undefined && start !== holder.start)
   )
 }
 
@@ -167,7 +176,7 @@ const take = Effect.fnUntraced(function* (lock: Lock, force: boolean) {
   const { fs, path, self } = lock
   const id = yield* nextId(self)
   const { boot, host, namespace, pid } = self
-  const start = yield* startOf(lock, pid)
+  const { start } = yield* statOf(lock, pid)
   const holder: Holder = { host, pid, id, ...defined({ boot, namespace, start }) }
   const candidate: Candidate = { ...lock, holder, draft: `${path}.${id}.new` }
   yield* fs.writeFileString(candidate.draft, JSON.stringify(holder), { flag: "wx" })

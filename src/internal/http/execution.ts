@@ -1,7 +1,7 @@
 import { identity } from "effect/Function"
 import type { Context, RunPodError } from "../../errors/RunPodError.js"
 import type { Request } from "../../layers/RunPodHttpClient.js"
-import type { Limiter, Permit } from "../pace/limiter.js"
+import type { Limiter, Permit, Wait } from "../pace/limiter.js"
 import type { OperationMeters } from "../telemetry/instruments.js"
 import * as Tally from "../telemetry/tally.js"
 import { errorTypeOf, unseen } from "../telemetry/tracing.js"
@@ -13,8 +13,6 @@ const holdGrace = 10_000
 
 /** How long the retries of a cancel may wait for our own windows in all, in milliseconds. */
 const longestLine = 120_000
-/** RunPod's window for cancels is 10 seconds. In milliseconds. */
-const longestSilence = 25_000
 
 /** The paths of operations taken apart: texts, and names of parameters, by turns. Gone with the operation. */
 const known = new WeakMap<Request<unknown>["operation"], ReadonlyArray<string>>()
@@ -152,19 +150,14 @@ export class Execution<out A> {
   }
 
   /**
-   * When it is given up if its permit comes now, for which it has waited since `since`, `ownWait` milliseconds of that because of our
-   * own windows. Waiting for our limits takes nothing of a grace, waiting for the server does. A server that answers nothing ends that when
-   * a window has reopened twice, one that answers with errors alone after two minutes.
+   * When it is given up if its permit comes now. Waiting for our own limits takes nothing of a grace, waiting for the server does; a
+   * server that answers with errors alone ends that after two minutes.
    */
-  deadlineAfter(since: number, now: number, ownWait: number): number {
+  deadlineAfter(wait: Wait, now: number): number {
     const { deadline, grace } = this.options
     if (grace === undefined) return deadline
-    const { limiter } = this
-    const blockedFrom = Math.min(now, Math.max(since, limiter.blockedSince(now)))
-    const isSilent = now - limiter.troubledSince > longestSilence
-    const free = blockedFrom - since + (isSilent ? 0 : Math.min(ownWait, now - blockedFrom))
-    const end = this.attempt === 1 ? since + grace : this.deadline
-    return Math.min(deadline, end + free, this.latest)
+    const end = this.attempt === 1 ? wait.since + grace : this.deadline
+    return Math.min(deadline, end + this.limiter.ownWait(wait, now), this.latest)
   }
 
   onPermit(permit: Permit, now: number, deadline: number): void {

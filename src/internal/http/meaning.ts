@@ -11,9 +11,10 @@ import {
 import * as ErrorBody from "../../schemas/ErrorBody.js"
 import { maxTimerMillis, wallMillis, withClock } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
-import { isJsonObject } from "../text/json.js"
+import { isJsonObject, textIn } from "../text/json.js"
 import type { Execution } from "./execution.js"
 import { largestAnswer, type Reply } from "./reply.js"
+import { safeCause } from "./transportCause.js"
 
 /** In milliseconds. */
 const shortCooldown = 1_000
@@ -56,6 +57,31 @@ const unexpected = (
   return new BadRequestError({ ...at, detail: detail === undefined ? undefined : excerpt(detail, 512) })
 }
 
+/** The error of a 2xx answer that cannot be read: a body that is cut or no JSON, or one that `parseJson` refuses. */
+const unreadable = (
+  { request, scrub, where }: Execution<unknown>,
+  { status, text }: Reply,
+  thrown: unknown
+): RunPodError => {
+  const at = { ...where, status, body: excerpt(scrub(text)) }
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    return new ServerError({ ...at, detail: text.trim() === "" ? "the answer is empty" : undefined })
+  }
+  const jobId = where.jobId ?? request.idOf?.(json)
+  const jobStatus = isJsonObject(json) ? textIn(json, "status") : undefined
+  const { name, message } = safeCause(thrown, scrub)
+  return new DecodeError({
+    ...at,
+    jobId: jobId === undefined ? undefined : scrub(jobId),
+    isUnread: true,
+    jobStatus: jobStatus === undefined ? undefined : excerpt(scrub(jobStatus), 64),
+    issue: excerpt(`${name}: ${message}`, 512)
+  })
+}
+
 const read = <A>(
   execution: Execution<A>,
   reply: Reply,
@@ -74,9 +100,8 @@ const read = <A>(
   try {
     json = status === 204 && request.mayBeEmpty === true ? undefined : parseJson(text)
     value = request.read(json)
-  } catch {
-    const detail = text.trim() === "" ? "the answer is empty" : undefined
-    return Effect.fail(new ServerError({ ...where, status, detail, body: excerpt(scrub(text)) }))
+  } catch (thrown) {
+    return Effect.fail(unreadable(execution, reply, thrown))
   }
   if (Either.isLeft(value)) return Effect.fail(unexpected(execution, json, reply, value.left))
   const jobId = where.jobId === undefined ? request.idOf?.(value.right) : undefined

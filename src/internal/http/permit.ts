@@ -1,26 +1,24 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { RateLimitedError, RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
-import type { Permit, Until } from "../pace/limiter.js"
+import type { Permit, Until, Wait } from "../pace/limiter.js"
 import type { Timer } from "../pace/timer.js"
 import type { Execution } from "./execution.js"
 
 /** How long an attempt waits for its permit. */
 class UntilDeadline implements Until<never, RunPodError> {
-  private readonly ownWait: number
+  private readonly wait: Wait
 
   constructor(
     private readonly execution: Execution<unknown>,
     readonly timer: Timer,
-    /** When it began to wait. */
-    readonly since: number
+    since: number
   ) {
-    this.ownWait = execution.limiter.ownWaitUntil(since)
+    this.wait = execution.limiter.beginWait(since)
   }
 
   deadline(): number {
-    const now = this.timer.now()
-    return this.execution.deadlineAfter(this.since, now, this.execution.limiter.ownWaitUntil(now) - this.ownWait)
+    return this.execution.deadlineAfter(this.wait, this.timer.now())
   }
 
   /** It was not sent, because the gate opens only after its deadline, or the deadline has come. */
@@ -32,7 +30,7 @@ class UntilDeadline implements Until<never, RunPodError> {
     if (limiter.opensAt > now) {
       return Effect.fail(new RateLimitedError({ ...where, retryAfter: Duration.millis(limiter.opensAt - now) }))
     }
-    const timeout = Duration.millis(Math.round(Math.max(0, now - this.since)))
+    const timeout = Duration.millis(Math.round(Math.max(0, now - this.wait.since)))
     return Effect.fail(new RequestTimeoutError({ ...where, sent: "No", phase: "Headers", timeout }))
   }
 }

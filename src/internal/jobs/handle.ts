@@ -264,7 +264,7 @@ export const make = <O, P, C>(
 ): JobHandle<O, P, C> => {
   const job = jobOf(context, jobId, facts)
   const { endpointId, runPod, runtime, trace, webhookEnd } = job
-  const spanFacts = { endpointId, jobId, trace }
+  const spanFacts = { endpointId, jobId: job.scrub(jobId), trace }
   const inSpan = <A, E>(name: string, use: (span: JobSpan | undefined) => Effect.Effect<A, E>) =>
     inJobSpan(`JobHandle.${name}`, spanFacts, use)
   const waitFor = (options: WaitOptions<ProgressJob<P>>, span: JobSpan | undefined) =>

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { type JobError, WaitTimeoutError } from "../../errors/JobError.js"
-import { isRetryable, JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
+import { isRetryable, isRunPodError, JobNotFoundError, type RunPodError } from "../../errors/RunPodError.js"
 import type { Health } from "../../schemas/Health.js"
 import * as Job from "../../schemas/Job.js"
 import * as QueueDiagnosis from "../../schemas/QueueDiagnosis.js"
@@ -25,7 +25,7 @@ import type { Seen } from "../telemetry/jobSpan.js"
 import { record, recordEnd } from "../telemetry/record.js"
 import { identityOf } from "../text/losslessJson.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
-import { holdAfter, holdLength, meaningOf, plainDelay, PollState } from "./pollPace.js"
+import { holdAfter, holdLength, meaningOf, plainDelay, PollState, provesEnd } from "./pollPace.js"
 import { policyOf, type Wait, type WaitPolicy } from "./waitPolicy.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
@@ -51,7 +51,7 @@ export const cancelAfter = (
   const cancel = cancelJob(job, cancelGrace)
   if (Exit.isInterrupted(exit)) return cancelOnInterrupt ? cancel : Effect.void
   const error = failureOf(exit.cause)
-  if (error?._tag === "JobNotFoundError" && error.reason === "Expired") return Effect.void
+  if (error !== undefined && isRunPodError(error) && provesEnd(error)) return Effect.void
   const isWanted = error?._tag === "WaitTimeoutError" ? cancelOnTimeout : cancelOnFailure
   return isWanted ? Effect.asVoid(job.runtime.fork(cancel)) : Effect.void
 }

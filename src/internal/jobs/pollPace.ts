@@ -1,5 +1,6 @@
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type * as Job from "../../schemas/Job.js"
+import { isTerminal } from "../../schemas/JobStatus.js"
 import type { Span } from "../../services/JobRuntime.js"
 import type { WaitPolicy } from "./waitPolicy.js"
 
@@ -115,9 +116,15 @@ const definite = new Set<RunPodError["_tag"]>([
   "JobNotFoundError"
 ])
 
+/** Whether an error says that the job has ended: its result is gone, or is there and refused by the caller's `parseJson`. */
+export const provesEnd = (error: RunPodError): boolean =>
+  error._tag === "JobNotFoundError"
+    ? error.reason === "Expired"
+    : error._tag === "DecodeError" && error.jobStatus !== undefined && isTerminal(error.jobStatus)
+
 /** Whether an error ends a wait. A 2xx that is no job says nothing about the job and is waited out. */
 export const isDefinite = (error: RunPodError): boolean =>
-  error._tag === "BadRequestError" ? (error.status ?? 400) >= 400 : definite.has(error._tag)
+  error._tag === "BadRequestError" ? (error.status ?? 400) >= 400 : definite.has(error._tag) || provesEnd(error)
 
 /** A poll that failed, and how long RunPod was asked to hold it; missing when it was plain. Times are milliseconds. */
 interface FailedPoll {

@@ -19,14 +19,22 @@ export interface Until<A, E> extends WaitQueue.Until {
 type Use<A, E, R> = (permit: Permit, waited: number) => Effect.Effect<A, E, R>
 
 /** Who stands in line, since when. */
-interface Waiting<A, E> {
+interface Waiter<A, E> {
   readonly since: number
   readonly onInterrupt: (() => void) | undefined
   readonly until: Until<A, E> | undefined
 }
 
+/** The wait of a request for its permit: when it began, and what `windowWaitUntil` was then. */
+export interface Wait {
+  readonly since: number
+  readonly windowWait: number
+}
+
 const firstCooldown = 1_000
 const longestCooldown = 60_000
+/** A server that has answered nothing for so long is down: our window, RunPod's for cancels is 10 seconds, has reopened twice. In milliseconds. */
+const longestSilence = 25_000
 /** With this many requests in flight and none refused, a gate is open again. */
 const fullyOpen = 256
 
@@ -50,9 +58,9 @@ export class Limiter {
   opensAt = -Infinity
   private closedAt = -Infinity
   /** Since when requests get no answer at all, or are told to wait: `Infinity` after any other answer. */
-  troubledSince = Infinity
+  private troubledSince = Infinity
   /** When the head of the queue waited for a window of ours, the last time, and how long it did before that. */
-  private ownWait = { from: 0, until: 0, before: 0 }
+  private windowWait = { from: 0, until: 0, before: 0 }
 
   constructor(options: { readonly concurrency: number; readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow> }) {
     this.concurrency = Math.floor(options.concurrency)
@@ -90,22 +98,35 @@ export class Limiter {
     return this.reopening !== undefined
   }
 
-  /** Since when it may be the server that keeps requests waiting, rather than our own limits; `Infinity` when it does not. */
-  blockedSince(now: number): number {
-    return this.opensAt > now ? Math.min(this.closedAt, this.troubledSince) : this.troubledSince
+  /** A request begins to wait for its permit. */
+  beginWait(since: number): Wait {
+    return { since, windowWait: this.windowWaitUntil(since) }
   }
 
-  /** For how many milliseconds, up to `now`, our own windows have kept the queue waiting, rather than the server. */
-  ownWaitUntil(now: number): number {
-    const { before, from, until } = this.ownWait
+  /**
+   * How many of the milliseconds that a request has waited until `now` are due to our own limits; the rest is due to the server, which
+   * answers nothing or has closed the gate. Our windows keep the queue waiting meanwhile, too, which counts as ours until the server has
+   * been silent for long.
+   */
+  ownWait({ since, windowWait }: Wait, now: number): number {
+    const troubledSince = this.opensAt > now ? Math.min(this.closedAt, this.troubledSince) : this.troubledSince
+    const troubledFrom = Math.min(now, Math.max(since, troubledSince))
+    const isSilent = now - this.troubledSince > longestSilence
+    const ownMeanwhile = isSilent ? 0 : Math.min(this.windowWaitUntil(now) - windowWait, now - troubledFrom)
+    return troubledFrom - since + ownMeanwhile
+  }
+
+  /** For how many milliseconds, up to `now`, the queue has waited for our own windows. */
+  private windowWaitUntil(now: number): number {
+    const { before, from, until } = this.windowWait
     return before + Math.max(0, Math.min(now, until) - from)
   }
 
   private waitsForWindow(from: number, until: number): void {
-    const { ownWait } = this
-    if (until <= Math.max(from, ownWait.until)) return
-    if (from > ownWait.until) this.ownWait = { before: this.ownWaitUntil(from), from, until }
-    else ownWait.until = until
+    const { windowWait } = this
+    if (until <= Math.max(from, windowWait.until)) return
+    if (from > windowWait.until) this.windowWait = { before: this.windowWaitUntil(from), from, until }
+    else windowWait.until = until
   }
 
   /** A request was answered, though perhaps with an error. */
@@ -166,7 +187,7 @@ export class Limiter {
     return this.closings
   }
 
-  private inLine<A, E, R>(use: Use<A, E, R>, { onInterrupt, since, until }: Waiting<A, E>) {
+  private inLine<A, E, R>(use: Use<A, E, R>, { onInterrupt, since, until }: Waiter<A, E>) {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(this.acquireInLine(restore, until), (permit) =>
         permit === undefined

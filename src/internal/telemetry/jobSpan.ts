@@ -19,6 +19,7 @@ export type Seen = "submit" | "hold" | "poll" | "stream" | "webhook" | "replay"
 /** What a span of a job is made with. */
 export interface Facts {
   readonly endpointId?: string | undefined
+  /** Without what must not be printed. */
   readonly jobId?: string | undefined
   /** The `traceparent` of the job's submit, where that was another span. */
   readonly trace?: string | undefined
@@ -133,9 +134,12 @@ const start = (name: string, facts: Facts, fiber: RuntimeFiber<unknown, unknown>
   const tracing = new Tracing(fiber)
   if (!tracing.isTraced) return { shared: undefined }
   const item = FiberRefs.valueIn(fiber, currentItem)
-  if (item !== undefined) return { shared: item }
-  const outer = FiberRefs.valueIn(fiber, Tally.currentTally)
   const { endpointId, isItem, jobId, kind = "client", trace } = facts
+  if (item !== undefined) {
+    item.set({ "runpod.job_id": jobId })
+    return { shared: item }
+  }
+  const outer = FiberRefs.valueIn(fiber, Tally.currentTally)
   const attributes = known({ "runpod.endpoint_id": endpointId, "runpod.job_id": jobId })
   const options = { kind, captureStackTrace: false, attributes, links: linksTo(trace) }
   return { begin: Effect.map(Effect.makeSpan(name, options), (span) => new JobSpan(span, tracing, { isItem, outer })) }

@@ -1,4 +1,7 @@
-/** JSON for what a parser of JSON can give, one of the user's included, so that it comes back as it was. */
+/**
+ * JSON for what a parser of JSON can give, one of the user's included, so that it comes back as it was, but for one thing: an object
+ * without a prototype comes back as an ordinary one. To mark it would change each line of a journal whose parser makes such objects.
+ */
 import * as Either from "effect/Either"
 import { hasProperty } from "effect/Predicate"
 import { describeJson, isJsonObject, isPlainObject, type JsonObject } from "./json.js"

@@ -84,6 +84,33 @@ describe("the holder of a lock", () => {
     )
   }
 
+  for (const [name, state, threads, taken] of [
+    ["that has ended, but whose parent has not asked how, is taken over", "Z", 1, true],
+    ["that is gone but for its entry is taken over", "X", 0, true],
+    ["that has ended but for a thread is refused", "Z", 2, false],
+    ["that stands still is refused", "T", 1, false]
+  ] as const) {
+    it.live.runIf(isLinux)(name, () =>
+      withFile((file, fs) =>
+        Effect.gen(function* () {
+          const holder = yield* ownHolder(file, fs)
+          yield* fs.writeFileString(`${file}.lock`, JSON.stringify({ ...holder, id: "x" }))
+          const seen = FileSystem.of({
+            ...fs,
+            readFileString: (path) =>
+              Effect.map(fs.readFileString(path), (text) => {
+                if (path !== `/proc/${process.pid}/stat`) return text
+                const fields = text.slice(text.lastIndexOf(")") + 2).split(" ")
+                return `${process.pid} (a) Z) ${fields.with(0, state).with(17, String(threads)).join(" ")}`
+              })
+          })
+          const opened = yield* Effect.provideService(open(file), FileSystem, seen)
+          assert.strictEqual(opened._tag, taken ? "Right" : "Left")
+        })
+      )
+    )
+  }
+
   it.live.runIf(isLinux)("that says where it is is refused by a process that cannot tell where it is itself", () =>
     withFile((file, fs) =>
       Effect.gen(function* () {

@@ -20,6 +20,8 @@ const serverError = new ServerError({ ...where, status: 504 })
 const timedOut = (phase: "Headers" | "Body") =>
   new RequestTimeoutError({ ...where, sent: "Maybe", phase, timeout: Duration.seconds(30) })
 
+const unread = (jobStatus?: string) => new DecodeError({ ...where, issue: "no", isUnread: true, jobStatus })
+
 const after = (error: RunPodError, held: number | undefined, took = 0, isNotVisibleYet = false) => ({
   error,
   held,
@@ -37,7 +39,10 @@ describe("what a failed poll says", () => {
     ["a 429", new RateLimitedError(where), "Passing", "Passing"],
     ["a 504", serverError, "Passing", "Passing"],
     ["a reset", new TransportError({ ...where, sent: "Maybe", cause: "reset" }), "Passing", "Passing"],
-    ["a 2xx that is no job", new DecodeError({ ...where, issue: "no id" }), "Passing", "Passing"]
+    ["a 2xx that is no job", new DecodeError({ ...where, issue: "no id" }), "Passing", "Passing"],
+    ["an end that `parseJson` refuses", unread("FAILED"), "Definite", "Definite"],
+    ["a progress that it refuses", unread("IN_PROGRESS"), "Passing", "Passing"],
+    ["an answer without a status that it refuses", unread(), "Passing", "Passing"]
   ]
   for (const [name, error, plain, held] of rows) {
     it(`${name}: ${plain}, after a hold ${held}`, () => {

@@ -124,6 +124,42 @@ describe("Limiter", () => {
     })
   )
 
+  describe("of a wait, our own limits account", () => {
+    it("for all of it, but not for what passes while the server answers nothing", () => {
+      const limiter = limiterOf({})
+      const wait = limiter.beginWait(1_000)
+      assert.strictEqual(limiter.ownWait(wait, 4_000), 3_000)
+      limiter.unanswered(3_000)
+      assert.strictEqual(limiter.ownWait(wait, 9_000), 2_000)
+      assert.strictEqual(limiter.ownWait(limiter.beginWait(5_000), 9_000), 0)
+      limiter.answered()
+      assert.strictEqual(limiter.ownWait(wait, 9_000), 8_000)
+    })
+
+    it.effect("not for what passes while it has closed the gate", () =>
+      Effect.gen(function* () {
+        const limiter = limiterOf({})
+        const wait = limiter.beginWait(0)
+        yield* TestClock.adjust("2 seconds")
+        yield* limiter.throttled(0, Duration.seconds(10))
+        assert.strictEqual(limiter.ownWait(wait, 7_000), 2_000)
+      })
+    )
+
+    it.effect("for what a window of ours takes meanwhile, until the server has been silent for 25 seconds", () =>
+      Effect.gen(function* () {
+        const limiter = limiterOf({ limit: 1, window: "30 seconds" })
+        yield* acquire(limiter)
+        const wait = limiter.beginWait(0)
+        yield* Effect.fork(acquire(limiter))
+        yield* TestClock.adjust("1 second")
+        limiter.unanswered(1_000)
+        assert.strictEqual(limiter.ownWait(wait, 26_000), 26_000)
+        assert.strictEqual(limiter.ownWait(wait, 26_001), 1_000)
+      })
+    )
+  })
+
   // Whatever comes, when and from whom: no limit is ever passed, and in the end all is free again.
   const comings = FastCheck.array(
     FastCheck.record({

@@ -80,6 +80,11 @@ describe("lossless JSON", () => {
     assert.deepStrictEqual(again([shared, shared]), [{ a: [1n] }, { a: [1n] }])
   })
 
+  it("makes an ordinary object of one without a prototype", () => {
+    const bare: unknown = Object.assign(Object.create(null), { a: [1n] })
+    assert.deepStrictEqual(again({ bare }), { bare: { a: [1n] } })
+  })
+
   const circle: Record<string, unknown> = {}
   circle["self"] = [circle]
   class Decimal {
