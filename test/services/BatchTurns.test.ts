@@ -151,19 +151,19 @@ describe("a resumed batch with more jobs of the earlier run than are waited for 
     () =>
       VirtualTime.run(
         Effect.gen(function* () {
-          const { ep, handles } = yield* submit(1100)
+          const { ep, handles } = yield* submit(330)
           const journal = yield* BatchJournal.memory
           for (const [n, { id: jobId }] of handles.entries()) {
             const item = { key: String(n), hash: sha256(JSON.stringify({ n })), at: 0 }
             yield* journal.append({ _tag: "Submitted", ...item, jobId, attempts: 1 })
           }
           const poll = { initial: "1 minute", interval: "1 minute" } as const
-          const report = yield* Batch.collect(ep, inputs(1100), { concurrency: 10, journal, poll }).pipe(
+          const report = yield* Batch.collect(ep, inputs(330), { concurrency: 3, journal, poll }).pipe(
             Logger.withMinimumLogLevel(LogLevel.Warning)
           )
           assert.isTrue(report.results.every((outcome) => kindOf(outcome) === "Completed"))
           assert.isTrue([...(yield* jobsPerInput).values()].every((count) => count === 1))
-        }).pipe(Effect.provide(emulated({ workers: 1100, execution: "2 minutes" })))
+        }).pipe(Effect.provide(emulated({ workers: 330, execution: "2 minutes" })))
       ),
     60_000
   )
