@@ -105,7 +105,7 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "live", include: live, pool: "forks", maxConcurrency: 4, globalSetup: "test/support/bundle.ts" }
+        test: { name: "live", include: live, pool: "forks", maxConcurrency: 6, globalSetup: "test/support/bundle.ts" }
       },
       {
         extends: true,

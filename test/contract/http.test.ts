@@ -15,12 +15,14 @@ const overHttp = (scenario: Scenario, given: (typeof faults)[string]) =>
   }).pipe(Effect.scoped)
 
 describe.concurrent("the client against the emulator over HTTP", () => {
-  for (const [fault, given] of Object.entries(faults)) {
+  for (const [i, [fault, given]] of Object.entries(faults).entries()) {
+    // In memory each fault meets each scenario; here, where only the transport is another, every other one.
+    const met = Object.entries(scenarios).filter((_, j) => fault === "none" || (i + j) % 2 === 0)
     it.live(
       `faults: ${fault}`,
       () =>
         Effect.forEach(
-          Object.entries(scenarios),
+          met,
           ([name, scenario]) =>
             overHttp(scenario({}), given).pipe(Effect.tapErrorCause(() => Effect.logError(`failed: ${name}`))),
           { concurrency: "unbounded", discard: true }

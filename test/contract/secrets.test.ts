@@ -101,15 +101,18 @@ const takesJob =
 
 type Answering = (asked: Scripted.Asked) => Scripted.Answer
 
-/**
- * Runs everything against answers of one kind, and looks for what was planted wherever it could have come out. With `half`, an
- * answer meets every other program: with an even one these, with an odd one those.
- */
+/** The programs by turns: an answer meets one of `of`, its neighbour the next; `from` says with which the first begins. */
+interface Share {
+  readonly of: number
+  readonly from: number
+}
+
+/** Runs everything against answers of one kind, and looks for what was planted wherever it could have come out. */
 const search = (
   answers: Readonly<Record<string, Answering>>,
   programs: ReadonlyArray<Program>,
   options: Partial<RunPod.Options> = {},
-  half?: number
+  share: Share = { of: 1, from: 0 }
 ) =>
   Effect.gen(function* () {
     const { lines, record, spans } = Secrets.makeRecorder()
@@ -125,9 +128,7 @@ const search = (
         for (const error of Cause.failures(exit.cause)) yield* Effect.logDebug(error)
       })
     const all = Object.entries(answers).flatMap(([name, answering], i) =>
-      programs.flatMap((program, j) =>
-        half === undefined || (half + i + j) % 2 === 0 ? run(name, answering, program) : []
-      )
+      programs.flatMap((program, j) => ((share.from + i + j) % share.of === 0 ? run(name, answering, program) : []))
     )
     yield* VirtualTime.run(record(Effect.all(all, { concurrency: "unbounded", discard: true })))
     for (const line of lines) assert.isUndefined(Secrets.leakIn(line))
@@ -170,7 +171,7 @@ describe.sequential("nothing of a key, an S3 secret or a webhook's token is prin
       })
 
     it.effect(`of an answer that echoes its request: ${title}`, () =>
-      search(Object.fromEntries(echoes(Secrets.dump)), plain, {}, i)
+      search(Object.fromEntries(echoes(Secrets.dump)), plain, {}, { of: 3, from: i })
     )
 
     it.effect(`of answers about a job that echo its submit: ${title}`, () =>
@@ -178,7 +179,7 @@ describe.sequential("nothing of a key, an S3 secret or a webhook's token is prin
         Object.fromEntries(echoes(() => Secrets.all, ofJobs).map(([name, answer]) => [name, takesJob(answer)])),
         typed,
         {},
-        i
+        { of: 3, from: i }
       )
     )
   }
@@ -192,7 +193,9 @@ describe.sequential("nothing of a key, an S3 secret or a webhook's token is prin
             text(status, { "retry-after": "1", "www-authenticate": key, location: webhook }, Secrets.dump(asked))
         ])
       ),
-      [...plain, ...typed]
+      [...plain, ...typed],
+      {},
+      { of: 3, from: 0 }
     )
   )
 
@@ -242,11 +245,18 @@ describe.sequential("nothing of a key, an S3 secret or a webhook's token is prin
     })
   }
 
-  it.effect("of a transport that fails", () => search(transportFaults, plain))
+  it.effect("of a transport that fails", () => search(transportFaults, plain, {}, { of: 2, from: 0 }))
   it.effect("of a transport that fails while a job is waited for", () =>
-    search(Object.fromEntries(Object.entries(transportFaults).map(([name, answer]) => [name, takesJob(answer)])), typed)
+    search(
+      Object.fromEntries(Object.entries(transportFaults).map(([name, answer]) => [name, takesJob(answer)])),
+      typed,
+      {},
+      { of: 2, from: 0 }
+    )
   )
-  it.effect("of a transport that fails as jobs are submitted", () => search(transportFaults, typed))
+  it.effect("of a transport that fails as jobs are submitted", () =>
+    search(transportFaults, typed, {}, { of: 2, from: 1 })
+  )
 
   it.effect("of a transport or a parser that has a bug", () =>
     Effect.gen(function* () {

@@ -1,12 +1,14 @@
 /** Batches with webhooks, against the emulator in memory. */
-import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Layer, Schema, TestClock } from "effect"
+import { assert, describe } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
+import * as VirtualTime from "../support/virtualTime.js"
 
 const { Fault } = Emulator
 
@@ -41,7 +43,7 @@ const submitted = Effect.gen(function* () {
 })
 
 describe("a batch with webhook: true", () => {
-  it.effect("sees each end at once, with one status to confirm it", () =>
+  inVirtualTime("sees each end at once, with one status to confirm it", () =>
     Effect.gen(function* () {
       const report = yield* collect(40)
       assert.deepStrictEqual(outputsOf(report), inputs(40))
@@ -53,7 +55,7 @@ describe("a batch with webhook: true", () => {
     }).pipe(provide())
   )
 
-  it.effect("all lost: every result, within 35 s", () =>
+  inVirtualTime("all lost: every result, within 35 s", () =>
     Effect.gen(function* () {
       const report = yield* collect(30)
       assert.deepStrictEqual(outputsOf(report), inputs(30))
@@ -61,7 +63,7 @@ describe("a batch with webhook: true", () => {
     }).pipe(provide({ faults: [Fault.webhookLost()] }))
   )
 
-  it.effect("all doubled: every result once", () =>
+  inVirtualTime("all doubled: every result once", () =>
     Effect.gen(function* () {
       const report = yield* collect(30, { trustWebhook: true })
       assert.deepStrictEqual(outputsOf(report), inputs(30))
@@ -69,7 +71,7 @@ describe("a batch with webhook: true", () => {
     }).pipe(provide({ faults: [Fault.webhookDuplicated({ copies: 3, gap: "1 second" })] }))
   )
 
-  it.effect("30 % lost replies: every result arrives, and none is submitted twice", () =>
+  inVirtualTime("30 % lost replies: every result arrives, and none is submitted twice", () =>
     Effect.gen(function* () {
       const report = yield* collect(60)
       assert.deepStrictEqual(outputsOf(report), inputs(60))
@@ -77,7 +79,7 @@ describe("a batch with webhook: true", () => {
     }).pipe(provide({ faults: [Fault.resetAfter({ operations: ["run"], rate: 0.3 })] }))
   )
 
-  it.effect("a lost reply without a webhook is ambiguous, at the item's timeout at the latest", () =>
+  inVirtualTime("a lost reply without a webhook is ambiguous, at the item's timeout at the latest", () =>
     Effect.gen(function* () {
       const report = yield* collect(3, { timeout: "20 seconds" })
       assert.strictEqual(report.counts["SubmitAmbiguousError"], 3)
@@ -85,7 +87,7 @@ describe("a batch with webhook: true", () => {
     }).pipe(provide({ faults: [Fault.resetAfter({ operations: ["run"] }), Fault.webhookLost()] }))
   )
 
-  it.effect("a retried job's first webhook does not count for its second run", () =>
+  inVirtualTime("a retried job's first webhook does not count for its second run", () =>
     Effect.gen(function* () {
       const failed = new Set<unknown>()
       const flaky: Emulator.Handler = ({ n }) =>
@@ -101,7 +103,7 @@ describe("a batch with webhook: true", () => {
     })
   )
 
-  it.effect("nor does it when it comes late, while the second run is on", () =>
+  inVirtualTime("nor does it when it comes late, while the second run is on", () =>
     Effect.gen(function* () {
       const failed = new Set<unknown>()
       const flaky: Emulator.Handler = ({ n }) =>
@@ -121,7 +123,7 @@ describe("a batch with webhook: true", () => {
     })
   )
 
-  it.effect("without the service every item is refused before anything is sent", () =>
+  inVirtualTime("without the service every item is refused before anything is sent", () =>
     Effect.gen(function* () {
       const report = yield* collect(3)
       assert.strictEqual(report.counts["BadRequestError"], 3)
@@ -140,7 +142,7 @@ describe("Batch.wait with webhook: true", () => {
     return yield* finish(Effect.timed(outcomes))
   })
 
-  it.effect("sees each end at once", () =>
+  inVirtualTime("sees each end at once", () =>
     Effect.gen(function* () {
       const [took, outcomes] = yield* waitFor
       assert.strictEqual(Duration.toMillis(took), 5_000)
@@ -151,7 +153,7 @@ describe("Batch.wait with webhook: true", () => {
     }).pipe(provide())
   )
 
-  it.effect("all lost: within 35 s", () =>
+  inVirtualTime("all lost: within 35 s", () =>
     Effect.gen(function* () {
       const [took] = yield* waitFor
       assert.isAtMost(Duration.toMillis(took), 40_000)
@@ -165,9 +167,9 @@ describe("a journal that knows intents without ids", () => {
     Effect.gen(function* () {
       const endpoint = yield* make
       const run = yield* Effect.fork(Batch.collect(endpoint, inputs(4), { webhook: true, journal }))
-      yield* TestClock.adjust("100 millis")
+      yield* VirtualTime.advance("100 millis")
       const stop = yield* Effect.fork(Fiber.interrupt(run))
-      yield* TestClock.adjust("1 minute")
+      yield* VirtualTime.advance("1 minute")
       yield* Fiber.join(stop)
       assert.strictEqual(yield* submitted, 4)
       const states = yield* Effect.forEach(inputs(4), (_, n) => journal.find(String(n)))
@@ -179,7 +181,7 @@ describe("a journal that knows intents without ids", () => {
 
   const faults = [Fault.hang({ operations: ["run"], processed: true, times: 2 })]
 
-  it.effect("settles them by their webhooks, in the next run", () =>
+  inVirtualTime("settles them by their webhooks, in the next run", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* broken(journal)
@@ -189,7 +191,7 @@ describe("a journal that knows intents without ids", () => {
     }).pipe(provide({ faults }))
   )
 
-  it.effect("settles them so before it would submit them again", () =>
+  inVirtualTime("settles them so before it would submit them again", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* broken(journal)
@@ -199,7 +201,7 @@ describe("a journal that knows intents without ids", () => {
     }).pipe(provide({ faults }))
   )
 
-  it.effect("reports them after adoptWithin when no webhook comes", () =>
+  inVirtualTime("reports them after adoptWithin when no webhook comes", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* broken(journal)

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import { examples } from "../support/bundle.js"
 import { program } from "../support/program.js"
-import { node, run } from "./run.js"
+import { node } from "./run.js"
 
 const timeout = 90_000
 
@@ -126,7 +126,7 @@ describe.concurrent("with RUNPOD_API_KEY and RUNPOD_ENDPOINT_ID set", () => {
     () =>
       Effect.gen(function* () {
         const server = yield* runPod
-        const { code, output } = yield* run("examples/sync-job.ts", variables(server.url))
+        const { code, output } = yield* node([program("sync-job")], variables(server.url))
         assert.strictEqual(code, 0, output)
         assert.include(output, "call: { seen: 'a red bicycle' }")
         assert.strictEqual((yield* server.counts).submitted, 2)

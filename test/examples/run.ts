@@ -32,10 +32,6 @@ export const node = (
     return Effect.sync(() => child.kill())
   }).pipe(atOnce.withPermits(1))
 
-/** Runs a TypeScript file as the README says. */
-export const run = (file: string, variables?: Record<string, string>): Effect.Effect<Ended> =>
-  node(["--import", "tsx", file], variables)
-
 /** A folder of its own for a file of tests. It is gone after the tests. */
 export const makeFolder = (name: string): string => {
   const folder = Bundle.makeFolder(name)

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { afterEach, assert, describe, it, vi } from "vitest"
+import { afterAll, assert, describe, it, vi } from "vitest"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import { JobFailedError, OutputDecodeError } from "../../src/errors/JobError.js"
 import { AuthenticationError, BadRequestError } from "../../src/errors/RunPodError.js"
@@ -20,8 +20,9 @@ import { serve } from "../support/emulatorServer.js"
 const { Fault } = Emulator
 
 const ends: Array<() => Promise<unknown>> = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
+// The tests run side by side.
+afterAll(async () => {
+  for (const end of ends.reverse()) await end()
 })
 
 /** A client on a new server; `quick` answers with its input. */
@@ -61,7 +62,7 @@ const collect = async <A>(values: AsyncIterable<A>): Promise<ReadonlyArray<A>> =
   return all
 }
 
-describe("call", () => {
+describe.concurrent("call", () => {
   it("gives the output, and shows the job to a callback", async () => {
     const { ep, server } = await start()
     const seen: Array<string> = []
@@ -169,7 +170,7 @@ describe("call", () => {
   })
 })
 
-describe("a job", () => {
+describe.concurrent("a job", () => {
   it("that was run can be looked at, waited for, cancelled and attached to", async () => {
     const { ep, server } = await start(never)
     const job = await ep.run({ n: 1 })
@@ -206,7 +207,7 @@ describe("a job", () => {
   })
 })
 
-describe("stream", () => {
+describe.concurrent("stream", () => {
   it("gives the chunks of a job", async () => {
     const { ep, server } = await start(three)
     const stream = ep.stream({ n: 1 })
@@ -298,7 +299,7 @@ describe("stream", () => {
   })
 })
 
-describe("batch", () => {
+describe.concurrent("batch", () => {
   const odd: Emulator.EndpointOptions = {
     handler: ({ n }) => (Number(n) % 2 === 0 ? Effect.succeed({ n }) : Effect.fail("odd"))
   }
@@ -346,7 +347,9 @@ describe("batch", () => {
     assert.strictEqual(await rejection(collect(ep.batch(inputs()))), mine)
   })
 
-  it("with a journal goes on where an earlier run ended; a client without a file system says so", async () => {
+  const name = "with a journal goes on where an earlier run ended; a client without a file system says so"
+  // It looks at the console, which all share.
+  it(name, { concurrent: false }, async () => {
     const { ep, server } = await start()
     const folder = makeFolder("promise-journal")
     ends.push(() => rm(folder, { recursive: true, force: true }))
@@ -359,11 +362,12 @@ describe("batch", () => {
     const same = client.endpoint<{ n: number }, { n: number }>("ep")
     await collect(same.batch([{ n: 1 }, { n: 2 }], { journal }))
     const log = vi.spyOn(console, "log").mockReturnValue()
-    ends.push(() => Promise.resolve(log.mockRestore()))
     const again = await collect(
       same.batch([{ n: 1 }, { n: 2 }, { n: 3 }], { journal: { path: journal, sync: "never" } })
     )
-    assert.include(String(log.mock.calls[0]), "goes on from its journal: 2 settled")
+    const [line] = log.mock.calls
+    log.mockRestore()
+    assert.include(String(line), "goes on from its journal: 2 settled")
     assert.deepStrictEqual(
       again.map(({ replayed }) => replayed),
       [true, true, false]
@@ -372,7 +376,7 @@ describe("batch", () => {
   })
 })
 
-describe("a client", () => {
+describe.concurrent("a client", () => {
   it("that is closed aborts what is under way, cancels its jobs first, and refuses what comes after", async () => {
     const { client, ep, server } = await start(never)
     const call = rejection(ep.call({ n: 1 }))
@@ -427,7 +431,8 @@ describe("a client", () => {
     await createClient({ apiKey: "the-key-of-a-test" }).close()
   })
 
-  it("rejects each request without a key, or with a wrong one, and says why", async () => {
+  // It changes the environment, which all share.
+  it("rejects each request without a key, or with a wrong one, and says why", { concurrent: false }, async () => {
     const { ep } = await start({}, [Fault.serverError({ status: 401 })])
     assert.instanceOf(await rejection(ep.call({ n: 1 })), AuthenticationError)
     const before = process.env["RUNPOD_API_KEY"]

@@ -16,7 +16,7 @@ import { anyText, body as anyBody } from "../support/arbitraries.js"
 /** A schema among schemas of other types. */
 const untyped = <A>(schema: Schema.Schema<A, unknown>) => schema as unknown as Schema.Schema<unknown, unknown>
 
-const runs = { fastCheck: { numRuns: 200 } }
+const runs = { fastCheck: { numRuns: 60 } }
 
 const readers: Readonly<Record<string, (body: unknown) => Either.Either<unknown, string>>> = {
   "Job.fromReply": (body) => Job.fromReply(body, "job-1"),
@@ -110,23 +110,36 @@ describe.each(pairs)("the schema %s and its reader", (_, schema, read) => {
 
   it.prop("agree on any JSON", { body: anyBody }, ({ body }) => agree(body), runs)
 
-  it.prop("agree on what RunPod sends", { body: Arbitrary.make(Schema.encodedSchema(schema)) }, ({ body }) =>
-    agree(body)
+  it.prop(
+    "agree on what RunPod sends",
+    { body: Arbitrary.make(Schema.encodedSchema(schema)) },
+    ({ body }) => agree(body),
+    runs
   )
 
   it.each(oddBodies.map((body) => [body]))("agree on the odd body %j", (body) => agree(body))
 
-  it.prop("give back a value from the body it encodes to", { value: Arbitrary.make(schema) }, ({ value }) => {
-    const body = Schema.encodeSync(schema)(value)
-    assert.deepStrictEqual(Either.getOrThrow(read(body)), value)
-    assert.deepStrictEqual(Schema.decodeUnknownSync(schema)(body), value)
-  })
+  it.prop(
+    "give back a value from the body it encodes to",
+    { value: Arbitrary.make(schema) },
+    ({ value }) => {
+      const body = Schema.encodeSync(schema)(value)
+      assert.deepStrictEqual(Either.getOrThrow(read(body)), value)
+      assert.deepStrictEqual(Schema.decodeUnknownSync(schema)(body), value)
+    },
+    runs
+  )
 
-  it.prop("read again what the schema encodes, whatever it was decoded from", { body: anyBody }, ({ body }) => {
-    const decoded = decode(body)
-    if (Either.isLeft(decoded)) return
-    assert.isTrue(Either.isRight(read(Schema.encodeSync(schema)(decoded.right))))
-  })
+  it.prop(
+    "read again what the schema encodes, whatever it was decoded from",
+    { body: anyBody },
+    ({ body }) => {
+      const decoded = decode(body)
+      if (Either.isLeft(decoded)) return
+      assert.isTrue(Either.isRight(read(Schema.encodeSync(schema)(decoded.right))))
+    },
+    runs
+  )
 })
 
 const rights = <A>(result: Either.Either<A, string>): ReadonlyArray<A> => (Either.isRight(result) ? [result.right] : [])

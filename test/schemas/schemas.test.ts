@@ -14,7 +14,7 @@ const schemas = Object.entries(Core).flatMap(([module, exports]) =>
   )
 )
 
-const runs = { fastCheck: { numRuns: 50 } }
+const runs = { fastCheck: { numRuns: 30 } }
 
 it("all of them are found", () => {
   const names = schemas.map(([name]) => name)

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -6,7 +6,6 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
@@ -21,12 +20,14 @@ import {
   type Numbered,
   statuses
 } from "../support/batches.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
+import * as VirtualTime from "../support/virtualTime.js"
 
 const { Fault } = Emulator
 
 describe("Batch.run", () => {
-  it.effect("gives outcomes as they settle, each with its input and what RunPod measured", () =>
+  inVirtualTime("gives outcomes as they settle, each with its input and what RunPod measured", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const outcomes = yield* finish(
@@ -54,7 +55,7 @@ describe("Batch.run", () => {
     )
   )
 
-  it.effect("has no more items in flight than its concurrency, and takes inputs only as there is room", () =>
+  inVirtualTime("has no more items in flight than its concurrency, and takes inputs only as there is room", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       let taken = 0
@@ -77,19 +78,19 @@ describe("Batch.run", () => {
     }).pipe(Effect.provide(emulated({ workers: 10, execution: "1 second" })))
   )
 
-  it.effect("a slow reader stops the submits, not the reading of results", () =>
+  inVirtualTime("a slow reader stops the submits, not the reading of results", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const batch = Batch.run(ep, inputs(200), { concurrency: 10 })
       const fiber = yield* Effect.fork(Stream.runForEach(batch, () => Effect.sleep("1 minute")))
-      yield* TestClock.adjust("10 minutes")
+      yield* VirtualTime.advance("10 minutes")
       const { submitted } = yield* counts
       assert.isAtMost(submitted, 50)
       yield* Fiber.interrupt(fiber)
     }).pipe(Effect.provide(emulated({ workers: 10, execution: "1 second" })))
   )
 
-  it.effect("inputs from a stream end it with their own error, once what is in flight has settled", () =>
+  inVirtualTime("inputs from a stream end it with their own error, once what is in flight has settled", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const failing = Stream.concat(Stream.fromIterable(inputs(5)), Stream.fail("the file is broken" as const))
@@ -104,7 +105,7 @@ describe("Batch.run", () => {
     }).pipe(Effect.provide(emulated({ workers: 2, execution: "10 seconds" })))
   )
 
-  it.effect("inputs that come slowly do not hold back the outcomes", () =>
+  inVirtualTime("inputs that come slowly do not hold back the outcomes", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const slowly = Stream.concat(
@@ -115,15 +116,15 @@ describe("Batch.run", () => {
       const fiber = yield* Effect.fork(
         Stream.runForEach(Batch.run(ep, slowly), ({ index }) => Effect.sync(() => void settled.push(index)))
       )
-      yield* TestClock.adjust("10 seconds")
+      yield* VirtualTime.advance("10 seconds")
       assert.deepStrictEqual(settled, [0, 1, 2])
-      yield* TestClock.adjust("2 hours")
+      yield* VirtualTime.advance("2 hours")
       assert.deepStrictEqual(settled, [0, 1, 2, 3])
       yield* Fiber.join(fiber)
     }).pipe(Effect.provide(emulated({ workers: 3, execution: "1 second" })))
   )
 
-  it.effect("a batch of nothing is done at once", () =>
+  inVirtualTime("a batch of nothing is done at once", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       assert.deepStrictEqual((yield* Batch.collect(ep, [])).results, [])
@@ -132,7 +133,7 @@ describe("Batch.run", () => {
     }).pipe(Effect.provide(emulated({})))
   )
 
-  it.effect("a concurrency below 1 is a defect", () =>
+  inVirtualTime("a concurrency below 1 is a defect", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const exit = yield* Effect.exit(Batch.collect(ep, inputs(1), { concurrency: 0 }))
@@ -147,7 +148,7 @@ describe("with a RunPod service of one's own, on its plain operations", () => {
     Effect.mapInputContext(endpoint, (_: Context.Context<never>) => Context.make(RunPod.RunPod, { ...runPod }))
   )
 
-  it.effect("a batch runs, and counts what was refused as open", () =>
+  inVirtualTime("a batch runs, and counts what was refused as open", () =>
     Effect.gen(function* () {
       const ep = yield* own
       const journal = yield* BatchJournal.memory
@@ -164,20 +165,20 @@ describe("with a RunPod service of one's own, on its plain operations", () => {
     )
   )
 
-  it.effect("interrupting it cancels what is in flight", () =>
+  inVirtualTime("interrupting it cancels what is in flight", () =>
     Effect.gen(function* () {
       const ep = yield* own
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(50), { concurrency: 5 }))
-      yield* TestClock.adjust("5 seconds")
+      yield* VirtualTime.advance("5 seconds")
       yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("1 minute")
+      yield* VirtualTime.advance("1 minute")
       assert.deepStrictEqual(yield* statuses, { CANCELLED: 5 })
     }).pipe(Effect.provide(emulated({ execution: "1 hour" })))
   )
 })
 
 describe("what goes wrong with one item is its outcome:", () => {
-  it.effect("a failed job, and an output that the schema does not accept", () =>
+  inVirtualTime("a failed job, and an output that the schema does not accept", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(3)))
@@ -191,7 +192,7 @@ describe("what goes wrong with one item is its outcome:", () => {
     )
   )
 
-  it.effect("an input that cannot be sent", () =>
+  inVirtualTime("an input that cannot be sent", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const wrong: ReadonlyArray<Numbered> = [{ n: 1 }, JSON.parse(`{ "n": "two" }`), { n: 3 }]
@@ -202,7 +203,7 @@ describe("what goes wrong with one item is its outcome:", () => {
     }).pipe(Effect.provide(emulated({})))
   )
 
-  it.effect("a submit whose fate is unknown, which is not sent again", () =>
+  inVirtualTime("a submit whose fate is unknown, which is not sent again", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(20)))
@@ -211,7 +212,7 @@ describe("what goes wrong with one item is its outcome:", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.resetAfter({ operations: ["run"], times: 3 })] })))
   )
 
-  it.effect("with `resubmit` such a submit is sent again", () =>
+  inVirtualTime("with `resubmit` such a submit is sent again", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(20), { resubmit: true }))
@@ -221,14 +222,21 @@ describe("what goes wrong with one item is its outcome:", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.resetAfter({ operations: ["run"], times: 3 })] })))
   )
 
-  it.effect("its timeout, from its own submit, which cancels the job", () =>
+  inVirtualTime("its timeout, from its own submit, which cancels the job", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
-      // One worker, 30 seconds a job: the first two are done in time.
+      // One worker, 30 seconds a job: the first two are done in time, and the last, which takes 10.
       const report = yield* finish(Batch.collect(ep, inputs(5), { timeout: "65 seconds", concurrency: 4 }))
       assert.deepStrictEqual(report.counts, { Completed: 3, WaitTimeoutError: 2 })
       assert.deepStrictEqual(yield* statuses, { COMPLETED: 3, CANCELLED: 2 })
-    }).pipe(Effect.provide(emulated({ workers: 1, execution: "30 seconds" })))
+    }).pipe(
+      Effect.provide(
+        emulated({
+          workers: 1,
+          handler: ({ n }) => Effect.delay(Effect.succeed({ n }), n === 4 ? "10 seconds" : "30 seconds")
+        })
+      )
+    )
   )
 })
 
@@ -242,7 +250,7 @@ describe("`retries`", () => {
       return retried < Number(n) ? Effect.fail("not yet") : Effect.succeed({ n })
     })
 
-  it.effect("puts a FAILED or TIMED_OUT job back so often, under its id", () =>
+  inVirtualTime("puts a FAILED or TIMED_OUT job back so often, under its id", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(4), { retries: 2 }), "1 hour")
@@ -256,48 +264,48 @@ describe("`retries`", () => {
     }).pipe(Effect.provide(emulated({ handler: succeedingLater })))
   )
 
-  it.effect("are not for jobs that were cancelled", () =>
+  inVirtualTime("are not for jobs that were cancelled", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const emulator = yield* Emulator.Emulator
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { retries: 2 }))
-      yield* TestClock.adjust("5 seconds")
+      yield* VirtualTime.advance("5 seconds")
       const [job] = yield* emulator.jobs("ep")
       yield* emulator.end("ep", job?.id ?? "", { status: "CANCELLED" })
-      yield* TestClock.adjust("1 minute")
+      yield* VirtualTime.advance("1 minute")
       assert.deepStrictEqual((yield* Fiber.join(fiber)).counts, { JobCancelledError: 1 })
     }).pipe(Effect.provide(emulated({ execution: "1 minute" })))
   )
 })
 
 describe("interrupting a batch without a journal", () => {
-  it.effect("cancels what is in flight, at the pace of the cancel limit", () =>
+  inVirtualTime("cancels what is in flight, at the pace of the cancel limit", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
-      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1000), { concurrency: 250 }))
-      yield* TestClock.adjust("30 seconds")
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(500), { concurrency: 130 }))
+      yield* Effect.sleep("30 seconds")
       const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("15 seconds")
+      yield* Effect.sleep("5 seconds")
       assert.isTrue(Option.isNone(yield* Fiber.poll(interrupting)), "it waits for the cancels")
-      yield* TestClock.adjust("15 seconds")
+      yield* Effect.sleep("10 seconds")
       yield* Fiber.join(interrupting)
       const { byOperation, ended, rateLimited } = yield* counts
-      assert.strictEqual(ended.CANCELLED, 250)
-      assert.strictEqual(byOperation.cancel.total, 250)
+      assert.strictEqual(ended.CANCELLED, 130)
+      assert.strictEqual(byOperation.cancel.total, 130)
       assert.strictEqual(rateLimited, 0)
-      assert.deepStrictEqual(yield* statuses, { CANCELLED: 250 })
-    }).pipe(Effect.provide(emulated({ workers: 10, execution: "1 hour" })))
+      assert.deepStrictEqual(yield* statuses, { CANCELLED: 130 })
+    }).pipe(Effect.provide(emulated({ workers: 10, execution: "1 hour" })), VirtualTime.run)
   )
 
-  it.effect("cancels those too whose first cancel fails while a hundred others stand in line", () =>
+  inVirtualTime("cancels those too whose first cancel fails while a hundred others stand in line", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
-      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1000), { concurrency: 250 }))
-      yield* TestClock.adjust("30 seconds")
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(500), { concurrency: 130 }))
+      yield* Effect.sleep("30 seconds")
       const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("1 minute")
+      yield* Effect.sleep("1 minute")
       yield* Fiber.join(interrupting)
-      assert.deepStrictEqual(yield* statuses, { CANCELLED: 250 })
+      assert.deepStrictEqual(yield* statuses, { CANCELLED: 130 })
     }).pipe(
       Effect.provide(
         emulated(
@@ -309,17 +317,18 @@ describe("interrupting a batch without a journal", () => {
             ]
           }
         )
-      )
+      ),
+      VirtualTime.run
     )
   )
 
-  it.effect("cancels those too that RunPod does not know yet", () =>
+  inVirtualTime("cancels those too that RunPod does not know yet", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(5)))
-      yield* TestClock.adjust("500 millis")
+      yield* VirtualTime.advance("500 millis")
       const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("10 seconds")
+      yield* VirtualTime.advance("10 seconds")
       yield* Fiber.join(interrupting)
       assert.deepStrictEqual(yield* statuses, { CANCELLED: 5 })
     }).pipe(
@@ -327,7 +336,7 @@ describe("interrupting a batch without a journal", () => {
     )
   )
 
-  it.effect("ending the stream early is one", () =>
+  inVirtualTime("ending the stream early is one", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const first = yield* finish(Stream.runCollect(Stream.take(Batch.run(ep, inputs(10), { concurrency: 5 }), 2)))
@@ -339,23 +348,23 @@ describe("interrupting a batch without a journal", () => {
     }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
   )
 
-  it.effect("leaves the jobs with `cancelOnInterrupt: false`", () =>
+  inVirtualTime("leaves the jobs with `cancelOnInterrupt: false`", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(5), { cancelOnInterrupt: false }))
-      yield* TestClock.adjust("5 seconds")
+      yield* VirtualTime.advance("5 seconds")
       yield* Fiber.interrupt(fiber)
       assert.strictEqual((yield* counts).byOperation.cancel.total, 0)
     }).pipe(Effect.provide(emulated({ execution: "1 minute" })))
   )
 
-  it.effect("during a submit, the job that was started is cancelled", () =>
+  inVirtualTime("during a submit, the job that was started is cancelled", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(3)))
-      yield* TestClock.adjust("1 second")
+      yield* VirtualTime.advance("1 second")
       const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("10 seconds")
+      yield* VirtualTime.advance("10 seconds")
       yield* Fiber.join(interrupting)
       assert.deepStrictEqual(yield* statuses, { CANCELLED: 3 })
     }).pipe(
@@ -381,7 +390,7 @@ describe("Batch.collect", () => {
       )
   })
 
-  it.effect("reports results in the order of the inputs, counts, times and requests", () =>
+  inVirtualTime("reports results in the order of the inputs, counts, times and requests", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(4)))
@@ -415,7 +424,7 @@ describe("Batch.collect", () => {
     }).pipe(Effect.provide(mixed))
   )
 
-  it.effect("renders as text and as JSON", () =>
+  inVirtualTime("renders as text and as JSON", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(4)))
@@ -442,7 +451,7 @@ describe("Batch.collect", () => {
     }).pipe(Effect.provide(mixed))
   )
 
-  it.effect("shows the first message of each kind of error, cut to one line that no terminal obeys", () =>
+  inVirtualTime("shows the first message of each kind of error, cut to one line that no terminal obeys", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const lines = Batch.toText(yield* finish(Batch.collect(ep, inputs(4)))).split("\n")
@@ -471,7 +480,7 @@ describe("Batch.collect", () => {
   )
 
   for (const concurrency of [0, -1, NaN]) {
-    it.effect(`a concurrency of ${concurrency} is a defect, before anything is sent`, () =>
+    inVirtualTime(`a concurrency of ${concurrency} is a defect, before anything is sent`, () =>
       Effect.gen(function* () {
         const ep = yield* endpoint
         const batches: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
@@ -488,7 +497,7 @@ describe("Batch.collect", () => {
     )
   }
 
-  it.effect("counts what was sent again and what was throttled, of this batch alone", () =>
+  inVirtualTime("counts what was sent again and what was throttled, of this batch alone", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const other = yield* Effect.fork(Effect.repeatN(Effect.delay(ep.health, "1 second"), 5))

@@ -9,7 +9,6 @@ import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Stream from "effect/Stream"
-import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import type { JobError } from "../../src/errors/JobError.js"
 import { sha256 } from "../../src/internal/text/sha256.js"
@@ -19,7 +18,8 @@ import type * as JournalEntry from "../../src/schemas/JournalEntry.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import { counts, emulated, endpoint, inputs, jobsPerInput, kindOf, type Numbered } from "../support/batches.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
 import * as VirtualTime from "../support/virtualTime.js"
 import { entriesWithin, lineEnds } from "../support/journalCuts.js"
 
@@ -57,34 +57,34 @@ const attemptsOf = ({ results }: Batch.Report<Numbered, unknown>) => results.map
 describe("`onFailed` of a batch with a journal", () => {
   const isOutOfMemory = (n: number) => n % 27 === 5
   for (const kind of ["an array", "a stream"] as const) {
-    it.live(`CUDA out of memory on 11 of 300, a fix, and run again: only those run again (${kind})`, () => {
+    it.live(`CUDA out of memory on 5 of 120, a fix, and run again: only those run again (${kind})`, () => {
       const { layer, mend } = broken(isOutOfMemory)
       const program = Effect.gen(function* () {
         const ep = yield* endpoint
         const run = (options: Batch.Options<Numbered>) => Batch.collect(ep, items, options)
-        const items = kind === "an array" ? inputs(300) : Stream.fromIterable(inputs(300))
+        const items = kind === "an array" ? inputs(120) : Stream.fromIterable(inputs(120))
         const journal = yield* BatchJournal.memory
         const first = yield* run({ journal })
-        assert.deepStrictEqual(first.counts, { Completed: 289, JobFailedError: 11 })
+        assert.deepStrictEqual(first.counts, { Completed: 115, JobFailedError: 5 })
         yield* mend
         const reported = yield* run({ journal, onFailed: "report" })
-        assert.deepStrictEqual([reported.counts, reported.replayed], [first.counts, 300])
+        assert.deepStrictEqual([reported.counts, reported.replayed], [first.counts, 120])
         const second = yield* run({ journal, onFailed: "resubmit" })
-        assert.deepStrictEqual([second.counts, second.replayed], [{ Completed: 300 }, 289])
+        assert.deepStrictEqual([second.counts, second.replayed], [{ Completed: 120 }, 115])
         assert.deepStrictEqual(
           attemptsOf(second),
-          inputs(300).map(({ n }) => (isOutOfMemory(n) ? 2 : 1))
+          inputs(120).map(({ n }) => (isOutOfMemory(n) ? 2 : 1))
         )
         const third = yield* run({ journal, onFailed: "resubmit" })
-        assert.deepStrictEqual([third.counts, third.replayed], [{ Completed: 300 }, 300])
+        assert.deepStrictEqual([third.counts, third.replayed], [{ Completed: 120 }, 120])
         assert.deepStrictEqual(attemptsOf(third), attemptsOf(second))
-        assert.strictEqual((yield* counts).submitted, 311)
+        assert.strictEqual((yield* counts).submitted, 125)
       })
       return VirtualTime.run(Effect.provide(program, layer)).pipe(Logger.withMinimumLogLevel(LogLevel.None))
     })
   }
 
-  it.effect("a function chooses by the error, which is the one of the first run", () => {
+  inVirtualTime("a function chooses by the error, which is the one of the first run", () => {
     const { layer, mend } = broken((n) => n === 3 || n === 4)
     return Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
@@ -109,7 +109,7 @@ describe("`onFailed` of a batch with a journal", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("all bad ends can be run again: failed, cancelled, timed out, without output, of another shape", () =>
+  inVirtualTime("all bad ends can be run again: failed, cancelled, timed out, without output, of another shape", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const ends: ReadonlyArray<Pick<JournalEntry.Settled, "status" | "output" | "error">> = [
@@ -140,7 +140,7 @@ describe("`onFailed` of a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ handler: ({ n }) => Effect.succeed({ n }) })))
   )
 
-  it.effect("an item that fails again is settled anew, and not retried before the next run", () => {
+  inVirtualTime("an item that fails again is settled anew, and not retried before the next run", () => {
     const { layer } = broken((n) => n === 1)
     return Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
@@ -153,7 +153,7 @@ describe("`onFailed` of a batch with a journal", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect(
+  inVirtualTime(
     "a resubmitted item whose job still runs is waited for by the next run, and not submitted a third time",
     () => {
       const { layer, mend } = broken((n) => n === 1)
@@ -163,7 +163,7 @@ describe("`onFailed` of a batch with a journal", () => {
         yield* run({ journal }, inputs(3))
         yield* mend
         const fiber = yield* Effect.fork(Batch.collect(ep, inputs(3), { journal, onFailed: "resubmit" }))
-        yield* TestClock.adjust("500 millis")
+        yield* VirtualTime.advance("500 millis")
         yield* Fiber.interrupt(fiber)
         assert.strictEqual((yield* counts).submitted, 4)
         const third = yield* run({ journal, onFailed: "resubmit" }, inputs(3))
@@ -175,7 +175,7 @@ describe("`onFailed` of a batch with a journal", () => {
     }
   )
 
-  it.effect("a job has its own `retries`, whatever earlier jobs of its item took", () => {
+  inVirtualTime("a job has its own `retries`, whatever earlier jobs of its item took", () => {
     const { layer } = broken((n) => n === 1)
     return Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
@@ -186,7 +186,7 @@ describe("`onFailed` of a batch with a journal", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("a function that throws is a defect of the batch, before its item is sent; nothing is lost", () => {
+  inVirtualTime("a function that throws is a defect of the batch, before its item is sent; nothing is lost", () => {
     const { layer, mend } = broken((n) => n === 1)
     return Effect.gen(function* () {
       const ep = yield* endpoint
@@ -204,7 +204,7 @@ describe("`onFailed` of a batch with a journal", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("attempts count on over a refused resubmit", () => {
+  inVirtualTime("attempts count on over a refused resubmit", () => {
     const { layer, mend } = broken((n) => n === 0, {
       faults: [Fault.rateLimited({ operations: ["run"], after: 1, times: 2 })],
       client: { retry: RetryPolicy.none }
@@ -219,26 +219,26 @@ describe("`onFailed` of a batch with a journal", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("attempts count on where an interruption cancelled the job", () =>
+  inVirtualTime("attempts count on where an interruption cancelled the job", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const journal = yield* BatchJournal.memory
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal, cancelOnInterrupt: true }))
-      yield* TestClock.adjust("5 seconds")
+      yield* VirtualTime.advance("5 seconds")
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(attemptsOf(yield* run({ journal }, inputs(1))), [2])
       assert.strictEqual((yield* counts).submitted, 2)
     }).pipe(Effect.provide(emulated({ execution: "10 seconds" })))
   )
 
-  it.effect("attempts count on where RunPod has no result, too", () =>
+  inVirtualTime("attempts count on where RunPod has no result, too", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const journal = yield* BatchJournal.memory
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal }))
-      yield* TestClock.adjust("5 seconds")
+      yield* VirtualTime.advance("5 seconds")
       yield* Fiber.interrupt(fiber)
-      yield* TestClock.adjust("45 minutes")
+      yield* VirtualTime.advance("45 minutes")
       assert.deepStrictEqual(attemptsOf(yield* run({ journal, onExpired: "resubmit" }, inputs(1))), [2])
     }).pipe(Effect.provide(emulated({ execution: "10 seconds" })))
   )

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -9,7 +9,6 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import { BatchJournalError } from "../../src/errors/BatchError.js"
 import { sha256 } from "../../src/internal/text/sha256.js"
@@ -19,7 +18,9 @@ import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import { counts, emulated, endpoint, inputs, jobsPerInput, kindOf, type Numbered } from "../support/batches.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
+import * as VirtualTime from "../support/virtualTime.js"
 
 const { Fault } = Emulator
 
@@ -47,53 +48,55 @@ const begin = (options: Batch.Options<Numbered>, lasting: Duration.DurationInput
   Effect.gen(function* () {
     const ep = yield* endpoint
     const fiber = yield* Effect.fork(Batch.collect(ep, items, options))
-    yield* TestClock.adjust(lasting)
+    yield* VirtualTime.advance(lasting)
     yield* Fiber.interrupt(fiber)
   })
 
 const everyInputOnce = Effect.map(jobsPerInput, (jobs) => [...jobs.values()].every((count) => count === 1))
 
 describe("a batch with a journal", () => {
-  it.effect("that goes on waits for a job no longer than its items' `timeout`", () =>
+  inVirtualTime("that goes on waits for a job no longer than its items' `timeout`", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* begin({ journal, timeout: "3 seconds" }, "2 seconds", inputs(2))
-      yield* TestClock.adjust("1 minute")
+      yield* VirtualTime.advance("1 minute")
       const report = yield* run({ journal, timeout: "3 seconds" }, inputs(2))
       assert.deepStrictEqual(report.counts, { WaitTimeoutError: 2 })
       assert.isAtMost(Duration.toSeconds(report.wallTime), 4)
     }).pipe(Effect.provide(emulated({ execution: "1 hour" })))
   )
 
-  it.effect("writes an intent before each submit, the job's id after it, and the outcome before it is given out", () =>
-    Effect.gen(function* () {
-      const ep = yield* endpoint
-      const { entries, journal, tags } = yield* observed
-      const seen: Array<ReadonlyArray<string>> = []
-      const submitted: Array<number> = []
-      const emulator = yield* Emulator.Emulator
-      const watching = {
-        ...journal,
-        append: (entry: JournalEntry.Entry) =>
-          Effect.zipLeft(
-            journal.append(entry),
-            Effect.map(emulator.counts, (counts) => submitted.push(counts.submitted))
+  inVirtualTime(
+    "writes an intent before each submit, the job's id after it, and the outcome before it is given out",
+    () =>
+      Effect.gen(function* () {
+        const ep = yield* endpoint
+        const { entries, journal, tags } = yield* observed
+        const seen: Array<ReadonlyArray<string>> = []
+        const submitted: Array<number> = []
+        const emulator = yield* Emulator.Emulator
+        const watching = {
+          ...journal,
+          append: (entry: JournalEntry.Entry) =>
+            Effect.zipLeft(
+              journal.append(entry),
+              Effect.map(emulator.counts, (counts) => submitted.push(counts.submitted))
+            )
+        }
+        yield* finish(
+          Stream.runForEach(Batch.run(ep, inputs(1), { journal: watching }), ({ key }) =>
+            Effect.sync(() => seen.push(tags(key)))
           )
-      }
-      yield* finish(
-        Stream.runForEach(Batch.run(ep, inputs(1), { journal: watching }), ({ key }) =>
-          Effect.sync(() => seen.push(tags(key)))
         )
-      )
-      assert.deepStrictEqual(seen, [["Intent", "Submitted", "Settled"]])
-      assert.deepStrictEqual(submitted, [0, 1, 1])
-      const [intent, , settled] = entries
-      assert.deepInclude(intent, { key: "0", hash: hashOf({ n: 0 }) })
-      assert.deepInclude(settled, { status: "COMPLETED", output: { n: 0 }, attempts: 1, executionTime: 1000 })
-    }).pipe(Effect.provide(emulated({ execution: "1 second" })))
+        assert.deepStrictEqual(seen, [["Intent", "Submitted", "Settled"]])
+        assert.deepStrictEqual(submitted, [0, 1, 1])
+        const [intent, , settled] = entries
+        assert.deepInclude(intent, { key: "0", hash: hashOf({ n: 0 }) })
+        assert.deepInclude(settled, { status: "COMPLETED", output: { n: 0 }, attempts: 1, executionTime: 1000 })
+      }).pipe(Effect.provide(emulated({ execution: "1 second" })))
   )
 
-  it.effect("replays what was settled, and sends nothing", () =>
+  inVirtualTime("replays what was settled, and sends nothing", () =>
     Effect.gen(function* () {
       const emulator = yield* Emulator.Emulator
       const journal = yield* BatchJournal.memory
@@ -114,7 +117,7 @@ describe("a batch with a journal", () => {
     )
   )
 
-  it.effect("goes on where an interruption left it: the jobs run on, and are collected", () =>
+  inVirtualTime("goes on where an interruption left it: the jobs run on, and are collected", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* begin({ concurrency: 4, journal }, "25 seconds")
@@ -126,7 +129,7 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
   )
 
-  it.effect("with `cancelOnInterrupt` cancels them, and submits those again", () =>
+  inVirtualTime("with `cancelOnInterrupt` cancels them, and submits those again", () =>
     Effect.gen(function* () {
       const { journal, tags } = yield* observed
       yield* begin({ cancelOnInterrupt: true, concurrency: 4, journal }, "15 seconds")
@@ -139,14 +142,14 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
   )
 
-  it.effect("interrupted during a submit notes the job that was started", () =>
+  inVirtualTime("interrupted during a submit notes the job that was started", () =>
     Effect.gen(function* () {
       const { journal, tags } = yield* observed
       const ep = yield* endpoint
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal }))
-      yield* TestClock.adjust("1 second")
+      yield* VirtualTime.advance("1 second")
       const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("10 seconds")
+      yield* VirtualTime.advance("10 seconds")
       yield* Fiber.join(interrupting)
       assert.deepStrictEqual(tags("0"), ["Intent", "Submitted"])
       assert.deepStrictEqual((yield* run({ journal }, inputs(1))).counts, { Completed: 1 })
@@ -154,7 +157,7 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.delay({ operations: ["run"], by: "5 seconds", times: 1 })] })))
   )
 
-  it.effect("interrupted while it writes the intent releases the item, and sends nothing", () =>
+  inVirtualTime("interrupted while it writes the intent releases the item, and sends nothing", () =>
     Effect.gen(function* () {
       const { journal, tags } = yield* observed
       const ep = yield* endpoint
@@ -163,21 +166,21 @@ describe("a batch with a journal", () => {
         append: (entry: JournalEntry.Entry) => Effect.delay(journal.append(entry), "1 second")
       }
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal: slow }))
-      yield* TestClock.adjust("500 millis")
+      yield* VirtualTime.advance("500 millis")
       const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("10 seconds")
+      yield* VirtualTime.advance("10 seconds")
       yield* Fiber.join(interrupting)
       assert.deepStrictEqual(tags("0"), ["Intent", "Released"])
       assert.strictEqual((yield* counts).total, 0)
     }).pipe(Effect.provide(emulated({})))
   )
 
-  it.effect("interrupted while a submit waits for its permit leaves the item as it was", () =>
+  inVirtualTime("interrupted while a submit waits for its permit leaves the item as it was", () =>
     Effect.gen(function* () {
       const { entries, journal } = yield* observed
       const ep = yield* endpoint
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(1), { journal }))
-      yield* TestClock.adjust("30 seconds")
+      yield* VirtualTime.advance("30 seconds")
       yield* Fiber.interrupt(fiber)
       // Refused, so released; and nothing was written for the attempts that were still to come.
       assert.deepStrictEqual(
@@ -189,7 +192,7 @@ describe("a batch with a journal", () => {
     )
   )
 
-  it.effect("releases an item whose submit was refused, so that a kill while it waits leaves no doubt", () =>
+  inVirtualTime("releases an item whose submit was refused, so that a kill while it waits leaves no doubt", () =>
     Effect.gen(function* () {
       const { journal, tags } = yield* observed
       const report = yield* run({ journal }, inputs(1))
@@ -205,7 +208,7 @@ describe("a batch with a journal", () => {
     )
   )
 
-  it.effect("reports an intent without a job as ambiguous, and keeps it open", () =>
+  inVirtualTime("reports an intent without a job as ambiguous, and keeps it open", () =>
     Effect.gen(function* () {
       const { journal, tags } = yield* observed
       yield* journal.append({ _tag: "Intent", key: "1", hash: hashOf({ n: 1 }), at: 0 })
@@ -220,7 +223,7 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({})))
   )
 
-  it.effect("keeps a submit whose answer was lost open, too", () =>
+  inVirtualTime("keeps a submit whose answer was lost open, too", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       assert.deepStrictEqual((yield* run({ journal }, inputs(3))).counts, { Completed: 2, SubmitAmbiguousError: 1 })
@@ -229,11 +232,11 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.resetAfter({ operations: ["run"], times: 1 })] })))
   )
 
-  it.effect("reports a job whose result RunPod no longer has as expired, and keeps it open", () =>
+  inVirtualTime("reports a job whose result RunPod no longer has as expired, and keeps it open", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* begin({ journal }, "5 seconds", inputs(2))
-      yield* TestClock.adjust("45 minutes")
+      yield* VirtualTime.advance("45 minutes")
       const report = yield* run({ journal }, inputs(2))
       assert.deepStrictEqual(report.counts, { JobNotFoundError: 2 })
       const [first] = report.results
@@ -247,11 +250,11 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ execution: "10 seconds" })))
   )
 
-  it.effect("a job that was lost sooner than results expire is expired, too: it was there", () =>
+  inVirtualTime("a job that was lost sooner than results expire is expired, too: it was there", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* begin({ journal }, "5 seconds", inputs(1))
-      yield* TestClock.adjust("5 minutes")
+      yield* VirtualTime.advance("5 minutes")
       const report = yield* run({ journal }, inputs(1))
       const [first] = report.results
       const error = first !== undefined && Exit.isFailure(first.result) ? first.result.cause : undefined
@@ -261,14 +264,14 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ execution: "10 seconds", retention: { run: "1 minute" } })))
   )
 
-  it.effect(
+  inVirtualTime(
     "reads all jobs of an earlier run at once, however few items are in flight and however late inputs come",
     () =>
       Effect.gen(function* () {
         const journal = yield* BatchJournal.memory
         const ep = yield* endpoint
         yield* begin({ concurrency: 100, journal }, "5 seconds", inputs(100))
-        yield* TestClock.adjust("25 minutes")
+        yield* VirtualTime.advance("25 minutes")
         // By the time the last input comes, RunPod has forgotten all of them.
         const slowly = Stream.schedule(Stream.fromIterable(inputs(100)), Schedule.spaced("1 minute"))
         const report = yield* finish(Batch.collect(ep, slowly, { concurrency: 1, journal }), "3 hours")
@@ -277,7 +280,7 @@ describe("a batch with a journal", () => {
       }).pipe(Effect.provide(emulated({ workers: 100, execution: "10 seconds" })))
   )
 
-  it.effect("decodes a replayed output anew, so that a mended schema mends the outcome", () =>
+  inVirtualTime("decodes a replayed output anew, so that a mended schema mends the outcome", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const strict = yield* endpoint
@@ -292,7 +295,7 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ handler: () => Effect.succeed({ text: "zero" }) })))
   )
 
-  it.effect("remembers how often a job was retried", () =>
+  inVirtualTime("remembers how often a job was retried", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* begin({ journal, retries: 2 }, "15 seconds", inputs(1))
@@ -303,7 +306,7 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ handler: () => Effect.delay(Effect.fail("again"), "10 seconds") })))
   )
 
-  it.effect("holds no secret of a submit, and errors without them", () =>
+  inVirtualTime("holds no secret of a submit, and errors without them", () =>
     Effect.gen(function* () {
       const { entries, journal } = yield* observed
       const options = {
@@ -343,7 +346,7 @@ describe("a batch with a journal", () => {
     )
   )
 
-  it.effect("tells again why it is not known whether a submit started a job", () =>
+  inVirtualTime("tells again why it is not known whether a submit started a job", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const errorsOf = ({ results }: Batch.Report<Numbered, Numbered>) =>
@@ -368,7 +371,7 @@ describe("a journal that does not fit", () => {
       return error instanceof BatchJournalError ? error : yield* Effect.die(error)
     })
 
-  it.effect("another input under a key is refused before anything is sent", () =>
+  inVirtualTime("another input under a key is refused before anything is sent", () =>
     Effect.gen(function* () {
       const emulator = yield* Emulator.Emulator
       const journal = yield* BatchJournal.memory
@@ -380,7 +383,7 @@ describe("a journal that does not fit", () => {
     }).pipe(Effect.provide(emulated({})))
   )
 
-  it.effect("in a stream, before that item is sent", () =>
+  inVirtualTime("in a stream, before that item is sent", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* run({ journal }, inputs(5))
@@ -399,7 +402,7 @@ describe("a journal that does not fit", () => {
     ["an empty string", ""],
     ["half a surrogate pair", "a\ud800"]
   ] as const) {
-    it.effect(`a key that is ${what} is refused before anything is sent`, () =>
+    inVirtualTime(`a key that is ${what} is refused before anything is sent`, () =>
       Effect.gen(function* () {
         const journal = yield* BatchJournal.memory
         // As a program without types would give it.
@@ -415,7 +418,7 @@ describe("a journal that does not fit", () => {
   }
 
   for (const kind of ["an array", "a stream"] as const) {
-    it.effect(`a key that comes twice is refused, in ${kind}`, () =>
+    inVirtualTime(`a key that comes twice is refused, in ${kind}`, () =>
       Effect.gen(function* () {
         const journal = yield* BatchJournal.memory
         const items = kind === "an array" ? inputs(5) : Stream.fromIterable(inputs(5))
@@ -426,7 +429,7 @@ describe("a journal that does not fit", () => {
     )
   }
 
-  it.effect("one of another endpoint is refused", () =>
+  inVirtualTime("one of another endpoint is refused", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* run({ journal }, inputs(1))
@@ -439,15 +442,15 @@ describe("a journal that does not fit", () => {
     }).pipe(Effect.provide(emulated({})))
   )
 
-  it.effect("one that another run is using is refused, and free again after it", () =>
+  inVirtualTime("one that another run is using is refused, and free again after it", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const ep = yield* endpoint
       const fiber = yield* Effect.fork(Batch.collect(ep, inputs(2), { journal }))
-      yield* TestClock.adjust("1 second")
+      yield* VirtualTime.advance("1 second")
       const error = yield* Effect.flip(Batch.collect(ep, inputs(2), { journal }))
       assert.isTrue(error instanceof BatchJournalError && error.reason === "Locked")
-      yield* TestClock.adjust("1 hour")
+      yield* VirtualTime.advance("1 hour")
       yield* Fiber.join(fiber)
       assert.strictEqual((yield* run({ journal }, inputs(2))).replayed, 2)
     }).pipe(Effect.provide(emulated({ execution: "10 seconds" })))
@@ -455,7 +458,7 @@ describe("a journal that does not fit", () => {
 
   const full = new BatchJournalError({ reason: "Io", detail: "no space left on device" })
 
-  it.effect("one that cannot be written stops the batch: nothing is sent that could not be noted", () =>
+  inVirtualTime("one that cannot be written stops the batch: nothing is sent that could not be noted", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       let appends = 0
@@ -473,7 +476,7 @@ describe("a journal that does not fit", () => {
     }).pipe(Effect.provide(emulated({})))
   )
 
-  it.effect("an outcome that could not be noted is not given out", () =>
+  inVirtualTime("an outcome that could not be noted is not given out", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const journal = yield* BatchJournal.memory

@@ -15,7 +15,8 @@ import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { counts, emulated, endpoint, inputs, jobsPerInput } from "../support/batches.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
 import * as VirtualTime from "../support/virtualTime.js"
 
 const { Fault } = Emulator
@@ -55,7 +56,7 @@ const losingKey = (after: number) => {
 }
 
 describe("a bad key at item 5 of 10,000", () => {
-  it.effect("stops the batch with that error, once what is in flight has settled", () => {
+  inVirtualTime("stops the batch with that error, once what is in flight has settled", () => {
     const { transformClient } = losingKey(5)
     return Effect.gen(function* () {
       const { error, settled } = yield* failing({ concurrency: 10 })
@@ -77,24 +78,24 @@ describe("a bad key at item 5 of 10,000", () => {
     const program = Effect.gen(function* () {
       const ep = yield* endpoint
       const journal = yield* BatchJournal.memory
-      const error = yield* Effect.flip(Batch.collect(ep, inputs(300), { concurrency: 20, journal }))
+      const error = yield* Effect.flip(Batch.collect(ep, inputs(100), { concurrency: 20, journal }))
       assert.strictEqual(error._tag, "AuthenticationError")
       assert.strictEqual((yield* counts).submitted, 5)
       yield* mend
-      const report = yield* Batch.collect(ep, inputs(300), { journal }).pipe(
+      const report = yield* Batch.collect(ep, inputs(100), { journal }).pipe(
         Logger.withMinimumLogLevel(LogLevel.Warning)
       )
-      assert.deepStrictEqual(report.counts, { Completed: 300 })
+      assert.deepStrictEqual(report.counts, { Completed: 100 })
       assert.strictEqual(report.replayed, 5)
       assert.isTrue([...(yield* jobsPerInput).values()].every((count) => count === 1))
     })
-    const layer = emulated({ workers: 300 }, { apiKey: "right", client: { transformClient } })
+    const layer = emulated({ workers: 100 }, { apiKey: "right", client: { transformClient } })
     return VirtualTime.run(Effect.provide(program, layer))
   })
 })
 
 describe("a paused endpoint", () => {
-  it.effect("stops the batch with that error", () =>
+  inVirtualTime("stops the batch with that error", () =>
     Effect.gen(function* () {
       const { error, settled } = yield* failing({ concurrency: 3 })
       assert.strictEqual(error._tag, "EndpointPausedError")
@@ -103,7 +104,7 @@ describe("a paused endpoint", () => {
     }).pipe(Effect.provide(emulated({ execution: "1 second" }, { faults: [Fault.paused({ after: 5 })] })))
   )
 
-  it.effect("is waited for as the retry policy says", () =>
+  inVirtualTime("is waited for as the retry policy says", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(10), { concurrency: 3 }))
@@ -123,7 +124,7 @@ describe("a paused endpoint", () => {
 })
 
 describe("an endpoint that is not there", () => {
-  it.effect("stops the batch after as many submits as were in flight", () =>
+  inVirtualTime("stops the batch after as many submits as were in flight", () =>
     Effect.gen(function* () {
       const runPod = yield* RunPod.RunPod
       const { error, settled } = yield* failing({ concurrency: 4 })
@@ -136,7 +137,7 @@ describe("an endpoint that is not there", () => {
 })
 
 describe("rate limits", () => {
-  it.effect("are waited out, however long, and are no outcomes", () =>
+  inVirtualTime("are waited out, however long, and are no outcomes", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(30)), "1 hour")
@@ -157,7 +158,7 @@ describe("rate limits", () => {
     )
   )
 
-  it.effect("do not hold back a batch that has to stop", () =>
+  inVirtualTime("do not hold back a batch that has to stop", () =>
     Effect.gen(function* () {
       const { error, settled } = yield* failing({ deadline: "1 minute" }, 10)
       assert.strictEqual(error._tag, "BatchStoppedError")
@@ -181,7 +182,7 @@ describe("no way to RunPod", () => {
       })
     )
 
-  it.effect("from the start fails the batch", () =>
+  inVirtualTime("from the start fails the batch", () =>
     Effect.gen(function* () {
       const { error, settled } = yield* failing({})
       assert.strictEqual(error._tag, "TransportError")
@@ -189,7 +190,7 @@ describe("no way to RunPod", () => {
     }).pipe(Effect.provide(emulated({}, { client: { transformClient: cutOff(0, "1 day") } })))
   )
 
-  it.effect("for two minutes is waited out", () =>
+  inVirtualTime("for two minutes is waited out", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(100), { concurrency: 10 }), "1 hour")
@@ -205,7 +206,7 @@ describe("no way to RunPod", () => {
     )
   )
 
-  it.effect("for good fails the batch after five minutes", () =>
+  inVirtualTime("for good fails the batch after five minutes", () =>
     Effect.gen(function* () {
       const { error } = yield* failing({ concurrency: 10, timeout: "1 minute" })
       assert.strictEqual(error._tag, "TransportError")
@@ -220,19 +221,19 @@ describe("no way to RunPod", () => {
 })
 
 describe("`deadline`", () => {
-  it.effect("ends the batch in time: no more submits, what is in flight is cancelled and says so", () =>
+  inVirtualTime("ends the batch in time: no more submits, what is in flight is cancelled and says so", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(100), { concurrency: 5, deadline: "35 seconds" }))
       assert.strictEqual(report.stopped, "Deadline")
       assert.deepStrictEqual(report.counts, { Completed: 3, WaitTimeoutError: 5 })
       assert.isAtMost(Duration.toMillis(report.wallTime), 35_100)
-      yield* TestClock.adjust("1 minute")
+      yield* VirtualTime.advance("1 minute")
       assert.deepInclude((yield* counts).ended, { COMPLETED: 3, CANCELLED: 5 })
     }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
   )
 
-  it.effect("fails the stream after the last outcome", () =>
+  inVirtualTime("fails the stream after the last outcome", () =>
     Effect.gen(function* () {
       const { error, settled } = yield* failing({ concurrency: 5, deadline: "35 seconds" }, 100)
       assert.deepInclude(error, { _tag: "BatchStoppedError", reason: "Deadline", settled: 8 })
@@ -242,7 +243,7 @@ describe("`deadline`", () => {
 })
 
 describe("`maxFailures`", () => {
-  it.effect("stops after so many failures; what is in flight settles", () =>
+  inVirtualTime("stops after so many failures; what is in flight settles", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const report = yield* finish(Batch.collect(ep, inputs(100), { concurrency: 4, maxFailures: 3 }))

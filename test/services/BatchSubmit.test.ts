@@ -1,13 +1,14 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
-import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as Batch from "../../src/services/Batch.js"
 import { counts, emulated, endpoint, inputs, statuses } from "../support/batches.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
+import * as VirtualTime from "../support/virtualTime.js"
 
 const { Fault } = Emulator
 
@@ -18,7 +19,7 @@ const tagOf = <A>(result: Exit.Exit<A, { readonly _tag: string }>): string =>
   })
 
 describe("Batch.submit", () => {
-  it.effect("gives handles in the order of the inputs, without waiting for the jobs", () =>
+  inVirtualTime("gives handles in the order of the inputs, without waiting for the jobs", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const submissions = yield* finish(Batch.submit(ep, inputs(5), { key: ({ n }) => `n${n}` }), "1 second")
@@ -33,7 +34,7 @@ describe("Batch.submit", () => {
     }).pipe(Effect.provide(emulated({ execution: "1 minute" })))
   )
 
-  it.effect("what goes wrong with one submit is its result", () =>
+  inVirtualTime("what goes wrong with one submit is its result", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const wrong = [{ n: 0 }, JSON.parse(`{ "n": "one" }`), { n: 2 }, { n: 3 }]
@@ -45,7 +46,7 @@ describe("Batch.submit", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.resetAfter({ operations: ["run"], after: 1, times: 1 })] })))
   )
 
-  it.effect("what would hit all alike is the result of all that were not sent", () =>
+  inVirtualTime("what would hit all alike is the result of all that were not sent", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const submissions = yield* finish(Batch.submit(ep, inputs(1000), { concurrency: 2 }))
@@ -57,7 +58,7 @@ describe("Batch.submit", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.paused({ after: 3 })] })))
   )
 
-  it.effect("waits out rate limits", () =>
+  inVirtualTime("waits out rate limits", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const submissions = yield* finish(Batch.submit(ep, inputs(3)), "1 hour")
@@ -66,7 +67,7 @@ describe("Batch.submit", () => {
     }).pipe(Effect.provide(emulated({}, { faults: [Fault.rateLimited({ operations: ["run"], times: 40 })] })))
   )
 
-  it.effect("fails with the error of a stream, and cancels what was submitted, also when it is interrupted", () =>
+  inVirtualTime("fails with the error of a stream, and cancels what was submitted, also when it is interrupted", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const broken = Stream.concat(
@@ -76,7 +77,7 @@ describe("Batch.submit", () => {
       assert.strictEqual(yield* finish(Effect.flip(Batch.submit(ep, broken))), "broken")
       const endless = Stream.concat(Stream.fromIterable(inputs(2)), Stream.never)
       const fiber = yield* Effect.fork(Batch.submit(ep, endless))
-      yield* TestClock.adjust("1 minute")
+      yield* VirtualTime.advance("1 minute")
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(yield* statuses, { CANCELLED: 5 })
     }).pipe(Effect.provide(emulated({ execution: "1 hour" })))
@@ -84,7 +85,7 @@ describe("Batch.submit", () => {
 })
 
 describe("Batch.wait", () => {
-  it.effect("gives outcomes in the order of the jobs, from ids and from handles", () =>
+  inVirtualTime("gives outcomes in the order of the jobs, from ids and from handles", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const submissions = yield* finish(Batch.submit(ep, inputs(3)), "1 second")
@@ -109,7 +110,7 @@ describe("Batch.wait", () => {
     )
   )
 
-  it.effect("its timeout bounds the whole wait, and leaves the jobs unless told otherwise", () =>
+  inVirtualTime("its timeout bounds the whole wait, and leaves the jobs unless told otherwise", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       const submissions = yield* finish(Batch.submit(ep, inputs(4)), "1 second")
@@ -124,7 +125,7 @@ describe("Batch.wait", () => {
     }).pipe(Effect.provide(emulated({ workers: 1, execution: "10 seconds" })))
   )
 
-  it.effect("what would hit all alike fails it", () =>
+  inVirtualTime("what would hit all alike fails it", () =>
     Effect.gen(function* () {
       const other = yield* endpoint
       const error = yield* finish(Effect.flip(Batch.wait(other, ["a", "b"])))

@@ -80,9 +80,9 @@ describe("Batch.wait for more jobs than its concurrency", () => {
   it.live("its timeout bounds the whole wait, and tells what was seen of each job", () =>
     VirtualTime.run(
       Effect.gen(function* () {
-        const { ep, handles, since } = yield* submit(100)
+        const { ep, handles, since } = yield* submit(50)
         const outcomes = yield* Batch.wait(ep, handles, {
-          concurrency: 10,
+          concurrency: 5,
           timeout: "5 minutes",
           cancelOnTimeout: true
         })
@@ -93,21 +93,21 @@ describe("Batch.wait for more jobs than its concurrency", () => {
           assert.deepInclude(error, { _tag: "WaitTimeoutError", lastStatus: "IN_PROGRESS", cancel: "Pending" })
         }
         yield* Effect.sleep("1 minute")
-        assert.deepStrictEqual(yield* statuses, { CANCELLED: 100 })
-      }).pipe(Effect.provide(emulated({ workers: 100, execution: "1 hour" })))
+        assert.deepStrictEqual(yield* statuses, { CANCELLED: 50 })
+      }).pipe(Effect.provide(emulated({ workers: 50, execution: "1 hour" })))
     )
   )
 
   it.live("interrupted, cancels also those that have no turn", () =>
     VirtualTime.run(
       Effect.gen(function* () {
-        const { ep, handles } = yield* submit(100)
-        const fiber = yield* Effect.fork(Batch.wait(ep, handles, { concurrency: 20, cancelOnInterrupt: true }))
+        const { ep, handles } = yield* submit(50)
+        const fiber = yield* Effect.fork(Batch.wait(ep, handles, { concurrency: 10, cancelOnInterrupt: true }))
         yield* Effect.sleep("2 minutes")
         yield* Fiber.interrupt(fiber)
-        assert.deepStrictEqual(yield* statuses, { CANCELLED: 100 })
-        assert.strictEqual((yield* counts).byOperation.cancel.total, 100)
-      }).pipe(Effect.provide(emulated({ workers: 100, execution: "1 hour" })))
+        assert.deepStrictEqual(yield* statuses, { CANCELLED: 50 })
+        assert.strictEqual((yield* counts).byOperation.cancel.total, 50)
+      }).pipe(Effect.provide(emulated({ workers: 50, execution: "1 hour" })))
     )
   )
 
@@ -151,19 +151,19 @@ describe("a resumed batch with more jobs of the earlier run than are waited for 
     () =>
       VirtualTime.run(
         Effect.gen(function* () {
-          const { ep, handles } = yield* submit(1100)
+          const { ep, handles } = yield* submit(220)
           const journal = yield* BatchJournal.memory
           for (const [n, { id: jobId }] of handles.entries()) {
             const item = { key: String(n), hash: sha256(JSON.stringify({ n })), at: 0 }
             yield* journal.append({ _tag: "Submitted", ...item, jobId, attempts: 1 })
           }
           const poll = { initial: "1 minute", interval: "1 minute" } as const
-          const report = yield* Batch.collect(ep, inputs(1100), { concurrency: 10, journal, poll }).pipe(
+          const report = yield* Batch.collect(ep, inputs(220), { concurrency: 2, journal, poll }).pipe(
             Logger.withMinimumLogLevel(LogLevel.Warning)
           )
           assert.isTrue(report.results.every((outcome) => kindOf(outcome) === "Completed"))
           assert.isTrue([...(yield* jobsPerInput).values()].every((count) => count === 1))
-        }).pipe(Effect.provide(emulated({ workers: 1100, execution: "2 minutes" })))
+        }).pipe(Effect.provide(emulated({ workers: 220, execution: "2 minutes" })))
       ),
     60_000
   )

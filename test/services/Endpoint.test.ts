@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -8,13 +8,14 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import * as TestClock from "effect/TestClock"
 import type { JobError } from "../../src/errors/JobError.js"
 import type { RunPodError } from "../../src/errors/RunPodError.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import type * as RunPod from "../../src/services/RunPod.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
+import * as VirtualTime from "../support/virtualTime.js"
 import * as Recorder from "../support/recorder.js"
 import * as Scripted from "../support/scripted.js"
 
@@ -60,7 +61,7 @@ const submit = (
 
 describe("Endpoint", () => {
   describe("what is sent", () => {
-    it.effect("the input as its schema encodes it, with policy, webhook and S3 beside it", () =>
+    inVirtualTime("the input as its schema encodes it, with policy, webhook and S3 beside it", () =>
       Effect.gen(function* () {
         const t = server({ run: queued })
         const job = yield* use(t, (ep) =>
@@ -84,7 +85,7 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect("nothing by making an endpoint or attaching to a job", () =>
+    inVirtualTime("nothing by making an endpoint or attaching to a job", () =>
       Effect.gen(function* () {
         const t = server({})
         const job = yield* use(t, (ep) => Effect.sync(() => ep.attach("job-9")))
@@ -93,7 +94,7 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect("one request for each of the endpoint's operations", () =>
+    inVirtualTime("one request for each of the endpoint's operations", () =>
       Effect.gen(function* () {
         const t = server({
           health: json({ jobs: { inQueue: 2 }, workers: {} }),
@@ -132,7 +133,7 @@ describe("Endpoint", () => {
       })
 
     for (const by of submits) {
-      it.effect(`${by}: an input that its schema cannot encode, with the place that is wrong`, () =>
+      inVirtualTime(`${by}: an input that its schema cannot encode, with the place that is wrong`, () =>
         Effect.gen(function* () {
           const t = server({})
           const positive = Endpoint.make("ep", {
@@ -153,7 +154,7 @@ describe("Endpoint", () => {
         })
       )
 
-      it.effect(`${by}: an empty input, with the reason`, () =>
+      inVirtualTime(`${by}: an empty input, with the reason`, () =>
         Effect.gen(function* () {
           const error = yield* refused((ep) => ep[by]({}))
           assert(error._tag === "BadRequestError")
@@ -163,7 +164,7 @@ describe("Endpoint", () => {
       )
 
       for (const [name, input] of Object.entries({ "an array": [1], text: "hello", null: null, nothing: undefined })) {
-        it.effect(`${by}: an input that is ${name}`, () =>
+        inVirtualTime(`${by}: an input that is ${name}`, () =>
           Effect.gen(function* () {
             const error = yield* refused((ep) => ep[by](input))
             assert(error._tag === "BadRequestError")
@@ -172,14 +173,14 @@ describe("Endpoint", () => {
         )
       }
 
-      it.effect(`${by}: a body that is too large`, () =>
+      inVirtualTime(`${by}: a body that is too large`, () =>
         Effect.gen(function* () {
           const error = yield* refused((ep) => ep[by]({ text: "x".repeat(21_000_000) }))
           assert(error._tag === "PayloadTooLargeError")
         })
       )
 
-      it.effect(`${by}: a policy out of range`, () =>
+      inVirtualTime(`${by}: a policy out of range`, () =>
         Effect.gen(function* () {
           const error = yield* refused((ep) => ep[by]({ n: 1 }, { policy: { ttl: "1 second" } }))
           assert(error._tag === "BadRequestError")
@@ -187,7 +188,7 @@ describe("Endpoint", () => {
         })
       )
 
-      it.effect(`${by}: an endpoint id that cannot be one`, () =>
+      inVirtualTime(`${by}: an endpoint id that cannot be one`, () =>
         Effect.gen(function* () {
           const made = Endpoint.make("../ep", { input: Schema.Unknown, output: Schema.Unknown })
           const error = yield* refused((ep) => ep[by]({ n: 1 }), made)
@@ -196,7 +197,7 @@ describe("Endpoint", () => {
         })
       )
 
-      it.effect(`${by}: a webhook that nobody issues`, () =>
+      inVirtualTime(`${by}: a webhook that nobody issues`, () =>
         Effect.gen(function* () {
           const error = yield* refused((ep) => ep[by]({ n: 1 }, { webhook: true }))
           assert(error._tag === "BadRequestError")
@@ -206,7 +207,7 @@ describe("Endpoint", () => {
       )
     }
 
-    it.effect("attach: a job id that cannot be one, when it is asked for", () =>
+    inVirtualTime("attach: a job id that cannot be one, when it is asked for", () =>
       Effect.gen(function* () {
         const error = yield* refused((ep) => ep.attach("..").status)
         assert(error._tag === "BadRequestError")
@@ -217,7 +218,7 @@ describe("Endpoint", () => {
 
   describe("a submit whose fate is unknown", () => {
     for (const by of submits) {
-      it.effect(`${by}: is not sent again`, () =>
+      inVirtualTime(`${by}: is not sent again`, () =>
         Effect.gen(function* () {
           const t = Scripted.make(() => "reset")
           const error = yield* errorOf(use(t, (ep) => submit(ep, by, { n: 1 })))
@@ -226,7 +227,7 @@ describe("Endpoint", () => {
         })
       )
 
-      it.effect(`${by}: is sent again when the caller says so`, () =>
+      inVirtualTime(`${by}: is sent again when the caller says so`, () =>
         Effect.gen(function* () {
           const t = Scripted.make((asked) =>
             operationOf(asked) !== "run" && operationOf(asked) !== "runsync"
@@ -243,7 +244,7 @@ describe("Endpoint", () => {
   })
 
   describe("call", () => {
-    it.effect("submits, holds and returns the decoded output", () =>
+    inVirtualTime("submits, holds and returns the decoded output", () =>
       Effect.gen(function* () {
         const t = server({ run: queued, "status-sync": completed })
         assert.deepStrictEqual(yield* finish(use(t, (ep) => ep.call({ n: 1 }))), { sum: 3 })
@@ -254,7 +255,7 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect("counts its timeout from the call, the submit included", () =>
+    inVirtualTime("counts its timeout from the call, the submit included", () =>
       Effect.gen(function* () {
         const t = server({ run: queued, cancel: cancelled }, (asked) =>
           operationOf(asked) === "run" ? "4 seconds" : 0
@@ -268,7 +269,7 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect("a job that failed is its JobError, and is not cancelled", () =>
+    inVirtualTime("a job that failed is its JobError, and is not cancelled", () =>
       Effect.gen(function* () {
         const t = server({ run: queued, "status-sync": json({ status: "FAILED", error: "no memory" }) })
         const error = yield* errorOf(use(t, (ep) => ep.call({ n: 1 })))
@@ -280,7 +281,7 @@ describe("Endpoint", () => {
   })
 
   describe("runSync", () => {
-    it.effect("takes one request for a job that ends within its hold of ten seconds", () =>
+    inVirtualTime("takes one request for a job that ends within its hold of ten seconds", () =>
       Effect.gen(function* () {
         const t = server({ runsync: completed })
         assert.deepStrictEqual(yield* finish(use(t, (ep) => ep.runSync({ n: 1 }))), { sum: 3 })
@@ -291,7 +292,7 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect("goes on like call when the job has not ended by then", () =>
+    inVirtualTime("goes on like call when the job has not ended by then", () =>
       Effect.gen(function* () {
         const t = server({ runsync: running, "status-sync": completed }, "5 seconds")
         assert.deepStrictEqual(yield* finish(use(t, (ep) => ep.runSync({ n: 1 }))), { sum: 3 })
@@ -302,14 +303,14 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect("takes an ended job without an id", () =>
+    inVirtualTime("takes an ended job without an id", () =>
       Effect.gen(function* () {
         const t = server({ runsync: json({ status: "COMPLETED", output: { sum: 4 } }) })
         assert.deepStrictEqual(yield* finish(use(t, (ep) => ep.runSync({ n: 1 }))), { sum: 4 })
       })
     )
 
-    it.effect("cannot follow an unfinished job without an id: its fate is unknown", () =>
+    inVirtualTime("cannot follow an unfinished job without an id: its fate is unknown", () =>
       Effect.gen(function* () {
         const t = server({ runsync: json({ status: "IN_PROGRESS" }) })
         const error = yield* errorOf(use(t, (ep) => ep.runSync({ n: 1 })))
@@ -318,7 +319,7 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect("a job that failed within the hold is its JobError", () =>
+    inVirtualTime("a job that failed within the hold is its JobError", () =>
       Effect.gen(function* () {
         const t = server({ runsync: json({ id: "job-1", status: "FAILED", error: "no memory" }) })
         assert.strictEqual((yield* errorOf(use(t, (ep) => ep.runSync({ n: 1 }))))._tag, "JobFailedError")
@@ -359,7 +360,7 @@ describe("Endpoint", () => {
     const by = name.startsWith("call") ? "call" : "runSync"
     const submitted = by === "call" ? "run" : "runsync"
 
-    it.effect(`interrupted: ${name}: one submit, one cancel, and the interruption waits for it`, () =>
+    inVirtualTime(`interrupted: ${name}: one submit, one cancel, and the interruption waits for it`, () =>
       Effect.gen(function* () {
         // The clock wakes sleepers of one moment in the order they went to sleep: before and after the answer.
         for (const order of ["before", "after"]) {
@@ -369,7 +370,7 @@ describe("Endpoint", () => {
           const fiber = yield* Effect.fork(call)
           const moment = order === "before" ? Fiber.join(sleeper) : Effect.sleep(at)
           const interrupting = yield* Effect.fork(Effect.zipRight(moment, Fiber.interrupt(fiber)))
-          yield* TestClock.adjust(at + 10_000)
+          yield* VirtualTime.advance(at + 10_000)
           assert.isTrue(Exit.isInterrupted(yield* Fiber.join(interrupting)))
           assert.deepStrictEqual(
             operations(t).filter((name) => !name.startsWith("status")),
@@ -381,7 +382,7 @@ describe("Endpoint", () => {
       })
     )
 
-    it.effect(`timed out: ${name}: it fails at its deadline, and one cancel follows in the background`, () =>
+    inVirtualTime(`timed out: ${name}: it fails at its deadline, and one cancel follows in the background`, () =>
       Effect.gen(function* () {
         const t = server(answers, latency)
         const began = yield* Clock.currentTimeMillis
@@ -401,7 +402,7 @@ describe("Endpoint", () => {
         assert(error._tag === "WaitTimeoutError")
         assert.strictEqual(Duration.toMillis(took), at)
         assert.strictEqual(error.cancel, "Pending")
-        yield* TestClock.adjust("1 minute")
+        yield* VirtualTime.advance("1 minute")
         assert.deepStrictEqual(
           operations(t).filter((name) => !name.startsWith("status")),
           [submitted, "cancel"]
@@ -413,7 +414,7 @@ describe("Endpoint", () => {
   }
 
   for (const by of submits) {
-    it.effect(`interrupted: ${by}, waiting for its permit: nothing is sent, ever`, () =>
+    inVirtualTime(`interrupted: ${by}, waiting for its permit: nothing is sent, ever`, () =>
       Effect.gen(function* () {
         const limits = RateLimits.make({ run: { concurrency: 1 }, runSync: { concurrency: 1 } })
         const t = server({ run: queued, runsync: queued, cancel: cancelled, "status-sync": completed }, "15 seconds")
@@ -438,7 +439,7 @@ describe("Endpoint", () => {
     )
   }
 
-  it.effect("timed out: call, waiting for its permit: it fails at its deadline, and nothing is sent, ever", () =>
+  inVirtualTime("timed out: call, waiting for its permit: it fails at its deadline, and nothing is sent, ever", () =>
     Effect.gen(function* () {
       const limits = RateLimits.make({ run: { concurrency: 1 } })
       const t = server({ run: queued, cancel: cancelled, "status-sync": completed }, "15 seconds")
@@ -462,44 +463,44 @@ describe("Endpoint", () => {
   )
 
   describe("a job whose caller is gone", () => {
-    it.effect("run, interrupted while its submit is in flight, cancels it", () =>
+    inVirtualTime("run, interrupted while its submit is in flight, cancels it", () =>
       Effect.gen(function* () {
         const t = server({ run: queued, cancel: cancelled }, "500 millis")
         const fiber = yield* Effect.fork(use(t, (ep) => ep.run({ n: 1 })))
-        yield* TestClock.adjust("200 millis")
+        yield* VirtualTime.advance("200 millis")
         yield* Fiber.interruptFork(fiber)
-        yield* TestClock.adjust("5 seconds")
+        yield* VirtualTime.advance("5 seconds")
         assert.deepStrictEqual(operations(t), ["run", "cancel"])
         assert.strictEqual(t.aborted(), 0)
       })
     )
 
-    it.effect("one that has ended is not cancelled", () =>
+    inVirtualTime("one that has ended is not cancelled", () =>
       Effect.gen(function* () {
         const t = server({ runsync: completed, cancel: cancelled }, "500 millis")
         const fiber = yield* Effect.fork(use(t, (ep) => ep.runSync({ n: 1 })))
-        yield* TestClock.adjust("200 millis")
+        yield* VirtualTime.advance("200 millis")
         yield* Fiber.interruptFork(fiber)
-        yield* TestClock.adjust("5 seconds")
+        yield* VirtualTime.advance("5 seconds")
         assert.deepStrictEqual(operations(t), ["runsync"])
       })
     )
 
-    it.effect("is left alone, and named in the log, when the caller said not to cancel", () =>
+    inVirtualTime("is left alone, and named in the log, when the caller said not to cancel", () =>
       Effect.gen(function* () {
         const { entries, layer } = Recorder.makeLogger()
         const t = server({ run: queued, cancel: cancelled }, "500 millis")
         const call = use(t, (ep) => ep.call({ n: 1 }, { cancelOnInterrupt: false }))
         const fiber = yield* Effect.fork(Effect.provide(call, layer))
-        yield* TestClock.adjust("200 millis")
+        yield* VirtualTime.advance("200 millis")
         yield* Fiber.interruptFork(fiber)
-        yield* TestClock.adjust("5 seconds")
+        yield* VirtualTime.advance("5 seconds")
         assert.deepStrictEqual(operations(t), ["run"])
         assert.isTrue(entries.some(({ message }) => String(message).includes("job-1")))
       })
     )
 
-    it.effect("a submit that fails then is told in the log, since there is nobody else", () =>
+    inVirtualTime("a submit that fails then is told in the log, since there is nobody else", () =>
       Effect.gen(function* () {
         const { entries, layer } = Recorder.makeLogger()
         const t = server({ run: "reset" }, "500 millis")
@@ -509,9 +510,9 @@ describe("Endpoint", () => {
             layer
           )
         )
-        yield* TestClock.adjust("200 millis")
+        yield* VirtualTime.advance("200 millis")
         yield* Fiber.interruptFork(fiber)
-        yield* TestClock.adjust("5 seconds")
+        yield* VirtualTime.advance("5 seconds")
         assert.strictEqual(entries.length, 1)
         assert.include(Cause.pretty(entries[0]!.cause), "SubmitAmbiguousError")
       })

@@ -1,5 +1,5 @@
 /** Endpoints, handles and waits over a `RunPod` of the user's own: a test double without our pipeline, and a decorator. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -10,7 +10,6 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as TestClock from "effect/TestClock"
 import { ServerError, TransportError, RateLimitedError } from "../../src/errors/RunPodError.js"
 import * as Submit from "../../src/internal/jobs/submit.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
@@ -20,7 +19,9 @@ import * as JobId from "../../src/schemas/JobId.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import * as RunPod from "../../src/services/RunPod.js"
-import { finishOnTestClock as finish } from "../support/finish.js"
+import { finishWithin as finish } from "../support/finish.js"
+import { inVirtualTime } from "../support/inVirtualTime.js"
+import * as VirtualTime from "../support/virtualTime.js"
 import * as Scripted from "../support/scripted.js"
 
 const makeEndpoint = Endpoint.make("ep", {
@@ -76,7 +77,7 @@ const use = <A, E>(
 ) => Effect.provide(Effect.flatMap(makeEndpoint, f), layer)
 
 describe("a test double of RunPod, and nothing else", () => {
-  it.effect("serves an endpoint, its handles and waits by id", () =>
+  inVirtualTime("serves an endpoint, its handles and waits by id", () =>
     Effect.gen(function* () {
       const fake = double()
       yield* finish(
@@ -101,7 +102,7 @@ describe("a test double of RunPod, and nothing else", () => {
   )
 
   for (const [name, hold] of Object.entries({ held: undefined, plain: false } as const)) {
-    it.effect(`a ${name} poll that it never answers ends at the deadline, and the job is cancelled`, () =>
+    inVirtualTime(`a ${name} poll that it never answers ends at the deadline, and the job is cancelled`, () =>
       Effect.gen(function* () {
         const fake = double({ status: () => Effect.never, statusSync: () => Effect.never })
         const [took, error] = yield* finish(
@@ -109,48 +110,48 @@ describe("a test double of RunPod, and nothing else", () => {
         )
         assert.strictEqual(error._tag, "WaitTimeoutError")
         assert.strictEqual(Duration.toMillis(took), 20_000)
-        yield* TestClock.adjust("1 second")
+        yield* VirtualTime.advance("1 second")
         assert.deepStrictEqual(fake.asked, ["run", hold === false ? "status" : "statusSync", "cancel"])
       })
     )
   }
 
-  it.effect("a call that is interrupted while its `run` is in flight cancels the job that comes back", () =>
+  inVirtualTime("a call that is interrupted while its `run` is in flight cancels the job that comes back", () =>
     Effect.gen(function* () {
       const fake = double({ run: () => Effect.delay(Effect.succeed(queued), "2 seconds") })
       const fiber = yield* Effect.fork(use(fake, (ep) => ep.call({ n: 1 })))
-      yield* TestClock.adjust("1 second")
+      yield* VirtualTime.advance("1 second")
       const interrupting = yield* Effect.fork(Fiber.interrupt(fiber))
-      yield* TestClock.adjust("500 millis")
+      yield* VirtualTime.advance("500 millis")
       assert.isNull(interrupting.unsafePoll())
-      yield* TestClock.adjust("1 second")
+      yield* VirtualTime.advance("1 second")
       assert.isTrue(Exit.isInterrupted(yield* Fiber.join(interrupting)))
       assert.deepStrictEqual(fake.asked, ["run", "cancel"])
     })
   )
 
-  it.effect("a call within an uninterruptible region is not interrupted", () =>
+  inVirtualTime("a call within an uninterruptible region is not interrupted", () =>
     Effect.gen(function* () {
       const fake = double({ run: () => Effect.delay(Effect.succeed(queued), "2 seconds") })
       const fiber = yield* Effect.fork(Effect.uninterruptible(use(fake, (ep) => ep.call({ n: 1 }))))
-      yield* TestClock.adjust("1 second")
+      yield* VirtualTime.advance("1 second")
       yield* Fiber.interruptFork(fiber)
-      yield* TestClock.adjust("5 seconds")
+      yield* VirtualTime.advance("5 seconds")
       assert.deepStrictEqual(fake.asked, ["run", "statusSync"])
     })
   )
 
-  it.effect("a cancel that it never answers does not hold up an interruption beyond its grace", () =>
+  inVirtualTime("a cancel that it never answers does not hold up an interruption beyond its grace", () =>
     Effect.gen(function* () {
       const fake = double({ statusSync: () => Effect.never, cancel: () => Effect.never })
       const fiber = yield* Effect.fork(use(fake, (ep) => ep.call({ n: 1 }, { cancelGrace: "3 seconds" })))
-      yield* TestClock.adjust("1 second")
+      yield* VirtualTime.advance("1 second")
       const [took] = yield* finish(Effect.timed(Fiber.interrupt(fiber)))
       assert.strictEqual(Duration.toMillis(took), 3_000)
     })
   )
 
-  it.effect("a submit that may have started something is ambiguous, one that did not fails as it is", () =>
+  inVirtualTime("a submit that may have started something is ambiguous, one that did not fails as it is", () =>
     Effect.gen(function* () {
       const lost = double({ run: () => Effect.fail(new TransportError({ ...where, sent: "Maybe", cause: "reset" })) })
       assert.strictEqual((yield* Effect.flip(use(lost, (ep) => ep.run({ n: 1 }))))._tag, "SubmitAmbiguousError")
@@ -174,7 +175,7 @@ describe("a test double of RunPod, and nothing else", () => {
       return { told, hooks }
     }
 
-    it.effect("it is asked for nothing when the batch does not want the submit any more", () =>
+    inVirtualTime("it is asked for nothing when the batch does not want the submit any more", () =>
       Effect.gen(function* () {
         const { hooks, told } = hooksOf(false)
         const fake = double()
@@ -184,7 +185,7 @@ describe("a test double of RunPod, and nothing else", () => {
       })
     )
 
-    it.effect("the batch is told of a refusal", () =>
+    inVirtualTime("the batch is told of a refusal", () =>
       Effect.gen(function* () {
         const { hooks, told } = hooksOf(true)
         const fake = double({ run: () => Effect.fail(new RateLimitedError(where)) })
@@ -193,14 +194,14 @@ describe("a test double of RunPod, and nothing else", () => {
       })
     )
 
-    it.effect("the batch gets the job of an interrupted submit, which is not cancelled", () =>
+    inVirtualTime("the batch gets the job of an interrupted submit, which is not cancelled", () =>
       Effect.gen(function* () {
         const { hooks, told } = hooksOf(true)
         const fake = double({ run: () => Effect.delay(Effect.succeed(queued), "2 seconds") })
         const fiber = yield* Effect.fork(use(fake, (ep) => Submit.withHooks(ep.run({ n: 1 }), hooks)))
-        yield* TestClock.adjust("1 second")
+        yield* VirtualTime.advance("1 second")
         yield* Effect.fork(Fiber.interrupt(fiber))
-        yield* TestClock.adjust("2 seconds")
+        yield* VirtualTime.advance("2 seconds")
         assert.deepStrictEqual([told, fake.asked], [["beforeSend", "onAbandoned job-1"], ["run"]])
       })
     )
@@ -243,7 +244,7 @@ describe("a test double that is a class", () => {
     }
   }
 
-  it.effect("is asked for its endpoint's health as a method", () =>
+  inVirtualTime("is asked for its endpoint's health as a method", () =>
     Effect.gen(function* () {
       const layer = Layer.succeed(RunPod.RunPod, new Double())
       const error = yield* finish(
@@ -290,7 +291,7 @@ describe("a decorator of the RunPod of a layer", () => {
     return { counts, layer }
   }
 
-  it.effect("sees every request of a call and its cancel, within the call's deadline", () =>
+  inVirtualTime("sees every request of a call and its cancel, within the call's deadline", () =>
     Effect.gen(function* () {
       const transport = server(json(running))
       const { counts, layer } = counting(transport)
@@ -305,7 +306,7 @@ describe("a decorator of the RunPod of a layer", () => {
     })
   )
 
-  it.effect("a poll below it that is not answered ends at the deadline", () =>
+  inVirtualTime("a poll below it that is not answered ends at the deadline", () =>
     Effect.gen(function* () {
       const { layer } = counting(server("hang", (asked) => (operationOf(asked) === "status" ? "1 hour" : 0)))
       const [took, error] = yield* finish(
@@ -316,7 +317,7 @@ describe("a decorator of the RunPod of a layer", () => {
     })
   )
 
-  it.effect("a submit below it that waits for its permit is withdrawn by an interruption", () =>
+  inVirtualTime("a submit below it that waits for its permit is withdrawn by an interruption", () =>
     Effect.gen(function* () {
       const limits = RateLimits.make({ run: { concurrency: 1 } })
       const transport = server(json(completed), (asked) => (operationOf(asked) === "run" ? "15 seconds" : 0))
@@ -340,7 +341,7 @@ describe("a decorator of the RunPod of a layer", () => {
     })
   )
 
-  it.effect("keeps the secrets of a submit out of the errors of a handle that is attached with them", () =>
+  inVirtualTime("keeps the secrets of a submit out of the errors of a handle that is attached with them", () =>
     Effect.gen(function* () {
       const accessSecret = "s3-secret-of-the-job"
       const transport = server(json({ error: `you sent ${accessSecret}` }, 400))
@@ -371,9 +372,9 @@ describe("a decorator of the RunPod of a layer", () => {
     })
   )
 
-  it.effect("an attached handle knows when its job was submitted: a 404 moments after is waited out", () =>
+  inVirtualTime("an attached handle knows when its job was submitted: a 404 moments after is waited out", () =>
     Effect.gen(function* () {
-      yield* TestClock.adjust("1 hour")
+      yield* VirtualTime.advance("1 hour")
       const settle = (submittedBefore: number) =>
         Effect.gen(function* () {
           const now = yield* Clock.currentTimeMillis

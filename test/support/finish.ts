@@ -11,6 +11,16 @@ export const finish = <A, E, R>(
   within: Duration.DurationInput = "10 minutes"
 ): Effect.Effect<A, E, R> => VirtualTime.run(effect, within)
 
+/** The same for an effect within one that is run in virtual time: it goes on where that one is. */
+export const finishWithin = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  within: Duration.DurationInput = "10 minutes"
+): Effect.Effect<A, E, R> =>
+  Effect.raceFirst(
+    effect,
+    Effect.zipRight(VirtualTime.advance(within), Effect.dieMessage(`it did not end within ${Duration.format(within)}`))
+  )
+
 /** The same for an effect that uses what lives on the TestClock around it. */
 export const finishOnTestClock = <A, E, R>(
   effect: Effect.Effect<A, E, R>,

@@ -99,3 +99,7 @@ export const run = <A, E, R>(
     }
     return yield* Fiber.join(fiber)
   })
+
+/** Sleeps within an effect that is run here, until all that is due by then is done: what `TestClock.adjust` is on the TestClock. */
+export const advance = (duration: Duration.DurationInput): Effect.Effect<void> =>
+  Effect.zipRight(Effect.sleep(duration), Effect.sleep(0))

@@ -55,7 +55,7 @@ describe("a log of which a byte was flipped", () => {
           assert.isDefined(read.opened.left.line)
         }
       }),
-    { fastCheck: { numRuns: 50 } }
+    { fastCheck: { numRuns: 30 } }
   )
 
   it.effect("is noticed for each byte of a file", () =>
