@@ -3,7 +3,7 @@
  */
 import { Operation, RunPodMetrics } from "effect-runpod"
 import type * as Emulator from "effect-runpod/Emulator"
-import { Console, Effect, Metric, type MetricState } from "effect"
+import { Console, Effect, Metric } from "effect"
 
 const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
@@ -15,16 +15,25 @@ const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
     .join("\n")
 }
 
-const seconds = (millis: number): string => `${(millis / 1000).toFixed(2)} s`
+const endpoint = "upscaler"
 
-const timesOf = (name: string, { count, max, min, sum }: MetricState.MetricState.Histogram): ReadonlyArray<string> => [
-  name,
-  ...(count === 0 ? ["-", "-", "-"] : [seconds(min), seconds(sum / count), seconds(max)])
-]
+/** The value of one of the client's metrics for the demo's endpoint. */
+const valueOf = <Type, In, Out>(metric: Metric.Metric<Type, In, Out>): Effect.Effect<Out> =>
+  Metric.value(Metric.tagged(metric, "endpoint", endpoint))
+
+const seconds = (seconds: number): string => `${seconds.toFixed(2)} s`
+
+const timesOf = (name: string, metric: Metric.Metric.Histogram<number>): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.map(valueOf(metric), ({ count, max, min, sum }) => [
+    name,
+    ...(count === 0 ? ["-", "-", "-"] : [seconds(min), seconds(sum / count), seconds(max)])
+  ])
 
 /** The value of one of the client's counters for an operation. */
-const countOf = (counter: Metric.Metric.Counter<number>, operation: Operation.Operation): Effect.Effect<number> =>
-  Effect.map(Metric.value(Metric.tagged(counter, "operation", operation)), ({ count }) => count)
+const countOf = (counter: Metric.Metric.Counter<number>, operation: Operation.Operation): Effect.Effect<number> => {
+  const ofEndpoint = Metric.tagged(counter, "endpoint", endpoint)
+  return Effect.map(Metric.value(Metric.tagged(ofEndpoint, "operation", operation)), ({ count }) => count)
+}
 
 /** Prints the summary. */
 export const print = (emulator: Emulator.Service): Effect.Effect<void> =>
@@ -37,9 +46,9 @@ export const print = (emulator: Emulator.Service): Effect.Effect<void> =>
     yield* Console.log(
       table([
         ["", "shortest", "mean", "longest"],
-        timesOf("in the queue", yield* Metric.value(RunPodMetrics.delayTime)),
-        timesOf("on a worker", yield* Metric.value(RunPodMetrics.executionTime)),
-        timesOf("until its end was seen", yield* Metric.value(RunPodMetrics.waitTime))
+        yield* timesOf("in the queue", RunPodMetrics.delayTime),
+        yield* timesOf("on a worker", RunPodMetrics.executionTime),
+        yield* timesOf("until its end was seen", RunPodMetrics.waitTime)
       ])
     )
 
