@@ -118,9 +118,9 @@ describe.concurrent("call", () => {
   })
 
   const stages: Record<string, { readonly faults?: ReadonlyArray<Emulator.Fault.Fault>; readonly after: number }> = {
-    "its submit in flight": { faults: [Fault.delay({ operations: ["run"], by: 400 })], after: 150 },
-    "its poll held": { after: 400 },
-    "its poll failing": { faults: [Fault.serverError({ operations: ["status", "statusSync"] })], after: 400 }
+    "its submit in flight": { faults: [Fault.delay({ operations: ["run"], by: 1_500 })], after: 700 },
+    "its poll held": { after: 1_000 },
+    "its poll failing": { faults: [Fault.serverError({ operations: ["status", "statusSync"] })], after: 1_000 }
   }
   for (const [stage, { after, faults }] of Object.entries(stages)) {
     it(`aborted, ${stage}: it is rejected with the signal's reason, its job having been cancelled`, async () => {
@@ -268,7 +268,7 @@ describe.concurrent("stream", () => {
   })
 
   it("fails with the error of its job after the last chunk", async () => {
-    const failing = Stream.fromEffect(Effect.delay(Effect.fail("no memory"), "300 millis"))
+    const failing = Stream.fromEffect(Effect.delay(Effect.fail("no memory"), "2 seconds"))
     const { ep } = await start({ handler: () => Stream.concat(Stream.make({ n: 1 }), failing) })
     const seen: Array<number> = []
     const loop = async () => {
