@@ -1,6 +1,5 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { identity } from "effect/Function"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -14,6 +13,7 @@ import { sleepUntil } from "../pace/monotonic.js"
 import { inJobSpan, type JobSpan } from "../telemetry/jobSpan.js"
 import { record } from "../telemetry/record.js"
 import { defined } from "../text/json.js"
+import type { Scrub } from "../text/scrub.js"
 import { BatchRun, type Ended, type Failed, type ItemEnd } from "./batchRun.js"
 import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
 import * as Item from "./item.js"
@@ -47,9 +47,14 @@ const outcomeOf = <I, O, P, C>({ index, input }: Indexed<I>, key: string, end: E
 }
 
 /** Puts on the span of an item what became of it. */
-const describe = <I, O, P, C>(span: JobSpan, end: Ended<O, P, C> | Failed, { attempts, result }: Outcome<I, O>) => {
+const describe = <I, O, P, C>(
+  span: JobSpan,
+  end: Ended<O, P, C> | Failed,
+  { attempts, result }: Outcome<I, O>,
+  scrub: Scrub
+) => {
   span.set({ "runpod.attempts": attempts })
-  if (end._tag === "Ended" && end.replayed) span.onJob(end.job, "replay", identity)
+  if (end._tag === "Ended" && end.replayed) span.onJob(end.job, "replay", scrub)
   if (end._tag === "Ended") span.linkTo(end.handle.trace)
   if (Exit.isFailure(result)) span.fail(failureOf(result.cause))
 }
@@ -120,7 +125,7 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
         )
         if (end._tag === "Open") return undefined
         const outcome = yield* outcomeOf(indexed, key, end)
-        if (span !== undefined) describe(span, end, outcome)
+        if (span !== undefined) describe(span, end, outcome, run.scrub)
         return outcome
       })
 
