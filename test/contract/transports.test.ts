@@ -163,7 +163,7 @@ describe.each(Object.keys(transports))("over %s", (transport) => {
       const error = yield* Effect.flip(ask(transport, url, submit))
       assert(error._tag === "TransportError")
       assert.deepInclude({ ...error }, { sent: "No", attempt: 1 })
-      assert.match(error.message, /no connection to RunPod \(DEPTH_ZERO_SELF_SIGNED_CERT\).*NODE_EXTRA_CA_CERTS/)
+      assert.match(error.message, /no connection could be made \(DEPTH_ZERO_SELF_SIGNED_CERT\).*NODE_EXTRA_CA_CERTS/)
       const wait = Effect.provide(Jobs.settle("ep", "job-1"), transports[transport]!({ apiKey: "k", baseUrl: url }))
       assert.strictEqual((yield* Effect.flip(wait))._tag, "TransportError")
     })
@@ -173,7 +173,7 @@ describe.each(Object.keys(transports))("over %s", (transport) => {
     Effect.gen(function* () {
       const url = (yield* deadAddress).replace("127.0.0.1", "localhost")
       const error = yield* Effect.flip(ask(transport, url, submit))
-      assert.match(error.message, /no connection to RunPod \(ECONNREFUSED\); nothing was sent.* Nothing listens there/)
+      assert.match(error.message, /no connection could be made \(ECONNREFUSED\), and nothing was sent.* Nothing listens there/)
     })
   )
 

@@ -84,7 +84,7 @@ export const concurrencyOf = (
   inputs: Inputs<unknown, unknown>,
   wanted: number | undefined
 ): number => {
-  if (wanted !== undefined && !(wanted >= 1)) throw new RangeError("the concurrency of a batch must be at least 1")
+  if (wanted !== undefined && !(wanted >= 1)) throw new RangeError("The concurrency of a batch must be at least 1")
   const heldAtOnce = runtime?.heldAtOnce ?? Infinity
   const concurrency = wanted ?? (Number.isFinite(heldAtOnce) ? heldAtOnce : usualConcurrency)
   return Math.floor(Math.min(concurrency, Math.max(1, sizeOf(inputs) ?? mostConcurrency)))
