@@ -36,8 +36,9 @@ const endpoint = Endpoint.make("ep", {
 const input = { n: 1 }
 
 const queued = json({ id: "job-1", status: "IN_QUEUE" })
-const running = json({ id: "job-1", status: "IN_PROGRESS", delayTime: 5 })
-const completed = json({ id: "job-1", status: "COMPLETED", delayTime: 5, executionTime: 9, output: { sum: 3 } })
+// Of whatever job is asked for.
+const running = json({ status: "IN_PROGRESS", delayTime: 5 })
+const completed = json({ status: "COMPLETED", delayTime: 5, executionTime: 9, output: { sum: 3 } })
 const cancelled = json({ id: "job-1", status: "CANCELLED" })
 const forbidden = json({ status: 403, title: "Forbidden" }, 403)
 const notFound = json({ status: 404, title: "Not Found", detail: "job not found" }, 404)
@@ -109,6 +110,7 @@ describe("waiting", () => {
       "HTML on 200": { status: 200, body: "<html></html>" },
       "an empty 200": { status: 200, body: "" },
       "truncated JSON": { status: 200, body: `{"id":"job-1","status":"COMP` },
+      "another job's end": json({ id: "job-2", status: "COMPLETED", output: { sum: 4 } }),
       "a 2xx error": json({ error: "try again" }),
       "a 2xx that is no job": json([1, 2]),
       ...Object.fromEntries(
