@@ -38,7 +38,7 @@ export const rooms = {
   "internal/telemetry": { may: [...lowest, "internal/pace", "schemas"] },
   "internal/http": { may: [...lowest, "internal/pace", "internal/telemetry", "schemas", "errors"], types: ["layers"] },
   "internal/webhooks": {
-    may: [...lowest, "internal/files", "internal/telemetry", "schemas", "errors"],
+    may: [...lowest, "internal/pace", "internal/files", "internal/telemetry", "schemas", "errors"],
     types: ["layers", "services", "internal/jobs"]
   },
   layers: { may: belowLayers },

@@ -78,6 +78,7 @@ const texts: ReadonlyArray<readonly [name: string, ceiling: number, make: (size:
   ["thirty thousand echoed fields", 100, filled('"webhook":"x"')],
   ["the key", 20, filled(`${key} `)],
   ["the key without its end", 20, filled(key.slice(0, -1))],
+  ["the key in base64", 20, filled(btoa(`user:${key}`))],
   ["the URL without its end", 20, filled("https://hooks.test/in/UrNsBvQx?token=GyKpXs ")]
 ]
 

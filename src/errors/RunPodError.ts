@@ -15,7 +15,14 @@ import { defined } from "../internal/text/json.js"
 import { codeOf, isExplained, isLasting, reasonOf } from "../internal/text/transportCode.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
 import { type Context, final, neverSent, refused, requestError, throttled, TypeId, unclear } from "./requestError.js"
-import { connectAdvice, isEndpointMissing, isRunPods, serverErrorSays } from "./whoseAnswer.js"
+import {
+  connectAdvice,
+  isEndpointMissing,
+  isLocalWorkers,
+  isRunPods,
+  serverErrorSays,
+  useLayerLocal
+} from "./whoseAnswer.js"
 
 /**
  * What all errors of a request share.
@@ -54,15 +61,22 @@ export class PermissionDeniedError extends requestError<PermissionDeniedError>()
 
 /**
  * The request is wrong: a 4xx such as 400, a 2xx answer `{"error": …}` without a job, or, without `status`, refused before
- * anything was sent (a bad id, an input that is no object or empty, a value out of range).
+ * anything was sent (a bad id, an input that is no object or empty, a value out of range). `reason` is `Unsupported` where the
+ * layer has no such operation: `RunPod.layerLocal` cannot cancel.
  *
  * @since 0.1.0
  * @category errors
  */
-export class BadRequestError extends requestError<BadRequestError>()("BadRequestError", refused, {}, ({ status }) =>
-  status === undefined
-    ? ["the request is not valid and was not sent", "Correct it and try again."]
-    : ["RunPod refused the request", "Correct the request; sending it again as it is will not help."]
+export class BadRequestError extends requestError<BadRequestError>()(
+  "BadRequestError",
+  refused,
+  { reason: Schema.optional(Schema.Literal("Unsupported")) },
+  ({ reason, status }) => {
+    if (reason === "Unsupported") return ["there is no such operation, and nothing was sent", "RunPod itself has it."]
+    return status === undefined
+      ? ["the request is not valid and was not sent", "Correct it and try again."]
+      : ["RunPod refused the request", "Correct the request; sending it again as it is will not help."]
+  }
 ) {}
 
 /**
@@ -93,10 +107,15 @@ export class PayloadTooLargeError extends requestError<PayloadTooLargeError>()(
  * @since 0.1.0
  * @category errors
  */
-export class EndpointNotFoundError extends requestError<EndpointNotFoundError>()("EndpointNotFoundError", refused, {}, [
-  "there is no such endpoint, or the key may not see it",
-  "Check the endpoint id, the key's account and the base URL."
-]) {}
+export class EndpointNotFoundError extends requestError<EndpointNotFoundError>()(
+  "EndpointNotFoundError",
+  refused,
+  {},
+  ({ body }) => [
+    "there is no such endpoint, or the key may not see it",
+    isLocalWorkers(body) ? useLayerLocal : "Check the endpoint id, the key's account and the base URL."
+  ]
+) {}
 
 const jobNotFound = {
   Expired: ["the job is gone", "Results are kept 30 minutes (runSync: 1 minute); read them sooner."],
@@ -195,7 +214,7 @@ export class TransportError extends requestError<TransportError>()(
     const reason = code === undefined || isExplained(code) ? reasonOf(cause) : code
     const why = reason === undefined ? "" : ` (${excerpt(reason, 200)})`
     return sent === "No"
-      ? [`no connection to RunPod${why}; nothing was sent`, connectAdvice(code)]
+      ? [`no connection could be made${why}, and nothing was sent`, connectAdvice(code)]
       : [`the connection broke before the answer was complete${why}`, "RunPod may have acted on the request."]
   }
 ) {}

@@ -1,6 +1,6 @@
 /** What the errors of a request share: their fields, the form of their messages, and what a retry policy asks them. */
 import * as Schema from "effect/Schema"
-import { asSentence } from "../internal/text/excerpt.js"
+import { asOwnSentence } from "../internal/text/excerpt.js"
 import { taggedError } from "./taggedError.js"
 
 /**
@@ -51,7 +51,7 @@ const render = (error: Context, [what, advice]: Says): string => {
   // A browser tells of a redirect with the status 0.
   const status = error.status === undefined || error.status === 0 ? "" : ` (HTTP ${error.status})`
   const attempt = error.attempt === undefined || error.attempt === 1 ? "" : ` at attempt ${error.attempt}`
-  const detail = error.detail === undefined ? "" : ` ${asSentence(error.detail)}`
+  const detail = error.detail === undefined ? "" : ` ${asOwnSentence(error.detail)}`
   return `${error.operation}${job}${batch}${endpoint}: ${what}${status}${attempt}.${detail} ${advice}`
 }
 

@@ -39,8 +39,8 @@ export interface RateLimits {
 const free: Limit = { limit: Infinity, window: "10 seconds", concurrency: Infinity }
 
 const check = <A extends Pick<Limit, "limit" | "window">>(limit: A): A => {
-  if (!(limit.limit >= 1)) throw new RangeError(`a rate limit must be at least 1, got ${limit.limit}`)
-  if (!(Duration.toMillis(limit.window) > 0)) throw new RangeError("the window of a rate limit must be longer than 0")
+  if (!(limit.limit >= 1)) throw new RangeError(`A rate limit must be at least 1, got ${limit.limit}`)
+  if (!(Duration.toMillis(limit.window) > 0)) throw new RangeError("The window of a rate limit must be longer than 0")
   return limit
 }
 
@@ -101,7 +101,8 @@ export const uniform = (options: Pick<Limit, "limit" | "window">): RateLimits =>
 export const make = (limits: { readonly [K in Operation]?: Partial<Limit> | undefined }): RateLimits => ({
   operations: Record.map(documented.operations, (documented, name) => {
     const limit: Limit = check({ ...documented, ...defined(limits[name] ?? {}) })
-    if (!(limit.concurrency >= 1)) throw new RangeError(`concurrency must be at least 1, got ${limit.concurrency}`)
+    if (!(limit.concurrency >= 1))
+      throw new RangeError(`The concurrency of a rate limit must be at least 1, got ${limit.concurrency}`)
     return limit
   })
 })

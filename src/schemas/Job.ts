@@ -7,6 +7,7 @@ import * as Either from "effect/Either"
 import { dual } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import { excerpt } from "../internal/text/excerpt.js"
 import { describeJson, type JsonObject, type Mutable, numberOf, textOf } from "../internal/text/json.js"
 import * as Reply from "../internal/text/reply.js"
 import { isTerminal as isTerminalStatus, JobStatus, type Terminal } from "./JobStatus.js"
@@ -131,7 +132,7 @@ const statusOf = (body: unknown) => Reply.statusIn(body, "a job", "a job object"
 
 /**
  * Reads a reply about a job whose id is known. Only a string `status` is required: unknown keys stay in `raw`, fields of a
- * wrong type count as missing. `Left` says what was found instead.
+ * wrong type count as missing. `Left` says what was found instead, which may be another job.
  *
  * @since 0.1.0
  * @category decoding
@@ -140,7 +141,12 @@ export const fromReply: {
   (id: string): (body: unknown) => Either.Either<Job, string>
   (body: unknown, id: string): Either.Either<Job, string>
 } = /* @__PURE__ */ dual(2, (body: unknown, id: string) =>
-  Either.map(statusOf(body), ({ body, status }) => withId(make(body, status), id))
+  Either.flatMap(statusOf(body), ({ body, status }) => {
+    const { id: named = id } = body
+    return typeof named !== "string" || named === id
+      ? Either.right(withId(make(body, status), id))
+      : Either.left(`expected the job "${id}", got the job "${excerpt(named, 128)}"`)
+  })
 )
 
 /**

@@ -49,7 +49,7 @@ export interface Options extends Pick<Limit, "limit" | "window"> {
 export const make = (options: Options): Effect.Effect<Service> =>
   Effect.sync(() => {
     const { concurrency = Infinity, limit, window } = options
-    if (!(limit >= 1 && concurrency >= 1)) throw new RangeError("a rate limit must be at least 1")
+    if (!(limit >= 1 && concurrency >= 1)) throw new RangeError("A rate limit must be at least 1")
     const limiter = new Limiter({ concurrency, windows: windowsOf({ limit, window }) })
     return { withPermit: (effect) => limiter.withPermit(() => effect) }
   })

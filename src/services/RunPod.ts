@@ -351,7 +351,14 @@ export const layerLocal = ({
   return layerJobRuntime.pipe(
     Layer.provideMerge(Layer.scoped(RunPod, local)),
     // The worker asks for no key.
-    Layer.provide(layerHttpClient({ ...options, apiKey: "the-local-worker-needs-no-key", baseUrl: url }))
+    Layer.provide(
+      layerHttpClient({
+        ...options,
+        apiKey: "the-local-worker-needs-no-key",
+        baseUrl: url,
+        errorOf: LocalWorker.errorOf
+      })
+    )
   )
 }
 

@@ -14,7 +14,9 @@ import { RunPod } from "../../src/services/RunPod.js"
 import { counts, endpoint, inputs, kindOf } from "../support/batches.js"
 import { finish } from "../support/finish.js"
 
-const pages: Readonly<Record<string, readonly [status: number, body: string]>> = {
+type Page = readonly [status: number, body: string]
+
+const pages: Readonly<Record<string, Page>> = {
   "nginx's 404": [404, "<html>\r\n<head><title>404 Not Found</title></head>\r\n<hr><center>nginx</center></html>"],
   "nginx's 403": [403, "<html>\r\n<head><title>403 Forbidden</title></head>\r\n<hr><center>nginx</center></html>"],
   "a plain 404": [404, "404 page not found\n"],
@@ -28,7 +30,7 @@ type When = number | ((now: number) => boolean)
 
 /** Lets requests to these paths through to RunPod, but answers them itself at that time. */
 const gateway =
-  ([status, body]: readonly [number, string], path: RegExp, when: When) =>
+  ([status, body]: Page, path: RegExp, when: When) =>
   (client: HttpClient.HttpClient): HttpClient.HttpClient =>
     HttpClient.transform(client, (answer, request) =>
       Effect.flatMap(Effect.zip(Effect.exit(answer), Clock.currentTimeMillis), ([real, now]) =>
@@ -38,7 +40,7 @@ const gateway =
       )
     )
 
-const behind = (page: readonly [number, string], path: RegExp, when: When) =>
+const behind = (page: Page, path: RegExp, when: When) =>
   Emulator.layerRunPod({
     endpoints: { ep: { execution: "10 seconds" } },
     client: { transformClient: gateway(page, path, when) }
@@ -51,18 +53,33 @@ const runBehind =
 
 const minutes = (n: number) => n * 60_000
 
-/** What a router says of a path in JSON: enough for a submit, which it did not pass on, but nothing about a job. */
-const ofPath: typeof pages = {
+/** What gateways and frameworks say in JSON: enough for a submit, which they did not pass on, but nothing about a job. */
+const inJson: typeof pages = {
   "a gateway's JSON 404": [404, `{"message":"no Route matched with those values"}`],
-  "a framework's JSON 404": [404, `{"detail":"Not Found"}`]
+  "a framework's JSON 404": [404, `{"detail":"Not Found"}`],
+  "API Gateway's JSON 403": [403, `{"message":"Forbidden"}`],
+  "Kong's JSON 401": [401, `{"message":"Unauthorized"}`],
+  "Spring's JSON 409": [
+    409,
+    `{"timestamp":"2026-01-01T00:00:00Z","status":409,"error":"Conflict","path":"/v2/ep/status"}`
+  ],
+  "another server's problem with 400": [400, `{"type":"about:blank","title":"Bad Request","status":400}`]
 }
 
-describe.each(Object.entries({ ...pages, ...ofPath }))("behind a gateway that answers %s", (_, page) => {
+describe.each(Object.entries({ ...pages, ...inJson }))("behind a gateway that answers %s", (_, page) => {
   it.effect("a call polls on, and gets its output", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint
       assert.deepStrictEqual(yield* ep.call({ n: 1 }), { n: 1 })
       assert.strictEqual((yield* counts).byOperation.cancel.total, 0)
+    }).pipe(runBehind(page, /\/status/, minutes(3)))
+  )
+
+  it.effect("a wait of another process polls on, too", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const { id } = yield* ep.run({ n: 1 })
+      assert.deepStrictEqual(yield* ep.attach(id).result(), { n: 1 })
     }).pipe(runBehind(page, /\/status/, minutes(3)))
   )
 
@@ -130,5 +147,39 @@ describe.each(Object.entries(pages))("behind a gateway that answers %s", (_, pag
       assert.isAbove(report.counts["SubmitAmbiguousError"] ?? 0, 10)
       assert.isAbove(report.counts["Completed"] ?? 0, 5)
     }).pipe(runBehind(page, /\/run$/, (now) => now > 15_000 && now < 60_000))
+  )
+})
+
+/** What RunPod says of a key that it does not know, and an authenticating proxy that has lost its session. */
+const silent: Page = [401, ""]
+
+describe("an empty 401", () => {
+  it.effect("does not end a call whose submit was accepted a moment ago", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      assert.deepStrictEqual(yield* ep.call({ n: 1 }), { n: 1 })
+      assert.strictEqual((yield* counts).byOperation.cancel.total, 0)
+    }).pipe(runBehind(silent, /\/status/, minutes(4)))
+  )
+
+  it.effect("ends it when it has been all that came for five minutes", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const error = yield* Effect.flip(ep.call({ n: 1 }))
+      assert.strictEqual(error._tag, "AuthenticationError")
+    }).pipe(runBehind(silent, /\/status/, Infinity))
+  )
+
+  it.effect("to a submit, or to a wait that nothing is known of, is a wrong key at once", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const errors = yield* Effect.all([Effect.flip(ep.call({ n: 1 })), Effect.flip(ep.attach("job-1").result())])
+      assert.deepStrictEqual(
+        errors.map(({ _tag }) => _tag),
+        ["AuthenticationError", "AuthenticationError"]
+      )
+      const { run, status, statusSync } = (yield* counts).byOperation
+      assert.deepStrictEqual([run.total, status.total + statusSync.total], [1, 1])
+    }).pipe(runBehind(silent, /./, Infinity))
   )
 })

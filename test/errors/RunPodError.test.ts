@@ -138,6 +138,41 @@ describe("RunPodError.fromResponse", () => {
       "Cannot GET /v2/ep1/status/job-1: it was not found",
       unclear
     ],
+    [
+      poll,
+      404,
+      `{"message":"The request could not be routed"}`,
+      "ServerError",
+      "The request could not be routed",
+      unclear
+    ],
+    // RunPod's own forms, of a job that exists.
+    [poll, 401, problem(401, "Unauthorized", "invalid api key"), "AuthenticationError", "invalid api key", refused],
+    [poll, 401, `{"error":"unauthorized"}`, "AuthenticationError", "unauthorized", refused],
+    [poll, 401, "", "AuthenticationError", undefined, refused],
+    [poll, 403, problem(403, "Forbidden"), "PermissionDeniedError", "Forbidden", refused],
+    [poll, 400, problem(400, "Bad Request", "no"), "BadRequestError", "no", refused],
+    [poll, 400, `{"error":"not allowed for QB API"}`, "BadRequestError", "not allowed for QB API", refused],
+    [poll, 400, `{"id":"job-1","status":"FAILED","error":"odd"}`, "BadRequestError", "odd", refused],
+    // Those of others: API Gateway, FastAPI, Spring, problem+json, Kong, oauth2-proxy, Cloudflare.
+    [poll, 403, `{"message":"Forbidden"}`, "ServerError", "Forbidden", unclear],
+    [poll, 401, `{"message":"Unauthorized"}`, "ServerError", "Unauthorized", unclear],
+    [poll, 422, `{"detail":[{"msg":"field required"}]}`, "ServerError", `[{"msg":"field required"}]`, unclear],
+    [poll, 400, `{"detail":"Bad Request"}`, "ServerError", "Bad Request", unclear],
+    [
+      poll,
+      403,
+      `{"timestamp":"2026-01-01T00:00:00Z","status":403,"error":"Forbidden","path":"/v2/ep1/status/job-1"}`,
+      "ServerError",
+      "Forbidden",
+      unclear
+    ],
+    [poll, 410, `{"type":"about:blank","title":"Gone","status":410}`, "ServerError", "Gone", unclear],
+    [poll, 401, `{"message":"No API key found in request"}`, "ServerError", "No API key found in request", unclear],
+    [poll, 401, `{"error":"Unauthorized"}`, "ServerError", "Unauthorized", unclear],
+    [poll, 403, `{"title":"Error 1010","status":403,"cloudflare_error":true}`, "ServerError", "Error 1010", unclear],
+    [poll, 409, `{"error":"Conflict"}`, "ServerError", "Conflict", unclear],
+    [poll, 400, `{"id":"job-2","status":"FAILED","error":"odd"}`, "ServerError", "odd", unclear],
     [poll, 404, `{"error":"Endpoint not found"}`, "EndpointNotFoundError", "Endpoint not found", refused],
     [
       submit,
@@ -244,7 +279,8 @@ describe("RunPodError.fromResponse", () => {
       if (status === 429) assert.strictEqual(error._tag, "RateLimitedError")
       // A submit may have started something unless RunPod itself refused it.
       const { form } = ErrorBody.fromText(body)
-      const isRunPods = form === "RunPod" || [413, 429].includes(status) || (status === 401 && form === "Empty")
+      const isRunPods =
+        form === "RunPod" || form === "Json" || [413, 429].includes(status) || (status === 401 && form === "Empty")
       const isRefused = status >= 400 && status < 500 && status !== 408 && isRunPods
       assert.strictEqual(RunPodError.provesNoEffect(error), isRefused)
       assert.isAtMost(bytesOf(error.body ?? ""), 2048)
@@ -270,7 +306,27 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
       refused,
       /30 bytes, at most 20 are allowed.*submit its URL/
     ],
+    [
+      new RunPodError.BadRequestError({ ...submit, detail: "no cancel", reason: "Unsupported" }),
+      refused,
+      /no such operation, and nothing was sent\. No cancel\. RunPod itself has it\.$/
+    ],
+    [
+      new RunPodError.BadRequestError({ ...submit, detail: "policy.ttl must be longer" }),
+      refused,
+      /was not sent\. policy\.ttl must be longer\./
+    ],
     [new RunPodError.EndpointNotFoundError(at), refused, /Check the endpoint id/],
+    [
+      new RunPodError.EndpointNotFoundError({ ...submit, status: 404, body: `{"detail":"Not Found"}` }),
+      refused,
+      /--rp_serve_api, call it with `RunPod\.layerLocal`\.$/
+    ],
+    [
+      new RunPodError.ServerError({ ...poll, status: 404, body: `{ "detail": "Not Found" }` }),
+      unclear,
+      /not RunPod's.*call it with `RunPod\.layerLocal`\.$/
+    ],
     [new RunPodError.JobNotFoundError({ ...at, reason: "Expired" }), refused, /is gone.*read them sooner/],
     [new RunPodError.JobNotFoundError({ ...at, reason: "NotVisibleYet" }), refused, /not visible yet.*ask again/],
     [
@@ -320,7 +376,7 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
         )
       }),
       neverSent,
-      /no connection to RunPod \(ENOTFOUND\); nothing was sent.*check the base URL and DNS/
+      /no connection could be made \(ENOTFOUND\), and nothing was sent.*check the base URL and DNS/
     ],
     [
       new RunPodError.TransportError({
@@ -343,7 +399,7 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     [
       new RunPodError.AuthenticationError({ ...poll, detail: "the API key is empty" }),
       refused,
-      /no API key that can be sent.*the API key is empty.*https:\/\/console\.runpod\.io.*emulator/
+      /no API key that can be sent.*\. The API key is empty\..*https:\/\/console\.runpod\.io.*emulator/
     ],
     [transport, unclear, /the connection broke.*may have acted/],
     [new RunPodError.RequestTimeoutError({ ...timeout, sent: "Maybe" }), unclear, /no answer for 30s.*may have acted/],
@@ -409,9 +465,9 @@ describe.each(all.map(([error, facts, message]) => [error._tag, error, facts, me
 describe("RunPodError", () => {
   it("ends a detail with one full stop only", () => {
     const of = (detail: string) => new RunPodError.BadRequestError({ ...submit, status: 400, detail }).message
-    assert.include(of("it is odd"), " it is odd. Correct")
-    assert.include(of("it is odd."), " it is odd. Correct")
-    assert.include(of("is it odd?"), " is it odd? Correct")
+    assert.include(of("it is odd"), " It is odd. Correct")
+    assert.include(of("it is odd."), " It is odd. Correct")
+    assert.include(of("is it odd?"), " Is it odd? Correct")
   })
 
   it("tells how long the server asked to wait, when it did", () => {

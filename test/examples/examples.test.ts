@@ -55,7 +55,7 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     "call: WHY IS THE SKY BLUE",
     "chunk: AND\nchunk: AT\nchunk: SUNSET",
     /JobFailedError: Job test-.*its own output says why/,
-    "BadRequestError: health: the request is not valid and was not sent"
+    "BadRequestError: health: there is no such operation, and nothing was sent"
   ],
   "progress.ts": ["IN_QUEUE", "IN_PROGRESS: 25 %", "IN_PROGRESS: 50 %", "IN_PROGRESS: 75 %", "COMPLETED", "output: {"],
   "promise.ts": [

@@ -10,7 +10,7 @@ import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { finish } from "../support/finish.js"
 import * as Scripted from "../support/scripted.js"
-import { call, errorOf, errorTag, job, request, status, timed } from "../support/pipeline.js"
+import { anyJob, call, errorOf, errorTag, job, request, status, timed } from "../support/pipeline.js"
 
 describe("RunPodHttpClient: attempt deadlines", () => {
   const once = { retry: RetryPolicy.none }
@@ -124,7 +124,7 @@ describe("RunPodHttpClient: attempt deadlines", () => {
 
   it.effect("the permit of an attempt that was given up comes back", () =>
     Effect.gen(function* () {
-      const transport = Scripted.make(["hang", "stall", job])
+      const transport = Scripted.make(["hang", "stall", anyJob])
       const limits = RateLimits.make({ status: { concurrency: 1 } })
       const three = Effect.forEach(["a", "b", "c"], (jobId) => Effect.exit(status("ep", jobId)), {
         concurrency: "unbounded"

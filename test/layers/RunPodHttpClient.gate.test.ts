@@ -5,7 +5,7 @@ import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { finish } from "../support/finish.js"
 import * as Scripted from "../support/scripted.js"
-import { good, job, request, status, text } from "../support/pipeline.js"
+import { anyJob, good, job, request, status, text } from "../support/pipeline.js"
 
 const exact = RetryPolicy.make({ jitter: "none", maxAttempts: 4 })
 
@@ -67,7 +67,8 @@ describe("RunPodHttpClient: the gate of a 429", () => {
       let refusals = 0
       const transport = Scripted.make((asked) => {
         const isOurs = asked.url === "/v2/ep/status/job-1" && refusals++ === 0
-        return isOurs ? text(429, { "retry-after": "10" }) : asked.url.includes("health") ? good.health : job
+        if (isOurs) return text(429, { "retry-after": "10" })
+        return asked.url.includes("health") ? good.health : asked.url.includes("/run") ? job : anyJob
       })
       const others = Effect.gen(function* () {
         const runPod = yield* RunPod.RunPod
@@ -97,7 +98,7 @@ describe("RunPodHttpClient: the gate of a 429", () => {
 
   it.effect("holds back all requests of its key, also those that waited in line before", () =>
     Effect.gen(function* () {
-      const transport = Scripted.make((asked) => (asked.at === 0 ? text(429, { "retry-after": "7" }) : job), 100)
+      const transport = Scripted.make((asked) => (asked.at === 0 ? text(429, { "retry-after": "7" }) : anyJob), 100)
       const limits = RateLimits.make({ status: { concurrency: 1 } })
       yield* program(
         transport,
@@ -116,7 +117,7 @@ describe("RunPodHttpClient: the gate of a 429", () => {
 
   it.effect("opens slowly: one request, then twice as many with every answer", () =>
     Effect.gen(function* () {
-      const transport = Scripted.make((asked) => (asked.at === 0 ? text(429, { "retry-after": "10" }) : job), 1_000)
+      const transport = Scripted.make((asked) => (asked.at === 0 ? text(429, { "retry-after": "10" }) : anyJob), 1_000)
       const jobs = Array.from({ length: 12 }, (_, i) => `job-${i}`)
       const later = Effect.delay(
         Effect.forEach(jobs, (id) => status("ep", id), { concurrency: "unbounded" }),
@@ -133,7 +134,7 @@ describe("RunPodHttpClient: the gate of a 429", () => {
 
   it.effect("several answers 429 to requests sent together close it once", () =>
     Effect.gen(function* () {
-      const transport = Scripted.make((asked) => (asked.at === 0 ? text(429) : job))
+      const transport = Scripted.make((asked) => (asked.at === 0 ? text(429) : anyJob))
       const three = Effect.forEach(["a", "b", "c"], (jobId) => status("ep", jobId), { concurrency: "unbounded" })
       yield* program(transport, three)
       assert.deepStrictEqual(transport.times(), [0, 0, 0, 1_000, 1_000, 1_000])

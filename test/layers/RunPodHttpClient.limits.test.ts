@@ -4,7 +4,7 @@ import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import type * as RunPod from "../../src/services/RunPod.js"
 import { finish } from "../support/finish.js"
-import { call, good, job, type Operation, operations, status, text } from "../support/pipeline.js"
+import { anyJob, call, good, job, type Operation, operations, status, text } from "../support/pipeline.js"
 import * as Scripted from "../support/scripted.js"
 
 /** When each of so many requests of an operation was made, all of them asked for at once. */
@@ -89,7 +89,7 @@ describe("RunPodHttpClient: limits", () => {
 
     it.effect("are sent in the order they were asked for", () =>
       Effect.gen(function* () {
-        const transport = Scripted.make([job], "1 second")
+        const transport = Scripted.make([anyJob], "1 second")
         const names = Array.from({ length: 9 }, (_, i) => `job-${i}`)
         const all = Effect.forEach(names, (name) => status("ep", name), { concurrency: "unbounded" })
         yield* finish(Effect.provide(all, transport.layer({ limits })))
@@ -104,7 +104,7 @@ describe("RunPodHttpClient: limits", () => {
       Effect.gen(function* () {
         const one = RateLimits.make({ status: { limit: Infinity, concurrency: 1 } })
         const slow = { status: 503, stream: Scripted.drip("wait", "1 second") }
-        const transport = Scripted.make([slow, job])
+        const transport = Scripted.make([slow, anyJob])
         const retry = RetryPolicy.make({ jitter: "none", base: "5 seconds" })
         const two = Effect.all([status("ep", "a"), status("ep", "b")], { concurrency: "unbounded" })
         yield* finish(Effect.provide(two, transport.layer({ limits: one, retry })))

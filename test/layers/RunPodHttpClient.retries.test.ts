@@ -113,7 +113,7 @@ const cases: Readonly<Record<string, Case>> = {
     tag: "BadRequestError"
   },
   "401": { row: refused, fault: text(401), tag: "AuthenticationError" },
-  "403": { row: refused, fault: json({ message: "Forbidden" }, 403), tag: "PermissionDeniedError" },
+  "403": { row: refused, fault: json({ status: 403, title: "Forbidden" }, 403), tag: "PermissionDeniedError" },
   "404 of the endpoint": {
     row: refused,
     fault: json({ error: "endpoint not found" }, 404),
@@ -122,7 +122,7 @@ const cases: Readonly<Record<string, Case>> = {
   "404 of the job": { row: refused, fault: json({ error: "job not found" }, 404), tag: "JobNotFoundError" },
   "409 of a paused endpoint": {
     row: refused,
-    fault: json({ status: 409, code: "ENDPOINT_PAUSED" }, 409),
+    fault: json({ status: 409, title: "Conflict", code: "ENDPOINT_PAUSED" }, 409),
     tag: "EndpointPausedError"
   },
   "413": { row: refused, fault: text(413), tag: "PayloadTooLargeError" },
@@ -131,7 +131,7 @@ const cases: Readonly<Record<string, Case>> = {
     fault: text(413, {}, "<html>request entity too large</html>"),
     tag: "PayloadTooLargeError"
   },
-  "422": { row: refused, fault: json({ detail: [{ msg: "field required" }] }, 422), tag: "BadRequestError" }
+  "422": { row: refused, fault: json({ status: 422, title: "Unprocessable Entity" }, 422), tag: "BadRequestError" }
 }
 
 const takes = ({ takes = 0 }: Case, operation: Operation): number =>

@@ -55,8 +55,16 @@ describe("ErrorBody.fromText", () => {
       "Other",
       [`{"success":false,"errors":[{"code":1015}]}`, `{"id":"..","status":"FAILED"}`, `{"title":" ","code":7}`]
     ],
-    ["RunPod", [`{"error":"unauthorized"}`, `{"message":"Not Found"}`, `{"detail":[{"msg":"field required"}]}`, "{}"]],
-    ["RunPod", [`{"status":500,"title":"Internal Server Error"}`, `{"status":409,"code":"ENDPOINT_PAUSED"}`]]
+    // Of many servers.
+    ["Json", [`{"message":"Not Found"}`, `{"detail":[{"msg":"field required"}]}`, "{}", `{"error":"Unauthorized"}`]],
+    ["Json", [`{"status":403,"error":"Forbidden","path":"/"}`, `{"title":"Gone","status":410,"type":"about:blank"}`]],
+    [
+      "Json",
+      [`{"error":"unauthorized","message":"no"}`, `{"status":"fail","message":"no"}`, `{"status":404,"detail":"x"}`]
+    ],
+    ["RunPod", [`{"error":"unauthorized"}`, `{"error":"wait is invalid; must be between 1000 and 300000"}`]],
+    ["RunPod", [`{"status":500,"title":"Internal Server Error"}`, `{"id":"a","status":"FAILED","error":"odd"}`]],
+    ["RunPod", [`{"status":409,"title":"Conflict","detail":"paused","code":"ENDPOINT_PAUSED"}`]]
   ])("tells that it is %s: %j", (form, texts) => {
     for (const text of texts) assert.strictEqual(ErrorBody.fromText(text).form, form, text)
   })

@@ -35,7 +35,7 @@ describe("Job.fromReply", () => {
 
   it.each<[string, Record<string, unknown>]>([
     ["queued", { id, status: "IN_QUEUE" }],
-    ["accepted by a local server", { id: "test-1f0e", status: "IN_PROGRESS" }],
+    ["accepted by a local server", { status: "IN_PROGRESS" }],
     ["running", { id, status: "IN_PROGRESS", delayTime: 61, workerId: "w1" }],
     ["running with progress", { id, status: "IN_PROGRESS", delayTime: 61, output: "step 3 of 20" }],
     ["running although it has an executionTime", { id, status: "IN_PROGRESS", executionTime: 4200, output: "late" }],
@@ -109,6 +109,7 @@ describe("Job.fromReply", () => {
     [[{ id, status: "COMPLETED" }], "expected a job object, got an array"],
     [502, "expected a job object, got a number"],
     [{}, `expected a job with a string "status", got nothing there`],
+    [{ id: "another-e1", status: "COMPLETED" }, `expected the job "${id}", got the job "another-e1"`],
     [{ id, status: null }, `expected a job with a string "status", got null there`],
     [{ status: 404, title: "Not Found" }, `expected a job with a string "status", got a number there`],
     [{ id, status: { value: "COMPLETED" } }, `expected a job with a string "status", got an object there`]

@@ -276,7 +276,7 @@ describe("append", () => {
       assert.include(tooLarge.message, "requests[1]")
       assert.strictEqual(transport.asked.length, 0)
       const noRoom = yield* append(inputs(2))
-      assert.include(noRoom.message, "the batch would have 5001 requests")
+      assert.include(noRoom.message, "The batch would have 5001 requests")
       assert.strictEqual(transport.asked.length, 1)
     })
   )
@@ -287,7 +287,7 @@ describe("append", () => {
       const error = yield* Effect.flip(
         Effect.flatMap(BatchApi.BatchApi, (batches) => batches.append("ep", "b", inputs(1)))
       ).pipe(Effect.provide(layer))
-      assert.include(error.message, "the batch is FINALIZED")
+      assert.include(error.message, "The batch is FINALIZED")
       assert.deepStrictEqual(
         transport.asked.map(({ method }) => method),
         ["GET"]
@@ -345,7 +345,7 @@ describe("append", () => {
 
   it.effect("whose part is refused says that nothing of it was added", () =>
     Effect.gen(function* () {
-      const { layer } = scripted([draft, added, json({ status: 400, detail: "no" }, 400)])
+      const { layer } = scripted([draft, added, json({ status: 400, title: "Bad Request", detail: "no" }, 400)])
       const error = yield* Effect.flip(
         Effect.flatMap(BatchApi.BatchApi, (batches) => batches.append("ep", "b", three))
       ).pipe(Effect.provide(layer))
@@ -448,7 +448,7 @@ describe("the operations of the batch API", () => {
       const many = Array.from({ length: 4 }, () => ({ input: { text: "x".repeat(3 * 1024 * 1024) } }))
       const { error, transport } = yield* errorOf([], (batches) => batches.create("ep", many))
       assert.strictEqual(error._tag, "PayloadTooLargeError")
-      assert.include(error.message, "create the batch without requests and append them")
+      assert.include(error.message, "Create the batch without requests and append them")
       assert.strictEqual(transport.asked.length, 0)
     })
   )
@@ -467,7 +467,7 @@ describe("the operations of the batch API", () => {
       Effect.gen(function* () {
         const { error, transport } = yield* errorOf([json({})], use)
         assert.strictEqual(error._tag, "BadRequestError")
-        assert.include(error.message, `the ${name} id is not valid`)
+        assert.include(error.message, `The ${name} id is not valid`)
         assert.strictEqual(transport.asked.length, 0)
       })
     )
@@ -488,7 +488,7 @@ describe("the operations of the batch API", () => {
       const { error } = yield* errorOf([missing], (batches) => batches.status("ep", "b7"))
       assert.strictEqual(error._tag, "BatchNotFoundError")
       assert.include(error.message, "of batch b7 on endpoint ep")
-      const noEndpoint = json({ status: 404, detail: "endpoint not found" }, 404)
+      const noEndpoint = json({ status: 404, title: "Not Found", detail: "endpoint not found" }, 404)
       assert.strictEqual(
         (yield* errorOf([noEndpoint], (batches) => batches.status("ep", "b7"))).error._tag,
         "EndpointNotFoundError"
@@ -506,7 +506,7 @@ describe("the operations of the batch API", () => {
       const value = yield* finish(Effect.flatMap(BatchApi.BatchApi, use).pipe(Effect.provide(layer)))
       return { value, asked: transport.asked.map(({ method, url }) => `${method} ${url.slice(3)}`) }
     })
-  const conflict = json({ status: 400, detail: "the batch is not a draft" }, 400)
+  const conflict = json({ status: 400, title: "Bad Request", detail: "the batch is not a draft" }, 400)
   const status = "GET /ep/batch/b"
 
   it.effect("a finalize whose first answer was lost is done when the batch is FINALIZED after all", () =>
@@ -546,7 +546,7 @@ describe("the operations of the batch API", () => {
 
   it.effect("a deletion whose first answer was lost is done when the request is gone", () =>
     Effect.gen(function* () {
-      const gone = json({ status: 404, detail: "request not found" }, 404)
+      const gone = json({ status: 404, title: "Not Found", detail: "request not found" }, 404)
       const { asked } = yield* success(["reset", gone], (batches) => batches.deleteRequest("ep", "b", "r/1"))
       assert.deepStrictEqual(asked, ["DELETE /ep/batch/b/requests/r%2F1", "DELETE /ep/batch/b/requests/r%2F1"])
     })
@@ -732,7 +732,7 @@ describe("the operations of the batch API", () => {
           }
         }
       ]
-      const echo = (body: string) => json({ status: 400, detail: `no: ${body} test-key` }, 400)
+      const echo = (body: string) => json({ status: 400, title: "Bad Request", detail: `no: ${body} test-key` }, 400)
       for (const use of [
         (batches: BatchApi.Service): Call => batches.append("ep", "b", requests),
         (batches: BatchApi.Service): Call => batches.create("ep", requests)

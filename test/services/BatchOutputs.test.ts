@@ -331,6 +331,15 @@ describe("an answer that `parseJson` refuses", () => {
     })
   )
 
+  it.effect("is polled through where it names another job", () =>
+    Effect.gen(function* () {
+      const other = `{"id":"job-2",${completed(`"${secret}"`)}}`
+      const { end } = yield* call([other, `{"id":"job-1",${completed(`"mine"`)}}`])
+      assert(end._tag === "Right")
+      assert.strictEqual(end.right, "mine")
+    })
+  )
+
   it.effect("is polled through while the job runs, and so is one that was cut", () =>
     Effect.gen(function* () {
       const whole = `{"id":"job-1",${completed("1")}}`

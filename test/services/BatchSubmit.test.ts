@@ -9,6 +9,7 @@ import { counts, emulated, endpoint, inputs, statuses } from "../support/batches
 import { finishWithin as finish } from "../support/finish.js"
 import { inVirtualTime } from "../support/inVirtualTime.js"
 import * as VirtualTime from "../support/virtualTime.js"
+import * as Recorder from "../support/recorder.js"
 
 const { Fault } = Emulator
 
@@ -31,6 +32,16 @@ describe("Batch.submit", () => {
       const handle = yield* result
       assert.deepStrictEqual(yield* finish(handle.result()), { n: 3 })
       assert.strictEqual((yield* counts).submitted, 5)
+    }).pipe(Effect.provide(emulated({ execution: "1 minute" })))
+  )
+
+  inVirtualTime("has a span that is told neither inputs nor jobs", () =>
+    Effect.gen(function* () {
+      const { spans, tracer } = Recorder.makeTracer()
+      const ep = yield* endpoint
+      yield* finish(Effect.withTracer(Batch.submit(ep, inputs(2)), tracer), "1 second")
+      const exit = spans.find(({ name }) => name === "Batch.submit")?.exit
+      assert.isTrue(exit !== undefined && Exit.isSuccess(exit) && typeof exit.value === "function")
     }).pipe(Effect.provide(emulated({ execution: "1 minute" })))
   )
 

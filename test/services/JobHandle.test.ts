@@ -347,7 +347,7 @@ describe("JobHandle", () => {
       Effect.gen(function* () {
         const t = server({ stream: [notFound] })
         assert.strictEqual((yield* finish(read(t))).error?._tag, "JobNotFoundError")
-        const forbidden = server({ stream: [json({ error: "forbidden" }, 403)] })
+        const forbidden = server({ stream: [json({ status: 403, title: "Forbidden" }, 403)] })
         assert.strictEqual((yield* finish(read(forbidden))).error?._tag, "PermissionDeniedError")
       })
     )

@@ -344,7 +344,7 @@ describe("a decorator of the RunPod of a layer", () => {
   inVirtualTime("keeps the secrets of a submit out of the errors of a handle that is attached with them", () =>
     Effect.gen(function* () {
       const accessSecret = "s3-secret-of-the-job"
-      const transport = server(json({ error: `you sent ${accessSecret}` }, 400))
+      const transport = server(json({ status: 400, title: "Bad Request", detail: `you sent ${accessSecret}` }, 400))
       const { layer } = counting(transport)
       const s3Config = {
         accessId: "id-of-the-account",

@@ -238,7 +238,10 @@ describe("RunPod.layerLocal", () => {
       )
       for (const error of value) {
         assert.strictEqual(error._tag, "BadRequestError")
-        assert.match(error.message, /was not sent\. the local worker API \(--rp_serve_api\) has no \w+/)
+        assert.match(
+          error.message,
+          /nothing was sent\. The local worker API \(--rp_serve_api\) has no \w+.* RunPod itself has it\.$/
+        )
       }
       assert.deepStrictEqual(names, [])
     })
@@ -343,6 +346,7 @@ describe("RunPod.layerLocal", () => {
         Effect.provide(NodeRunPod.layerLocal({ url: "http://127.0.0.1:1", retry: RetryPolicy.none }))
       )
       assert.strictEqual(error._tag === "TransportError" && error.sent, "No")
+      assert.match(error.message, /python handler\.py --rp_serve_api/)
     })
   )
 
@@ -353,8 +357,25 @@ describe("RunPod.layerLocal", () => {
         Layer.provide(RunPod.layerLocal({ url: url + path, retry: RetryPolicy.none }), FetchHttpClient.layer)
       const called = Effect.flatMap(endpoint, (ep) => ep.call({ n: 7 }))
       assert.deepStrictEqual(yield* Effect.provide(called, layer("")), { n: 7 })
-      const wrong = yield* Effect.flip(Effect.provide(called, layer("/v2")))
-      assert.strictEqual(Reflect.get(wrong, "status"), 404)
+      const polled = Effect.flatMap(endpoint, (ep) => ep.attach("test-1").result())
+      const wrong = yield* Effect.all(
+        [called, polled].map((effect) => Effect.flip(Effect.provide(effect, layer("/v2"))))
+      )
+      assert.deepStrictEqual(
+        wrong.map((error) => [error._tag, Reflect.get(error, "status"), Reflect.get(error, "detail")]),
+        Array(2).fill(["BadRequestError", 404, "Not Found"])
+      )
+    })
+  )
+
+  it.scopedLive("a worker that is called as if it were RunPod is told of by the error", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serveLocalWorker(({ input }) => input)
+      const error = yield* Effect.flatMap(endpoint, (ep) => Effect.flip(ep.call({ n: 7 }))).pipe(
+        Effect.provide(RunPod.layer({ apiKey: "none", baseUrl: url, retry: RetryPolicy.none })),
+        Effect.provide(FetchHttpClient.layer)
+      )
+      assert.match(error.message, /call it with `RunPod\.layerLocal`/)
     })
   )
 })

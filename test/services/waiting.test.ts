@@ -36,9 +36,11 @@ const endpoint = Endpoint.make("ep", {
 const input = { n: 1 }
 
 const queued = json({ id: "job-1", status: "IN_QUEUE" })
-const running = json({ id: "job-1", status: "IN_PROGRESS", delayTime: 5 })
-const completed = json({ id: "job-1", status: "COMPLETED", delayTime: 5, executionTime: 9, output: { sum: 3 } })
+// Of whatever job is asked for.
+const running = json({ status: "IN_PROGRESS", delayTime: 5 })
+const completed = json({ status: "COMPLETED", delayTime: 5, executionTime: 9, output: { sum: 3 } })
 const cancelled = json({ id: "job-1", status: "CANCELLED" })
+const forbidden = json({ status: 403, title: "Forbidden" }, 403)
 const notFound = json({ status: 404, title: "Not Found", detail: "job not found" }, 404)
 
 const operationOf = ({ url }: Scripted.Asked): string => url.split("/")[3]?.split("?")[0] ?? ""
@@ -81,9 +83,9 @@ const settled = (
 describe("waiting", () => {
   describe("what ends a wait", () => {
     const definite: Record<string, readonly [Answer, string]> = {
-      "a 400": [json({ error: "wrong" }, 400), "BadRequestError"],
+      "a 400": [json({ status: 400, title: "Bad Request", detail: "wrong" }, 400), "BadRequestError"],
       "a 401": [{ status: 401, body: "" }, "AuthenticationError"],
-      "a 403": [json({ error: "forbidden" }, 403), "PermissionDeniedError"],
+      "a 403": [forbidden, "PermissionDeniedError"],
       "an unknown endpoint": [json({ detail: "endpoint not found" }, 404), "EndpointNotFoundError"]
     }
     for (const [name, [answer, tag]] of Object.entries(definite)) {
@@ -108,6 +110,7 @@ describe("waiting", () => {
       "HTML on 200": { status: 200, body: "<html></html>" },
       "an empty 200": { status: 200, body: "" },
       "truncated JSON": { status: 200, body: `{"id":"job-1","status":"COMP` },
+      "another job's end": json({ id: "job-2", status: "COMPLETED", output: { sum: 4 } }),
       "a 2xx error": json({ error: "try again" }),
       "a 2xx that is no job": json([1, 2]),
       ...Object.fromEntries(
@@ -120,7 +123,7 @@ describe("waiting", () => {
       "an empty 404": { status: 404, body: "" },
       "a gateway's JSON with 404": json({ message: "no Route matched with those values" }, 404),
       "a 413 to a request without a body": { status: 413, body: "" },
-      "a paused endpoint": json({ status: 409, code: "ENDPOINT_PAUSED" }, 409),
+      "a paused endpoint": json({ status: 409, title: "Conflict", code: "ENDPOINT_PAUSED" }, 409),
       "a reset": "reset",
       "a refused connection": "refused",
       "a stall": "stall"
@@ -669,7 +672,7 @@ describe("waiting", () => {
 
     it.effect("an error that ends a call cancels its job", () =>
       Effect.gen(function* () {
-        const t = server(() => json({ error: "forbidden" }, 403))
+        const t = server(() => forbidden)
         assert.strictEqual(failure(yield* settled(t, call()))._tag, "PermissionDeniedError")
         assert.strictEqual(t.of("cancel").length, 1)
       })

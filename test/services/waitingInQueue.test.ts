@@ -154,7 +154,7 @@ describe("a job that stays in the queue", () => {
 
     it.effect("it names an endpoint that was paused", () =>
       Effect.gen(function* () {
-        const t = server(() => json({ status: 409, code: "ENDPOINT_PAUSED" }, 409))
+        const t = server(() => json({ status: 409, title: "Conflict", code: "ENDPOINT_PAUSED" }, 409))
         const error = yield* timedOut(Jobs.settle("ep", "job-1", { timeout: "1 minute" }), t)
         assert.strictEqual(error.diagnosis?.reason, "Paused")
       })

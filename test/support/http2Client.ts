@@ -6,7 +6,7 @@ import { RunPod } from "../../src/services/RunPod.js"
 const [, , baseUrl = ""] = process.argv
 
 const program = Effect.flatMap(RunPod, (runpod) =>
-  Effect.all([runpod.status("ep", "a"), runpod.statusSync("ep", "b"), runpod.run("ep", { input: { n: 1 } })], {
+  Effect.all([runpod.status("ep", "a"), runpod.statusSync("ep", "a"), runpod.run("ep", { input: { n: 1 } })], {
     concurrency: "unbounded"
   })
 ).pipe(Effect.provide(NodeRunPod.layer({ apiKey: "key", baseUrl, http2: true })))

@@ -14,6 +14,9 @@ export type Operation =
 
 export const job = Scripted.json({ id: "job-1", status: "IN_QUEUE" })
 
+/** Of whatever job is asked for. */
+export const anyJob = Scripted.json({ status: "IN_QUEUE" })
+
 /** An answer to each operation that it takes; that to `stream` ends it. */
 export const good: Readonly<Record<Operation, Scripted.Answer>> = {
   run: job,

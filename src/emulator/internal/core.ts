@@ -68,7 +68,7 @@ const controlOf = (model: Model): Service => {
     Effect.suspend(() => {
       const endpoint = model.endpoints.get(endpointId)
       return endpoint === undefined
-        ? Effect.dieMessage(`the emulator has no endpoint "${endpointId}"`)
+        ? Effect.dieMessage(`The emulator has no endpoint "${endpointId}"`)
         : Effect.sync(() => f(endpoint))
     })
 

@@ -231,7 +231,7 @@ export class Resume<I, O, P, C> {
     const { run } = this
     const { key } = item.item
     const end = this.ends.get(key)
-    if (end === undefined) return Effect.dieMessage(`the journal has lost the job of "${key}"`)
+    if (end === undefined) return Effect.dieMessage(`The journal has lost the job of "${key}"`)
     return Effect.flatMap(Deferred.await(end), (end) => {
       const isExpired = end._tag === "Failed" && end.error._tag === "JobNotFoundError"
       return isExpired && run.options.onExpired === "resubmit"
@@ -260,7 +260,7 @@ export class Resume<I, O, P, C> {
     return Effect.matchEffect(journal.outcome(key), {
       onFailure: (error) => run.openWith(error),
       onSuccess: Option.match({
-        onNone: () => Effect.dieMessage(`the journal has lost the outcome of "${key}"`),
+        onNone: () => Effect.dieMessage(`The journal has lost the outcome of "${key}"`),
         onSome: ({ attempts, earlier = 0, jobId, delayTime, error, executionTime, output, status, trace, workerId }) =>
           Effect.succeed<Ended<O, P, C>>({
             _tag: "Ended",

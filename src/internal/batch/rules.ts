@@ -1,6 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constant } from "effect/Function"
 import type { FatalError } from "../../errors/BatchError.js"
 import type { JobError } from "../../errors/JobError.js"
 import {
@@ -84,7 +85,7 @@ export const concurrencyOf = (
   inputs: Inputs<unknown, unknown>,
   wanted: number | undefined
 ): number => {
-  if (wanted !== undefined && !(wanted >= 1)) throw new RangeError("the concurrency of a batch must be at least 1")
+  if (wanted !== undefined && !(wanted >= 1)) throw new RangeError("The concurrency of a batch must be at least 1")
   const heldAtOnce = runtime?.heldAtOnce ?? Infinity
   const concurrency = wanted ?? (Number.isFinite(heldAtOnce) ? heldAtOnce : usualConcurrency)
   return Math.floor(Math.min(concurrency, Math.max(1, sizeOf(inputs) ?? mostConcurrency)))
@@ -127,7 +128,11 @@ export const supervise = <A, E>(
   effect: Effect.Effect<A, E>
 ): Effect.Effect<A, E> => (runtime === undefined ? effect : runtime.supervise(effect))
 
+/** A span that is not told the value: outputs and errors of jobs can hold what their workers were sent. */
 export const inSpan =
   (name: string, endpointId: string) =>
   <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.withSpan(effect, name, { captureStackTrace: false, attributes: { "runpod.endpoint_id": endpointId } })
+    Effect.withSpan(Effect.map(effect, constant), name, {
+      captureStackTrace: false,
+      attributes: { "runpod.endpoint_id": endpointId }
+    }).pipe(Effect.map((value) => value()))

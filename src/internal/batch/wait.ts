@@ -162,7 +162,7 @@ export const wait = <I, O, P, C>(
   Effect.gen(function* () {
     const { cancelOnInterrupt = false, cancelOnTimeout = false, concurrency = Rules.waitConcurrency, timeout } = options
     const { trustWebhook, webhook } = options
-    if (!(concurrency >= 1)) throw new RangeError("the concurrency of a wait must be at least 1")
+    if (!(concurrency >= 1)) throw new RangeError("The concurrency of a wait must be at least 1")
     const clock = yield* Effect.clock
     const startedAt = monotonicMillis(clock)
     const waited = Array.from(jobs, (job): WaitedJob<O, P, C> => {

@@ -70,8 +70,10 @@ const unreadable = (
   } catch {
     return new ServerError({ ...at, detail: text.trim() === "" ? "the answer is empty" : undefined })
   }
-  const jobId = where.jobId ?? request.idOf?.(json)
-  const jobStatus = isJsonObject(json) ? textIn(json, "status") : undefined
+  const named = request.idOf?.(json)
+  const jobId = where.jobId ?? named
+  // Another job's status says nothing of the one that was asked for.
+  const jobStatus = isJsonObject(json) && (named ?? jobId) === jobId ? textIn(json, "status") : undefined
   const { name, message } = safeCause(thrown, scrub)
   return new DecodeError({
     ...at,

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { constTrue, identity } from "effect/Function"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { BadRequestError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
 import { mapFailures } from "../effect/cause.js"
@@ -17,13 +18,15 @@ import * as FiberRefs from "../effect/fiberRef.js"
 import * as HttpErrors from "../effect/httpClientError.js"
 import type { Timer } from "../pace/timer.js"
 import { Attempt } from "./attempt.js"
-import { withBufferedBody } from "./bufferedBody.js"
+import { withRepeatableBody } from "./bufferedBody.js"
 import type { Execution } from "./execution.js"
 import { type Reply, ReplyCollector } from "./reply.js"
 import { safeCause, safeDefect, sentOf } from "./transportCause.js"
 
 /** An attempt over an `HttpClient`, which may send several requests for it: a program's own client can follow redirects, or retry. */
 class ClientAttempt extends Attempt {
+  /** Where the bodies of its answers are open. */
+  scope: Scope.Scope | undefined
   private requests = 0
   /** Whatever becomes of the request that is under way, another may have reached a server. */
   private isInDoubt = false
@@ -80,7 +83,7 @@ export const watched = (
         const answer = Effect.mapInputContext(plain.execute(request), identity<Context.Context<never>>)
         return Effect.map(answer, (response) => {
           attempt?.onAnswer()
-          return isRead ? withBufferedBody(response, response.stream) : response
+          return isRead && attempt?.scope !== undefined ? withRepeatableBody(response, attempt.scope) : response
         })
       })
     ),
@@ -100,16 +103,19 @@ const readReply = (response: HttpClientResponse.HttpClientResponse, attempt: Cli
   return Stream.toPull(response.stream).pipe(
     Effect.flatMap((pull) => Effect.whileLoop({ while: () => isWanted, body: () => pull, step })),
     Effect.catchAll(Option.match({ onNone: () => Effect.void, onSome: Effect.fail })),
-    Effect.scoped,
     HttpErrors.acceptNoBody,
     Effect.map(() => body.toReply())
   )
 }
 
 const execute = (client: HttpClient.HttpClient, request: HttpClientRequest.HttpClientRequest, attempt: ClientAttempt) =>
-  client.execute(request).pipe(
-    HttpErrors.acceptAnyStatus,
+  Effect.scope.pipe(
+    Effect.flatMap((scope) => {
+      attempt.scope = scope
+      return HttpErrors.acceptAnyStatus(client.execute(request))
+    }),
     Effect.flatMap((response) => readReply(response, attempt)),
+    Effect.scoped,
     (answered) => FiberRefs.provide(answered, currentAttempt, attempt)
   )
 

@@ -190,7 +190,7 @@ const begin = (
     return { job, ref, since }
   })
 
-const withoutId = Effect.dieMessage("an unfinished job came back without an id")
+const withoutId = Effect.dieMessage("An unfinished job came back without an id")
 
 /** Submits a job and waits for its output. An interruption at any moment in between gives up the submit or cancels the job. */
 const call = <O, P>(
@@ -274,7 +274,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         const handle = (job: Job.SyncJob) =>
           Job.hasId(job)
             ? Effect.map(submit.factsIn(span), (facts) => handleOf(job.id, facts))
-            : Effect.dieMessage("a submit with /run came back without an id")
+            : Effect.dieMessage("A submit with /run came back without an id")
         const onAbandoned = (end: Submit.Submitted<Job.SyncJob>) => {
           if (hooks === undefined) return submit.abandon(end, Duration.toMillis(waitDefaults.cancelGrace))
           return end._tag === "Accepted" ? Effect.flatMap(handle(end.value), hooks.onAbandoned) : Effect.void

@@ -7,8 +7,16 @@ import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { isRetryable, JobNotFoundError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
+import {
+  BadRequestError,
+  fromResponse,
+  isRetryable,
+  JobNotFoundError,
+  provesNoEffect,
+  type RunPodError
+} from "../../errors/RunPodError.js"
 import type { Operation, Request, Service as Client } from "../../layers/RunPodHttpClient.js"
+import * as ErrorBody from "../../schemas/ErrorBody.js"
 import * as Job from "../../schemas/Job.js"
 import * as JobId from "../../schemas/JobId.js"
 import { secretsOf } from "../../schemas/RunRequest.js"
@@ -20,7 +28,8 @@ import * as Fibers from "../effect/fiber.js"
 import { checkIds, contextOf, readBody, readHold, refuse } from "../http/arguments.js"
 import { withCaller, withObserver } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
-import { isJsonObject } from "../text/json.js"
+import { excerpt } from "../text/excerpt.js"
+import { isJsonObject, parseJson } from "../text/json.js"
 
 /** How long a handler may take, in milliseconds: whoever waits for it gives up before. */
 const handlerTimeout = 7 * 24 * 3_600_000
@@ -44,6 +53,15 @@ const rowsFor = (concurrency: number) => {
     status: { ...row, name: "status", path: "/status/{jobId}", repeat: "Once", hold: handlerTimeout },
     stream: { ...row, name: "stream", path: "/stream/{jobId}", repeat: "Once", hold: handlerTimeout }
   } as const satisfies Record<string, Operation>
+}
+
+/** FastAPI refuses a request with `{"detail"}` alone, before any handler runs. On the way to a worker on this machine there is no gateway. */
+export const errorOf: typeof fromResponse = (where, response) => {
+  const { status, text } = response
+  const body = status >= 400 && status < 500 ? parseJson(text) : undefined
+  if (!isJsonObject(body) || Object.keys(body).join() !== "detail") return fromResponse(where, response)
+  const { detail = "" } = ErrorBody.fromText(text)
+  return new BadRequestError({ ...where, status, detail: excerpt(detail, 512), body: excerpt(text) })
 }
 
 interface Outcome {
@@ -226,7 +244,12 @@ export const make = (
       })
 
     const lacks = (operation: "cancel" | "retry" | "purgeQueue" | "health" | "requests", what: string) =>
-      Effect.fail(refuse(operation, `the local worker API (--rp_serve_api) has no ${operation}: ${what}`))
+      Effect.fail(
+        new BadRequestError({
+          ...refuse(operation, `the local worker API (--rp_serve_api) has no ${operation}: ${what}`),
+          reason: "Unsupported"
+        })
+      )
 
     return {
       run: submit,

@@ -257,9 +257,16 @@ class Poller {
     state.polls++
     // A poll that the deadline cut is no fault.
     if (this.now() >= policy.deadline) return this.timedOut()
-    state.errors++
+    if (state.errors++ === 0) state.failingSince = this.now()
     this.lastError = error
-    const failed = { error, held, took, isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock) }
+    const failed = {
+      error,
+      held,
+      took,
+      failingFor: this.now() - state.failingSince,
+      isKnown: state.last !== undefined || this.wait.job.submittedAt !== undefined,
+      isNotVisibleYet: isNotVisibleYet(this.wait.job, error, this.clock)
+    }
     // A server that was never reached, and whose certificate is not trusted, will not be reached later either.
     const isHopeless = error._tag === "TransportError" && !isRetryable(error) && state.last === undefined
     const meaning = isHopeless && this.wait.job.submittedAt === undefined ? "Definite" : meaningOf(failed)

@@ -29,6 +29,8 @@ export class PollState {
   polls = 0
   /** Polls that have failed since the last that was answered. */
   errors = 0
+  /** When the first of them failed. */
+  failingSince = 0
   pace: Pace
   /** How long to hold; 0 when holds cannot be had. */
   hold: number
@@ -126,9 +128,23 @@ export const provesEnd = (error: RunPodError): boolean =>
 export const isDefinite = (error: RunPodError): boolean =>
   error._tag === "BadRequestError" ? (error.status ?? 400) >= 400 : definite.has(error._tag) || provesEnd(error)
 
+/** How long an empty 401 is taken for a gateway's where RunPod has accepted the key before, in milliseconds. */
+const longestSilence = 5 * 60_000
+
+/** A 401 that says nothing: RunPod's, for a key it does not know, or a gateway's. */
+const mayBeGateways = ({ error, failingFor, isKnown }: FailedPoll): boolean =>
+  error._tag === "AuthenticationError" && error.body === undefined && isKnown && failingFor < longestSilence
+
+/** With what a server that knows no held requests, or no such hold, answers one. */
+const refusesHolds = new Set<number | undefined>([400, 404, 405, 422])
+
 /** A poll that failed, and how long RunPod was asked to hold it; missing when it was plain. Times are milliseconds. */
 interface FailedPoll {
   readonly error: RunPodError
+  /** How long polls have been failing: since the first one after the last that was answered. */
+  readonly failingFor: number
+  /** Whether RunPod has accepted the job's submit, or answered a poll. */
+  readonly isKnown: boolean
   readonly held: number | undefined
   readonly took: number
   /** The error is a 404 of a job that was submitted moments ago. */
@@ -139,14 +155,15 @@ interface FailedPoll {
  * What a failed poll says: `Definite`: the wait is over. `NotHeld`: the error may be about holding rather than about the job,
  * and a plain poll tells. `Passing`: ask again later.
  */
-export const meaningOf = ({ error, held, isNotVisibleYet }: FailedPoll): "Definite" | "NotHeld" | "Passing" => {
-  if (isNotVisibleYet) return "Passing"
-  // Also a 404 whose words are not RunPod's: a server that knows no held requests may send it.
+export const meaningOf = (failed: FailedPoll): "Definite" | "NotHeld" | "Passing" => {
+  const { error, held, isNotVisibleYet } = failed
+  if (isNotVisibleYet || mayBeGateways(failed)) return "Passing"
+  // Also a refusal that is not RunPod's: a server that knows no held requests may send it.
   const mayBeAboutHolding =
     error._tag === "BadRequestError" ||
     error._tag === "JobNotFoundError" ||
     error._tag === "EndpointNotFoundError" ||
-    error.status === 404
+    (error._tag === "ServerError" && refusesHolds.has(error.status))
   if (held !== undefined && mayBeAboutHolding) return "NotHeld"
   return isDefinite(error) ? "Definite" : "Passing"
 }

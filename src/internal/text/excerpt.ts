@@ -28,6 +28,10 @@ export const excerptOfJson = (value: unknown, most = 256): string => {
 /** A text for the middle of a message: with a full stop, unless it ends with a mark of its own. */
 export const asSentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`)
 
+/** A text as a sentence of a message. A first word that is a name, such as `policy.ttl` or `executionTimeout`, stays as it is. */
+export const asOwnSentence = (text: string): string =>
+  asSentence(text.replace(/^[a-z]+(?![\w[]|\.\w)/, (word) => word.charAt(0).toUpperCase() + word.slice(1)))
+
 /** A duration for a message, such as "1m 30s", rounded to milliseconds. */
 export const formatDuration = (duration: Duration.Duration): string =>
   Duration.format(Duration.millis(Math.round(Duration.toMillis(duration))))

@@ -82,6 +82,19 @@ const lazyPattern = (secret: string) => {
   return (text: string) => (text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined)
 }
 
+/**
+ * What base64 and base64url make of a secret that stands somewhere in a text: one of three, by how many bytes stand before it, each without
+ * the characters at its ends in which it meets its neighbours.
+ */
+const base64Forms = (secret: string): ReadonlyArray<string> => {
+  const bytes = Array.from(encoder.encode(secret), (byte) => String.fromCharCode(byte)).join("")
+  return ["", "-", "--"].flatMap((before) => {
+    const bits = 8 * (before.length + bytes.length)
+    const form = btoa(before + bytes).slice(Math.ceil((8 * before.length) / 6), Math.floor(bits / 6))
+    return [form, form.replaceAll("+", "-").replaceAll("/", "_")]
+  })
+}
+
 interface Place {
   readonly start: number
   readonly end: number
@@ -138,14 +151,16 @@ const echoedIn = (text: string): ReadonlyArray<Place> => {
 }
 
 /**
- * Replaces these secrets, where they are not too short, as they stand and as JSON, HTML or a URL writes them, and the values of echoed fields. A server can
+ * Replaces these secrets, where they are not too short, as they stand, in base64, and as JSON, HTML or a URL writes either, and the values of echoed fields. A server can
  * echo what it was sent, so every text from outside goes through it before it enters an error, a log or a span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
   // Made at the first text: most requests succeed, and have none to scrub.
   let patterns: ReadonlyArray<ReturnType<typeof lazyPattern>> | undefined
   return (text) => {
-    patterns ??= [...new Set(secrets)].filter(canBeSecret).map(lazyPattern)
+    patterns ??= [...new Set(secrets.filter(canBeSecret).flatMap((secret) => [secret, ...base64Forms(secret)]))].map(
+      lazyPattern
+    )
     // Every pattern searches the original text, so that of two secrets that overlap no part is left.
     const matching = patterns.flatMap((patternFor) => patternFor(text) ?? [])
     const found = [...matching.map((pattern) => placesOf(pattern, text)), echoedIn(text)].flat()

@@ -1,9 +1,11 @@
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import { statusOf, type WebhookError, WebhookTooLargeError } from "../../errors/WebhookError.js"
 import type { Headers, Service } from "../../services/Webhooks.js"
+import { monotonicMillis, timeoutAt } from "../pace/monotonic.js"
 import { concatBytes } from "../text/bytes.js"
 import { recordDelivery } from "../telemetry/record.js"
 import { headerOf } from "./receiver.js"
@@ -39,7 +41,7 @@ const refuse = (error: WebhookError): Effect.Effect<number> => {
 }
 
 const receive = (service: Service, { headers, readBody, url }: Request): Effect.Effect<number, WebhookError> =>
-  Effect.suspend(() => {
+  Effect.clockWith((clock) => {
     const { bodyLimit, readTimeout } = service
     // A body that does not say how long it is may be as long as is allowed.
     const length = lengthOf(headers) ?? bodyLimit
@@ -47,10 +49,10 @@ const receive = (service: Service, { headers, readBody, url }: Request): Effect.
     const others = bytesReserved.get(service) ?? 0
     if (others > 0 && others + length > bodiesInMemory * bodyLimit) return Effect.succeed(503)
     bytesReserved.set(service, others + length)
-    // A server runs its apps uninterruptibly: without this the timeout would wait for the body.
-    return Effect.interruptible(readBody(length)).pipe(
+    // Also where a server runs its apps uninterruptibly, and with a last look at the socket when the process was suspended.
+    return timeoutAt(readBody(length), monotonicMillis(clock) + Duration.toMillis(readTimeout)).pipe(
       Effect.mapError((error) => (error === "TooLarge" ? 413 : 400)),
-      Effect.timeoutFail({ duration: readTimeout, onTimeout: () => 408 }),
+      Effect.flatMap(Effect.mapError(() => 408)),
       Effect.matchEffect({
         onFailure: Effect.succeed,
         onSuccess: (body) => Effect.as(service.receive({ url, headers, body }), 200)

@@ -47,7 +47,7 @@ export const issue = ({ id, key }: SigningKey, grant: Grant): string => {
 
 /** The URL with the token in its query. It throws a `RangeError` for one that has another token. */
 export const addTo = (base: URL, token: string): URL => {
-  if (find(base.search) !== undefined) throw new RangeError("the `url` of a webhook has a `token` in its query already")
+  if (find(base.search) !== undefined) throw new RangeError("The `url` of a webhook has a `token` in its query already")
   const url = new URL(base)
   url.hash = ""
   url.search = `${base.search === "" ? "?" : `${base.search}&`}${parameter}=${token}`

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import {
+  AuthenticationError,
   BadRequestError,
   DecodeError,
   EndpointNotFoundError,
@@ -26,7 +27,9 @@ const after = (error: RunPodError, held: number | undefined, took = 0, isNotVisi
   error,
   held,
   took,
-  isNotVisibleYet
+  isNotVisibleYet,
+  failingFor: 0,
+  isKnown: true
 })
 
 describe("what a failed poll says", () => {
@@ -53,6 +56,22 @@ describe("what a failed poll says", () => {
   it("a job that is not visible yet is waited for, held or not", () => {
     assert.strictEqual(meaningOf(after(notFound, undefined, 0, true)), "Passing")
     assert.strictEqual(meaningOf(after(notFound, 90_000, 0, true)), "Passing")
+  })
+})
+
+describe("a 401", () => {
+  const silent = after(new AuthenticationError({ ...where, status: 401 }), undefined)
+
+  it("without a body can be a gateway's for five minutes, where RunPod has accepted the key", () => {
+    assert.strictEqual(meaningOf(silent), "Passing")
+    assert.strictEqual(meaningOf({ ...silent, failingFor: 299_999 }), "Passing")
+    assert.strictEqual(meaningOf({ ...silent, failingFor: 300_000 }), "Definite")
+    assert.strictEqual(meaningOf({ ...silent, isKnown: false }), "Definite")
+  })
+
+  it("with RunPod's words is definite", () => {
+    const error = new AuthenticationError({ ...where, status: 401, body: `{"error":"unauthorized"}` })
+    assert.strictEqual(meaningOf({ ...silent, error }), "Definite")
   })
 })
 

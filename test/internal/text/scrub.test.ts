@@ -199,3 +199,28 @@ describe("scrubValue", () => {
     assert.strictEqual(inner, "<redacted>")
   })
 })
+
+describe("a secret in base64", () => {
+  const secret = "rpa_7GZK0Q/+ä~~~???>>>"
+  const base64 = (text: string) => Buffer.from(text).toString("base64")
+  const base64url = (text: string) => Buffer.from(text).toString("base64url")
+  const encodings: ReadonlyArray<(text: string) => string> = [
+    base64,
+    base64url,
+    (text) => JSON.stringify({ a: base64(text) }).replaceAll("/", "\\/"),
+    (text) => encodeURIComponent(base64(text))
+  ]
+
+  it.each(["", "u", "us", "usr", "user:", `{"authorization":"Bearer `])("is struck out behind %j", (before) => {
+    for (const [i, encode] of encodings.entries()) {
+      for (const after of ["", ":", `"}`, "key"]) {
+        const text = `Basic ${encode(before + secret + after)} end`
+        const scrubbed = makeScrub([secret])(text)
+        assert.match(scrubbed, /^Basic .*<redacted>.* end$/, `${i}`)
+        // What is left of it in a text, decoded: at each end a part of one character at most.
+        assert.isBelow(scrubbed.length, text.length - base64(secret).length + 20)
+        assert.notInclude(Buffer.from(scrubbed, "base64url").toString("latin1"), "GZK")
+      }
+    }
+  })
+})
