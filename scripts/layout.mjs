@@ -41,6 +41,10 @@ export const rooms = {
     may: [...lowest, "internal/pace", "internal/files", "internal/telemetry", "schemas", "errors"],
     types: ["layers", "services", "internal/jobs"]
   },
+  "internal/flight": {
+    may: [...lowest, "internal/pace", "internal/files", "internal/http", "internal/webhooks", "schemas", "errors"],
+    types: ["layers", "services"]
+  },
   layers: { may: belowLayers },
   "internal/jobs": {
     may: [
@@ -56,8 +60,8 @@ export const rooms = {
     types: ["services"]
   },
   "internal/batch": { may: belowBatch, types: ["services"] },
-  services: { may: [...belowBatch, "internal/batch"] },
-  emulator: { may: [...lowest, "internal/pace", "schemas", "errors", "layers", "services"] },
+  services: { may: [...belowBatch, "internal/batch", "internal/flight"] },
+  emulator: { may: [...lowest, "internal/pace", "internal/flight", "schemas", "errors", "layers", "services"] },
   promise: { may: [...lowest, "schemas", "errors", "layers", "services"] },
   node: {
     may: [

@@ -52,6 +52,14 @@ export const htmlOk = optional<Models.HtmlOk>("HtmlOk")
 export const emptyOk = optional<Models.EmptyOk>("EmptyOk")
 
 /**
+ * A connection that is not made.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const refused = optional<Models.Refused>("Refused")
+
+/**
  * A reset before the request is looked at.
  *
  * @since 0.1.0

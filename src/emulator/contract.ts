@@ -12,6 +12,7 @@ import type * as RateLimits from "../layers/RateLimits.js"
 import type { Terminal } from "../schemas/JobStatus.js"
 import type { Operation } from "../schemas/Operation.js"
 import type { Fault } from "./Fault.js"
+import type { End, SubmitPlan } from "./plans.js"
 
 /**
  * A length of time, or a range from which each length is drawn (whole milliseconds, from the seed).
@@ -84,6 +85,11 @@ export interface EndpointOptions {
   readonly execution?: Spread | undefined
   /** Whether the output of a Stream handler is the array of its chunks; without it such a job has no output. Default: true. */
   readonly aggregateStream?: boolean | undefined
+  /**
+   * What becomes of the submits, by their inputs: each submit that no fault of the emulator hits takes the first plan for its input
+   * that is left, and when none is left the last one's job again. A submit whose input has no plan is an ordinary one. Default: none.
+   */
+  readonly submits?: ReadonlyArray<SubmitPlan> | undefined
   /** How long a job can be read after it has ended. */
   readonly retention?:
     | {
@@ -289,18 +295,6 @@ export interface Counts {
   /** Jobs ended, by status. */
   readonly ended: Readonly<Record<Terminal, number>>
   readonly coldStarts: number
-}
-
-/**
- * How a job is ended by hand.
- *
- * @since 0.1.0
- * @category models
- */
-export interface End {
-  readonly status: Terminal
-  readonly output?: unknown
-  readonly error?: unknown
 }
 
 /**

@@ -24,6 +24,10 @@ export interface Target {
   readonly times?: number | undefined
   /** How many matching requests are let through first. Default: 0. */
   readonly after?: number | undefined
+  /** When it applies: from a time after the emulator's start on (default: 0), before another (default: no end). */
+  readonly between?:
+    | { readonly from?: Duration.DurationInput | undefined; readonly until?: Duration.DurationInput | undefined }
+    | undefined
 }
 
 /**
@@ -83,6 +87,16 @@ export interface HtmlOk extends Unanswered {
  */
 export interface EmptyOk extends Unanswered {
   readonly _tag: "EmptyOk"
+}
+
+/**
+ * The connection is refused, so that nothing was sent. A server cannot refuse one connection of many: it resets it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Refused extends Target {
+  readonly _tag: "Refused"
 }
 
 /**
@@ -262,6 +276,7 @@ export type RequestFault =
   | ServerError
   | HtmlOk
   | EmptyOk
+  | Refused
   | ResetBefore
   | ResetAfter
   | Stall

@@ -19,6 +19,7 @@ import { meaningOf } from "../internal/http/meaning.js"
 import { withPermit } from "../internal/http/permit.js"
 import type { Reply } from "../internal/http/reply.js"
 import { observe, withCaller } from "../internal/http/requestOptions.js"
+import * as Recorded from "../internal/http/recorded.js"
 import * as Retry from "../internal/http/retry.js"
 import { sendWithClient, watched } from "../internal/http/sendWithClient.js"
 import { sendWithDispatcher } from "../internal/http/sendWithDispatcher.js"
@@ -30,6 +31,7 @@ import { ofOperation } from "../internal/telemetry/instruments.js"
 import { makeScrub } from "../internal/text/scrub.js"
 import type { Definition } from "../schemas/Operation.js"
 import { Dispatcher } from "./Dispatcher.js"
+import { FlightRecorder } from "./FlightRecorder.js"
 import * as RateLimits from "./RateLimits.js"
 import { type Options as RunPodOptions, withDefaults } from "./RunPodConfig.js"
 
@@ -152,6 +154,8 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
     // Closed after the background work, whose attempts have their deadlines from it.
     const timer = yield* Timer.make
     const background = yield* Background.make
+    const recorder = Option.getOrUndefined(yield* Effect.serviceOption(FlightRecorder))
+    const recorded = recorder === undefined ? undefined : Recorded.make(recorder, timer)
     const server = Server.make(options.apiKey, baseUrl)
     const limiters = new Limiters(limits.overall)
     const retry = Retry.make(policy)
@@ -180,12 +184,13 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
       return lane
     }
 
-    const send = (execution: Execution<unknown>): Effect.Effect<Reply, RunPodError> => {
+    const transmit = (execution: Execution<unknown>): Effect.Effect<Reply, RunPodError> => {
       const { request, where } = execution
       return dispatcher === undefined
         ? sendWithClient(server.requestOf(request, where.path), execution, client, timer)
         : sendWithDispatcher(dispatcher, server.dispatchOf(request, where.path), execution, timer)
     }
+    const send = recorded === undefined ? transmit : recorded.sent(transmit)
 
     const attemptOf = <A>(execution: Execution<A>): Effect.Effect<A, RunPodError> =>
       withPermit(execution, timer, () =>
@@ -209,7 +214,8 @@ export const make = (options: Options): Effect.Effect<Service, never, HttpClient
           const execution = new Execution(request, where, caller, laneOf(operation, params["endpointId"]))
           execution.span = span
           execution.scrub = scrub
-          return retry.run(execution, attemptOf(execution))
+          const attempt = attemptOf(execution)
+          return retry.run(execution, recorded === undefined ? attempt : recorded.queued(execution, attempt))
         })
       })
 

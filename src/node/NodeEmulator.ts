@@ -115,7 +115,7 @@ const respond = (
   const { socket } = request
   // The client left at the last moment: writing would be an error.
   if (httpResponse.destroyed) return
-  if (transmission._tag === "Reset") {
+  if (transmission._tag === "Reset" || transmission._tag === "Refused") {
     socket.resetAndDestroy()
     return
   }

@@ -32,6 +32,7 @@ import type * as ConfigError from "effect/ConfigError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as Stream from "effect/Stream"
 import type { WebhookError, WebhookSetupError, WebhookStoreError } from "../errors/WebhookError.js"
@@ -41,6 +42,7 @@ import * as Handler from "../internal/webhooks/handler.js"
 import * as receiver from "../internal/webhooks/receiver.js"
 import * as settings from "../internal/webhooks/settings.js"
 import { Webhooks } from "../internal/webhooks/tag.js"
+import { FlightRecorder, type Service as FlightService } from "../layers/FlightRecorder.js"
 import * as WebhookStore from "../layers/WebhookStore.js"
 import type * as WebhookEvent from "../schemas/WebhookEvent.js"
 
@@ -219,7 +221,23 @@ export const defaults = settings.defaults
  * @category constructors
  */
 export const make = (options: Options): Effect.Effect<Service, WebhookSetupError, WebhookStore.WebhookStore> =>
-  Effect.flatMap(WebhookStore.WebhookStore, (store) => receiver.make(options, store))
+  Effect.gen(function* () {
+    const service = yield* receiver.make(options, yield* WebhookStore.WebhookStore)
+    const recorder = yield* Effect.serviceOption(FlightRecorder)
+    return Option.isNone(recorder) ? service : recorded(service, recorder.value)
+  })
+
+/** The service, which tells a recorder of each delivery. */
+const recorded = (service: Service, { onDelivery }: FlightService): Service => ({
+  ...service,
+  receive: (incoming) => {
+    const url = String(incoming.url)
+    return Effect.tapBoth(service.receive(incoming), {
+      onFailure: ({ _tag }) => Effect.sync(() => onDelivery({ url, received: { error: _tag } })),
+      onSuccess: (received) => Effect.sync(() => onDelivery({ url, received }))
+    })
+  }
+})
 
 /**
  * The service with a store in memory.

@@ -50,6 +50,12 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     "2 Truncated",
     /run +67 +67 +66 +1 +0 +0 +1\n/
   ],
+  "flight.ts": [
+    /recorded \d+ attempts in \d+ bytes/,
+    "of 40 items 40 ended as they did before",
+    "7 JobFailedError",
+    /a test of \d+ lines/
+  ],
   "health.ts": ["jobs: 3 queued", "3 completed"],
   "local-worker.ts": [
     "call: WHY IS THE SKY BLUE",

@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { Heap } from "../../internal/pace/heap.js"
-import { wallMillis } from "../../internal/pace/monotonic.js"
+import { monotonicMillis, wallMillis } from "../../internal/pace/monotonic.js"
 import * as Timer from "../../internal/pace/timer.js"
 import * as RateLimits from "../../layers/RateLimits.js"
 import type { Deliver, Options, Service } from "../contract.js"
@@ -30,9 +30,10 @@ export interface Core {
 const makeModel = Effect.fnUntraced(function* (options: Options, deliver: Deliver) {
   const { seed = 0 } = options
   const counters = new Counters()
-  const faults = new Faults(options.faults ?? [], seed, counters)
-  const onEnd = yield* Deliveries.make(deliver, faults, counters)
   const clock = yield* Effect.clock
+  const startedAt = monotonicMillis(clock)
+  const faults = new Faults(options.faults ?? [], seed, counters, () => monotonicMillis(clock) - startedAt)
+  const onEnd = yield* Deliveries.make(deliver, faults, counters)
   const forkHandler = yield* FiberSet.makeRuntime<never, JobResult, never>()
   // Closed before the handlers are interrupted: no alarm starts a job meanwhile.
   const timer = yield* Timer.make

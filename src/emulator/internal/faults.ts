@@ -12,7 +12,21 @@ export interface JobFaults {
   readonly lateProgress: LateProgress | undefined
 }
 
-interface ActiveFault {
+/** What a fault makes of a request. */
+export interface Applied {
+  readonly fault: ResponseFault | undefined
+  /** How late the response is sent, in milliseconds. */
+  readonly delay: number
+}
+
+/** The job that a request is about. */
+interface Job {
+  readonly age: number
+  /** Those of its plan. */
+  readonly faults: ReadonlyArray<ActiveFault>
+}
+
+export interface ActiveFault {
   readonly fault: Fault
   readonly random: Random.RandomSource
   /** How many matching requests there were. */
@@ -31,13 +45,18 @@ const isOfJobs = (fault: Fault): fault is JobFault => fault._tag === "OutputMiss
 
 const isOfWebhooks = (fault: Fault): fault is WebhookFault => fault._tag.startsWith("Webhook")
 
+const isBetween = (age: number, { from = 0, until = Infinity }: NonNullable<Fault["between"]>): boolean =>
+  age >= Duration.toMillis(from) && age < Duration.toMillis(until)
+
 export class Faults {
   private active: ReadonlyArray<ActiveFault> = []
 
   constructor(
     faults: ReadonlyArray<Fault>,
     private readonly seed: number | string,
-    private readonly counters: Counters
+    private readonly counters: Counters,
+    /** Milliseconds since the emulator's start. */
+    private readonly age: () => number
   ) {
     this.set(faults)
   }
@@ -47,21 +66,22 @@ export class Faults {
   }
 
   set(faults: ReadonlyArray<Fault>): void {
-    const random = (index: number) => Random.make(this.seed, `fault ${index}`)
-    this.active = faults.map((fault, index) => ({ fault, random: random(index), matched: 0, applied: 0 }))
+    this.active = this.activate(faults, "fault")
   }
 
-  /** The fault that applies to a request, and how late its response is sent. Times, `jobAge` too, are milliseconds. */
-  forRequest(
-    operation: Operation,
-    endpointId: string,
-    jobAge: () => number | undefined
-  ): { readonly fault: ResponseFault | undefined; readonly delay: number } {
+  /** Faults whose `times` and `after` count from zero. */
+  activate(faults: ReadonlyArray<Fault>, purpose: string): ReadonlyArray<ActiveFault> {
+    const random = (index: number) => Random.make(this.seed, `${purpose} ${index}`)
+    return faults.map((fault, index) => ({ fault, random: random(index), matched: 0, applied: 0 }))
+  }
+
+  /** The fault that applies to a request, and how late its response is sent. Times are milliseconds. */
+  forRequest(operation: Operation, endpointId: string, job: Job | undefined): Applied {
     let delay = 0
-    for (const active of this.active) {
+    for (const active of job === undefined ? this.active : [...job.faults, ...this.active]) {
       const { fault } = active
       if (isOfJobs(fault) || isOfWebhooks(fault)) continue
-      if (fault._tag === "NotVisibleYet" && (jobAge() ?? Infinity) >= Duration.toMillis(fault.for)) continue
+      if (fault._tag === "NotVisibleYet" && (job?.age ?? Infinity) >= Duration.toMillis(fault.for)) continue
       if (!this.applies(active, operation, endpointId)) continue
       if (fault._tag !== "Delay") return { fault, delay }
       delay += Duration.toMillis(fault.by)
@@ -88,9 +108,10 @@ export class Faults {
   }
 
   private applies(active: ActiveFault, operation: Operation, endpointId: string): boolean {
-    const { after = 0, endpoints, rate = 1, times = Infinity } = active.fault
+    const { after = 0, between, endpoints, rate = 1, times = Infinity } = active.fault
     if (operationsOf(active.fault)?.includes(operation) === false) return false
     if (endpoints?.includes(endpointId) === false) return false
+    if (between !== undefined && !isBetween(this.age(), between)) return false
     if (active.matched++ < after || active.applied >= times) return false
     if (rate < 1 && active.random.fraction() >= rate) return false
     active.applied++

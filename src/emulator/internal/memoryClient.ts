@@ -17,6 +17,10 @@ const decoder = new TextDecoder()
 const connectionReset = (): Error =>
   Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET", errno: -104, syscall: "read" })
 
+/** What Node reports of a connection that was not made. */
+const connectionRefused = (): Error =>
+  Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED", errno: -111, syscall: "connect" })
+
 /** What undici reports of a body that ends before its time. */
 const bodyCut = () => Object.assign(new Error("other side closed"), { name: "SocketError", code: "UND_ERR_SOCKET" })
 
@@ -37,7 +41,7 @@ const bytesOf = (body: HttpBody.HttpBody): Effect.Effect<Uint8Array> => {
 
 const responseOf = (
   request: HttpClientRequest.HttpClientRequest,
-  transmission: Exclude<Transmission, { readonly _tag: "Reset" }>
+  transmission: Exclude<Transmission, { readonly _tag: "Reset" | "Refused" }>
 ): HttpClientResponse.HttpClientResponse => {
   const { status } = transmission.response
   const bytes = encoder.encode(transmission.response.body)
@@ -69,9 +73,10 @@ export const make = (core: Core): HttpClient.HttpClient =>
         readBody: (limit) =>
           Effect.map(bytesOf(request.body), (bytes) => (bytes.byteLength > limit ? undefined : decoder.decode(bytes)))
       }),
-      (transmission) =>
-        transmission._tag === "Reset"
-          ? Effect.fail(requestError(request, "Transport", connectionReset()))
-          : Effect.succeed(responseOf(request, transmission))
+      (transmission) => {
+        if (transmission._tag === "Reset") return Effect.fail(requestError(request, "Transport", connectionReset()))
+        if (transmission._tag === "Refused") return Effect.fail(requestError(request, "Transport", connectionRefused()))
+        return Effect.succeed(responseOf(request, transmission))
+      }
     )
   )

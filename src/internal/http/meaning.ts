@@ -23,7 +23,7 @@ const shortCooldown = 1_000
 const httpDate = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .*\d\d:\d\d:\d\d/
 
 /** What a `Retry-After` header asks for, at `now` in milliseconds of the clock. */
-const readRetryAfter = (header: string | undefined, now: number): Duration.Duration | undefined => {
+export const readRetryAfter = (header: string | undefined, now: number): Duration.Duration | undefined => {
   const text = header?.trim() ?? ""
   const isSeconds = /^\d+(\.\d+)?$/.test(text)
   if (!isSeconds && !httpDate.test(text)) return undefined

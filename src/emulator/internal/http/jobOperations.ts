@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { Alarm } from "../../../internal/pace/timer.js"
 import { type BatchOperation, type Operation, operations } from "../../../schemas/Operation.js"
+import { isFound } from "../jobs/plans.js"
 import * as Lifecycle from "../jobs/lifecycle.js"
 import { type Endpoint, type Job, largestBody, type Model, type SubmitOperation, type Waiters } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
@@ -68,7 +69,7 @@ const submit = Effect.fnUntraced(function* (model: Model, endpoint: Endpoint, op
   )
   const millis = operation === "run" ? 0 : yield* parseWait(call.route.wait, operation)
   if (endpoint.maxWorkers <= 0) return Responses.paused
-  const job = Lifecycle.submit(model, endpoint, operation, jobRequest)
+  const job = Lifecycle.submit(model, endpoint, operation, jobRequest, { plan: call.plan })
   call.record.jobId = job.id
   if (operation === "run") return Responses.accepted(job)
   yield* awaitEnd(model, job, millis)
@@ -121,7 +122,9 @@ export const execute = (
     default: {
       const { jobId = "", wait } = call.route
       const job = Retention.find(model, endpoint, jobId)
-      return job === undefined ? Responses.jobNotFound : executeOnJob(model, job, operation, wait)
+      return job === undefined || !isFound(job.submission.plan, model.timer.now() - job.createdAt)
+        ? Responses.jobNotFound
+        : executeOnJob(model, job, operation, wait)
     }
   }
 }

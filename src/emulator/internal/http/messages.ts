@@ -1,5 +1,6 @@
 import type * as Effect from "effect/Effect"
 import { defined } from "../../../internal/text/json.js"
+import type { SubmitPlan } from "../../plans.js"
 import type { OpenRequest } from "../counters.js"
 import type { Usage } from "./limits.js"
 import type { Route } from "./router.js"
@@ -14,10 +15,12 @@ export interface HttpRequest {
 }
 
 export interface Call {
-  readonly request: HttpRequest
+  request: HttpRequest
   readonly route: Route
   readonly arrivedAt: number
   readonly record: OpenRequest
+  /** What becomes of this submit, where that is planned. */
+  plan: SubmitPlan | undefined
   /** What it is in flight of, once it got past the limits. */
   usage: Usage | undefined
 }
@@ -35,6 +38,8 @@ export type Answer = HttpResponse | Effect.Effect<HttpResponse>
 export type Transmission =
   | { readonly _tag: "Whole"; readonly response: HttpResponse }
   | { readonly _tag: "Reset" }
+  /** The client is to find that it cannot connect. */
+  | { readonly _tag: "Refused" }
   /** So many bytes of the body, then nothing more. */
   | { readonly _tag: "Stall"; readonly response: HttpResponse; readonly bytes: number }
   /** So many bytes of the body, then the connection closes. */

@@ -5,10 +5,11 @@ import * as Exit from "effect/Exit"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import { isOfBatch } from "../../../schemas/Operation.js"
+import type { SubmitPlan } from "../../plans.js"
 import type { Hang, RateLimited } from "../../Fault.js"
 import type { OpenRequest } from "../counters.js"
-import type { ResponseFault } from "../faults.js"
-import type { Model } from "../jobs/model.js"
+import type { Applied, ResponseFault } from "../faults.js"
+import { largestBody, type Model } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import * as BatchOperations from "./batchOperations.js"
 import * as JobOperations from "./jobOperations.js"
@@ -50,28 +51,48 @@ const open = ({ model }: Parts, request: HttpRequest): Call => {
     abandoned: false
   }
   model.counters.requestArrived(record)
-  return { request, route, arrivedAt: model.timer.now(), record, usage: undefined }
+  return { request, route, arrivedAt: model.timer.now(), record, plan: undefined, usage: undefined }
 }
 
 const close = ({ model }: Parts, call: Call, transmission: Transmission | undefined): void => {
   const { record, usage } = call
   record.took = model.timer.now() - call.arrivedAt
   if (transmission === undefined) record.abandoned = true
-  else if (transmission._tag !== "Reset") record.status = transmission.response.status
+  else if ("response" in transmission) record.status = transmission.response.status
   if (usage !== undefined) usage.inFlight--
   model.counters.requestEnded(record, usage !== undefined)
 }
 
 const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmission> => {
   const { endpointId, operation } = call.route
-  const { delay, fault } =
-    operation === undefined || endpointId === undefined
-      ? { delay: 0, fault: undefined }
-      : parts.model.faults.forRequest(operation, endpointId, () => jobAge(parts, call.route))
+  if (operation === undefined || endpointId === undefined) return answer(parts, call, { delay: 0, fault: undefined })
+  const plans = parts.model.endpoints.get(endpointId)?.plans
+  const applied = () => parts.model.faults.forRequest(operation, endpointId, jobOf(parts, call.route))
+  if (plans === undefined || (operation !== "run" && operation !== "runSync")) return answer(parts, call, applied())
+  return Effect.flatMap(call.request.readBody(largestBody[operation].bytes), (text) => {
+    call.request = { ...call.request, readBody: () => Effect.succeed(text) }
+    const input = plans.inputOf(text)
+    const { delay, fault } = applied()
+    call.plan = fault === undefined && input !== undefined ? plans.take(input) : undefined
+    const transmission = answer(parts, call, {
+      delay: delay + (call.plan?.delay === undefined ? 0 : Duration.toMillis(call.plan.delay)),
+      fault: fault ?? plannedFault(call.plan)
+    })
+    return Effect.isEffect(transmission) ? transmission : Effect.succeed(transmission)
+  })
+}
+
+const plannedFault = (plan: SubmitPlan | undefined): ResponseFault | undefined =>
+  plan?.fault?._tag === "Delay" ? undefined : plan?.fault
+
+const answer = (parts: Parts, call: Call, { delay, fault }: Applied): Transmission | Effect.Effect<Transmission> => {
   if (fault !== undefined) call.record.fault = fault._tag
   else if (delay > 0) call.record.fault = "Delay"
-  if (fault?._tag === "ResetBefore") return reset
-  const served = fault === undefined || isProcessed(fault) ? serve(parts, call) : Responses.emptyOk
+  const isServed =
+    call.plan?.fault === undefined ? fault === undefined || isProcessed(fault) : call.plan.runs !== undefined
+  if (!isServed && delay === 0 && fault?._tag === "ResetBefore") return reset
+  if (!isServed && delay === 0 && fault?._tag === "Refused") return refused
+  const served = isServed ? serve(parts, call) : Responses.emptyOk
   if (fault === undefined && delay === 0) {
     return Effect.isEffect(served) ? Effect.map(served, whole) : whole(served)
   }
@@ -86,6 +107,7 @@ const process = (parts: Parts, call: Call): Transmission | Effect.Effect<Transmi
 const whole = (response: HttpResponse): Transmission => ({ _tag: "Whole", response })
 
 const reset: Transmission = { _tag: "Reset" }
+const refused: Transmission = { _tag: "Refused" }
 
 const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
 
@@ -123,16 +145,18 @@ const applyFault = (fault: Exclude<ResponseFault, Hang>, response: HttpResponse,
       return { _tag: "Stall", response, bytes: fault.afterBytes ?? halfOf(response) }
     case "CutBody":
       return { _tag: "Cut", response, bytes: halfOf(response) }
+    case "Refused":
+      return refused
     case "ResetBefore":
     case "ResetAfter":
       return reset
   }
 }
 
-const jobAge = ({ model }: Parts, { endpointId = "", jobId = "" }: Router.Route): number | undefined => {
-  const endpoint = model.endpoints.get(endpointId)
-  const job = endpoint && Retention.find(model, endpoint, jobId)
-  return job === undefined ? undefined : model.timer.now() - job.createdAt
+const jobOf = ({ model }: Parts, { endpointId = "", jobId }: Router.Route) => {
+  const endpoint = jobId === undefined ? undefined : model.endpoints.get(endpointId)
+  const job = endpoint && Retention.find(model, endpoint, jobId ?? "")
+  return job && { age: model.timer.now() - job.createdAt, faults: job.faults }
 }
 
 /** What RunPod does without faults: key, endpoint, path, method and limits are checked, then the operation is executed. */

@@ -100,9 +100,9 @@ export const purged = (removed: number): HttpResponse => okText(`{"removed":${re
 
 export const health = (model: Model, endpoint: Endpoint): HttpResponse => {
   const { idle, running, starting } = Workers.count(model, endpoint)
-  const { completed, failed, inProgress, queue, retried, throttled, unhealthy } = endpoint
+  const { completed, failed, inProgress, planned, queue, retried, throttled, unhealthy } = endpoint
   return ok({
-    jobs: { completed, failed, inProgress, inQueue: queue.size, retried },
+    jobs: { completed, failed, inProgress, inQueue: queue.size + planned.size, retried },
     workers: { idle, initializing: starting, ready: idle, running, throttled, unhealthy }
   })
 }

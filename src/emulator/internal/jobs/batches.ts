@@ -75,7 +75,7 @@ export const finalize = (model: Model, batch: Batch): Changed => {
   }
   batch.state = "FINALIZED"
   for (const request of requests.values()) {
-    request.job = Lifecycle.submit(model, endpoint, "run", request.jobRequest, request.id)
+    request.job = Lifecycle.submit(model, endpoint, "run", request.jobRequest, { batchedId: request.id })
   }
   return Either.right(batch)
 }

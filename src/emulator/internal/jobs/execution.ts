@@ -1,7 +1,10 @@
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fibers from "../../../internal/effect/fiber.js"
+import type { Alarm } from "../../../internal/pace/timer.js"
 import type { Handler } from "../../contract.js"
+import type { RunPlan } from "../../plans.js"
 import { completed, failed, type JobResult, perform, toText } from "./handler.js"
 import { type Endpoint, type Execution, type Job, largestBody, type Model, wake, type Worker } from "./model.js"
 import * as Retention from "./retention.js"
@@ -36,7 +39,16 @@ const startQueued = (model: Model, endpoint: Endpoint): void => {
 }
 
 const start = (model: Model, job: Job, worker: Worker): void => {
-  const { endpoint, submission } = job
+  const execution = occupy(model, job, worker)
+  const { handler } = job.endpoint.settings
+  if (Object.keys(job.submission.input).length === 0) startEmptyInput(model, execution)
+  else if (handler === undefined) startEcho(model, execution)
+  else startHandler(model, execution, handler)
+}
+
+/** Gives a job to a worker. */
+const occupy = (model: Model, job: Job, worker: Worker): Execution => {
+  const { endpoint } = job
   const now = model.timer.now()
   const execution: Execution = { job, worker, startedAt: now, alarm: undefined, fiber: undefined }
   worker.active++
@@ -46,10 +58,38 @@ const start = (model: Model, job: Job, worker: Worker): void => {
   job.delayTime = Math.round(now - job.queuedAt)
   job.workerId = worker.id
   job.execution = execution
-  const { handler } = endpoint.settings
-  if (Object.keys(submission.input).length === 0) startEmptyInput(model, execution)
-  else if (handler === undefined) startEcho(model, execution)
-  else startHandler(model, execution, handler)
+  return execution
+}
+
+/** Sets the alarms of a planned run. Its start, updates and end come in this order also where they come at the same time. */
+export const follow = (model: Model, job: Job, plan: RunPlan): void => {
+  const { endpoint } = job
+  const { chunks = [], end: planned, endAfter, progress = [], startAfter, workerId } = plan
+  const queuedAt = model.timer.now()
+  const alarms: Array<Alarm> = []
+  job.planAlarms = alarms
+  const at = (after: Duration.DurationInput | undefined, run: () => void) => {
+    const millis = after === undefined ? Infinity : Math.round(Duration.toMillis(after))
+    if (millis <= 0) run()
+    else if (millis < Infinity) alarms.push(model.timer.set(queuedAt + millis, run))
+  }
+  at(startAfter, () => {
+    endpoint.planned.delete(job)
+    occupy(model, job, Workers.named(model, endpoint, workerId))
+  })
+  for (const { after, value } of progress) at(after, () => void (job.output = toText(value)))
+  for (const { after, value } of chunks) {
+    at(after, () => {
+      job.chunks.push(toText(value) ?? "null")
+      wake(job.chunkWaiters)
+    })
+  }
+  at(endAfter, () => {
+    endpoint.planned.delete(job)
+    const { error, output, status } = planned ?? { status: "COMPLETED" }
+    finish(model, job, { status, output: toText(output), error: toText(error) })
+    stop(model, job)
+  })
 }
 
 /** A worker cannot upload a result that is larger than a submit may be; the job is COMPLETED without it. */
@@ -173,6 +213,8 @@ const redispatch = (model: Model, job: Job): void => {
 /** Takes the job off its worker. A handler is interrupted, and its worker is free when it has ended. */
 export const stop = (model: Model, job: Job): void => {
   const { endpoint, execution } = job
+  for (const alarm of job.planAlarms) model.timer.clear(alarm)
+  job.planAlarms = []
   if (execution === undefined) return
   job.execution = undefined
   if (execution.alarm !== undefined) model.timer.clear(execution.alarm)

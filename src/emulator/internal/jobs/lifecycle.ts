@@ -1,26 +1,35 @@
 import { defined } from "../../../internal/text/json.js"
 import type { Terminal } from "../../../schemas/JobStatus.js"
-import type { End, JobSnapshot, Workers as WorkerCounts } from "../../contract.js"
+import type { JobSnapshot, Workers as WorkerCounts } from "../../contract.js"
+import type { End, SubmitPlan } from "../../plans.js"
 import * as Random from "../random.js"
-import { dispatch, finish, stop } from "./execution.js"
+import { dispatch, finish, follow, stop } from "./execution.js"
 import { toText } from "./handler.js"
 import { type Endpoint, Job, type JobRequest, type Model, priority, type SubmitOperation } from "./model.js"
+import * as Plans from "./plans.js"
 import * as Retention from "./retention.js"
 import * as Workers from "./workers.js"
 
-/** Queues a new job, or with `batchedId` that of a batch's request: it runs when no others wait, and no purge removes it. */
+interface Choices {
+  /** The id of a batch's request, whose job runs when no others wait, and is removed by no purge. */
+  readonly batchedId?: string | undefined
+  readonly plan?: SubmitPlan | undefined
+}
+
+/** Queues a new job. */
 export const submit = (
   model: Model,
   endpoint: Endpoint,
   operation: SubmitOperation,
   request: JobRequest,
-  batchedId?: string
+  { batchedId, plan }: Choices = {}
 ): Job => {
   Retention.forgetExpired(model)
   const id = batchedId ?? `${operation === "run" ? "" : "sync-"}${Random.uuid(model.random.ids)}-u1`
-  const submission = { ...request, operation, ...model.faults.forJob(operation, endpoint.id) }
+  const submission = { ...request, operation, plan, ...model.faults.forJob(operation, endpoint.id) }
   const job = new Job(id, endpoint, submission, model.timer.now())
   if (batchedId !== undefined) job.queueEntry.at = priority.batch
+  if (plan?.faults !== undefined) job.faults = model.faults.activate(plan.faults, `fault of ${id}`)
   endpoint.jobs.set(id, job)
   model.counters.counts.submitted++
   enqueue(model, job)
@@ -31,17 +40,25 @@ const enqueue = (model: Model, job: Job): void => {
   const { endpoint } = job
   job.status = "IN_QUEUE"
   job.queuedAt = model.timer.now()
-  endpoint.queue.add(job.queueEntry)
+  const run = Plans.runOf(job.submission.plan, job.retried)
+  if (run === undefined) endpoint.queue.add(job.queueEntry)
+  else endpoint.planned.add(job)
   job.ttlAlarm = model.timer.set(job.createdAt + job.submission.ttl, () => {
-    endpoint.queue.remove(job.queueEntry)
+    leaveQueue(job)
     Retention.forget(model, job)
     stop(model, job)
   })
-  dispatch(model, endpoint)
+  if (run === undefined) dispatch(model, endpoint)
+  else follow(model, job, run)
+}
+
+const leaveQueue = (job: Job): void => {
+  job.endpoint.queue.remove(job.queueEntry)
+  job.endpoint.planned.delete(job)
 }
 
 const endNow = (model: Model, job: Job, end: { status: Terminal; output?: string; error?: string }): void => {
-  job.endpoint.queue.remove(job.queueEntry)
+  leaveQueue(job)
   finish(model, job, { output: undefined, error: undefined, ...end })
   stop(model, job)
 }
@@ -78,6 +95,12 @@ export const purge = (model: Model, endpoint: Endpoint): number => {
     removed++
     endpoint.queue.remove(next)
     Retention.forget(model, next.job)
+  }
+  for (const job of endpoint.planned) {
+    removed++
+    leaveQueue(job)
+    stop(model, job)
+    Retention.forget(model, job)
   }
   return removed
 }

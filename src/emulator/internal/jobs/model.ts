@@ -8,9 +8,11 @@ import type { Alarm, Timer } from "../../../internal/pace/timer.js"
 import type { JsonObject } from "../../../internal/text/json.js"
 import { isTerminal, type Terminal } from "../../../schemas/JobStatus.js"
 import type { EndpointOptions, Spread } from "../../contract.js"
+import type { SubmitPlan } from "../../plans.js"
 import type { Counters } from "../counters.js"
-import type { Faults, JobFaults } from "../faults.js"
+import type { ActiveFault, Faults, JobFaults } from "../faults.js"
 import type { RandomSource } from "../random.js"
+import { Plans } from "./plans.js"
 import type { JobResult } from "./handler.js"
 
 export type SubmitOperation = "run" | "runSync"
@@ -33,6 +35,8 @@ export interface JobRequest {
 
 export interface Submission extends JobRequest, JobFaults {
   readonly operation: SubmitOperation
+  /** What becomes of it, where that is planned. */
+  readonly plan: SubmitPlan | undefined
 }
 
 /** A job's entry in a heap: the queue, or the ended jobs by the time they are forgotten. */
@@ -78,6 +82,10 @@ export class Job {
   chunks: Array<string> = []
   execution: Execution | undefined
   ttlAlarm: Alarm | undefined
+  /** Of its plan: what requests about it meet. */
+  faults: ReadonlyArray<ActiveFault> = []
+  /** Of its plan: what is still to come of this run. */
+  planAlarms: ReadonlyArray<Alarm> = []
   /** `at` is the priority. */
   readonly queueEntry: JobEntry
   /** In the model's `endedJobs`; `at` is when it is forgotten. */
@@ -139,6 +147,10 @@ export class Endpoint {
   /** In the order of their creates. */
   readonly batches = new Map<string, Batch>()
   readonly queue = new Heap<JobEntry>()
+  /** What becomes of its submits. */
+  readonly plans: Plans | undefined
+  /** The jobs that are queued until their plan says otherwise. */
+  readonly planned = new Set<Job>()
   readonly workers = new Set<Worker>()
   readonly settings: ReturnType<typeof readSettings>
   maxWorkers = 0
@@ -159,6 +171,7 @@ export class Endpoint {
     options: EndpointOptions
   ) {
     this.settings = readSettings(options)
+    this.plans = options.submits === undefined ? undefined : new Plans(options.submits)
   }
 }
 

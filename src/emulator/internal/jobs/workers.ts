@@ -5,8 +5,12 @@ import type { Endpoint, Model, Worker } from "./model.js"
 /** How many workers can take jobs. */
 const usable = ({ maxWorkers, throttled, unhealthy }: Endpoint) => Math.max(0, maxWorkers - throttled - unhealthy)
 
-const add = ({ random, timer }: Model, endpoint: Endpoint, isReady: boolean): Worker => {
-  const id = Random.workerId(random.workerIds)
+const add = (
+  { random, timer }: Model,
+  endpoint: Endpoint,
+  isReady: boolean,
+  id = Random.workerId(random.workerIds)
+): Worker => {
   const worker: Worker = { id, active: 0, isReady, idleSince: timer.now(), startAlarm: undefined }
   endpoint.workers.add(worker)
   return worker
@@ -46,6 +50,14 @@ export const acquire = (model: Model, endpoint: Endpoint, onReady: () => void): 
     })
   }
   return undefined
+}
+
+/** The worker with this id, or any that is idle; a new one where there is none. */
+export const named = (model: Model, endpoint: Endpoint, id: string | undefined): Worker => {
+  for (const worker of endpoint.workers) {
+    if (id === undefined ? worker.isReady && worker.active === 0 : worker.id === id) return worker
+  }
+  return add(model, endpoint, true, id)
 }
 
 /** Frees a worker of one job; when there are too many workers and it has no other job, it is dismissed. */
