@@ -16,6 +16,7 @@ const belowLayers = [
   "internal/telemetry",
   "internal/http",
   "internal/webhooks",
+  "internal/cost",
   "schemas",
   "errors"
 ]
@@ -41,6 +42,7 @@ export const rooms = {
     may: [...lowest, "internal/files", "internal/telemetry", "schemas", "errors"],
     types: ["layers", "services", "internal/jobs"]
   },
+  "internal/cost": { may: [...lowest], types: ["layers"] },
   layers: { may: belowLayers },
   "internal/jobs": {
     may: [
