@@ -101,6 +101,8 @@ const complete = [
     head: "option of a batch",
     type: "Exclude<keyof Batch.Options<never>, keyof Endpoint.RunOptions>"
   },
+  { file: "docs/cost.md", heading: "Options", head: "option of `Cost`", type: "keyof Cost.Options" },
+  { file: "docs/cost.md", heading: "The numbers", head: "number", type: `Exclude<keyof Cost.Report, "currency">` },
   { file: "docs/batch-api.md", heading: "Operations", head: "operation", type: "keyof BatchApi.Service" },
   {
     file: "docs/webhooks.md",
@@ -121,7 +123,7 @@ const complete = [
 const typesPath = `${folder}tables.ts`
 add(
   typesPath,
-  `import type { Batch, BatchApi, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions, WebhookError, Webhooks } from "effect-runpod"
+  `import type { Batch, BatchApi, Cost, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions, WebhookError, Webhooks } from "effect-runpod"
 import type * as Emulator from "effect-runpod/Emulator"
 import type { NodeRunPod } from "effect-runpod/Node"
 ${complete.map(({ type }, index) => `export type Table${index} = ${type}`).join("\n")}\n`,

@@ -16,6 +16,7 @@ const belowLayers = [
   "internal/telemetry",
   "internal/http",
   "internal/webhooks",
+  "internal/cost",
   "schemas",
   "errors"
 ]
@@ -45,6 +46,7 @@ export const rooms = {
     may: [...lowest, "internal/pace", "internal/files", "internal/http", "internal/webhooks", "schemas", "errors"],
     types: ["layers", "services"]
   },
+  "internal/cost": { may: [...lowest], types: ["layers"] },
   layers: { may: belowLayers },
   "internal/jobs": {
     may: [

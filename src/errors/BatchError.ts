@@ -6,6 +6,7 @@
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Errors from "./RunPodError.js"
+import { budgetFields, budgetSays, unbounded } from "./budgetExceeded.js"
 import { taggedError } from "./taggedError.js"
 
 /**
@@ -86,17 +87,29 @@ export class BatchStoppedError extends taggedError<BatchStoppedError>()(
   "BatchStoppedError",
   {
     endpointId: Schema.String,
-    /** `Deadline`: the batch's `deadline` passed. `Failures`: so many items failed as `maxFailures` says. */
-    reason: Schema.Literal("Deadline", "Failures"),
+    /**
+     * `Deadline`: the batch's `deadline` passed. `Failures`: so many items failed as `maxFailures` says. `Budget`: the next job could
+     * cost more than is left of a `maxCost`, that of the batch or of `Cost.layer`.
+     */
+    reason: Schema.Literal("Deadline", "Failures", "Budget"),
     /** How many items had an outcome. */
-    settled: Schema.Number
+    settled: Schema.Number,
+    /** With `Budget`: where it stood, in USD, when nothing of the batch was in flight any more. */
+    budget: Schema.optional(Schema.Struct(budgetFields))
   },
   {
     typeId: TypeId,
     mark: (): TypeId => TypeId,
-    message: ({ endpointId, reason, settled }) => {
-      const why = reason === "Deadline" ? "its deadline passed" : "as many items failed as `maxFailures` allows"
-      return `The batch on endpoint ${endpointId} stopped after ${settled} outcomes: ${why}. Run it again with the same journal to go on, or raise the option.`
+    message: ({ budget, endpointId, reason, settled }) => {
+      const why = {
+        Deadline: "its deadline passed",
+        Failures: "as many items failed as `maxFailures` allows",
+        Budget: `its budget has no room for the next job${budget === undefined ? "" : ` (${budgetSays(budget)})`}`
+      }
+      const stopped = `The batch on endpoint ${endpointId} stopped after ${settled} outcomes: ${why[reason]}.`
+      return reason === "Budget"
+        ? `${stopped} To go on, raise \`maxCost\` and run it again with the same journal. ${unbounded}`
+        : `${stopped} Run it again with the same journal to go on, or raise the option.`
     }
   }
 ) {}
@@ -135,9 +148,11 @@ export type FatalError =
 
 /**
  * The errors of a batch as a whole, beside those of its inputs. `ServerError` and `DecodeError`: something else than RunPod, such as a
- * proxy, has answered the first ten submits, or `parseJson` has refused their answers; they are in doubt.
+ * proxy, has answered the first ten submits, or `parseJson` has refused their answers; they are in doubt. `BadRequestError`: it has a
+ * `maxCost`, and nobody knows what its jobs cost.
  *
  * @since 0.1.0
  * @category errors
  */
-export type RunError<E = never> = FatalError | Errors.ServerError | Errors.DecodeError | BatchJournalError | E
+export type RunError<E = never> =
+  FatalError | Errors.ServerError | Errors.DecodeError | Errors.BadRequestError | BatchJournalError | E

@@ -14,6 +14,7 @@ import { excerpt, formatDuration } from "../internal/text/excerpt.js"
 import { defined } from "../internal/text/json.js"
 import { codeOf, isExplained, isLasting, reasonOf } from "../internal/text/transportCode.js"
 import * as ErrorBody from "../schemas/ErrorBody.js"
+import { BudgetExceededError } from "./budgetExceeded.js"
 import { type Context, final, neverSent, refused, requestError, throttled, TypeId, unclear } from "./requestError.js"
 import {
   connectAdvice,
@@ -158,6 +159,14 @@ export class EndpointPausedError extends requestError<EndpointPausedError>()("En
   "the endpoint is paused",
   "Set its maximum of workers above 0, wait a minute and submit again."
 ]) {}
+
+/**
+ * The budget of the layer has no room for a further job; nothing was sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export { BudgetExceededError }
 
 const asking = {
   /** How long the server asked to wait, from the answer on; missing when it did not say. */
@@ -328,6 +337,7 @@ export const RunPodError = Schema.Union(
   JobNotFoundError,
   BatchNotFoundError,
   EndpointPausedError,
+  BudgetExceededError,
   RateLimitedError,
   ServerError,
   TransportError,

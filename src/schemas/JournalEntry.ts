@@ -14,6 +14,8 @@ const item = {
   at: Finite,
   /** How often jobs of the item were started before this one. Absent: never. */
   earlier: Schema.optional(Finite),
+  /** How many milliseconds attempts and jobs of the item before this one were on a worker. Absent: none, or not known. */
+  earlierExecutionTime: Schema.optional(Finite),
   /** Where the span of its submit stands, as the W3C's `traceparent`. */
   trace: Schema.optional(Schema.String)
 }
@@ -110,6 +112,14 @@ export const Entry = Schema.Union(Intent, Submitted, Settled, Released)
  * @category models
  */
 export type Entry = typeof Entry.Type
+
+/**
+ * How long the jobs of an item were on a worker so far, as its newest entry tells.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Work = Pick<Settled, "executionTime" | "earlierExecutionTime" | "workerId">
 
 /**
  * How an item stands: its newest entry, without what a settled one holds beyond its hash.

@@ -12,6 +12,7 @@ import type { Mutable } from "effect/Types"
 import type { BatchStoppedError, FatalError, RunError } from "../errors/BatchError.js"
 import type { JobError } from "../errors/JobError.js"
 import type * as Errors from "../errors/RunPodError.js"
+import type * as Cost from "../layers/Cost.js"
 import * as internal from "../internal/batch/run.js"
 import * as progressInternal from "../internal/batch/progress.js"
 import * as reportInternal from "../internal/batch/report.js"
@@ -101,6 +102,15 @@ export interface Options<in I>
   readonly deadline?: Duration.DurationInput | undefined
   /** Stops the batch at so many failed items, replayed ones not counted; what is in flight settles. Default: no bound. */
   readonly maxFailures?: number | undefined
+  /**
+   * Stops the batch, in USD, before a submit for which there is no room: what its jobs have cost, what those in flight may add (the
+   * 90th percentile of those before, each) and one more may not exceed it. What is in flight settles first, and may leave room. With a
+   * journal, what earlier runs spent counts. Needs `Cost`, without which the batch fails with `BadRequestError`; below 0 it is a
+   * defect (`RangeError`), both before anything is sent. It bounds time on workers: not their starts and idle times. Default: no bound.
+   */
+  readonly maxCost?: number | undefined
+  /** How long a job is expected to run, for `maxCost` until one has ended. Default: as `Cost` says, see `Cost.Workers`. */
+  readonly expectedExecution?: Duration.DurationInput | undefined
   /** How often a job that ended FAILED or TIMED_OUT is put back in the queue (`/retry`). Default: 0. */
   readonly retries?: number | undefined
   /**
@@ -134,7 +144,7 @@ export interface Options<in I>
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
  *
  * A `FatalError`, an error of the inputs or of the journal stops submission; what is in flight settles, then the stream fails
- * with it. At `deadline` or `maxFailures` it fails with `BatchStoppedError`. Rate limits are waited out. While
+ * with it. At `deadline`, `maxFailures` or `maxCost` it fails with `BatchStoppedError`. Rate limits are waited out. While
  * submits only end in doubt, ten in a row, one at a time is sent, with growing pauses, until one is answered. Ending the stream early is
  * an interruption.
  *
@@ -191,6 +201,8 @@ export interface Report<out I, out O> {
   readonly queueTime: Spread
   /** Time on a worker, in milliseconds. */
   readonly executionTime: Spread
+  /** What its jobs cost; missing without `Cost`, or where that does not know the endpoint's workers. */
+  readonly cost?: Cost.Report | undefined
   readonly wallTime: Duration.Duration
   /** Requests sent, every attempt counted. */
   readonly requests: number
@@ -201,7 +213,8 @@ export interface Report<out I, out O> {
 }
 
 /**
- * Runs a batch and collects its outcomes. It fails as `run` does, but a batch that its `deadline` or `maxFailures` stopped is a report.
+ * Runs a batch and collects its outcomes. It fails as `run` does, but a batch that its `deadline`, `maxFailures` or `maxCost` stopped
+ * is a report.
  *
  * @since 0.1.0
  * @category running

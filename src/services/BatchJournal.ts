@@ -13,7 +13,7 @@ import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchJournalError } from "../errors/BatchError.js"
 import * as internal from "../internal/batch/journal.js"
-import type { Entry, Settled, State, Submitted } from "../schemas/JournalEntry.js"
+import type { Entry, Settled, State, Submitted, Work } from "../schemas/JournalEntry.js"
 
 /**
  * A journal. One run at a time uses it.
@@ -30,6 +30,8 @@ export interface BatchJournal {
   readonly outcome: (key: string) => Effect.Effect<Option.Option<Settled>, BatchJournalError>
   /** The items that were submitted and have not settled. */
   readonly submitted: Effect.Effect<ReadonlyArray<Submitted>, BatchJournalError>
+  /** How long jobs were on workers so far, item by item: what a `maxCost` counts of earlier runs. A batch that has one needs it. */
+  readonly work?: Effect.Effect<Iterable<Work>, BatchJournalError> | undefined
   /**
    * Adds an entry; when it has succeeded, the entry is safe. `Unstorable`: it cannot be written, for what is in it, and nothing
    * was; a batch ends only its item then.

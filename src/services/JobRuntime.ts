@@ -7,9 +7,10 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { identity } from "effect/Function"
+import { dual, identity } from "effect/Function"
 import type { RunPodError } from "../errors/RunPodError.js"
 import * as EndpointMemory from "../internal/jobs/endpointMemory.js"
+import type * as Cost from "../layers/Cost.js"
 import type { RunPodHttpClient } from "../layers/RunPodHttpClient.js"
 import type * as Health from "../schemas/Health.js"
 import type * as Job from "../schemas/Job.js"
@@ -48,7 +49,7 @@ export interface Seen {
  * @category models
  */
 export interface Service extends Pick<RunPodHttpClient["Type"], "fork" | "supervise" | "scrub"> {
-  /** Remembers what a job that has ended took. */
+  /** Remembers what a job that has ended took, and tells the budget. */
   readonly learn: (endpointId: string, job: Job.SyncJob) => void
   /** How long jobs of the endpoint usually are in the queue, in milliseconds, once that is known. */
   readonly usualDelay: (endpointId: string) => number | undefined
@@ -66,6 +67,8 @@ export interface Service extends Pick<RunPodHttpClient["Type"], "fork" | "superv
   readonly heldAtOnce: number
   /** Whether a `RunPodHttpClient` keeps deadlines and tells of attempts; else waits and cancels have own timeouts. */
   readonly keepsDeadlines: boolean
+  /** What work costs, where the program says it. */
+  readonly cost?: Cost.Service | undefined
 }
 
 /**
@@ -98,3 +101,21 @@ export const make = (
       keepsDeadlines: client !== undefined
     }
   })
+
+/**
+ * The service where work costs so much: the ends of jobs that it learns of are told to the budget.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withCost: {
+  (cost: Cost.Service): (runtime: Service) => Service
+  (runtime: Service, cost: Cost.Service): Service
+} = dual(2, (runtime: Service, cost: Cost.Service): Service => ({
+  ...runtime,
+  cost,
+  learn: (endpointId, job) => {
+    if (job.id !== undefined) cost.budget?.ended(endpointId, job.id, cost.costOf(endpointId, job))
+    runtime.learn(endpointId, job)
+  }
+}))

@@ -24,6 +24,7 @@ import { recordHealth } from "../internal/telemetry/record.js"
 import { warnOfGap } from "../internal/jobs/handle.js"
 import * as LocalWorker from "../internal/jobs/localWorker.js"
 import { monotonicMillis, sleepUntil } from "../internal/pace/monotonic.js"
+import { Cost } from "../layers/Cost.js"
 import {
   type ConfigOptions,
   fromConfig,
@@ -290,15 +291,18 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
 })
 
 /**
- * What submits, waits and batches share: the `JobRuntime` in the context, or else a new one over the `RunPod` there.
+ * What submits, waits and batches share: the `JobRuntime` in the context, or else a new one over the `RunPod` there; with the `Cost`
+ * in the context, where there is one.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effect.flatMap(
-  Effect.serviceOption(JobRuntime.JobRuntime),
-  Option.match({ onNone: () => newJobRuntime, onSome: Effect.succeed })
-)
+export const jobRuntime: Effect.Effect<JobRuntime.Service, never, RunPod> = Effect.gen(function* () {
+  const shared = yield* Effect.serviceOption(JobRuntime.JobRuntime)
+  const cost = yield* Effect.serviceOption(Cost)
+  const runtime = Option.isSome(shared) ? shared.value : yield* newJobRuntime
+  return Option.isSome(cost) ? JobRuntime.withCost(runtime, cost.value) : runtime
+})
 
 const newJobRuntime = Effect.gen(function* () {
   const runPod = yield* RunPod

@@ -336,6 +336,11 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     ],
     [new RunPodError.BatchNotFoundError(at), refused, /does not know the batch.*List the endpoint's batches/],
     [new RunPodError.EndpointPausedError(at), refused, /maximum of workers above 0/],
+    [
+      new RunPodError.BudgetExceededError({ ...at, maxCost: 12, spent: 11.5, inFlight: 0.4, next: 0.0123 }),
+      refused,
+      /it was not sent: \$11\.50 of \$12\.00 were spent, jobs in flight may add \$0\.4000, and the next may cost \$0\.012300.* Wait until/
+    ],
     [new RunPodError.RateLimitedError({ ...at, retryAfter: Duration.seconds(90) }), throttled, /Wait 1m 30s before/],
     [new RunPodError.RateLimitedError({ ...at, retryAfter: Duration.millis(624.6) }), throttled, /Wait 625ms before/],
     [new RunPodError.RateLimitedError(at), throttled, /Wait a while before/],

@@ -36,6 +36,13 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     /jobs submitted by both runs: (40|3\d)/
   ],
   "cancel.ts": ["is CANCELLED", "was cancelled"],
+  "cost.ts": [
+    /It stopped before its end: Budget/,
+    /time on workers \(at least\) +\$0\.00\d+/,
+    /stopped by: Budget, with 1\d of 40 outcomes/,
+    /time on workers in earlier runs +\$0\.00\d+/,
+    /all 40, 1\d of them from the journal/
+  ],
   "demo.ts": [
     /IN_PROGRESS \(\d\d %\)/,
     "JobFailedError: Job",

@@ -120,7 +120,7 @@ const onServer = <A, E>(
   Effect.gen(function* () {
     const { baseUrl, state } = yield* server
     const program = Effect.flatMap(RunPod.RunPod, (runPod) =>
-      Effect.zipRight(runPod.status("ep", "job-0"), use(runPod, whileSuspended(state)))
+      Effect.zipRight(runPod.status("ep", "job-1"), use(runPod, whileSuspended(state)))
     )
     return yield* Effect.provide(program, layerOf({ ...options, baseUrl }))
   })

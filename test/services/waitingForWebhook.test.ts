@@ -26,7 +26,13 @@ const completed = json({ status: "COMPLETED", output: 3 })
 
 const waitFor = (ended: Ended, options: WaitOptions = {}, jobId = "a") =>
   Effect.gen(function* () {
-    const job = { runPod: yield* RunPod.RunPod, runtime: yield* RunPod.jobRuntime, scrub: (text: string) => text, endpointId: "ep", jobId }
+    const job = {
+      runPod: yield* RunPod.RunPod,
+      runtime: yield* RunPod.jobRuntime,
+      scrub: (text: string) => text,
+      endpointId: "ep",
+      jobId
+    }
     const { onProgress } = options
     const wait: Wait = { job, settings: decode(options), ended, onProgress }
     return wait

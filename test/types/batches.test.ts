@@ -27,6 +27,7 @@ describe("Batch", () => {
         | Batch.FatalError
         | RunPodError.ServerError
         | RunPodError.DecodeError
+        | RunPodError.BadRequestError
         | BatchError.BatchJournalError
         | BatchError.BatchStoppedError
       >
@@ -44,6 +45,7 @@ describe("Batch", () => {
         | Batch.FatalError
         | RunPodError.ServerError
         | RunPodError.DecodeError
+        | RunPodError.BadRequestError
         | BatchError.BatchJournalError
         | BatchError.BatchStoppedError
         | InputError
@@ -56,7 +58,11 @@ describe("Batch", () => {
     expectTypeOf(collect).returns.toEqualTypeOf<
       Effect.Effect<
         Batch.Report<string, { readonly url: string }>,
-        Batch.FatalError | RunPodError.ServerError | RunPodError.DecodeError | BatchError.BatchJournalError
+        | Batch.FatalError
+        | RunPodError.ServerError
+        | RunPodError.DecodeError
+        | RunPodError.BadRequestError
+        | BatchError.BatchJournalError
       >
     >()
   })

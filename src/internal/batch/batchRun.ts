@@ -21,16 +21,23 @@ import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
 import { defined } from "../text/json.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 import { CircuitBreaker } from "./breaker.js"
+import type { Spend } from "./spend.js"
 
 /**
- * An item of a batch: its name; where there is a journal, the SHA-256 of its input, how often earlier jobs were started, and where
- * the span of its submit stands.
+ * An item of a batch: its name; where there is a journal, the SHA-256 of its input, what is known of earlier jobs, and where the span
+ * of its submit stands.
  */
-export type Item = Pick<JournalEntry.Intent, "key" | "hash" | "earlier" | "trace">
+export type Item = Pick<JournalEntry.Intent, "key" | "hash" | "earlier" | "earlierExecutionTime" | "trace">
+
+/** The item as it is once an attempt that was on a worker for so many milliseconds is to be followed by another. */
+export const withEarlierTime = (item: Item, executionTime: number | undefined): Item =>
+  executionTime === undefined
+    ? item
+    : { ...item, earlierExecutionTime: (item.earlierExecutionTime ?? 0) + executionTime }
 
 /** The item as it is once its job, which was started so often, is to be followed by another. */
-export const withEarlier = (item: Item, attempts: number): Item => ({
-  ...item,
+export const withEarlier = (item: Item, attempts: number, executionTime: number | undefined): Item => ({
+  ...withEarlierTime(item, executionTime),
   earlier: (item.earlier ?? 0) + attempts
 })
 
@@ -41,6 +48,8 @@ export interface Ended<O, P, C> {
   readonly job: Job.TerminalJob
   readonly attempts: number
   readonly replayed: boolean
+  /** When it began on its worker, in milliseconds: on the monotonic clock, of a replayed one on the wall clock. */
+  readonly startedAt?: number | undefined
   /** What was read of the job, if it was read already. */
   readonly result?: Exit.Exit<O, RunPodError | JobError> | undefined
 }
@@ -61,7 +70,11 @@ export type ItemEnd<O, P, C> = Ended<O, P, C> | Failed | Open
 /** Why a batch ends before its inputs do. */
 export type Stop =
   | { readonly _tag: "Error"; readonly error: RunError }
-  | { readonly _tag: "Option"; readonly reason: BatchStoppedError["reason"] }
+  | {
+      readonly _tag: "Option"
+      readonly reason: BatchStoppedError["reason"]
+      readonly budget?: BatchStoppedError["budget"]
+    }
 
 /** Strikes out the API key, and what the submits of a batch carry that must not be printed. */
 const scrubOf = ({ runtime }: Pick<Endpoint<never, unknown>, "runtime">, { s3Config, webhook }: RunOptions): Scrub => {
@@ -104,7 +117,8 @@ export class BatchRun<I, O, P, C> {
   constructor(
     readonly endpoint: Endpoint<I, O, P, C>,
     readonly options: Options<I>,
-    readonly clock: Clock.Clock
+    readonly clock: Clock.Clock,
+    readonly spend: Spend
   ) {
     const { adoptWithin, deadline, journal, policy, resubmit, s3Config, timeout, webhook } = options
     this.startedAt = this.now()
@@ -131,6 +145,7 @@ export class BatchRun<I, O, P, C> {
       if (this.stop !== undefined) return Effect.void
       this.stop = why
       for (const submit of this.submitting) submit.withdraw()
+      this.spend.stop()
       return Effect.asVoid(Deferred.succeed(this.stopped, undefined))
     })
   }

@@ -9,10 +9,12 @@ import * as Schema from "effect/Schema"
 import {
   AmbiguityCause,
   isRetryable,
+  isRunPodError,
   provesNoEffect,
   type RunPodError,
   SubmitAmbiguousError
 } from "../../errors/RunPodError.js"
+import type { BudgetState, Reservation } from "../../layers/Cost.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import { catchFailure, isInterruption } from "../effect/cause.js"
@@ -184,6 +186,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     return Effect.suspend((): Effect.Effect<Failed | Refused | Open> => {
       const { run } = this
       const isTransport = error._tag === "TransportError"
+      if (error._tag === "BudgetExceededError") return Effect.succeed({ _tag: "Refused", error })
       if (!isTransport && isFatal(error)) return run.openWith(error)
       if (!isRetryable(error)) {
         return Effect.as(run.breaker.onError(error), { _tag: "Failed", error, attempts: this.attempts })
@@ -203,6 +206,8 @@ type Submitted<I, O, P, C> = BatchJob.BatchJob<I, O, P, C> | Failed | Open
 
 class ItemRun<I, O, P, C> {
   private job: BatchJob.BatchJob<I, O, P, C> | undefined
+  /** Its room in the budget while there is no job that has it. */
+  private room: Reservation | undefined
   webhookKey: string | undefined
 
   constructor(
@@ -212,7 +217,10 @@ class ItemRun<I, O, P, C> {
 
   private begin(handle: JobHandle<O, P, C>, attempts: number): Effect.Effect<Submitted<I, O, P, C>> {
     const { item } = this.input
-    return Effect.map(BatchJob.begin(this.run, { handle, item, attempts: Math.max(1, attempts) }), (job) => {
+    const room = this.room ?? this.run.spend.adopt()
+    this.run.spend.begun()
+    this.room = undefined
+    return Effect.map(BatchJob.begin(this.run, { handle, item, room, attempts: Math.max(1, attempts) }), (job) => {
       if (job._tag === "Started") this.job = job
       return job
     })
@@ -240,14 +248,52 @@ class ItemRun<I, O, P, C> {
       })
     )
 
+  /** Submits the item once there is room for it in the budget. */
+  private readonly submitWithRoom = (isProbe: boolean): Effect.Effect<Submitted<I, O, P, C> | Refused | Withdrawn> => {
+    const { checkDeadline, spend } = this.run
+    return Effect.flatMap(Effect.zipRight(checkDeadline, spend.enter()), (answer) => {
+      if (answer === "Stopped") return Effect.succeed(open)
+      if (answer._tag === "BudgetState") return this.haltWith(answer)
+      this.room = answer
+      return this.submitOnce(isProbe)
+    })
+  }
+
+  /** A budget, which stands so, has no room for the item, and will have none. */
+  private haltWith({ inFlight, maxCost, next, spent }: BudgetState): Effect.Effect<Open> {
+    const budget = { inFlight, maxCost, next, spent }
+    return Effect.as(this.run.halt({ _tag: "Option", reason: "Budget", budget }), open)
+  }
+
+  /** Gives up the room of an item that ends without a job that is known. */
+  readonly giveUpRoom = (submitted: Submitted<I, O, P, C>): Effect.Effect<void> =>
+    Effect.sync(() => {
+      const { room } = this
+      if (room === undefined) return
+      this.room = undefined
+      const { spend } = this.run
+      const error = submitted._tag === "Failed" ? submitted.error : undefined
+      if (error === undefined || (isRunPodError(error) && provesNoEffect(error))) spend.release(room)
+      else spend.end(room, undefined)
+    })
+
   /** Submits the item, and waits out what passes. */
   readonly submit: Effect.Effect<Submitted<I, O, P, C>> = Effect.gen(this, function* () {
     const { run } = this
-    let tries = 0
-    for (;;) {
-      const end = yield* run.breaker.guard(this.submitOnce)
+    for (let tries = 0; ;) {
+      const end = yield* run.breaker.guard(this.submitWithRoom)
+      if (end._tag !== "Withdrawn" && end._tag !== "Refused") return end
+      // Who waits below has no room that others, who can go, would wait for.
+      const { room } = this
+      this.room = undefined
+      if (end._tag === "Refused" && end.error._tag === "BudgetExceededError") {
+        const { inFlight, maxCost, next, spent } = end.error
+        const state = yield* run.spend.leave(room, { _tag: "BudgetState", inFlight, maxCost, next, spent })
+        if (state !== undefined) return yield* this.haltWith(state)
+        continue
+      }
+      if (room !== undefined) run.spend.release(room)
       if (end._tag === "Withdrawn") continue
-      if (end._tag !== "Refused") return end
       const pause = yield* pauseAfter(end.error, tries++)
       yield* Effect.timeoutOption(Deferred.await(run.stopped), pause)
     }
@@ -292,7 +338,7 @@ export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>
     const state = new ItemRun(run, input)
     const adopted = Effect.flatMap(state.submit, (submitted) =>
       state.adopt(submitted, { webhookKey: state.webhookKey, within: state.longestAdoption })
-    )
+    ).pipe(Effect.tap(state.giveUpRoom))
     return state.owning(Effect.flatMap(adopted, followed))
   })
 

@@ -64,15 +64,17 @@ export const memory = (): BatchJournal => {
         return entry?._tag === "Settled" ? Option.some(entry) : Option.none()
       }),
     submitted: Effect.sync(() => Array.from(entries.values()).filter((entry) => entry._tag === "Submitted")),
+    work: Effect.sync(() => entries.values()),
     append: (entry) => Effect.sync(() => void entries.set(entry.key, entry))
   }
 }
 
 // --- the journal in a file ----------------------------------------------------------------------------------------
 
-/** What is kept in memory of an item: of a settled one, where in the file its outcome stands. */
+/** What is kept in memory of an item: of a settled one, what its jobs took, and where in the file its outcome stands. */
 type Kept =
-  Exclude<JournalEntry.State, { _tag: "Settled" }> | (Pick<JournalEntry.Settled, "_tag" | "hash"> & AppendLog.Place)
+  | Exclude<JournalEntry.State, { _tag: "Settled" }>
+  | (Pick<JournalEntry.Settled, "_tag" | "hash"> & JournalEntry.Work & AppendLog.Place)
 
 const decode = Schema.decodeUnknownEither(JournalEntry.Entry)
 
@@ -90,8 +92,9 @@ class Contents extends Owner {
   private records = 0
 
   keep(entry: JournalEntry.Entry, { length, offset }: AppendLog.Place): void {
-    if (entry._tag === "Settled") this.items.set(entry.key, { _tag: "Settled", hash: entry.hash, offset, length })
-    else this.items.set(entry.key, entry)
+    if (entry._tag !== "Settled") return void this.items.set(entry.key, entry)
+    const { _tag, earlierExecutionTime, executionTime, hash, key, workerId } = entry
+    this.items.set(key, { _tag, hash, offset, length, earlierExecutionTime, executionTime, workerId })
   }
 
   /** Takes up a record of the file that is being opened. */
@@ -194,6 +197,7 @@ export const file = (
         ),
       outcome: (key) => Effect.suspend(() => contents.outcome(log, key)),
       submitted: Effect.sync(() => Array.from(items.values()).filter((kept) => kept._tag === "Submitted")),
+      work: Effect.sync(() => items.values()),
       append: (entry) => {
         // What could not be read again would make the whole file unreadable.
         const read = decode(entry)

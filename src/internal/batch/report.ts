@@ -6,18 +6,17 @@ import * as Exit from "effect/Exit"
 import { BatchStoppedError, type RunError } from "../../errors/BatchError.js"
 import type { Inputs, Options, Outcome, Report, Spread } from "../../services/Batch.js"
 import type { Endpoint } from "../../services/Endpoint.js"
+import type * as Cost from "../../layers/Cost.js"
+import { quantile } from "../cost/quantile.js"
 import { failureOf } from "../effect/cause.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import * as Tally from "../telemetry/tally.js"
-import { monotonicMillis } from "../pace/monotonic.js"
-import { excerpt } from "../text/excerpt.js"
-import type { JsonObject } from "../text/json.js"
+import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
+import { excerpt, formatUsd } from "../text/excerpt.js"
+import { defined, type JsonObject } from "../text/json.js"
 import { kindOf } from "./rules.js"
 import { drive } from "./run.js"
-
-/** The value at a share of sorted values: the smallest one that so many do not exceed. */
-const quantile = (sorted: ReadonlyArray<number>, share: number): number =>
-  sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0
+import { costOf, type OnWork } from "./spend.js"
 
 const spreadOf = (values: ReadonlyArray<number | undefined>): Spread => {
   const sorted = values.filter((value) => value !== undefined).sort((a, b) => a - b)
@@ -26,14 +25,38 @@ const spreadOf = (values: ReadonlyArray<number | undefined>): Spread => {
     count: sorted.length,
     min: sorted[0] ?? 0,
     mean: sorted.length === 0 ? 0 : sum / sorted.length,
-    p50: quantile(sorted, 0.5),
-    p90: quantile(sorted, 0.9),
-    p99: quantile(sorted, 0.99),
+    p50: quantile(sorted, 0.5) ?? 0,
+    p90: quantile(sorted, 0.9) ?? 0,
+    p99: quantile(sorted, 0.99) ?? 0,
     max: sorted[sorted.length - 1] ?? 0
   }
 }
 
 const isStopped = (error: unknown): error is BatchStoppedError => error instanceof BatchStoppedError
+
+/** What the jobs of a batch did on workers, in it and in earlier runs with its journal. */
+class Works {
+  private readonly works: Record<Parameters<OnWork>[1], Array<Cost.Work>> = { This: [], Earlier: [] }
+
+  readonly add: OnWork = ({ end, executionTime, startedAt, status, workerId }, run) =>
+    void this.works[run].push({ end, executionTime, startedAt, status, workerId })
+
+  /** `from` and `to` are when the batch began and ended, on the wall clock. */
+  report(
+    { billed, summarize }: Cost.Service,
+    { endpointId, from, to }: { readonly endpointId: string; readonly from: number; readonly to: number }
+  ): Effect.Effect<Cost.Report | undefined> {
+    const summary = summarize(endpointId, this.works.This)
+    const before = summarize(endpointId, this.works.Earlier)
+    if (summary === undefined || before === undefined) return Effect.succeed(undefined)
+    const earlier = { floor: before.floor, estimate: before.estimate }
+    return Effect.map(billed?.(endpointId, from, to) ?? Effect.succeed(undefined), (billed) => ({
+      ...summary,
+      ...defined({ billed }),
+      earlier
+    }))
+  }
+}
 
 export const collect = <I, O, P, C, E = never>(
   endpoint: Endpoint<I, O, P, C>,
@@ -43,10 +66,13 @@ export const collect = <I, O, P, C, E = never>(
   Effect.gen(function* () {
     const clock = yield* Effect.clock
     const startedAt = monotonicMillis(clock)
+    const from = wallMillis(clock)
+    const cost = yield* costOf(endpoint)
+    const works = cost === undefined ? undefined : new Works()
     const tally = Tally.make({ outer: yield* FiberRef.get(Tally.currentTally) })
     const outcomes: Array<Outcome<I, O>> = []
     const emit = (outcome: Outcome<I, O>) => Effect.sync(() => outcomes.push(outcome))
-    const driven = drive({ endpoint, inputs, options, emit })
+    const driven = drive({ endpoint, inputs, options, emit, onWork: works?.add })
     const end = yield* Effect.either(FiberRefs.provide(driven, Tally.currentTally, tally))
     if (Either.isLeft(end) && !isStopped(end.left)) return yield* Effect.fail(end.left)
     const wallTime = monotonicMillis(clock) - startedAt
@@ -56,6 +82,8 @@ export const collect = <I, O, P, C, E = never>(
       counts[kind] = (counts[kind] ?? 0) + 1
     }
     const completed = counts["Completed"] ?? 0
+    const window = { endpointId: endpoint.id, from, to: wallMillis(clock) }
+    const spent = cost && works && (yield* works.report(cost, window))
     return {
       endpointId: endpoint.id,
       results: outcomes.sort((a, b) => a.index - b.index),
@@ -66,6 +94,7 @@ export const collect = <I, O, P, C, E = never>(
       ...(Either.isLeft(end) && isStopped(end.left) ? { stopped: end.left.reason } : {}),
       queueTime: spreadOf(outcomes.map(({ delayTime }) => delayTime)),
       executionTime: spreadOf(outcomes.map(({ executionTime }) => executionTime)),
+      ...defined({ cost: spent }),
       wallTime: Duration.millis(Math.round(wallTime)),
       requests: tally.requests,
       retries: tally.retries,
@@ -107,8 +136,26 @@ const sampleOf = (results: ReadonlyArray<Outcome<unknown, unknown>>, kind: strin
   return sample === line ? line : `${sample}…`
 }
 
+/** Each number by its name: they are measured in different ways, and do not add up. */
+const costLines = ({ billed, earlier, estimate, failed, floor, retried, unknown }: Cost.Report) => {
+  const row = (name: string, amount: number | undefined) =>
+    amount === undefined ? [] : [[`  ${name}`, formatUsd(amount)]]
+  return [
+    "cost, by the rates of this program",
+    ...table([
+      ...row("time on workers (at least)", floor),
+      ...row("  of failed items", failed === 0 ? undefined : failed),
+      ...row("  of attempts that were retried", retried === 0 ? undefined : retried),
+      ...row("workers from start to stop (estimate)", estimate),
+      ...row("billed for the endpoint meanwhile", billed),
+      ...row("time on workers in earlier runs", earlier.floor === 0 ? undefined : earlier.floor)
+    ]),
+    ...(unknown === 0 ? [] : [`  not in it: ${unknown} that may have run, for a time nobody knows`])
+  ]
+}
+
 export const toText = (report: Report<unknown, unknown>): string => {
-  const { counts, queueTime, executionTime, results, stopped } = report
+  const { cost, counts, queueTime, executionTime, results, stopped } = report
   const kinds = Object.entries(counts).sort(([, a], [, b]) => b - a)
   const perSecond = results.length / Math.max(0.001, Duration.toSeconds(report.wallTime))
   return [
@@ -124,6 +171,7 @@ export const toText = (report: Report<unknown, unknown>): string => {
       spreadRow("  in the queue", queueTime),
       spreadRow("  on a worker", executionTime)
     ]),
+    ...(cost === undefined ? [] : costLines(cost)),
     `${report.requests} requests, ${report.retries} of them sent again, ${report.throttles} answered 429`
   ].join("\n")
 }

@@ -15,7 +15,7 @@ import { monotonicAt } from "../pace/monotonic.js"
 import { defined, describeJson } from "../text/json.js"
 import { identityOf } from "../text/losslessJson.js"
 import { sha256 } from "../text/sha256.js"
-import { type BatchRun, type Ended, type ItemEnd, type Open, withEarlier } from "./batchRun.js"
+import { type BatchRun, type Ended, type ItemEnd, type Open, withEarlier, withEarlierTime } from "./batchRun.js"
 import * as Item from "./item.js"
 import * as BatchJob from "./job.js"
 import { outputOf, waitConcurrency } from "./rules.js"
@@ -53,6 +53,12 @@ const exitOf = <O, P, C>(end: ItemEnd<O, P, C>, { run }: BatchJob.BatchJob<never
   if (end._tag === "Open") return Exit.interrupt(FiberId.none)
   const error = end._tag === "Failed" ? end.error : fromJob(run.endpoint.id, end.job, run.scrub)
   return error === undefined ? Exit.void : Exit.fail(error)
+}
+
+/** What an earlier run has noted of a settled item. */
+interface Replayed<O, P, C> {
+  readonly end: Ended<O, P, C> | Open
+  readonly earlierExecutionTime?: number | undefined
 }
 
 /** The end of an item with all of its attempts, those of earlier jobs counted. */
@@ -140,7 +146,8 @@ export class Resume<I, O, P, C> {
   /** Follows the jobs of an earlier run, whether their inputs have come already or not. */
   collect(entries: ReadonlyArray<JournalEntry.Submitted>): Effect.Effect<void> {
     const { run } = this
-    const jobs = entries.map(({ at, attempts, earlier, hash, jobId, key, trace }) => {
+    const jobs = entries.map(({ at, attempts, earlier, earlierExecutionTime, hash, jobId, key, trace }) => {
+      const room = run.spend.adopt()
       const end = Deferred.unsafeMake<ItemEnd<O, P, C>>(FiberId.none)
       this.ends.set(key, end)
       const submittedAt = monotonicAt(run.clock, at)
@@ -149,8 +156,8 @@ export class Resume<I, O, P, C> {
         Math.max(submittedAt + run.timeout, run.now() + Math.min(lastLook, run.timeout))
       )
       const handle = run.attach(jobId, { submittedAt: at, trace })
-      const item = { key, hash, ...defined({ earlier, trace }) }
-      const job = BatchJob.started({ run, item, handle, submittedAt, until, attempts })
+      const item = { key, hash, ...defined({ earlier, earlierExecutionTime, trace }) }
+      const job = BatchJob.started({ run, item, handle, room, submittedAt, until, attempts })
       const spanned: Spanned = { handle }
       return { job, end, spanned }
     })
@@ -199,7 +206,9 @@ export class Resume<I, O, P, C> {
       const state = found.right.value
       if (state.hash !== hash.right) return yield* run.openWith(inputChanged(key))
       if (state._tag === "Settled") return yield* this.settled({ item: unknown, input })
-      const item = { item: { ...unknown, ...defined({ earlier: state.earlier }) }, input }
+      const { earlier, earlierExecutionTime } = state
+      this.tellEarlier(earlierExecutionTime)
+      const item = { item: { ...unknown, ...defined({ earlier, earlierExecutionTime }) }, input }
       switch (state._tag) {
         case "Released":
           return inAll(item, yield* Item.fresh(run, item))
@@ -211,9 +220,17 @@ export class Resume<I, O, P, C> {
     })
   }
 
-  /** Submits an item again, for which jobs were started so many times after the `earlier` ones. */
-  private again(input: Item.ItemInput<I>, attempts: number): Effect.Effect<ItemEnd<O, P, C>> {
-    const item = { ...input, item: withEarlier(input.item, attempts) }
+  /** Tells of the time that attempts of an earlier run took which others followed. */
+  private tellEarlier(executionTime: number | undefined): void {
+    if (executionTime !== undefined) this.run.spend.onWork({ executionTime, end: "Retried" }, "Earlier")
+  }
+
+  /**
+   * Submits an item again, for which jobs were started so many times after the `earlier` ones, and took so long, where that is
+   * known.
+   */
+  private again(input: Item.ItemInput<I>, attempts: number, took?: number): Effect.Effect<ItemEnd<O, P, C>> {
+    const item = { ...input, item: withEarlier(input.item, attempts, took) }
     return Effect.map(Item.fresh(this.run, item), (end) => inAll(item, end))
   }
 
@@ -243,29 +260,36 @@ export class Resume<I, O, P, C> {
   /** Gives the outcome of an earlier run, or submits the item again if that is a failure that `onFailed` wants to see no more. */
   private settled(item: Item.ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {
     return Effect.gen(this, function* () {
-      const { onFailed = "report" } = this.run.options
-      const end = yield* this.replay(item.item.key)
+      const { options, spend } = this.run
+      const { onFailed = "report" } = options
+      const { earlierExecutionTime, end } = yield* this.replay(item.item.key)
+      this.tellEarlier(earlierExecutionTime)
       if (onFailed === "report" || end._tag === "Open") return end
       const result = yield* Effect.exit(outputOf(end.handle, end.job))
       const error = failureOfJob(result)
       if (error !== undefined && (onFailed === "resubmit" || onFailed(error))) {
-        return yield* this.again(item, end.attempts)
+        const { job, startedAt } = end
+        spend.onWork({ ...job, startedAt, end: "Retried" }, "Earlier")
+        const before = { ...item, item: withEarlierTime(item.item, earlierExecutionTime) }
+        return yield* this.again(before, end.attempts, job.executionTime)
       }
       return { ...end, result }
     })
   }
 
-  private replay(key: string): Effect.Effect<Ended<O, P, C> | Open> {
+  private replay(key: string): Effect.Effect<Replayed<O, P, C>> {
     const { journal, run } = this
     return Effect.matchEffect(journal.outcome(key), {
-      onFailure: (error) => run.openWith(error),
+      onFailure: (error) => Effect.map(run.openWith(error), (end) => ({ end })),
       onSuccess: Option.match({
         onNone: () => Effect.dieMessage(`The journal has lost the outcome of "${key}"`),
-        onSome: ({ attempts, earlier = 0, jobId, delayTime, error, executionTime, output, status, trace, workerId }) =>
-          Effect.succeed<Ended<O, P, C>>({
+        onSome: ({ at, attempts, earlier = 0, earlierExecutionTime, jobId, status, trace, ...settled }) => {
+          const { delayTime, error, executionTime, output, workerId } = settled
+          const end: Ended<O, P, C> = {
             _tag: "Ended",
             attempts: earlier + attempts,
             replayed: true,
+            startedAt: executionTime === undefined ? undefined : at - executionTime,
             handle: run.attach(jobId, { trace }),
             job: {
               id: JobId.unsafeMake(jobId),
@@ -273,7 +297,9 @@ export class Resume<I, O, P, C> {
               raw: {},
               ...defined({ delayTime, error, executionTime, output, workerId })
             }
-          })
+          }
+          return Effect.succeed({ end, earlierExecutionTime })
+        }
       })
     })
   }

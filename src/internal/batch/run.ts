@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type BatchJournalError, BatchStoppedError, type RunError } from "../../errors/BatchError.js"
+import type { BadRequestError } from "../../errors/RunPodError.js"
 import type { Inputs, Options, Outcome, Tracker } from "../../services/Batch.js"
 import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
@@ -20,6 +21,7 @@ import * as Item from "./item.js"
 import * as Progress from "./progress.js"
 import { Resume } from "./resume.js"
 import { concurrencyOf, indexAsKey, inSpan, kindOf, outputOf, supervise } from "./rules.js"
+import { type OnWork, Spend } from "./spend.js"
 
 /** A batch, and where its outcomes go. */
 export interface Batch<I, O, P, C, E> {
@@ -27,6 +29,19 @@ export interface Batch<I, O, P, C, E> {
   readonly inputs: Inputs<I, E>
   readonly options: Options<I>
   readonly emit: (outcome: Outcome<I, O>) => Effect.Effect<unknown>
+  /** Hears of work on workers. */
+  readonly onWork?: OnWork | undefined
+}
+
+/** Tells of what the job of an outcome did on its worker. */
+const tellWork = <I, O, P, C>({ onWork }: Spend, end: Ended<O, P, C> | Failed, { result }: Outcome<I, O>): void => {
+  if (end._tag === "Failed") {
+    // Where something may have been started, nobody knows for how long it ran.
+    if (end.attempts > 0) onWork({ end: "Failed" }, "This")
+    return
+  }
+  const { job, replayed, startedAt } = end
+  onWork({ ...job, startedAt, end: Exit.isSuccess(result) ? "Completed" : "Failed" }, replayed ? "Earlier" : "This")
 }
 
 const outcomeOf = <I, O, P, C>({ index, input }: Indexed<I>, key: string, end: Ended<O, P, C> | Failed) => {
@@ -78,13 +93,14 @@ const begin = <I, O, P, C, E>(
   { endpoint, inputs, options }: Batch<I, O, P, C, E>,
   run: BatchRun<I, O, P, C>,
   tracker: Tracker
-): Effect.Effect<Resume<I, O, P, C> | undefined, BatchJournalError, Scope.Scope> =>
+): Effect.Effect<Resume<I, O, P, C> | undefined, BatchJournalError | BadRequestError, Scope.Scope> =>
   Effect.gen(function* () {
     const { journal, key = indexAsKey } = options
     tracker.counts.total = sizeOf(inputs) ?? tracker.counts.total
     let resume: Resume<I, O, P, C> | undefined
     if (journal !== undefined) {
       yield* journal.begin(endpoint.id)
+      yield* run.spend.load(journal)
       resume = new Resume(run, journal)
       const found = Array.isArray(inputs) ? yield* resume.checkAll(inputs, key) : undefined
       const earlier = yield* journal.submitted
@@ -125,6 +141,7 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
         )
         if (end._tag === "Open") return undefined
         const outcome = yield* outcomeOf(indexed, key, end)
+        tellWork(run.spend, end, outcome)
         if (span !== undefined) describe(span, end, outcome, run.scrub)
         return outcome
       })
@@ -154,7 +171,8 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
     if (stop?._tag === "Error") return yield* Effect.fail(stop.error)
     if (Option.isSome(inputError)) return yield* Effect.fail(inputError.value)
     if (stop === undefined) return
-    return yield* Effect.fail(new BatchStoppedError({ endpointId: endpoint.id, reason: stop.reason, settled }))
+    const { budget, reason } = stop
+    return yield* Effect.fail(new BatchStoppedError({ endpointId: endpoint.id, reason, settled, budget }))
   })
 
 /** Says after an interruption what a journal is for: that jobs go on, and how to get at their results. */
@@ -176,7 +194,8 @@ export const drive = <I, O, P, C, E>(
   Effect.gen(function* () {
     const { endpoint, options } = batch
     const tracker = options.tracker ?? (yield* Progress.tracker)
-    const run = new BatchRun(endpoint, options, yield* Effect.clock)
+    const spend = yield* Spend.make(endpoint, options, batch.onWork)
+    const run = new BatchRun(endpoint, options, yield* Effect.clock, spend)
     // Whoever follows a batch that never began hears of its end, too.
     return yield* supervise(endpoint, Effect.scoped(driveIn(batch, run, tracker))).pipe(
       Effect.ensuring(Progress.end(tracker)),

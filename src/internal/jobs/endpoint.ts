@@ -28,6 +28,7 @@ import { inJobSpan, type JobSpan, streamInJobSpan } from "../telemetry/jobSpan.j
 import { recordEnd } from "../telemetry/record.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
+import * as Budget from "./budget.js"
 import * as Handle from "./handle.js"
 import { cancelJob, type JobRef } from "./jobRef.js"
 import { follow } from "./poll.js"
@@ -85,15 +86,15 @@ class JobSubmit {
   start(
     hold: number | undefined,
     hooks: Submit.SubmitHooks | undefined
-  ): Effect.Effect<Submit.Submission<Job.SyncJob>> {
+  ): Effect.Effect<Submit.Submission<Job.SyncJob>, RunPodError> {
     const { endpointId, runPod, runtime } = this.context
-    const { resubmit } = this.options
+    const { policy, resubmit } = this.options
     const operation = hold === undefined ? "run" : "runSync"
     const send: Effect.Effect<Job.SyncJob, RunPodError> =
       hold === undefined
         ? runPod.run(endpointId, this.request, { resubmit })
         : runPod.runSync(endpointId, this.request, { resubmit, wait: hold })
-    return Submit.start({
+    const submission = Submit.start({
       send: FiberRefs.provide(send, Submit.currentHooks, undefined),
       isObserved: runtime.keepsDeadlines,
       where: contextOf(operation, { endpointId }),
@@ -101,6 +102,8 @@ class JobSubmit {
       onRefused: hooks?.onRefused,
       fork: (effect) => runtime.fork(effect)
     })
+    const { executionTimeout } = policy ?? {}
+    return Budget.submitWithin({ cost: runtime.cost, operation, endpointId, executionTimeout }, submission)
   }
 
   /**

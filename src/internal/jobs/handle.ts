@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import { fromJob, fromUndecodable, type JobError, OutputDecodeError, WaitTimeoutError } from "../../errors/JobError.js"
 import { type BadRequestError, provesNoEffect, type RunPodError } from "../../errors/RunPodError.js"
 import * as Job from "../../schemas/Job.js"
-import type { JobId } from "../../schemas/JobId.js"
+import * as JobId from "../../schemas/JobId.js"
 import type { JobStatus } from "../../schemas/JobStatus.js"
 import type { StreamChunk } from "../../schemas/StreamChunk.js"
 import type { JobHandle, ProgressJob, StreamOptions } from "../../services/JobHandle.js"
@@ -27,6 +27,7 @@ import { excerpt } from "../text/excerpt.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
+import { retryWithin } from "./budget.js"
 import { cancel, isNotVisibleYet, type JobRef, withSecrets } from "./jobRef.js"
 import * as Poll from "./poll.js"
 import { isDefinite } from "./pollPace.js"
@@ -187,6 +188,7 @@ class Reading {
     if (this.isCompleted) {
       const waited = monotonicMillis(clock) - since
       this.span?.onJob(completed, "stream", scrub)
+      job.runtime.learn(job.endpointId, { ...completed, id: JobId.unsafeMake(job.jobId) })
       return recordEnd(job.endpointId, completed, { waited, age: undefined })
     }
     const wait: Wait = { job, settings: decode({ poll: { initial: 0 } }), span: this.span }
@@ -259,7 +261,7 @@ export const streamOf = <C>(
 export const make = <O, P, C>(
   context: EndpointContext,
   readers: Readers<O, P, C>,
-  jobId: JobId,
+  jobId: JobId.JobId,
   facts: SubmitFacts
 ): JobHandle<O, P, C> => {
   const job = jobOf(context, jobId, facts)
@@ -290,7 +292,12 @@ export const make = <O, P, C>(
     settle: (options) => inSpan("settle", settle(options)),
     result: (options) => inSpan("result", (span) => Effect.flatMap(settle(options)(span), read)),
     cancel: inSpan("cancel", () => cancel(job)),
-    retry: inSpan("retry", () => Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId))),
+    retry: inSpan("retry", () =>
+      retryWithin(
+        { cost: runtime.cost, operation: "retry", endpointId, jobId },
+        Effect.zipRight(webhookEnd?.forget ?? Effect.void, runPod.retry(endpointId, jobId))
+      )
+    ),
     stream: (options = {}) =>
       streamInJobSpan("JobHandle.stream", spanFacts, (span) =>
         streamOf(() => Effect.succeed({ job }), { chunk: readers.chunk, runtime, options, owns: false, span })

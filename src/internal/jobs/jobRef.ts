@@ -86,12 +86,16 @@ export const read = (
 /** Cancels a job. One so new that RunPod does not know it yet is cancelled as soon as it does. */
 export const cancel = (job: JobRef): Effect.Effect<Job.Job, RunPodError> =>
   RequestOptions.withCaller(({ clock, options: { deadline, grace } }) => {
-    const { endpointId, jobId, runPod } = job
+    const { endpointId, jobId, runPod, runtime } = job
     const request = runPod.cancel(endpointId, jobId)
     const attempt = (end: number | undefined): Effect.Effect<Job.Job, RunPodError> => {
       const left = end === undefined ? grace : end - monotonicMillis(clock)
       const graced = grace === undefined || left === undefined ? request : RequestOptions.withGrace(request, left)
-      const sent = bounded(job, "cancel", graced, left)
+      const sent = Effect.tap(bounded(job, "cancel", graced, left), (cancelled) =>
+        Effect.sync(() => {
+          if (isTerminal(cancelled.status)) runtime.learn(endpointId, cancelled)
+        })
+      )
       return Effect.catchTag(sent, "JobNotFoundError", (error) => {
         if (!isNotVisibleYet(job, error, clock)) return Effect.fail(error)
         const now = monotonicMillis(clock)

@@ -35,3 +35,6 @@ export const asOwnSentence = (text: string): string =>
 /** A duration for a message, such as "1m 30s", rounded to milliseconds. */
 export const formatDuration = (duration: Duration.Duration): string =>
   Duration.format(Duration.millis(Math.round(Duration.toMillis(duration))))
+
+/** An amount of USD for a message: to the cent, and where that would tell nothing, to a millionth. */
+export const formatUsd = (amount: number): string => `$${amount.toFixed(amount >= 10 ? 2 : amount >= 0.1 ? 4 : 6)}`
