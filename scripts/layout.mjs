@@ -67,6 +67,7 @@ export const rooms = {
     may: [
       ...lowest,
       "internal/pace",
+      "internal/telemetry",
       "internal/http",
       "internal/webhooks",
       "schemas",

@@ -22,7 +22,7 @@ import { withCaller } from "../http/requestOptions.js"
 import { type Backoff, delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { type JobSpan, inJobSpan, streamInJobSpan } from "../telemetry/jobSpan.js"
-import { recordEnd } from "../telemetry/record.js"
+import { InFlight, recordEnd } from "../telemetry/record.js"
 import { excerpt } from "../text/excerpt.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
@@ -129,13 +129,16 @@ class Reading {
   isCompleted = false
   /** Why the stream ended by itself. */
   error: RunPodError | JobError | undefined
+  private readonly inFlight: InFlight
 
   constructor(
     readonly job: JobRef,
     /** When its caller began, on the monotonic clock. */
     readonly since: number,
     readonly span: JobSpan | undefined
-  ) {}
+  ) {
+    this.inFlight = new InFlight(job.endpointId)
+  }
 
   /** Waits until the end of the job's life, or of the caller's patience, and cancels by the options what has not ended. */
   end(settings: WaitSettings, restore: Restore): Effect.Effect<never, WaitTimeoutError> {
@@ -151,11 +154,13 @@ class Reading {
       })
       return Effect.zipRight(sleepUntil(deadline), timedOut)
     })
-    return Effect.onExit(restore(timedOut), (exit) =>
-      this.hasEnded
+    const waited = Effect.zipRight(this.inFlight.begin(), restore(timedOut))
+    return Effect.onExit(waited, (exit) => {
+      const cancelled = this.hasEnded
         ? Effect.void
         : Poll.cancelAfter({ job, settings }, this.error === undefined ? exit : Exit.fail(this.error))
-    )
+      return Effect.zipRight(this.inFlight.end(), cancelled)
+    })
   }
 
   /** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
@@ -190,7 +195,8 @@ class Reading {
       return recordEnd(job.endpointId, completed, { waited, age: undefined })
     }
     const wait: Wait = { job, settings: decode({ poll: { initial: 0 } }), span: this.span }
-    return Effect.flatMap(Poll.settle(wait), (ended) => {
+    // From here on the look counts the job.
+    return Effect.flatMap(Effect.zipRight(this.inFlight.end(), Poll.settle(wait)), (ended) => {
       const error = ended.status === "COMPLETED" ? undefined : fromJob(job.endpointId, ended, scrub)
       return error === undefined ? Effect.void : Effect.fail(error)
     })

@@ -22,7 +22,7 @@ import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil, timeoutAt } from "../pace/monotonic.js"
 import type { Seen } from "../telemetry/jobSpan.js"
-import { record, recordEnd } from "../telemetry/record.js"
+import { InFlight, recordEnd } from "../telemetry/record.js"
 import { identityOf } from "../text/losslessJson.js"
 import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState, provesEnd } from "./pollPace.js"
@@ -68,7 +68,7 @@ class Poller {
   private hasEnded = false
   /** How it last saw the job. */
   private seen: Seen = "poll"
-  private isCounted = false
+  private readonly inFlight: InFlight
 
   constructor(
     private readonly wait: Wait,
@@ -79,6 +79,7 @@ class Poller {
     this.policy = policyOf(wait, caller)
     this.state = new PollState(this.policy, wait.ended !== undefined)
     this.runtime = wait.job.runtime
+    this.inFlight = new InFlight(wait.job.endpointId)
   }
 
   /** Waits until the job's state is another than before, tells `onProgress`, and gives the job. Who calls it has to `close`. */
@@ -86,7 +87,7 @@ class Poller {
     return Effect.gen(this, function* () {
       const { ended, onProgress, span } = this.wait
       const { endpointId, scrub } = this.wait.job
-      if (!this.isCounted) yield* this.count(1)
+      yield* this.inFlight.begin()
       if (ended !== undefined && this.webhook === undefined) {
         const listening = Effect.forkDaemon(Effect.interruptible(ended))
         yield* Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
@@ -120,16 +121,8 @@ class Poller {
   /** Listens no more, and cancels what was not seen to end. */
   close(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
     const listened = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
-    const stopped = this.isCounted ? Effect.zipRight(this.count(-1), listened) : listened
+    const stopped = Effect.zipRight(this.inFlight.end(), listened)
     return Effect.zipRight(stopped, this.hasEnded ? Effect.void : cancelAfter(this.wait, exit))
-  }
-
-  /** One job more, or less, that is waited for. */
-  private count(step: 1 | -1): Effect.Effect<void> {
-    return record(this.wait.job.endpointId, ({ inFlight }, labels) => {
-      this.isCounted = step > 0
-      inFlight.unsafeModify(step, labels)
-    })
   }
 
   private now(): number {

@@ -15,6 +15,29 @@ export const record = (endpointId: string, update: (meters: EndpointMeters, labe
     return Effect.void
   })
 
+/** A job that is waited for, while it is. */
+export class InFlight {
+  private isCounted = false
+
+  constructor(private readonly endpointId: string) {}
+
+  private count(step: 1 | -1): Effect.Effect<void> {
+    return record(this.endpointId, ({ inFlight }, labels) => {
+      if (this.isCounted === step > 0) return
+      this.isCounted = step > 0
+      inFlight.unsafeModify(step, labels)
+    })
+  }
+
+  begin(): Effect.Effect<void> {
+    return this.count(1)
+  }
+
+  end(): Effect.Effect<void> {
+    return this.count(-1)
+  }
+}
+
 /** A job was seen to end: after a wait of so many milliseconds, so many after its submit where that is known. */
 export const recordEnd = (
   endpointId: string,
