@@ -110,11 +110,11 @@ const linesOf = (name: string, labels: Labels, state: unknown): string => {
   return `${lines.join("")}${one("_sum", sum)}${one("_count", count)}`
 }
 
-/** The name of a metric as it is printed, without what a type adds to it. */
-const familyName = ({ name, tags }: MetricKey.MetricKey.Untyped, type: Type): string => {
+/** The name of a metric as it is printed, without what each line of a type adds to it. */
+export const familyName = ({ keyType, name, tags }: MetricKey.MetricKey.Untyped): string => {
   const unit = tags.find(isUnit)?.value ?? "1"
   const suffix = units[unit] ?? labelNameOf(unit.toLowerCase())
-  return endingWith(endingWith(nameOf(name), suffix), type === "counter" ? "total" : "")
+  return endingWith(endingWith(nameOf(name), suffix), typeOf(keyType) === "counter" ? "total" : "")
 }
 
 /** Of two metrics that come to the same name and labels the first is printed. */
@@ -123,7 +123,7 @@ export const format = (pairs: ReadonlyArray<MetricPair.MetricPair.Untyped>): str
   for (const { metricKey, metricState } of pairs) {
     const type = typeOf(metricKey.keyType)
     if (type === undefined) continue
-    let name = familyName(metricKey, type)
+    let name = familyName(metricKey)
     // A name has one type: another metric that has come to it is told apart by its own.
     if ((families.get(name)?.type ?? type) !== type) name = `${name}_${type}`
     let family = families.get(name)
