@@ -43,6 +43,7 @@ const live = files(
   "examples/documents",
   "contract/transports",
   "services/Webhooks.servers",
+  "contract/telemetry.http",
   "node/NodeRunPod",
   "promise/Promise",
   "node/proxies",

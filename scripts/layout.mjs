@@ -69,6 +69,7 @@ export const rooms = {
     may: [
       ...lowest,
       "internal/pace",
+      "internal/telemetry",
       "internal/http",
       "internal/webhooks",
       "schemas",

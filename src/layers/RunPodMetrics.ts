@@ -19,7 +19,7 @@ export const requests: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys
 
 /**
  * From the sending of an attempt to the end of its answer. Tags: `endpoint`, `operation`, `status` (of the answer, else the
- * error's tag).
+ * error's tag, or `interrupted`).
  *
  * @since 0.1.0
  * @category metrics
@@ -51,7 +51,7 @@ export const retries: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.
 export const throttles: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.throttles)
 
 /**
- * What is left of the budget that the retries of a layer share; of several layers, that which used its own last.
+ * What is left of the budget that the retries of a layer share; of several layers, that which was made, or used its own, last.
  *
  * @since 0.1.0
  * @category metrics
@@ -75,7 +75,7 @@ export const jobsSubmitted: Metric.Metric.Counter<number> = Metric.fromMetricKey
 export const ambiguousSubmits: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.ambiguousSubmits)
 
 /**
- * Jobs that are waited for. Tag: `endpoint`.
+ * Jobs that are waited for, or whose chunks are read. Tag: `endpoint`.
  *
  * @since 0.1.0
  * @category metrics
@@ -83,7 +83,7 @@ export const ambiguousSubmits: Metric.Metric.Counter<number> = Metric.fromMetric
 export const jobsInFlight: Metric.Metric.Gauge<number> = Metric.fromMetricKey(keys.jobsInFlight)
 
 /**
- * Jobs seen to end. Tags: `endpoint`, `status`.
+ * Jobs seen to end, by each wait. Tags: `endpoint`, `status`.
  *
  * @since 0.1.0
  * @category metrics
@@ -164,7 +164,7 @@ export const queue: Metric.Metric.Gauge<number> = Metric.fromMetricKey(keys.queu
 export const batchItems: Metric.Metric.Counter<number> = Metric.fromMetricKey(keys.batchItems)
 
 /**
- * How long until the end of a batch whose progress is followed, in seconds. Tag: `endpoint`.
+ * How long until the end of a batch whose progress is followed, in seconds; 0 when it is not. Tag: `endpoint`.
  *
  * @since 0.1.0
  * @category metrics

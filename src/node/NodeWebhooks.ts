@@ -25,6 +25,7 @@ import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import { WebhookSetupError } from "../errors/WebhookError.js"
 import { read } from "../internal/text/config.js"
+import { atRoot } from "../internal/telemetry/tracing.js"
 import * as Handler from "../internal/webhooks/handler.js"
 import * as Settings from "../internal/webhooks/settings.js"
 import * as WebhookStore from "../layers/WebhookStore.js"
@@ -115,7 +116,7 @@ const listen = Effect.fnUntraced(function* (
     const answered = Effect.flatMap(answer(state, request), (status) => respond(state, request, response, status))
     // Not interrupted when the sender leaves: what has been read is stored. Disconnected, so that a store that hangs cannot
     // hold up the end of the scope.
-    runFork(Effect.disconnect(answered))
+    runFork(Effect.disconnect(atRoot(answered)))
   })
   server.headersTimeout = headersTimeout
   // A little later than our own, which can still answer.

@@ -21,6 +21,7 @@ import { fromEither } from "../internal/effect/either.js"
 import { checkIds, readBody, readHold } from "../internal/http/arguments.js"
 import * as RequestOptions from "../internal/http/requestOptions.js"
 import { recordHealth } from "../internal/telemetry/record.js"
+import { atRoot } from "../internal/telemetry/tracing.js"
 import { warnOfGap } from "../internal/jobs/handle.js"
 import * as LocalWorker from "../internal/jobs/localWorker.js"
 import { monotonicMillis, sleepUntil } from "../internal/pace/monotonic.js"
@@ -383,7 +384,7 @@ export const layerHealth = ({
   Layer.scopedDiscard(
     Effect.flatMap(RunPod, ({ health }) => {
       const ask = Effect.forEach(endpoints, (endpointId) => Effect.ignore(health(endpointId)), { concurrency: 10 })
-      return Effect.forkScoped(Effect.repeat(ask, Schedule.spaced(interval)))
+      return Effect.forkScoped(Effect.repeat(atRoot(ask), Schedule.spaced(interval)))
     })
   )
 

@@ -70,6 +70,12 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     /JobFailedError: Job test-.*its own output says why/,
     "BadRequestError: health: there is no such operation, and nothing was sent"
   ],
+  "otlp.ts": [
+    "work\n  Endpoint.call, COMPLETED\n    RunPod.run\n    RunPod.statusSync\n  Endpoint.call, FAILED, JobFailedError\n",
+    "  Endpoint.run\n    RunPod.run\n  JobHandle.result, COMPLETED, linked to its submit\n    RunPod.statusSync\n",
+    /Batch\.run\n( {4}Batch\.item, COMPLETED\n( {6}RunPod\.run\w*\n| {6}RunPod\.status\w*\n)+){2}/,
+    "runpod_jobs_submitted  5\nrunpod_jobs_ended COMPLETED 4\nrunpod_jobs_ended FAILED 1\n"
+  ],
   "progress.ts": ["IN_QUEUE", "IN_PROGRESS: 25 %", "IN_PROGRESS: 50 %", "IN_PROGRESS: 75 %", "COMPLETED", "output: {"],
   "promise.ts": [
     "output: { text: 'drew a red bicycle' }",

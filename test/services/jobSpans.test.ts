@@ -12,7 +12,7 @@ import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
-import type * as RunPod from "../../src/services/RunPod.js"
+import * as RunPod from "../../src/services/RunPod.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
 import { finish } from "../support/finish.js"
 import * as Recorder from "../support/recorder.js"
@@ -167,6 +167,59 @@ describe("the span of a job", () => {
     })
   )
 
+  it.effect("has nothing put on it after its end, when the cancel of its job is still being tried", () =>
+    Effect.gen(function* () {
+      const { named } = yield* traced(
+        Effect.flatMap(endpoint, (ep) =>
+          Effect.zipRight(Effect.exit(ep.call({ n: 100 }, { timeout: "5 seconds" })), Effect.sleep("1 minute"))
+        ),
+        { faults: [Fault.serverError({ operations: ["cancel"], times: 2 })] }
+      )
+      const [span] = named("Endpoint.call")
+      const [cancel] = named("RunPod.cancel")
+      assert(span !== undefined && cancel !== undefined)
+      assert.includeMembers(eventsOf(cancel), ["retry", "retry"])
+      assert.strictEqual(parentOf(cancel), "Endpoint.call")
+      assert.deepStrictEqual(eventsOf(span), ["queued"])
+      assert.strictEqual(span.attributes.get("error.type"), "WaitTimeoutError")
+    })
+  )
+
+  it.effect("of an item that is submitted again, its job having expired, is another than that of the wait", () =>
+    Effect.gen(function* () {
+      const { spans } = yield* traced(
+        Effect.gen(function* () {
+          const ep = yield* endpoint
+          const journal = yield* BatchJournal.memory
+          const inputs = [{ n: 1 }, { n: 2 }]
+          const first = yield* Effect.fork(Batch.collect(ep, inputs, { journal }))
+          yield* Effect.sleep("1 second")
+          yield* Fiber.interrupt(first)
+          yield* Effect.sleep("1 minute")
+          const options = { journal, onExpired: "resubmit" } as const
+          return yield* Effect.withSpan(Batch.collect(ep, inputs, options), "second")
+        }),
+        { endpoints: { ep: { workers: 2, handler, retention: { run: "10 seconds" } } } }
+      )
+      const second = spans.slice(spans.findIndex(({ name }) => name === "second"))
+      assert.isEmpty(second.filter(({ name }) => /^(?:Endpoint|JobHandle)\./.test(name)))
+      const items = second.filter(({ name }) => name === "Batch.item")
+      assert.deepStrictEqual(
+        items.map((item) => [item.attributes.get("error.type"), item.attributes.get("runpod.attempts")]),
+        [
+          ["404", 1],
+          ["404", 1],
+          [undefined, 2],
+          [undefined, 2]
+        ]
+      )
+      assert.deepStrictEqual(
+        items.map((item) => requestsUnder(spans, item).includes("RunPod.run")),
+        [false, false, true, true]
+      )
+    })
+  )
+
   it.effect("of a batch that goes on is linked to the submits of the run before, and of what is replayed, too", () =>
     Effect.gen(function* () {
       const inputs = Array.from({ length: 6 }, (_, n) => ({ n: n / 10 }))
@@ -193,6 +246,15 @@ describe("the span of a job", () => {
         under("second").map(({ attributes }) => attributes.get("runpod.seen")),
         ["replay", "hold"]
       )
+    })
+  )
+
+  it.effect("is not that of a layer: the gauges of endpoints are asked for outside of it", () =>
+    Effect.gen(function* () {
+      const { named } = yield* traced(
+        Effect.provide(Effect.sleep("20 seconds"), RunPod.layerHealth({ endpoints: ["ep"] }))
+      )
+      assert.deepStrictEqual(named("RunPod.health").map(parentOf), [undefined, undefined])
     })
   )
 

@@ -109,21 +109,22 @@ export const progress: typeof Batch.progress = ({ begun, counts, ended }, option
       const now = () => monotonicMillis(clock)
       const neverBegun = { startedAt: now(), health: Effect.never, usualExecution: () => undefined }
       const reader = new Reader(counts, start ?? neverBegun, now)
-      const noteEta = ({ eta, ended }: Batch.Progress) =>
-        start === undefined
+      const noteEta = (eta: Duration.Duration | undefined) =>
+        start === undefined || eta === undefined
           ? Effect.void
-          : record(start.endpointId, ({ batchEta }, labels) => {
-              if (ended || eta !== undefined) batchEta.unsafeUpdate(ended ? 0 : Duration.toSeconds(eta ?? 0), labels)
-            })
+          : record(start.endpointId, ({ batchEta }, labels) => batchEta.unsafeUpdate(Duration.toSeconds(eta), labels))
       const next = Effect.map(Effect.timeoutOption(Deferred.await(ended), interval), Option.isSome)
-      return Stream.paginateEffect(Deferred.isDone(ended), (pause: Effect.Effect<boolean>) =>
-        Effect.gen(function* () {
-          const hasEnded = yield* pause
-          if (!hasEnded) yield* reader.ask
-          const progress = reader.look(hasEnded)
-          yield* noteEta(progress)
-          return [progress, hasEnded ? Option.none() : Option.some(next)] as const
-        })
-      )
+      return Stream.paginateEffect(
+        Deferred.isDone(ended),
+        (pause: Effect.Effect<boolean>) =>
+          Effect.gen(function* () {
+            const hasEnded = yield* pause
+            if (!hasEnded) yield* reader.ask
+            const progress = reader.look(hasEnded)
+            yield* noteEta(progress.eta)
+            return [progress, hasEnded ? Option.none() : Option.some(next)] as const
+          })
+        // Nobody knows it any more.
+      ).pipe(Stream.ensuring(noteEta(Duration.zero)))
     })
   )

@@ -12,6 +12,7 @@ import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import { failureOf } from "../effect/cause.js"
 import { monotonicAt } from "../pace/monotonic.js"
+import { inJobSpan } from "../telemetry/jobSpan.js"
 import { defined, describeJson } from "../text/json.js"
 import { identityOf } from "../text/losslessJson.js"
 import { sha256 } from "../text/sha256.js"
@@ -49,7 +50,7 @@ interface Found {
 }
 
 /** How the job of an item has ended, for its span. */
-const exitOf = <O, P, C>(end: ItemEnd<O, P, C>, { run }: BatchJob.BatchJob<never, O, P, C>) => {
+const exitOf = <O, P, C>(end: ItemEnd<O, P, C>, run: BatchRun<never, O, P, C>) => {
   if (end._tag === "Open") return Exit.interrupt(FiberId.none)
   const error = end._tag === "Failed" ? end.error : fromJob(run.endpoint.id, end.job, run.scrub)
   return error === undefined ? Exit.void : Exit.fail(error)
@@ -171,7 +172,7 @@ export class Resume<I, O, P, C> {
           Effect.flatMap((ended) => {
             if (ended === undefined) return Effect.succeed(false)
             spanned.span?.set({ "runpod.attempts": job.attempts })
-            spanned.span?.end(exitOf(ended, job))
+            spanned.span?.end(exitOf(ended, run))
             return Effect.as(Deferred.succeed(end, ended), true)
           })
         )
@@ -227,11 +228,21 @@ export class Resume<I, O, P, C> {
 
   /**
    * Submits an item again, for which jobs were started so many times after the `earlier` ones, and took so long, where that is
-   * known.
+   * known: in the span of the item, or, where its
+   * job was followed in one that has ended, in another.
    */
-  private again(input: Item.ItemInput<I>, attempts: number, took?: number): Effect.Effect<ItemEnd<O, P, C>> {
-    const item = { ...input, item: withEarlier(input.item, attempts, took) }
-    return Effect.map(Item.fresh(this.run, item), (end) => inAll(item, end))
+  private again({ input, item }: Item.ItemInput<I>, attempts: number, took?: number): Effect.Effect<ItemEnd<O, P, C>> {
+    const { run } = this
+    return inJobSpan("Batch.item", { endpointId: run.endpoint.id, isItem: true }, (span) => {
+      const again = { input, item: { ...withEarlier(item, attempts, took), ...defined({ trace: span?.trace }) } }
+      return Effect.map(Item.fresh(run, again), (end) => {
+        const all = inAll(again, end)
+        if (all._tag !== "Open") span?.set({ "runpod.attempts": all.attempts })
+        const exit = exitOf(all, run)
+        if (Exit.isFailure(exit) && all._tag !== "Open") span?.fail(failureOf(exit.cause))
+        return all
+      })
+    })
   }
 
   private intended(item: Item.ItemInput<I>, intent: JournalEntry.Intent): Effect.Effect<ItemEnd<O, P, C>> {

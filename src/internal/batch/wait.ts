@@ -149,7 +149,9 @@ export const inSpanOf = <A, E>(job: Spanned, turn: Effect.Effect<A, E>): Effect.
   const { endpointId, trace } = job.handle
   const span =
     job.span === undefined
-      ? Effect.tap(makeJobSpan("Batch.item", { endpointId, trace, isItem: true }), (made) => (job.span = made))
+      ? Effect.uninterruptible(
+          Effect.map(makeJobSpan("Batch.item", { endpointId, trace, isItem: true }), (made) => (job.span = made))
+        )
       : Effect.succeed(job.span)
   return Effect.flatMap(span, (span) => aroundJob(span, turn))
 }

@@ -25,12 +25,11 @@ import { contextOf, refuse } from "../http/arguments.js"
 import { monotonicAt, monotonicMillis, timeoutAt } from "../pace/monotonic.js"
 import { ofEndpoint } from "../telemetry/instruments.js"
 import { inJobSpan, type JobSpan, streamInJobSpan } from "../telemetry/jobSpan.js"
-import { recordEnd } from "../telemetry/record.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import * as Budget from "./budget.js"
 import * as Handle from "./handle.js"
-import { cancelJob, type JobRef } from "./jobRef.js"
+import { cancelJob, type JobRef, noteEnd } from "./jobRef.js"
 import { follow } from "./poll.js"
 import * as Submit from "./submit.js"
 import { decode, waitDefaults, type WaitSettings } from "./waitPolicy.js"
@@ -210,7 +209,7 @@ const call = <O, P>(
       if (Job.isTerminal(job)) {
         runtime.learn(endpointId, job)
         const waited = monotonicMillis(yield* Effect.clock) - since
-        yield* recordEnd(endpointId, job, { waited, age: waited })
+        yield* noteEnd(ref, job, { waited, age: waited, span })
         return yield* restore(Handle.outputOf(job, ref, readers.output))
       }
       if (!Job.hasId(job)) return yield* withoutId

@@ -22,13 +22,13 @@ import { withCaller } from "../http/requestOptions.js"
 import { type Backoff, delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
 import { type JobSpan, inJobSpan, streamInJobSpan } from "../telemetry/jobSpan.js"
-import { recordEnd } from "../telemetry/record.js"
+import { InFlight } from "../telemetry/record.js"
 import { excerpt } from "../text/excerpt.js"
 import { defined } from "../text/json.js"
 import { issueOf } from "../text/parseIssue.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 import { retryWithin } from "./budget.js"
-import { cancel, isNotVisibleYet, type JobRef, withSecrets } from "./jobRef.js"
+import { cancel, isNotVisibleYet, type JobRef, noteEnd, withSecrets } from "./jobRef.js"
 import * as Poll from "./poll.js"
 import { isDefinite } from "./pollPace.js"
 import { decode, policyOf, type Wait, type WaitSettings } from "./waitPolicy.js"
@@ -130,13 +130,16 @@ class Reading {
   isCompleted = false
   /** Why the stream ended by itself. */
   error: RunPodError | JobError | undefined
+  private readonly inFlight: InFlight
 
   constructor(
     readonly job: JobRef,
     /** When its caller began, on the monotonic clock. */
     readonly since: number,
     readonly span: JobSpan | undefined
-  ) {}
+  ) {
+    this.inFlight = new InFlight(job.endpointId)
+  }
 
   /** Waits until the end of the job's life, or of the caller's patience, and cancels by the options what has not ended. */
   end(settings: WaitSettings, restore: Restore): Effect.Effect<never, WaitTimeoutError> {
@@ -152,11 +155,13 @@ class Reading {
       })
       return Effect.zipRight(sleepUntil(deadline), timedOut)
     })
-    return Effect.onExit(restore(timedOut), (exit) =>
-      this.hasEnded
+    const waited = Effect.zipRight(this.inFlight.begin(), restore(timedOut))
+    return Effect.onExit(waited, (exit) => {
+      const cancelled = this.hasEnded
         ? Effect.void
         : Poll.cancelAfter({ job, settings }, this.error === undefined ? exit : Exit.fail(this.error))
-    )
+      return Effect.zipRight(this.inFlight.end(), cancelled)
+    })
   }
 
   /** The chunks through every fault that passes: RunPod keeps what was not read, so a new stream reads on. */
@@ -189,10 +194,11 @@ class Reading {
       const waited = monotonicMillis(clock) - since
       this.span?.onJob(completed, "stream", scrub)
       job.runtime.learn(job.endpointId, { ...completed, id: JobId.unsafeMake(job.jobId) })
-      return recordEnd(job.endpointId, completed, { waited, age: undefined })
+      return noteEnd(job, completed, { waited, span: this.span })
     }
     const wait: Wait = { job, settings: decode({ poll: { initial: 0 } }), span: this.span }
-    return Effect.flatMap(Poll.settle(wait), (ended) => {
+    // From here on the look counts the job.
+    return Effect.flatMap(Effect.zipRight(this.inFlight.end(), Poll.settle(wait)), (ended) => {
       const error = ended.status === "COMPLETED" ? undefined : fromJob(job.endpointId, ended, scrub)
       return error === undefined ? Effect.void : Effect.fail(error)
     })

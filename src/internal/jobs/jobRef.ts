@@ -12,7 +12,8 @@ import { contextOf } from "../http/arguments.js"
 import { isTerminal } from "../../schemas/JobStatus.js"
 import * as RequestOptions from "../http/requestOptions.js"
 import { monotonicMillis, sleepUntil } from "../pace/monotonic.js"
-import { record } from "../telemetry/record.js"
+import type { JobSpan } from "../telemetry/jobSpan.js"
+import { record, recordEnd } from "../telemetry/record.js"
 import type { Scrub } from "../text/scrub.js"
 import type { WebhookEnd } from "./webhookEnd.js"
 
@@ -36,6 +37,21 @@ export interface JobRef {
   readonly webhook?: WaitOptions["webhook"]
   /** Its webhook, where the `Webhooks` service receives it. */
   readonly webhookEnd?: WebhookEnd | undefined
+}
+
+/** A job was seen to end, after a wait of so many milliseconds: metrics, and the span of the job, say what it cost. */
+export const noteEnd = (
+  { endpointId, runtime }: Pick<JobRef, "endpointId" | "runtime">,
+  job: Job.Ended,
+  {
+    age,
+    span,
+    waited
+  }: { readonly waited: number; readonly age?: number | undefined; readonly span: JobSpan | undefined }
+): Effect.Effect<void> => {
+  const cost = runtime.cost?.costOf(endpointId, job)
+  span?.set({ "runpod.cost": cost })
+  return recordEnd(endpointId, job, { waited, age, cost })
 }
 
 /** How long a cancel waits for a job that is not visible yet, before it is sent again, and in all, in milliseconds. */

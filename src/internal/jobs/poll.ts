@@ -22,9 +22,9 @@ import { askedMillis } from "../http/retry.js"
 import { delayAfter } from "../pace/backoff.js"
 import { monotonicMillis, sleepUntil, timeoutAt } from "../pace/monotonic.js"
 import type { Seen } from "../telemetry/jobSpan.js"
-import { record, recordEnd } from "../telemetry/record.js"
+import { InFlight } from "../telemetry/record.js"
 import { identityOf } from "../text/losslessJson.js"
-import { cancelJob, isNotVisibleYet, read } from "./jobRef.js"
+import { cancelJob, isNotVisibleYet, noteEnd, read } from "./jobRef.js"
 import { holdAfter, holdLength, meaningOf, plainDelay, PollState, provesEnd } from "./pollPace.js"
 import { policyOf, type Wait, type WaitPolicy } from "./waitPolicy.js"
 
@@ -68,7 +68,7 @@ class Poller {
   private hasEnded = false
   /** How it last saw the job. */
   private seen: Seen = "poll"
-  private isCounted = false
+  private readonly inFlight: InFlight
 
   constructor(
     private readonly wait: Wait,
@@ -79,14 +79,15 @@ class Poller {
     this.policy = policyOf(wait, caller)
     this.state = new PollState(this.policy, wait.ended !== undefined)
     this.runtime = wait.job.runtime
+    this.inFlight = new InFlight(wait.job.endpointId)
   }
 
   /** Waits until the job's state is another than before, tells `onProgress`, and gives the job. Who calls it has to `close`. */
   nextChange(): Effect.Effect<WatchedJob, WaitError> {
     return Effect.gen(this, function* () {
       const { ended, onProgress, span } = this.wait
-      const { endpointId, scrub } = this.wait.job
-      if (!this.isCounted) yield* this.count(1)
+      const { scrub } = this.wait.job
+      yield* this.inFlight.begin()
       if (ended !== undefined && this.webhook === undefined) {
         const listening = Effect.forkDaemon(Effect.interruptible(ended))
         yield* Effect.uninterruptible(Effect.map(listening, (fiber) => (this.webhook = fiber)))
@@ -101,7 +102,7 @@ class Poller {
         if (Job.isTerminal(job)) {
           const { startedAt, submittedAt } = this.policy
           const age = submittedAt === undefined ? undefined : this.now() - submittedAt
-          yield* recordEnd(endpointId, job, { waited: this.now() - startedAt, age })
+          yield* noteEnd(this.wait.job, job, { waited: this.now() - startedAt, age, span })
         }
         if (onProgress !== undefined) yield* this.tell(onProgress(job))
         return job
@@ -120,16 +121,8 @@ class Poller {
   /** Listens no more, and cancels what was not seen to end. */
   close(exit: Exit.Exit<unknown, WaitError>): Effect.Effect<void> {
     const listened = this.webhook === undefined ? Effect.void : Fiber.interrupt(this.webhook)
-    const stopped = this.isCounted ? Effect.zipRight(this.count(-1), listened) : listened
+    const stopped = Effect.zipRight(this.inFlight.end(), listened)
     return Effect.zipRight(stopped, this.hasEnded ? Effect.void : cancelAfter(this.wait, exit))
-  }
-
-  /** One job more, or less, that is waited for. */
-  private count(step: 1 | -1): Effect.Effect<void> {
-    return record(this.wait.job.endpointId, ({ inFlight }, labels) => {
-      this.isCounted = step > 0
-      inFlight.unsafeModify(step, labels)
-    })
   }
 
   private now(): number {

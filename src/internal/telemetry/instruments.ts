@@ -140,7 +140,7 @@ export class EndpointMeters {
 
 export const ofEndpoint = kept((endpointId: string) => new EndpointMeters(endpointId))
 
-/** Of the layer that used its own last. */
+/** Of the layer that was made, or used its own, last. */
 export const retryBudget = Metric.fromMetricKey(keys.retryBudget)
 
 export const deliveries = kept((status: number) => tagged(keys.webhookDeliveries, { status: String(status) }))

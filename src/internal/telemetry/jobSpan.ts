@@ -57,11 +57,17 @@ export class JobSpan {
     this.tally = Tally.make({ outer, job: this })
   }
 
+  /** What comes after its end, as the cancel of a wait that has timed out does, is seen in the spans of requests alone. */
+  private get hasEnded(): boolean {
+    return this.span.status._tag === "Ended"
+  }
+
   event(name: string, attributes: Attributes = {}): void {
-    this.span.event(name, this.tracing.now(), known(attributes))
+    if (!this.hasEnded) this.span.event(name, this.tracing.now(), known(attributes))
   }
 
   set(attributes: Attributes): void {
+    if (this.hasEnded) return
     for (const [name, value] of Object.entries(attributes)) {
       if (value !== undefined) this.span.attribute(name, value)
     }
@@ -112,7 +118,7 @@ export class JobSpan {
   }
 
   end(ended: Exit.Exit<unknown, unknown>): void {
-    if (this.span.status._tag === "Ended") return
+    if (this.hasEnded) return
     const exit = this.failure ?? ended
     const { requests, retries, throttles } = this.tally
     this.set({ "runpod.requests": requests, "runpod.retries": retries, "runpod.throttles": throttles })

@@ -15,15 +15,46 @@ export const record = (endpointId: string, update: (meters: EndpointMeters, labe
     return Effect.void
   })
 
-/** A job was seen to end: after a wait of so many milliseconds, so many after its submit where that is known. */
+/** A job that is waited for, while it is. */
+export class InFlight {
+  private isCounted = false
+
+  constructor(private readonly endpointId: string) {}
+
+  private count(step: 1 | -1): Effect.Effect<void> {
+    return record(this.endpointId, ({ inFlight }, labels) => {
+      if (this.isCounted === step > 0) return
+      this.isCounted = step > 0
+      inFlight.unsafeModify(step, labels)
+    })
+  }
+
+  begin(): Effect.Effect<void> {
+    return this.count(1)
+  }
+
+  end(): Effect.Effect<void> {
+    return this.count(-1)
+  }
+}
+
+/**
+ * A job was seen to end: after a wait of so many milliseconds, so many after its submit where that is known, having cost so many
+ * USD where rates are.
+ */
 export const recordEnd = (
   endpointId: string,
   { delayTime, executionTime, status }: Job.Ended,
-  { age, waited }: { readonly waited: number; readonly age: number | undefined }
+  {
+    age,
+    cost,
+    waited
+  }: { readonly waited: number; readonly age: number | undefined; readonly cost: number | undefined }
 ): Effect.Effect<void> =>
   record(endpointId, (meters, labels) => {
     meters.ended(status).unsafeUpdate(1, labels)
     meters.waitTime.unsafeUpdate(waited / 1000, labels)
+    if (cost !== undefined) meters.cost.unsafeUpdate(cost, labels)
     if (delayTime !== undefined) meters.delayTime.unsafeUpdate(delayTime / 1000, labels)
     if (executionTime === undefined) return
     meters.executionTime.unsafeUpdate(executionTime / 1000, labels)

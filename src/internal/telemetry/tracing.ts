@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import { constVoid } from "effect/Function"
@@ -39,6 +40,10 @@ export class Tracing {
     if (span.status._tag !== "Ended") span.end(this.now(), seenExit(exit))
   }
 }
+
+/** Runs what a server or a loop does in the background, which is no part of the span that its layer was built in. */
+export const atRoot = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.mapInputContext(effect, Context.omit(Tracer.ParentSpan))
 
 /** In place of a span where there is no tracer that would show it. */
 export const unseen: Tracer.Span = {
