@@ -9,6 +9,7 @@ import * as Net from "node:net"
 import { attributesOf, type Collector, serveCollector, type Span } from "../../examples/support/collector.js"
 import type * as EmulatorContract from "../../src/emulator/contract.js"
 import * as Fault from "../../src/emulator/Fault.js"
+import * as Cost from "../../src/layers/Cost.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as RunPodMetrics from "../../src/layers/RunPodMetrics.js"
@@ -43,6 +44,10 @@ const s3Config = {
 }
 
 const Input = Schema.Struct({ n: Schema.Number, text: Schema.String })
+/** In USD a second. */
+const rate = 0.01
+const cost = Cost.layer({ rates: Cost.rates({ gpu: { flex: rate } }), gpu: "gpu" })
+
 const inputOf = (n: number) => ({ n, text: canaries.input })
 
 /** -1 fails, others take so many milliseconds. */
@@ -193,7 +198,7 @@ const run = Effect.gen(function* () {
       )
       return budget
     })
-    const budget = yield* Effect.provide(whole, webhooks).pipe(
+    const budget = yield* Effect.provide(whole, Layer.merge(webhooks, cost)).pipe(
       Effect.withSpan("program"),
       Effect.withTracer(spans.tracer)
     )
@@ -297,7 +302,7 @@ describe("over real sockets, with faults", () => {
 
   it.live("it gets the metrics in seconds, each as it is after the run", () =>
     Effect.gen(function* () {
-      const { metrics } = (yield* ran).collector
+      const { metrics, spans } = (yield* ran).collector
       const pointsOf = (name: string) => {
         const metric = metrics.get(`runpod_${name}`)
         return metric?.sum?.dataPoints ?? metric?.gauge?.dataPoints ?? []
@@ -346,6 +351,22 @@ describe("over real sockets, with faults", () => {
       }
       assert.strictEqual(metrics.get("runpod_batch_eta")?.unit, "s")
       assert.strictEqual(metrics.get("runpod_cost")?.unit, "USD")
+      // What jobs cost, as their metric and their spans tell.
+      const points = metrics.get("runpod_execution_time")?.histogram?.dataPoints ?? []
+      const worked = points.find((point) => attributesOf(point)["endpoint"] === "ep")?.sum ?? 0
+      assert.approximately(valueOf("cost", ep) ?? 0, rate * worked, 1e-9)
+      const costs = spans.flatMap((span) => {
+        const { "runpod.cost": cost, "runpod.execution_time": time, "runpod.status": status } = attributesOf(span)
+        if (cost === undefined) return []
+        assert.match(String(status), /^(?:COMPLETED|FAILED)$/, span.name)
+        assert.approximately(Number(cost), rate * Number(time), 1e-9, span.name)
+        return [Number(cost)]
+      })
+      assert.approximately(
+        costs.reduce((sum, cost) => sum + cost, 0),
+        rate * worked,
+        1e-9
+      )
     })
   )
 

@@ -228,8 +228,7 @@ export class Resume<I, O, P, C> {
 
   /**
    * Submits an item again, for which jobs were started so many times after the `earlier` ones, and took so long, where that is
-   * known: in the span of the item, or, where its
-   * job was followed in one that has ended, in another.
+   * known: in the span of the item, or, where its job was followed in one that has ended, in another.
    */
   private again({ input, item }: Item.ItemInput<I>, attempts: number, took?: number): Effect.Effect<ItemEnd<O, P, C>> {
     const { run } = this
@@ -237,9 +236,10 @@ export class Resume<I, O, P, C> {
       const again = { input, item: { ...withEarlier(item, attempts, took), ...defined({ trace: span?.trace }) } }
       return Effect.map(Item.fresh(run, again), (end) => {
         const all = inAll(again, end)
-        if (all._tag !== "Open") span?.set({ "runpod.attempts": all.attempts })
+        if (all._tag === "Open") return all
+        span?.set({ "runpod.attempts": all.attempts })
         const exit = exitOf(all, run)
-        if (Exit.isFailure(exit) && all._tag !== "Open") span?.fail(failureOf(exit.cause))
+        if (Exit.isFailure(exit)) span?.fail(failureOf(exit.cause))
         return all
       })
     })
