@@ -101,7 +101,7 @@ const watched = (tracer: Tracer.Tracer) => {
 }
 
 const program = Effect.gen(function* () {
-  const endpoint = yield* Endpoint.make("ep", { input: Input, output: Schema.Unknown, chunk: Schema.Unknown })
+  const endpoint = yield* Endpoint.make("collected", { input: Input, output: Schema.Unknown, chunk: Schema.Unknown })
   const call = (n: number, options: Endpoint.CallOptions<unknown> = {}) =>
     Effect.exit(endpoint.call(inputOf(n), { s3Config, ...options }))
   // Fourteen calls: two fail, one is interrupted, one times out, and the first meet faults.
@@ -138,7 +138,7 @@ const program = Effect.gen(function* () {
   const hooked = yield* endpoint.run(inputOf(10), { webhook: true })
   yield* hooked.result({ trustWebhook: true })
   const webhooks = yield* Webhooks.Webhooks
-  const forged = (yield* webhooks.issue({ endpointId: "ep", key: "k" })).origin + `/${canaries.url}?token=forged`
+  const forged = (yield* webhooks.issue({ endpointId: "collected", key: "k" })).origin + `/${canaries.url}?token=forged`
   yield* Effect.promise(() => fetch(forged, { method: "POST", body: "{}" }))
   yield* Batch.wait(endpoint, [yield* endpoint.run(inputOf(10)), yield* endpoint.run(inputOf(-1))])
   return budget
@@ -152,10 +152,14 @@ const faults = [
   Fault.resetAfter({ operations: ["run"], times: 1, after: 5 })
 ]
 
+/** How many deliveries this process has answered so, in tests of other files, too. */
+const deliveries = (status: string) =>
+  Effect.map(Metric.value(Metric.tagged(RunPodMetrics.webhookDeliveries, "status", status)), ({ count }) => count)
+
 const emulated = Effect.gen(function* () {
   const server = yield* NodeEmulator.serve({
     apiKey: canaries.key,
-    endpoints: { ep: { workers: 30, handler } },
+    endpoints: { collected: { workers: 30, handler } },
     faults
   })
   const proxy = yield* recordingProxy(Number(new URL(server.url).port))
@@ -176,6 +180,7 @@ const scrape = Effect.gen(function* () {
 })
 
 const run = Effect.gen(function* () {
+  const before = [yield* deliveries("200"), yield* deliveries("401")] as const
   const collector = yield* serveCollector
   const { baseUrl, said } = yield* emulated
   const client = {
@@ -191,7 +196,7 @@ const run = Effect.gen(function* () {
       const budget = yield* Effect.provide(program, NodeRunPod.layer(client))
       // Over platform's client, which propagates spans if it is not told otherwise.
       const plain = RunPod.layer(client).pipe(Layer.provide(FetchHttpClient.layer))
-      const once = Endpoint.make("ep", { input: Input, output: Schema.Unknown })
+      const once = Endpoint.make("collected", { input: Input, output: Schema.Unknown })
       yield* Effect.provide(
         Effect.flatMap(once, (endpoint) => endpoint.call(inputOf(10))),
         plain
@@ -206,7 +211,7 @@ const run = Effect.gen(function* () {
   })
   const { budget, open, problems } = yield* Effect.provide(traced, telemetry(collector))
   const { contentType, text: scraped } = yield* scrape
-  return { collector, said: said.join(""), open: [...open.values()], problems, budget, contentType, scraped }
+  return { collector, said: said.join(""), open: [...open.values()], problems, budget, contentType, scraped, before }
 })
 
 const textOf = (span: Span, name: string) => attributesOf(span)[name]
@@ -302,7 +307,10 @@ describe("over real sockets, with faults", () => {
 
   it.live("it gets the metrics in seconds, each as it is after the run", () =>
     Effect.gen(function* () {
-      const { metrics, spans } = (yield* ran).collector
+      const {
+        before,
+        collector: { metrics, spans }
+      } = yield* ran
       const pointsOf = (name: string) => {
         const metric = metrics.get(`runpod_${name}`)
         return metric?.sum?.dataPoints ?? metric?.gauge?.dataPoints ?? []
@@ -310,7 +318,7 @@ describe("over real sockets, with faults", () => {
       const valueOf = (name: string, more: Readonly<Record<string, string>>) =>
         pointsOf(name).find((point) => Object.entries(more).every(([key, value]) => attributesOf(point)[key] === value))
           ?.asDouble
-      const ep = { endpoint: "ep" }
+      const ep = { endpoint: "collected" }
       assert.strictEqual(valueOf("jobs_submitted", ep), 87)
       assert.strictEqual(valueOf("ambiguous_submits", ep), 1)
       assert.strictEqual(valueOf("jobs_in_flight", ep), 0)
@@ -321,8 +329,8 @@ describe("over real sockets, with faults", () => {
       assert.strictEqual(valueOf("failed_cancels", ep), 0)
       assert.strictEqual(valueOf("batch_eta", ep), 0)
       assert.strictEqual(valueOf("batch_items", { ...ep, outcome: "JobFailedError" }), 1)
-      assert.strictEqual(valueOf("webhook_deliveries", { status: "200" }), 1)
-      assert.strictEqual(valueOf("webhook_deliveries", { status: "401" }), 1)
+      assert.strictEqual(valueOf("webhook_deliveries", { status: "200" }), before[0] + 1)
+      assert.strictEqual(valueOf("webhook_deliveries", { status: "401" }), before[1] + 1)
       assert.isDefined(valueOf("workers", { ...ep, state: "idle" }))
       assert.isDefined(valueOf("queue", { ...ep, state: "inQueue" }))
       const bounds = Array.from({ length: 18 }, (_, n) => 0.05 * 2 ** n)
@@ -336,7 +344,8 @@ describe("over real sockets, with faults", () => {
       ]) {
         const metric = metrics.get(`runpod_${name}`)
         assert(metric?.unit === "s", name)
-        const points = metric.histogram?.dataPoints.filter((point) => attributesOf(point)["endpoint"] === "ep") ?? []
+        const points =
+          metric.histogram?.dataPoints.filter((point) => attributesOf(point)["endpoint"] === "collected") ?? []
         assert.isTrue(
           points.some(({ count }) => count > 0),
           name
@@ -353,7 +362,7 @@ describe("over real sockets, with faults", () => {
       assert.strictEqual(metrics.get("runpod_cost")?.unit, "USD")
       // What jobs cost, as their metric and their spans tell.
       const points = metrics.get("runpod_execution_time")?.histogram?.dataPoints ?? []
-      const worked = points.find((point) => attributesOf(point)["endpoint"] === "ep")?.sum ?? 0
+      const worked = points.find((point) => attributesOf(point)["endpoint"] === "collected")?.sum ?? 0
       assert.approximately(valueOf("cost", ep) ?? 0, rate * worked, 1e-9)
       const costs = spans.flatMap((span) => {
         const { "runpod.cost": cost, "runpod.execution_time": time, "runpod.status": status } = attributesOf(span)
