@@ -66,7 +66,10 @@ const long = files(
   "contract/memory",
   "services/waiting",
   "services/waitingLearned",
-  "services/BatchRetention"
+  "services/BatchRetention",
+  "emulator/flight",
+  "contract/gateway",
+  "services/BatchJournalFile"
 )
 
 /** Long files first, so that none is left over when all others have ended. */

@@ -117,9 +117,9 @@ const kindsOf = ({ attempts }: Flight.Recording) => {
 }
 
 describe("the world of a recording", () => {
-  it.live("has the same outcomes and faults for a batch of 300, whatever its schedule", () =>
+  it.live("has the same outcomes and faults for a batch of 150, whatever its schedule", () =>
     Effect.gen(function* () {
-      const schedule = { items: 300, concurrency: 60 }
+      const schedule = { items: 150, concurrency: 40 }
       const { ends, recording } = yield* fly(worldOf(1), schedule)
       assert.isAbove(new Set(ends).size, 4)
       assert.includeMembers(kindsOf(recording), [
@@ -139,8 +139,8 @@ describe("the world of a recording", () => {
       assert.deepStrictEqual(kindsOf(same.recording), kindsOf(recording))
 
       const other = yield* replay(recording, {
-        items: 300,
-        concurrency: 150,
+        items: 150,
+        concurrency: 100,
         chance: 9,
         poll: { initial: "5 seconds" }
       })
