@@ -7,7 +7,8 @@ import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
-import { freePort, spawnReceiver } from "../support/webhookProcess.js"
+import { freePort } from "../support/listening.js"
+import { spawnReceiver } from "../support/webhookProcess.js"
 
 describe("a receiver that is killed between storing a delivery and answering it", () => {
   it.scopedLive("loses nothing and doubles nothing: RunPod delivers again, and it knows what it has", () =>

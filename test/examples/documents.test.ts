@@ -3,7 +3,6 @@ import { Effect, Fiber, Stream, TestClock } from "effect"
 import { hasProperty } from "effect/Predicate"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import { createServer } from "node:net"
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { blocksIn, documents, tablesBelow } from "../../scripts/blocks.mjs"
 import * as Emulator from "../../src/emulator/Emulator.js"
@@ -11,6 +10,7 @@ import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import * as BatchApi from "../../src/services/BatchApi.js"
 import type { RunPod } from "../../src/services/RunPod.js"
 import { bundle, root } from "../support/bundle.js"
+import { freePort } from "../support/listening.js"
 import { makeFolder, node } from "./run.js"
 
 // The documents' blocks as files, a folder for each document, as a reader would save them. `npm run docs:check` compiles all
@@ -136,15 +136,6 @@ interface Blocks {
 
 const exportsOf = (document: string, name: string): Effect.Effect<Blocks> =>
   Effect.promise(() => import(`${folderOf(document)}/${name}`))
-
-/** A port that nobody listens on. */
-const freePort: Effect.Effect<number> = Effect.async((resume) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    const port = typeof address === "object" && address !== null ? address.port : 0
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
 
 const emulated = (abc123: Emulator.EndpointOptions) => Effect.provide(Emulator.layerRunPod({ endpoints: { abc123 } }))
 

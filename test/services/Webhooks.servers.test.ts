@@ -36,6 +36,7 @@ import { WebhookStoreError } from "../../src/errors/WebhookError.js"
 import * as NodeWebhooks from "../../src/node/NodeWebhooks.js"
 import * as WebhookStore from "../../src/layers/WebhookStore.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
+import { freePort } from "../support/listening.js"
 
 const secret = "correct-horse-battery-staple"
 const body = (id: string, more: object = {}) => JSON.stringify({ id, status: "COMPLETED", output: id, ...more })
@@ -303,13 +304,6 @@ describe.each(servers)("on $name", ({ serve }) => {
       }).pipe(run, Effect.provide(watched))
     })
   )
-})
-
-const freePort = Effect.async<number>((resume) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" ? (address?.port ?? 0) : 0)))
-  })
 })
 
 describe("an application that has routes of its own", () => {

@@ -23,3 +23,19 @@ export const listening = (server: Net.Server): Effect.Effect<number, never, Scop
 /** The same, and its origin. */
 export const originOf = (server: Net.Server): Effect.Effect<string, never, Scope.Scope> =>
   Effect.map(listening(server), (port) => `http://127.0.0.1:${port}`)
+
+/**
+ * A port for a server of another process. It lies below those that the system hands out by itself, to clients and to servers that
+ * leave the choice to it: none of the many others takes it before that server does.
+ */
+export const freePort: Effect.Effect<number> = Effect.promise(async () => {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000)
+    const server = Http.createServer()
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false))
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)))
+    })
+    if (isFree) return port
+  }
+})

@@ -1,7 +1,6 @@
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
-import { createServer } from "node:net"
 import { program } from "./program.js"
 
 /** A delivery as the receiver printed it. */
@@ -58,11 +57,3 @@ export const spawnReceiver = (options: { readonly file: string; readonly port?: 
       isRunning: () => child.exitCode === null && child.signalCode === null
     }
   })
-
-/** A port that was free just now. */
-export const freePort = Effect.async<number>((resume) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" ? (address?.port ?? 0) : 0)))
-  })
-})
