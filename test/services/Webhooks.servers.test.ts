@@ -422,9 +422,11 @@ describe("a server of its own", () => {
     () =>
       Effect.gen(function* () {
         const memory = yield* WebhookStore.memory()
+        const isReached = yield* Deferred.make<void>()
         const slow: WebhookStore.Service = {
           ...memory,
-          add: (delivery) => Effect.delay(memory.add(delivery), "200 millis")
+          add: (delivery) =>
+            Effect.zipRight(Deferred.succeed(isReached, undefined), Effect.delay(memory.add(delivery), "200 millis"))
         }
         const webhooks = yield* Effect.provideService(Webhooks.make(settings), WebhookStore.WebhookStore, slow)
         const scope = yield* Scope.make()
@@ -433,9 +435,10 @@ describe("a server of its own", () => {
           Scope.extend(scope)
         )
         const receiver: Receiver = { url, webhooks }
-        const delivery = yield* Effect.fork(post(yield* issueAt(receiver, "a"), body("a")))
         const dawdler = yield* Effect.fork(drip(yield* issueAt(receiver, "d"), { "content-length": "500" }, "{"))
         yield* Effect.sleep("60 millis")
+        const delivery = yield* Effect.fork(post(yield* issueAt(receiver, "a"), body("a")))
+        yield* Deferred.await(isReached)
         const [took] = yield* Effect.timed(Scope.close(scope, Exit.void))
         assert.isBelow(Duration.toMillis(took), 2_000)
         assert.deepStrictEqual(yield* Fiber.join(delivery), { status: 200, text: "" })
