@@ -54,7 +54,8 @@ const live = files(
   "emulator/sdk",
   "internal/http/transportCause",
   "node/NodeEmulator",
-  "node/suspended"
+  "node/suspended",
+  "node/flight"
 )
 
 /** What measures how fast or how large a process is: it runs alone, when all others have ended. */
