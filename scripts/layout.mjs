@@ -20,6 +20,17 @@ const belowLayers = [
   "schemas",
   "errors"
 ]
+/** What lies below what is done with jobs. */
+const belowJobs = [
+  ...lowest,
+  "internal/pace",
+  "internal/telemetry",
+  "internal/http",
+  "internal/webhooks",
+  "schemas",
+  "errors",
+  "layers"
+]
 /** What lies below the batches, and so below the services. */
 const belowBatch = [...belowLayers, "layers", "internal/jobs"]
 
@@ -48,38 +59,12 @@ export const rooms = {
   },
   "internal/cost": { may: [...lowest], types: ["layers"] },
   layers: { may: belowLayers },
-  "internal/jobs": {
-    may: [
-      ...lowest,
-      "internal/pace",
-      "internal/telemetry",
-      "internal/http",
-      "internal/webhooks",
-      "schemas",
-      "errors",
-      "layers"
-    ],
-    types: ["services"]
-  },
+  "internal/jobs": { may: belowJobs, types: ["services"] },
   "internal/batch": { may: belowBatch, types: ["services"] },
   services: { may: [...belowBatch, "internal/batch", "internal/flight"] },
   emulator: { may: [...lowest, "internal/pace", "internal/flight", "schemas", "errors", "layers", "services"] },
   promise: { may: [...lowest, "schemas", "errors", "layers", "services"] },
-  node: {
-    may: [
-      ...lowest,
-      "internal/pace",
-      "internal/telemetry",
-      "internal/http",
-      "internal/webhooks",
-      "schemas",
-      "errors",
-      "layers",
-      "services",
-      "emulator",
-      "promise"
-    ]
-  }
+  node: { may: [...belowJobs, "services", "emulator", "promise"] }
 }
 
 /** The barrels, files of `src` itself, which export the public modules of all rooms but Node's, the emulator's and the one of promises. */

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -177,7 +178,7 @@ export const memory = (options: Options = {}): Effect.Effect<Service> =>
       after: (sequence, limit) => Effect.sync(() => table.range(sequence, Infinity, limit)),
       find: (match) => Effect.sync(() => Option.fromNullable(table.find(match))),
       latest: Effect.sync(() => table.latest),
-      noteTrace: (trace) => Effect.sync(() => table.setTrace(trace)),
+      noteTrace: (trace) => Effect.map(Clock.currentTimeMillis, (now) => table.setTrace(trace, now)),
       traceOf: (token) => Effect.sync(() => Option.fromNullable(table.traceOf(token)))
     }
   })

@@ -41,10 +41,27 @@ const stores: ReadonlyArray<{
 const scoped = (effect: Effect.Effect<unknown, unknown, FileSystem.FileSystem | Scope.Scope>) =>
   Effect.provide(Effect.scoped(effect), NodeFileSystem.layer)
 
+const traceOf = (n: number): WebhookStore.TokenTrace => ({ token: `token ${n}`, trace: `trace ${n}`, expiresAt: day })
+const traceIn = ({ traceOf = () => Effect.succeedNone }: WebhookStore.Service, n: number) =>
+  Effect.map(traceOf(`token ${n}`), Option.getOrUndefined)
+
 const sequences = (stored: ReadonlyArray<WebhookStore.Stored>) => stored.map(({ sequence }) => sequence)
 
 describe.each(stores)("a store in $name", ({ open }) => {
   const make = (options?: WebhookStore.Options) => Effect.flatMap(open, (open) => open(options))
+
+  it.effect("remembers where submits stand, of no more tokens than it remembers uses of", () =>
+    scoped(
+      Effect.gen(function* () {
+        const store = yield* make({ maxCount: 2 })
+        for (let n = 0; n < 60; n++) yield* store.noteTrace?.(traceOf(n)) ?? Effect.void
+        // Twenty are left.
+        assert.isUndefined(yield* traceIn(store, 39))
+        assert.strictEqual(yield* traceIn(store, 40), "trace 40")
+        assert.strictEqual(yield* traceIn(store, 59), "trace 59")
+      })
+    )
+  )
 
   it.effect("numbers deliveries from 1 and gives them back", () =>
     scoped(
@@ -243,6 +260,21 @@ describe("a store in a file", () => {
             assert.deepStrictEqual(yield* store.add(delivery(4)), { _tag: "Stored", sequence: 4 })
           })
         )
+      })
+    )
+  )
+
+  it.effect("knows after a restart where submits stand, and its file does not grow with those it has forgotten", () =>
+    scoped(
+      Effect.gen(function* () {
+        const { during, fs, path } = yield* make
+        yield* during(
+          (store) =>
+            Effect.forEach(Array.from({ length: 2_000 }), (_, n) => store.noteTrace?.(traceOf(n)) ?? Effect.void),
+          { maxCount: 2, sync: "never" }
+        )
+        assert.isBelow((yield* fs.readFileString(path)).split("\n").length, 1_500)
+        assert.strictEqual(yield* during((store) => traceIn(store, 1_999)), "trace 1999")
       })
     )
   )

@@ -8,12 +8,15 @@ import { withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { deliveries, type EndpointMeters, type Labels, ofEndpoint } from "./instruments.js"
 
-/** Updates the metrics of an endpoint, with the labels of the fiber besides. */
-export const record = (endpointId: string, update: (meters: EndpointMeters, labels: Labels) => void) =>
+const withLabels = (update: (labels: Labels) => void): Effect.Effect<void> =>
   withFiber((fiber) => {
-    update(ofEndpoint(endpointId), FiberRefs.valueIn(fiber, FiberRef.currentMetricLabels))
+    update(FiberRefs.valueIn(fiber, FiberRef.currentMetricLabels))
     return Effect.void
   })
+
+/** Updates the metrics of an endpoint, with the labels of the fiber besides. */
+export const record = (endpointId: string, update: (meters: EndpointMeters, labels: Labels) => void) =>
+  withLabels((labels) => update(ofEndpoint(endpointId), labels))
 
 /** A job that is waited for, while it is. */
 export class InFlight {
@@ -77,7 +80,4 @@ export const recordHealth = (endpointId: string, { jobs, workers }: Health): Eff
 
 /** A delivery to the webhook receiver was answered with this status. */
 export const recordDelivery = (status: number): Effect.Effect<void> =>
-  withFiber((fiber) => {
-    deliveries(status).unsafeUpdate(1, FiberRefs.valueIn(fiber, FiberRef.currentMetricLabels))
-    return Effect.void
-  })
+  withLabels((labels) => deliveries(status).unsafeUpdate(1, labels))

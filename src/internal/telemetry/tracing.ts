@@ -10,7 +10,7 @@ import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import { failureOf, isInterruption } from "../effect/cause.js"
-import type { RuntimeFiber } from "../effect/fiber.js"
+import { type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { nanosOf } from "../pace/monotonic.js"
 
@@ -93,7 +93,8 @@ const seenExit = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<void, SpanError>
   const { cause } = exit
   if (isInterruption(cause)) return Exit.failCause(cause as Cause.Cause<never>)
   const failure = failureOf(cause)
-  return failure === undefined ? Exit.die(new SpanError(failure)) : Exit.fail(new SpanError(failure))
+  const error = new SpanError(failure)
+  return failure === undefined ? Exit.die(error) : Exit.fail(error)
 }
 
 const form = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/
@@ -103,6 +104,13 @@ export const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): str
   const text = `00-${traceId}-${spanId}-${sampled ? "01" : "00"}`
   return form.test(text) ? text : undefined
 }
+
+/** The `traceparent` of what a fiber works under, where that is traced. */
+export const currentTrace: Effect.Effect<string | undefined> = withFiber((fiber) => {
+  const parent = Context.getOption(fiber.currentContext, Tracer.ParentSpan)
+  const { isTraced } = new Tracing(fiber)
+  return Effect.succeed(isTraced && Option.isSome(parent) ? traceparentOf(parent.value) : undefined)
+})
 
 /** The links to the span of a `traceparent`. */
 export const linksTo = (traceparent: string | undefined): ReadonlyArray<Tracer.SpanLink> => {

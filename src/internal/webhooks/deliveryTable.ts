@@ -15,6 +15,8 @@ export type TokenTrace = typeof TokenTrace.Type
 
 /** A job can be retried and end again, but not for ever. */
 const maxOutcomes = 16
+/** How many deliveries are kept by default. */
+const usualCount = 10_000
 /** Uses of tokens are small and guard against replays until they expire: more of them are remembered than deliveries. */
 const usesPerDelivery = 10
 
@@ -86,8 +88,9 @@ export class DeliveryTable {
     this.tokenUses.set(use.token, { ...(known ?? use), outcomes: [...outcomes] })
   }
 
-  setTrace(trace: TokenTrace): void {
+  setTrace(trace: TokenTrace, now: number): void {
     this.traces.set(trace.token, trace)
+    this.pruneTokens(now)
   }
 
   traceOf(token: string): string | undefined {
@@ -96,7 +99,7 @@ export class DeliveryTable {
 
   /** Drops what is too old or too much: the oldest first. */
   prune(now: number): void {
-    const { maxAge = "7 days", maxBytes = 128 * 1024 * 1024, maxCount = 10_000 } = this.options
+    const { maxAge = "7 days", maxBytes = 128 * 1024 * 1024, maxCount = usualCount } = this.options
     const oldest = now - Duration.toMillis(maxAge)
     for (const stored of this.deliveries.values()) {
       // The newest stays, however large it is: its subscribers have not read it yet.
@@ -104,6 +107,12 @@ export class DeliveryTable {
       if (!isTooMuch && stored.receivedAt >= oldest) break
       this.remove(stored)
     }
+    this.pruneTokens(now)
+  }
+
+  /** Drops what is known of tokens that have expired, or are too many. */
+  private pruneTokens(now: number): void {
+    const { maxCount = usualCount } = this.options
     for (const ofTokens of [this.tokenUses, this.traces]) {
       for (const { expiresAt, token } of ofTokens.values()) {
         if (expiresAt > now && ofTokens.size <= maxCount * usesPerDelivery) break

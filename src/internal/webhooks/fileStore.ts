@@ -68,12 +68,15 @@ class FileStore implements Service {
   readonly latest = Effect.sync(() => Math.min(this.sequence, this.visibleUntil - 1))
 
   readonly noteTrace = (trace: TokenTrace): Effect.Effect<void, WebhookStoreError> =>
-    Effect.mapBoth(this.log.append(trace), {
-      onFailure: storeError("add"),
-      onSuccess: () => {
-        this.records++
-        this.table.setTrace(trace)
-      }
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const noted = Effect.mapBoth(this.log.append(trace), {
+        onFailure: storeError("add"),
+        onSuccess: () => {
+          this.records++
+          this.table.setTrace(trace, now)
+        }
+      })
+      return Effect.uninterruptible(Effect.zipLeft(noted, this.compact))
     })
 
   readonly traceOf = (token: string) => Effect.sync(() => Option.fromNullable(this.table.traceOf(token)))
@@ -129,6 +132,7 @@ class FileStore implements Service {
 
 export const open = Effect.fnUntraced(function* (path: string, { force, sync = "always", ...options }: FileOptions) {
   const table = new DeliveryTable(options)
+  const now = yield* Clock.currentTimeMillis
   let records = 0
   const onRecord = ({ line, record }: AppendLog.Entry): Effect.Effect<void, WebhookStoreError> =>
     Effect.mapBoth(decode(record), {
@@ -140,13 +144,13 @@ export const open = Effect.fnUntraced(function* (path: string, { force, sync = "
         records++
         if ("latest" in record) table.latest = Math.max(table.latest, record.latest)
         else if ("outcomes" in record) table.addTokenUse(record)
-        else if ("trace" in record) table.setTrace(record)
+        else if ("trace" in record) table.setTrace(record, now)
         else if (table.check(record) === "New") table.insert(record)
       }
     })
   const log = yield* AppendLog.open(path, { format: "effect-runpod/webhooks", onRecord, sync, force }).pipe(
     Effect.catchTag("AppendLogError", (error) => Effect.fail(storeError("open")(error)))
   )
-  table.prune(yield* Clock.currentTimeMillis)
+  table.prune(now)
   return new FileStore(table, log, records, yield* Effect.scope)
 })

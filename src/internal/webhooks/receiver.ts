@@ -1,10 +1,8 @@
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import {
   WebhookKeyUnknownError,
   WebhookNotJsonError,
@@ -21,9 +19,8 @@ import type * as WebhookStore from "../../layers/WebhookStore.js"
 import * as WebhookEvent from "../../schemas/WebhookEvent.js"
 import type { Headers, Incoming, Options, Received, Service } from "../../services/Webhooks.js"
 import { fromEither } from "../effect/either.js"
-import { withFiber } from "../effect/fiber.js"
 import { inJobSpan, type JobSpan } from "../telemetry/jobSpan.js"
-import { traceparentOf, Tracing } from "../telemetry/tracing.js"
+import { currentTrace } from "../telemetry/tracing.js"
 import { utf8 } from "../text/bytes.js"
 import { excerpt } from "../text/excerpt.js"
 import { fieldSpans } from "../text/fieldSpans.js"
@@ -152,13 +149,6 @@ const read = Effect.fnUntraced(function* (settings: Settings.Settings, incoming:
   return { event, subject, delivery, redact }
 })
 
-/** The `traceparent` of what a fiber works under, where that is traced. */
-const currentTrace = withFiber<string | undefined>((fiber) => {
-  const parent = Context.getOption(fiber.currentContext, Tracer.ParentSpan)
-  const isTraced = new Tracing(fiber).isTraced
-  return Effect.succeed(isTraced && Option.isSome(parent) ? traceparentOf(parent.value) : undefined)
-})
-
 export const make = Effect.fnUntraced(function* (
   options: Options,
   store: WebhookStore.Service
@@ -176,15 +166,11 @@ export const make = Effect.fnUntraced(function* (
 
   /** For the link from a receipt to its submit: it goes into the store, since RunPod gets the token. */
   const noteTrace = (token: string, expiresAt: number): Effect.Effect<void> =>
-    store.noteTrace === undefined
-      ? Effect.void
-      : Effect.flatMap(currentTrace, (trace) =>
-          trace === undefined
-            ? Effect.void
-            : Effect.ignoreLogged(
-                store.noteTrace?.({ token: Token.fingerprint(token), trace, expiresAt }) ?? Effect.void
-              )
-        )
+    Effect.flatMap(currentTrace, (trace) =>
+      trace === undefined || store.noteTrace === undefined
+        ? Effect.void
+        : Effect.ignoreLogged(store.noteTrace({ token: Token.fingerprint(token), trace, expiresAt }))
+    )
 
   const issue: Service["issue"] = ({ endpointId, expiresIn = Settings.defaults.expiresIn, key, url }) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
