@@ -65,6 +65,14 @@ export type * from "./plans.js"
 export * as Fault from "./Fault.js"
 
 /**
+ * Ready-made handlers: `Emulator.handler.vllm()`.
+ *
+ * @since 0.1.0
+ * @category handlers
+ */
+export * as handler from "./Handlers.js"
+
+/**
  * The control of the emulator that a layer of this module runs.
  *
  * @since 0.1.0

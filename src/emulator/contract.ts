@@ -3,16 +3,24 @@
  *
  * @since 0.1.0
  */
+import type * as HttpApp from "@effect/platform/HttpApp"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as RateLimits from "../layers/RateLimits.js"
+import type * as Health from "../schemas/Health.js"
 import type { Terminal } from "../schemas/JobStatus.js"
-import type { Operation } from "../schemas/Operation.js"
-import type { Fault } from "./Fault.js"
+import type { EmulatedOperation, Fault } from "./Fault.js"
 import type { End, SubmitPlan } from "./plans.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type { EmulatedOperation } from "./Fault.js"
 
 /**
  * A length of time, or a range from which each length is drawn (whole milliseconds, from the seed).
@@ -65,6 +73,24 @@ export type Handler = (
 ) => Effect.Effect<unknown, unknown> | Stream.Stream<unknown, unknown>
 
 /**
+ * How workers that are processes of their own are dealt with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExternalWorkers {
+  /** How long a worker's request for jobs is held when none is queued. Default: 10 seconds. */
+  readonly hold?: Duration.DurationInput | undefined
+  /** How often the workers are told to ping, rounded up to whole seconds, of which there is one at least. Default: 10 seconds. */
+  readonly pingInterval?: Duration.DurationInput | undefined
+  /**
+   * After how long a job is lost that its worker names in no ping and reports nothing about: it is queued again, and FAILED when
+   * it is lost once more. Default: 45 seconds.
+   */
+  readonly lostAfter?: Duration.DurationInput | undefined
+}
+
+/**
  * One endpoint.
  *
  * @since 0.1.0
@@ -90,15 +116,66 @@ export interface EndpointOptions {
    * that is left, and when none is left the last one's job again. A submit whose input has no plan is an ordinary one. Default: none.
    */
   readonly submits?: ReadonlyArray<SubmitPlan> | undefined
+  /**
+   * Whether the workers are processes of their own, such as handlers over RunPod's Python SDK, that ask a server for their jobs: see
+   * `NodeEmulator.Server.workerEnvironment`. At most `workers` of them have jobs at once; `coldStart`, `idleTimeout`, `concurrency`,
+   * `handler`, `execution` and `aggregateStream` are theirs to decide, and not used. Default: false.
+   */
+  readonly externalWorkers?: boolean | ExternalWorkers | undefined
   /** How long a job can be read after it has ended. */
   readonly retention?:
     | {
         /** Default: 30 minutes. */
         readonly run?: Duration.DurationInput | undefined
-        /** Default: 1 minute. */
+        /** Also for jobs of the OpenAI route. Default: 1 minute. */
         readonly runSync?: Duration.DurationInput | undefined
       }
     | undefined
+}
+
+/**
+ * What answers the requests of a load-balancing endpoint, on one of its workers. A failure is an answer as `HttpServer` makes it, a 500
+ * mostly.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type App = HttpApp.Default<unknown, Scope.Scope>
+
+/**
+ * What a load balancer knows of a worker when it asks for its health.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WorkerContext {
+  readonly id: string
+  /** Milliseconds since the end of its cold start. */
+  readonly age: number
+}
+
+/**
+ * One load-balancing endpoint: its requests go to a worker as they are, without a queue and without jobs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LoadBalancerOptions {
+  /** The server on each worker, or what makes one when a worker starts, for a state of its own. It sees the path below the endpoint. */
+  readonly app: App | ((workerId: string) => App)
+  /** Default: 3, none of them always warm. */
+  readonly workers?: Workers | undefined
+  /** How long a worker takes to start: until then its health check answers 204, initializing. Default: 0. */
+  readonly coldStart?: Spread | undefined
+  /** How long a worker without a request stays, once it is no longer initializing. Default: 5 seconds. */
+  readonly idleTimeout?: Duration.DurationInput | undefined
+  /** How many requests a worker answers at once. Default: 30. */
+  readonly concurrency?: number | undefined
+  /**
+   * The status of a started worker's health check: 200 healthy, 204 initializing, anything else unhealthy, as when it throws; only
+   * healthy workers get requests. It is asked when a request looks for a worker, and each second while one waits or the worker is initializing. Default: 200.
+   */
+  readonly ping?: ((worker: WorkerContext) => number) | undefined
 }
 
 /**
@@ -136,6 +213,11 @@ export type Deliver = (delivery: Delivery) => Effect.Effect<number, unknown>
 export interface Options {
   /** By id. */
   readonly endpoints: Readonly<Record<string, EndpointOptions>>
+  /**
+   * Load-balancing endpoints, by id. In memory their host is `{id}.api.runpod.ai`; a server has them below `/lb/{id}`, and by that
+   * host likewise. Default: none.
+   */
+  readonly loadBalancers?: Readonly<Record<string, LoadBalancerOptions>> | undefined
   /** The only API key that is accepted. Default: any key that is not empty. */
   readonly apiKey?: string | Redacted.Redacted | undefined
   /** The limits that are enforced with 429s. Default: RunPod's documented table, `RateLimits.table`. */
@@ -152,20 +234,18 @@ export interface Options {
 }
 
 /**
- * A job as it is at one moment. Times are milliseconds: of the clock for those that end in `At`, else lengths.
+ * A job as it is at one moment, without its input and output. Times are milliseconds: of the clock for those that end in `At`, else lengths.
  *
  * @since 0.1.0
  * @category models
  */
-export interface JobSnapshot {
+export interface JobState {
   readonly id: string
   readonly endpointId: string
-  readonly operation: "run" | "runSync"
+  /** `openai` for a job that a request to the OpenAI route made. */
+  readonly operation: "run" | "runSync" | "openai"
   /** The status that clients are told. */
   readonly status: string
-  readonly input: Readonly<Record<string, unknown>>
-  /** The result, the newest progress update, or what a failed handler left. */
-  readonly output?: unknown
   readonly error?: unknown
   readonly createdAt: number
   /** When a worker took it. */
@@ -174,6 +254,8 @@ export interface JobSnapshot {
   readonly workerId?: string | undefined
   /** How long it was queued. */
   readonly delayTime?: number | undefined
+  /** How much of that its worker took to start. */
+  readonly coldStart?: number | undefined
   /** How long it ran. */
   readonly executionTime?: number | undefined
   /** How often the platform started it again by itself. */
@@ -186,6 +268,67 @@ export interface JobSnapshot {
   readonly starts: number
   /** How many chunks wait for a reader. */
   readonly chunks: number
+}
+
+/**
+ * A job as it is at one moment.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobSnapshot extends JobState {
+  readonly input: Readonly<Record<string, unknown>>
+  /** The result, the newest progress update, or what a failed handler left. */
+  readonly output?: unknown
+}
+
+/**
+ * Which changes are read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ChangeOptions {
+  /** The cursor of what was read last. Default: 0, all jobs that are kept. */
+  readonly after?: number | undefined
+  /** Of how many jobs at most. Default: 10,000. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * What has changed of an endpoint's jobs: each job once, as it is now, in the order of their newest changes. A change of status, of the
+ * counts of retries and cancels, and being forgotten are changes; progress updates and chunks are none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobChanges {
+  /** Where the next reading goes on. */
+  readonly cursor: number
+  /** Whether what was read before is out of date: the jobs that follow are all there are. */
+  readonly isReset: boolean
+  /** Whether there is more to read now. */
+  readonly hasMore: boolean
+  readonly jobs: ReadonlyArray<JobState>
+  /** The ids of jobs that are no longer kept. */
+  readonly removed: ReadonlyArray<string>
+}
+
+/**
+ * A load-balancing endpoint as it is at one moment.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LoadBalancerSnapshot {
+  readonly workers: ReadonlyArray<{
+    readonly id: string
+    readonly status: "initializing" | "healthy" | "unhealthy"
+    /** Requests that it is answering. */
+    readonly requests: number
+  }>
+  /** Requests that wait for a worker. */
+  readonly waiting: number
 }
 
 /**
@@ -224,10 +367,12 @@ export interface RequestRecord {
   /** The path, without the query. */
   readonly path: string
   /** Missing when the path names no operation. */
-  readonly operation?: Operation | undefined
+  readonly operation?: EmulatedOperation | undefined
   readonly endpointId?: string | undefined
   /** The job it asked for, or the one it submitted. */
   readonly jobId?: string | undefined
+  /** The worker of a load balancer that got it. */
+  readonly workerId?: string | undefined
   /** The batch of the batch API it asked for. */
   readonly batchId?: string | undefined
   /** The hold it asked for in milliseconds, as it came. */
@@ -282,7 +427,7 @@ export interface OperationCounts {
  */
 export interface Counts {
   readonly total: number
-  readonly byOperation: Readonly<Record<Operation, OperationCounts>>
+  readonly byOperation: Readonly<Record<EmulatedOperation, OperationCounts>>
   /** Requests refused by the limits; a `RateLimited` fault is not one of them. */
   readonly rateLimited: number
   /** Requests refused for their key. */
@@ -298,7 +443,7 @@ export interface Counts {
 }
 
 /**
- * What a test can look at and change. An endpoint id that the emulator does not have is a defect.
+ * What a test can look at and change. An id that the emulator does not have is a defect.
  *
  * @since 0.1.0
  * @category models
@@ -307,6 +452,10 @@ export interface Service {
   /** All jobs of the endpoint that are still kept, in the order of their submits. */
   readonly jobs: (endpointId: string) => Effect.Effect<ReadonlyArray<JobSnapshot>>
   readonly job: (endpointId: string, jobId: string) => Effect.Effect<Option.Option<JobSnapshot>>
+  /** What has changed of the endpoint's jobs since a reading before, for those who follow many of them. */
+  readonly changes: (endpointId: string, options?: ChangeOptions) => Effect.Effect<JobChanges>
+  /** What `/health` answers, without a request. */
+  readonly health: (endpointId: string) => Effect.Effect<Health.Health>
   /** The newest 10,000 requests since the start or the last `resetCounts`, in the order of their arrival. */
   readonly requests: Effect.Effect<ReadonlyArray<RequestRecord>>
   /** The newest 10,000 tries to deliver webhooks, likewise. */
@@ -317,10 +466,21 @@ export interface Service {
   readonly faults: Effect.Effect<ReadonlyArray<Fault>>
   /** Replaces all faults; their `times` and `after` count from zero. */
   readonly setFaults: (faults: ReadonlyArray<Fault>) => Effect.Effect<void>
-  /** Changes the workers of an endpoint. Those too many finish their jobs first; 0 pauses the endpoint. */
+  /**
+   * Changes the workers of an endpoint or a load balancer. Those too many finish their jobs or requests first; 0 pauses the endpoint.
+   */
   readonly setWorkers: (endpointId: string, workers: Workers) => Effect.Effect<void>
   /** Ends a job by hand, whatever its handler does, for example as TIMED_OUT. False when it had ended or is not there. */
   readonly end: (endpointId: string, jobId: string, end: End) => Effect.Effect<boolean>
+  /** Queues a FAILED or TIMED_OUT job again, as a client does it. False for any other. */
+  readonly retry: (endpointId: string, jobId: string) => Effect.Effect<boolean>
+  /** The workers of a load balancer. */
+  readonly loadBalancer: (id: string) => Effect.Effect<LoadBalancerSnapshot>
+  /**
+   * Ends a worker of a load balancer at once, for good: the requests it is answering break off, and its id is gone. False when there is
+   * no such worker.
+   */
+  readonly killWorker: (id: string, workerId: string) => Effect.Effect<boolean>
   /** All batches of the endpoint, in the order of their creates. */
   readonly batches: (endpointId: string) => Effect.Effect<ReadonlyArray<BatchSnapshot>>
   /** Makes a batch FAILED, as the platform does it: what is queued never runs. False when it is not there. */

@@ -7,6 +7,15 @@ import type * as Duration from "effect/Duration"
 import type { Operation } from "../schemas/Operation.js"
 
 /**
+ * What a request can ask for: an operation of the API; `openai`, the OpenAI route of a queue endpoint; or `loadBalancer`, the app of a
+ * load-balancing endpoint.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EmulatedOperation = Operation | "openai" | "loadBalancer"
+
+/**
  * Which requests a fault applies to; for jobs and webhooks, which submits. The first fault that applies decides what the
  * client sees: only behind a `Delay` and the faults of jobs and webhooks are more of them tried.
  *
@@ -15,7 +24,7 @@ import type { Operation } from "../schemas/Operation.js"
  */
 export interface Target {
   /** Default: all operations the fault makes sense for. */
-  readonly operations?: ReadonlyArray<Operation> | undefined
+  readonly operations?: ReadonlyArray<EmulatedOperation> | undefined
   /** Endpoint ids. Default: all. */
   readonly endpoints?: ReadonlyArray<string> | undefined
   /** How likely it applies to a matching request, from 0 to 1, drawn from the emulator's seed. Default: 1. */
@@ -127,7 +136,7 @@ export interface ResetAfter extends Target {
  */
 export interface Stall extends Target {
   readonly _tag: "Stall"
-  /** How many bytes of the body are sent. Default: half of them. */
+  /** How many bytes of the body are sent. Default: half of them; of an answer that streams, its first piece. */
   readonly afterBytes?: number | undefined
 }
 
@@ -142,13 +151,15 @@ export interface Hang extends Unanswered {
 }
 
 /**
- * The request is acted on and the answer's JSON is cut in half, in a response that is complete as far as HTTP can tell.
+ * The request is acted on and the answer's body is cut in half, in a response that is complete as far as HTTP can tell.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Truncated extends Target {
   readonly _tag: "Truncated"
+  /** How many bytes of the body are sent. Default: half of them; of an answer that streams, its first piece. */
+  readonly afterBytes?: number | undefined
 }
 
 /**
@@ -159,6 +170,8 @@ export interface Truncated extends Target {
  */
 export interface CutBody extends Target {
   readonly _tag: "CutBody"
+  /** How many bytes of the body are sent. Default: half of them; of an answer that streams, its first piece. */
+  readonly afterBytes?: number | undefined
 }
 
 /**
@@ -173,7 +186,7 @@ export interface NotVisibleYet extends Target {
 }
 
 /**
- * HTTP 409 `ENDPOINT_PAUSED`. Applies to run and runSync unless `operations` says otherwise.
+ * HTTP 409 `ENDPOINT_PAUSED`. Applies to run, runSync and the OpenAI route unless `operations` says otherwise.
  *
  * @since 0.1.0
  * @category models

@@ -40,6 +40,7 @@ export class BatchJournalError extends taggedError<BatchJournalError>()(
      * - `Format`, `Version`: the file is something else, or was written by a version that this one does not know
      * - `Unstorable`: an entry that cannot be written, such as an output with a function in it; nothing was written. It ends
      *   only its item, not the batch
+     * - `Empty`: there is no journal to read
      * - `Io`: the file system, or whatever stores the journal, failed
      */
     reason: Schema.Literal(
@@ -53,6 +54,7 @@ export class BatchJournalError extends taggedError<BatchJournalError>()(
       "Format",
       "Version",
       "Unstorable",
+      "Empty",
       "Io"
     ),
     /** What happened, and what to do. */

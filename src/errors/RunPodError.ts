@@ -24,6 +24,7 @@ import {
   serverErrorSays,
   useLayerLocal
 } from "./whoseAnswer.js"
+import { NoWorkerError, WorkerGoneError } from "./workerErrors.js"
 
 /**
  * What all errors of a request share.
@@ -98,7 +99,10 @@ export class PayloadTooLargeError extends requestError<PayloadTooLargeError>()(
   ({ limit, size }) => {
     const most = limit === undefined ? "" : `, at most ${limit} are allowed`
     const measured = size === undefined ? "" : `: ${size} bytes${most}`
-    return [`the body is too large${measured}`, "Upload large data to storage and submit its URL instead."]
+    return [
+      `the body is too large${measured}`,
+      "Upload it and submit its URL: `withUploads` of `effect-runpod/Blob` does that."
+    ]
   }
 ) {}
 
@@ -167,6 +171,14 @@ export class EndpointPausedError extends requestError<EndpointPausedError>()("En
  * @category errors
  */
 export { BudgetExceededError }
+
+/**
+ * What load-balancing endpoints refuse: no worker took the request, or that of a session is gone.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export { NoWorkerError, WorkerGoneError }
 
 const asking = {
   /** How long the server asked to wait, from the answer on; missing when it did not say. */
@@ -337,6 +349,8 @@ export const RunPodError = Schema.Union(
   JobNotFoundError,
   BatchNotFoundError,
   EndpointPausedError,
+  NoWorkerError,
+  WorkerGoneError,
   BudgetExceededError,
   RateLimitedError,
   ServerError,

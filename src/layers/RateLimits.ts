@@ -66,7 +66,9 @@ export const table: Readonly<Record<Operation, Limit>> = {
 const withMargin = (limit: Limit): Limit => ({ ...limit, window: Duration.times(limit.window, 1.02) })
 
 /**
- * The documented limits with each window 2 % longer, for the jitter of arrival. The default.
+ * The documented limits with each window 2 % longer, for the jitter of arrival. The default. A request that is answered late, and may have arrived
+ * late, counts from its answer on, less 150 milliseconds: what is sent stays within the limit where RunPod counts it. One whose answer may be
+ * held counts from its start.
  *
  * @since 0.1.0
  * @category constructors

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
 import type { WebhookStoreError } from "../errors/WebhookError.js"
 import { DeliveryTable } from "../internal/webhooks/deliveryTable.js"
 import * as fileStore from "../internal/webhooks/fileStore.js"
@@ -102,6 +103,12 @@ export interface Service {
   readonly find: (match: Match) => Effect.Effect<Option.Option<Stored>, WebhookStoreError>
   /** The highest sequence number given out so far, or 0. */
   readonly latest: Effect.Effect<number, WebhookStoreError>
+  /**
+   * For a store that other processes add to, too: the highest sequence number that `after` can see, at once and again whenever one of them
+   * may have added a delivery. It is subscribed to once, while somebody waits, and again when it has failed or ended. A store without it tells of
+   * what its own process has added.
+   */
+  readonly changes?: Stream.Stream<number, WebhookStoreError> | undefined
   /** Remembers where the span of a submit stands that a token was issued for. A store without it links no receipts to submits. */
   readonly noteTrace?: ((trace: TokenTrace) => Effect.Effect<void, WebhookStoreError>) | undefined
   /** What `noteTrace` was told of a token. */

@@ -11,13 +11,14 @@ import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Http from "node:http"
 import * as Fibers from "../internal/effect/fiber.js"
 import type { Options, Service } from "../emulator/contract.js"
 import { Emulator } from "../emulator/Emulator.js"
 import * as Core from "../emulator/internal/core.js"
 import * as Deliveries from "../emulator/internal/deliveries.js"
-import { headersOf, type Transmission } from "../emulator/internal/http/messages.js"
+import { headersOf, isStreamed, type StreamedBody, type Transmission } from "../emulator/internal/http/messages.js"
 import { withoutFrames } from "../errors/taggedError.js"
 import { defined } from "../internal/text/json.js"
 import * as HttpServer from "./internal/httpServer.js"
@@ -41,6 +42,19 @@ export interface ServeOptions extends Options {
 }
 
 /**
+ * Options of `workerEnvironment`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WorkerOptions {
+  /** Default: a new one of the emulator's. */
+  readonly workerId?: string | undefined
+  /** The server's base URL as the worker reaches it, ending in `/v2`: from a container, not the same as the client's. Default: `url`. */
+  readonly url?: string | undefined
+}
+
+/**
  * A running server and its control.
  *
  * @since 0.1.0
@@ -49,6 +63,16 @@ export interface ServeOptions extends Options {
 export interface Server extends Service {
   /** The base URL for clients, ending in `/v2`. */
   readonly url: string
+  /**
+   * The `RUNPOD_*` variables with which a worker of an endpoint with `externalWorkers` takes its jobs from this server, whatever
+   * program it is: RunPod's SDK reads them. Each process needs a record of its own. An endpoint without such workers is a defect.
+   */
+  readonly workerEnvironment: (
+    endpointId: string,
+    options?: WorkerOptions
+  ) => Effect.Effect<Readonly<Record<string, string>>>
+  /** The base URL of a load-balancing endpoint, without a slash at its end. */
+  readonly loadBalancerUrl: (id: string) => string
 }
 
 /**
@@ -80,24 +104,27 @@ export class ServeError extends withoutFrames(
   }
 }
 
-/** The text of a body, unless it is too long. When the client leaves, the fiber that reads is interrupted. */
-const readText = (request: Http.IncomingMessage, limit: number): Effect.Effect<string | undefined> =>
+/** A body, unless it is too long. When the client leaves, the fiber that reads is interrupted. */
+const readBytes = (request: Http.IncomingMessage, limit: number): Effect.Effect<Buffer | undefined> =>
   Effect.matchEffect(HttpServer.readBody(request, limit), {
     onFailure: (error) => (error === "TooLarge" ? Effect.succeed(undefined) : Effect.never),
-    onSuccess: (body) => Effect.succeed(body.toString("utf8"))
+    onSuccess: Effect.succeed
   })
 
 const isLoopback = (host: string): boolean => /^(?:localhost|127(?:\.\d+){3}|::1)$/.test(host)
 
 /** What lets pages of other origins read an answer. */
-const readable = { "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after" }
+const readable = {
+  "access-control-allow-origin": "*",
+  "access-control-expose-headers": "retry-after, x-runpod-worker-id"
+}
 
 /** Answers what a browser asks before a page's request: whether it may be sent. RunPod itself never sees it. */
 const answerPreflight = ({ headers }: Http.IncomingMessage, response: Http.ServerResponse): void => {
   const wantsPrivateNetwork = headers["access-control-request-private-network"] !== undefined
   response.writeHead(204, {
     ...readable,
-    "access-control-allow-methods": "GET, POST, PUT, DELETE",
+    "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",
     // `*` would not cover `authorization`.
     "access-control-allow-headers": headers["access-control-request-headers"] ?? "authorization, content-type",
     ...(wantsPrivateNetwork ? { "access-control-allow-private-network": "true" } : {}),
@@ -106,32 +133,62 @@ const answerPreflight = ({ headers }: Http.IncomingMessage, response: Http.Serve
   response.end()
 }
 
+/** Writes a piece, and waits while the client does not read what it was sent. */
+const write = (response: Http.ServerResponse, piece: Uint8Array): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    if (response.write(piece)) return resume(Effect.void)
+    const onDrain = () => resume(Effect.void)
+    response.once("drain", onDrain)
+    return Effect.sync(() => response.off("drain", onDrain))
+  })
+
+/** Sends a body as it comes; where it fails, the connection closes. When the client leaves, its fiber is interrupted. */
+const sendStream = ({ stream }: StreamedBody, response: Http.ServerResponse): Effect.Effect<void> =>
+  Effect.matchCauseEffect(
+    Stream.runForEach(stream, (piece) => write(response, piece)),
+    {
+      onFailure: () => Effect.sync(() => response.socket?.destroySoon()),
+      onSuccess: () => Effect.sync(() => response.end())
+    }
+  )
+
+const streamOf = (transmission: Transmission): StreamedBody | undefined =>
+  "response" in transmission && isStreamed(transmission.response.body) ? transmission.response.body : undefined
+
+/** Sends an answer; an effect only where its body streams. */
 const respond = (
   transmission: Transmission,
   request: Http.IncomingMessage,
   httpResponse: Http.ServerResponse,
   headers: Readonly<Record<string, string>>
-) => {
+): Effect.Effect<void> | undefined => {
   const { socket } = request
+  const streamed = streamOf(transmission)
   // The client left at the last moment: writing would be an error.
-  if (httpResponse.destroyed) return
+  if (httpResponse.destroyed) return streamed?.close
   if (transmission._tag === "Reset" || transmission._tag === "Refused") {
     socket.resetAndDestroy()
-    return
+    return undefined
   }
   const { response } = transmission
-  const body = Buffer.from(response.body, "utf8")
+  if (isStreamed(response.body)) {
+    httpResponse.writeHead(response.status, { ...headersOf(response, undefined), ...headers })
+    httpResponse.flushHeaders()
+    return sendStream(response.body, httpResponse)
+  }
+  const body = typeof response.body === "string" ? Buffer.from(response.body, "utf8") : Buffer.from(response.body)
   const isWhole = transmission._tag === "Whole"
   // A body that stalls or is cut lacks a byte at least, even when it is empty.
   const length = isWhole ? body.byteLength : Math.max(body.byteLength, transmission.bytes + 1)
   httpResponse.writeHead(response.status, { ...headersOf(response, length), ...headers })
   if (isWhole) {
     httpResponse.end(body)
-    return
+    return undefined
   }
   httpResponse.flushHeaders()
   if (transmission.bytes > 0) httpResponse.write(body.subarray(0, transmission.bytes))
   if (transmission._tag === "Cut") socket.destroySoon()
+  return undefined
 }
 
 const makeServer = (core: Core.Core, cors: boolean): Effect.Effect<Http.Server, never, Scope.Scope> =>
@@ -143,12 +200,17 @@ const makeServer = (core: Core.Core, cors: boolean): Effect.Effect<Http.Server, 
       const handled = core.handle({
         method: request.method ?? "GET",
         target: request.url ?? "/",
+        host: request.headers.host,
+        headers: request.headers,
         authorization: request.headers.authorization,
-        readBody: (limit) => readText(request, limit)
+        readBody: (limit) => Effect.map(readBytes(request, limit), (body) => body?.toString("utf8")),
+        readBytes: (limit) => readBytes(request, limit)
       })
-      const fiber = fork(
-        Effect.interruptible(Effect.map(handled, (transmission) => respond(transmission, request, response, headers)))
+      const sent = Effect.flatMap(
+        handled,
+        (transmission) => respond(transmission, request, response, headers) ?? Effect.void
       )
+      const fiber = fork(Effect.interruptible(sent))
       // The client left, or the response is complete.
       response.on("close", () => Fibers.interruptLater(fiber))
     })
@@ -180,7 +242,14 @@ export const serve = (options: ServeOptions): Effect.Effect<Server, ServeError, 
       HttpServer.bind(server, { host, port }),
       (cause) => new ServeError({ host, port, cause, ...defined({ code: HttpServer.codeOf(cause) }) })
     )
-    return { ...core.control, url: `${HttpServer.originOf({ host, port: bound })}/v2` }
+    const origin = HttpServer.originOf({ host, port: bound })
+    const url = `${origin}/v2`
+    return {
+      ...core.control,
+      url,
+      loadBalancerUrl: (id: string) => `${origin}/lb/${encodeURIComponent(id)}`,
+      workerEnvironment: (endpointId, options) => core.workerEnvironment(endpointId, { url, ...defined(options ?? {}) })
+    }
   })
 
 /**

@@ -50,7 +50,7 @@ export interface ResultOptions<in P = unknown> extends Abortable, Omit<WaitOptio
 export interface RunOptions extends Abortable, Endpoints.RunOptions {}
 
 /**
- * Choices of `call`. `timeout` counts from the call.
+ * Choices of `call`. `timeout` counts from the call. Whoever wants the job before its output takes `run` and `result`.
  *
  * @since 0.1.0
  * @category models

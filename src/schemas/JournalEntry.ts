@@ -3,7 +3,11 @@
  *
  * @since 0.1.0
  */
+import * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import * as LosslessJson from "../internal/text/losslessJson.js"
+import { wrongFieldOf } from "../internal/text/parseIssue.js"
 import { Count, Finite, Json } from "../internal/text/reply.js"
 
 const item = {
@@ -128,3 +132,31 @@ export type Work = Pick<Settled, "executionTime" | "earlierExecutionTime" | "wor
  * @category models
  */
 export type State = Intent | Submitted | Released | Pick<Settled, "_tag" | "key" | "hash">
+
+const read = Schema.decodeUnknownEither(Entry)
+
+const problemOf = (error: ParseResult.ParseError): string => {
+  const field = wrongFieldOf(error)
+  return field === "" ? "it is no entry of a journal" : `it is no entry of a journal (${field})`
+}
+
+/**
+ * The text of an entry, for a journal of your own: JSON on one line, from which `decode` makes the same entry, whatever the output
+ * holds that `parseJson` can give. `Left` says why there is none (`Unstorable`); nothing of the entry is in that.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
+export const encode = (entry: Entry): Either.Either<string, string> =>
+  Either.flatMap(Either.mapLeft(read(entry), problemOf), LosslessJson.encode)
+
+/**
+ * The entry of a text that `encode` has made. `Left` says why it is none.
+ *
+ * @since 0.1.0
+ * @category decoding
+ */
+export const decode = (text: string): Either.Either<Entry, string> =>
+  Either.try({ try: () => LosslessJson.decode(text), catch: () => "it is no JSON" }).pipe(
+    Either.flatMap((value) => Either.mapLeft(read(value), problemOf))
+  )

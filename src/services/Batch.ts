@@ -180,6 +180,14 @@ export interface Spread extends Readonly<Record<"min" | "mean" | "p50" | "p90" |
 }
 
 /**
+ * How so many quantities are spread; those that are missing do not count.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const spreadOf: (values: ReadonlyArray<number | undefined>) => Spread = reportInternal.spreadOf
+
+/**
  * All outcomes of a batch, and what they come to.
  *
  * @since 0.1.0

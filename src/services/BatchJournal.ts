@@ -13,7 +13,7 @@ import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BatchJournalError } from "../errors/BatchError.js"
 import * as internal from "../internal/batch/journal.js"
-import type { Entry, Settled, State, Submitted, Work } from "../schemas/JournalEntry.js"
+import type { Entry, Intent, Released, Settled, State, Submitted, Work } from "../schemas/JournalEntry.js"
 
 /**
  * A journal. One run at a time uses it.
@@ -30,6 +30,16 @@ export interface BatchJournal {
   readonly outcome: (key: string) => Effect.Effect<Option.Option<Settled>, BatchJournalError>
   /** The items that were submitted and have not settled. */
   readonly submitted: Effect.Effect<ReadonlyArray<Submitted>, BatchJournalError>
+  /**
+   * How an item stands of which `find` knows only an intent, once no earlier run can tell of its job any more: the process of one that was
+   * taken for dead may live, and have the answer. Meanwhile the batch goes on with other items. Default: nobody else tells.
+   */
+  readonly awaitJob?: ((key: string) => Effect.Effect<Option.Option<State>, BatchJournalError>) | undefined
+  /**
+   * Whether the inputs come from where the journal is, so that a key has one input for ever: what it is sent as may change then, as by another
+   * version of its schema. Default: false, another input under a key is `InputChanged`.
+   */
+  readonly hasInputs?: boolean | undefined
   /** How long jobs were on workers so far, item by item: what a `maxCost` counts of earlier runs. A batch that has one needs it. */
   readonly work?: Effect.Effect<Iterable<Work>, BatchJournalError> | undefined
   /**
@@ -116,3 +126,36 @@ export const file = (
   path: string,
   options: FileOptions = {}
 ): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> => internal.file(path, options)
+
+/**
+ * How an item stands, of a settled one without its output.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Item = Intent | Submitted | Released | Omit<Settled, "output">
+
+/**
+ * How the batch of a journal's file stands.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Snapshot {
+  /** Missing before its first run. */
+  readonly endpointId?: string | undefined
+  /** As in `FileOptions`. */
+  readonly id?: string | undefined
+  /** The items that the batch has come to, by their newest entries. */
+  readonly items: ReadonlyArray<Item>
+}
+
+/**
+ * Reads how the batch of a journal's file stands, without its lock and without a change to the file: the batch may go on meanwhile, and
+ * the torn end of a crash is left out. A file that is missing or empty is `Empty`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const read = (path: string): Effect.Effect<Snapshot, BatchJournalError, FileSystem.FileSystem> =>
+  internal.read(path)

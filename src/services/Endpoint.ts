@@ -60,7 +60,13 @@ export interface AttachOptions extends Pick<RunOptions, "policy" | "s3Config" | 
  * @since 0.1.0
  * @category models
  */
-export interface CallOptions<in P = unknown> extends RunOptions, WaitOptions<ProgressJob<P>> {}
+export interface CallOptions<in P = unknown> extends RunOptions, WaitOptions<ProgressJob<P>> {
+  /**
+   * Gets the job once it is known, before it is waited for, so that its id can be noted. The wait begins when it has ended. When it fails,
+   * with a defect, or is interrupted, so is the call, and its job is cancelled. Default: nobody is told.
+   */
+  readonly onJob?: ((job: JobHandle<unknown>) => Effect.Effect<void>) | undefined
+}
 
 /**
  * Choices of `callStream`. `timeout` counts from its submit.
@@ -68,7 +74,7 @@ export interface CallOptions<in P = unknown> extends RunOptions, WaitOptions<Pro
  * @since 0.1.0
  * @category models
  */
-export interface CallStreamOptions extends RunOptions, StreamOptions {}
+export interface CallStreamOptions extends RunOptions, StreamOptions, Pick<CallOptions, "onJob"> {}
 
 /**
  * The schemas of an endpoint. They must not need services.

@@ -78,4 +78,6 @@ export interface JobHandle<O, P = unknown, C = unknown> {
   readonly stream: (options?: StreamOptions) => Stream.Stream<C, RunPodError | JobError>
   /** The output of a job that has ended, or the `JobError` it ended with: what `result` does after `settle`. */
   readonly read?: ((job: Job.Ended) => Effect.Effect<O, JobError>) | undefined
+  /** Strikes the layer's API key and the secrets of its submit out of a text, such as what an error quotes of its output. */
+  readonly scrub?: ((text: string) => string) | undefined
 }

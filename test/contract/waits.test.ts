@@ -13,6 +13,7 @@ import * as RateLimits from "../../src/layers/RateLimits.js"
 import type * as RunPod from "../../src/services/RunPod.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import { finish } from "../support/finish.js"
+import { until } from "../support/until.js"
 
 const { Fault } = Emulator
 
@@ -176,8 +177,7 @@ for (const [face, { run, test }] of Object.entries(faces)) {
             }
           )
           const waits = yield* Effect.forkAll(handles.map((handle) => handle.settle()))
-          yield* Effect.sleep("2 seconds")
-          assert.strictEqual((yield* counts).byOperation.statusSync.inFlight, 400)
+          yield* until(Effect.map(counts, ({ byOperation }) => byOperation.statusSync.inFlight === 400))
           const [submit, handle] = yield* Effect.timed(ep.run({ n: 1 }))
           const [cancel] = yield* Effect.timed(handle.cancel)
           assert.isAtMost(Duration.toMillis(submit), 250)

@@ -59,6 +59,14 @@ describe("workers", () => {
     }).pipe(withEndpoint({ workers: 1, coldStart: "2 millis" }), Effect.withClock(slowMachine(3)))
   )
 
+  it.effect("a worker that does not stay idle has the job for which it was started", () =>
+    Effect.gen(function* () {
+      const id = yield* submit("e")
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual((yield* look("e", id)).status, "COMPLETED")
+    }).pipe(withEndpoint({ coldStart: "3 seconds", idleTimeout: 0 }))
+  )
+
   it.effect("no more jobs run at once than workers times their concurrency", () =>
     Effect.gen(function* () {
       yield* Effect.replicateEffect(submit("e"), 10)

@@ -1,3 +1,5 @@
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpClient from "@effect/platform/HttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Chunk, Effect, Fiber, Stream, TestClock } from "effect"
@@ -54,6 +56,37 @@ describe("a response in memory", () => {
       for (const reader of readers) assert.isNull(reader.unsafePoll())
       yield* Fiber.interruptAll(readers)
     }).pipe(withFault(Fault.stall({ afterBytes: 10 })))
+  )
+})
+
+describe("a request in memory", () => {
+  it.effect("has a form as its body, as fetch would send it", () =>
+    Effect.gen(function* () {
+      const form = new FormData()
+      form.append("n", "value")
+      form.append("file", new Blob(["bytes"]), "a.txt")
+      const client = yield* HttpClient.HttpClient
+      const response = yield* client.post("https://lb.api.runpod.ai/", {
+        headers: { authorization: "Bearer key" },
+        body: HttpBody.formData(form)
+      })
+      assert.deepStrictEqual(yield* response.json, { n: "value", file: "a.txt" })
+    }).pipe(
+      Effect.provide(
+        Emulator.layer({
+          endpoints: {},
+          loadBalancers: {
+            lb: {
+              app: HttpApp.fromWebHandler(async (request) => {
+                const form = await request.formData()
+                const file = form.get("file")
+                return Response.json({ n: form.get("n"), file: typeof file === "string" ? undefined : file?.name })
+              })
+            }
+          }
+        })
+      )
+    )
   )
 })
 

@@ -337,6 +337,17 @@ const all: ReadonlyArray<[RunPodError.RunPodError, object, RegExp]> = (() => {
     [new RunPodError.BatchNotFoundError(at), refused, /does not know the batch.*List the endpoint's batches/],
     [new RunPodError.EndpointPausedError(at), refused, /maximum of workers above 0/],
     [
+      new RunPodError.NoWorkerError(at),
+      { retryable: true, throttled: false, withoutEffect: true },
+      /no worker took the request.*keep one running/
+    ],
+    [
+      new RunPodError.NoWorkerError({ ...at, workerId: "w1" }),
+      { retryable: true, throttled: false, withoutEffect: true },
+      /worker w1 did not take.*a new session/
+    ],
+    [new RunPodError.WorkerGoneError({ ...at, workerId: "w1" }), refused, /session, w1, is gone.*Begin a new session/],
+    [
       new RunPodError.BudgetExceededError({ ...at, maxCost: 12, spent: 11.5, inFlight: 0.4, next: 0.0123 }),
       refused,
       /it was not sent: \$11\.50 of \$12\.00 were spent, jobs in flight may add \$0\.4000, and the next may cost \$0\.012300.* Wait until/

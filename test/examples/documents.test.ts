@@ -4,7 +4,7 @@ import { hasProperty } from "effect/Predicate"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { blocksIn, documents, tablesBelow } from "../../scripts/blocks.mjs"
+import { blocksIn, documents, packageDocuments, tablesBelow } from "../../scripts/blocks.mjs"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import * as BatchApi from "../../src/services/BatchApi.js"
@@ -17,7 +17,9 @@ import { makeFolder, node } from "./run.js"
 // of them; here tests and programs run.
 const folder = makeFolder("documents")
 const folderOf = (document: string) => `${folder}/${document.replace(/^docs\/|\.md$/g, "")}`
-const blocks = documents().flatMap((document) => blocksIn(document).map((block) => ({ ...block, document })))
+const blocks = [...documents(), ...packageDocuments()].flatMap((document) =>
+  blocksIn(document).map((block) => ({ ...block, document }))
+)
 for (const { document, name, text } of blocks) {
   mkdirSync(folderOf(document), { recursive: true })
   // Any free port will do for a server.

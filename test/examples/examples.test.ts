@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import * as Emulator from "../../src/emulator/Emulator.js"
 import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import { examples } from "../support/bundle.js"
 import { program } from "../support/program.js"
@@ -35,7 +36,17 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     /replayed from the journal: \d+/,
     /jobs submitted by both runs: (40|3\d)/
   ],
+  "blob.ts": [
+    "inline: PayloadTooLargeError",
+    "the handler read 40000000 bytes",
+    "its output has 40000000 bytes, each of them 254",
+    "download of runpod/not-there in bucket memory: NotFound (HTTP 404, NoSuchKey)"
+  ],
   "cancel.ts": ["is CANCELLED", "was cancelled"],
+  "chat.ts": [
+    /> Why is the sky blue\?\n\(job [\w-]+\)\nAir scatters .* from everywhere\.\n\(14 tokens\)\n/,
+    /> And at sunset\?\n\(job [\w-]+\)\nThen the light .* red is left\.\n\(17 tokens\)\n/
+  ],
   "cost.ts": [
     /It stopped before its end: Budget/,
     /time on workers \(at least\) +\$0\.00\d+/,
@@ -64,11 +75,18 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
     /a test of \d+ lines/
   ],
   "health.ts": ["jobs: 3 queued", "3 completed"],
+  "load-balancer.ts": [
+    /worker \w+ has 3 documents\nwithout a session: .*\b0\b.*\nWorkerGoneError: .*\nworker \w+ has 3 documents\n/
+  ],
   "local-worker.ts": [
     "call: WHY IS THE SKY BLUE",
     "chunk: AND\nchunk: AT\nchunk: SUNSET",
     /JobFailedError: Job test-.*its own output says why/,
     "BadRequestError: health: there is no such operation, and nothing was sent"
+  ],
+  "openai-client.ts": [
+    "Air scatters blue light more than red",
+    /Error: 404 .*The model `no-such-model` does not exist/
   ],
   "otlp.ts": [
     "work\n  Endpoint.call, COMPLETED\n    RunPod.run\n    RunPod.statusSync\n  Endpoint.call, FAILED, JobFailedError\n",
@@ -86,7 +104,32 @@ const lines: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   "purge-queue.ts": ["removed 3 queued jobs", "0 queued, 1 running"],
   "rate-limit.ts": ["at 0 s: 100 requests\nat 60 s: 100 requests\n"],
   "retry.ts": ["output: { text: 'drew a red bicycle' }", "the endpoint is well", "SubmitAmbiguousError"],
+  "batch-cluster.ts": [
+    /killed after [1-5]\d of 60 outcomes/,
+    /[2-6]\d completed, 0 open/,
+    /jobs submitted by both: (60|[45]\d)/
+  ],
+  "sql-journal.ts": [
+    /killed after [1-4]\d of 40 outcomes/,
+    "40 outcomes in",
+    /replayed from the journal: [1-4]\d/,
+    /outcomes in the database: (40|3\d)/,
+    /jobs submitted by both runs: (40|3\d)/
+  ],
+  "sql-webhooks.ts": [
+    "delivery 1: COMPLETED\ndelivery 2: COMPLETED\ndelivery 3: COMPLETED",
+    "{ text: 'drew a green bicycle' }"
+  ],
+  "sse-server.ts": ['data: "Air"\ndata: " scatters"\ndata: " blue"\nthe browser is gone\nits job is CANCELLED\n'],
   "streaming.ts": ["Air scatters blue light more than red", "3 tokens are enough", /14 tokens in \d+ ms/],
+  "structured-batch.ts": [
+    "996 of 1000 objects in",
+    "333 complaints",
+    /Review 17: .*\n {2}UnfinishedAnswerError: The answer was cut off/,
+    /Review 170: .*\n {2}not what the schema says: Expected a number between 1 and 5, actual 11/,
+    /Review 333: .*\n {2}WorkerError: .*CUDA out of memory/,
+    /Review 700: .*\n {2}not what the schema says: .*is not valid JSON/
+  ],
   "sync-job.ts": ["call: { text: 'drew a red bicycle' }", "runSync: { text: 'drew a blue bicycle' }"],
   "ten-jobs.ts": ["9 completed, 1 failed", "JobFailedError: Job", "CUDA out of memory"],
   "timeout.ts": [/WaitTimeoutError: Job .* after 1s/, "the interrupted job is CANCELLED"],
@@ -126,6 +169,39 @@ describe.concurrent("an example runs by itself:", () => {
     )
   }
 })
+
+it.scopedLive(
+  "chat.ts: Ctrl-C cancels the job that is being answered",
+  () =>
+    Effect.gen(function* () {
+      const server = yield* NodeEmulator.serve({
+        apiKey: "the-key",
+        endpoints: {
+          llm: {
+            handler: Emulator.handler.vllm({ model: "my/model", reply: () => "word ".repeat(600), perToken: 100 })
+          }
+        }
+      })
+      const variables = {
+        RUNPOD_API_KEY: "the-key",
+        RUNPOD_ENDPOINT_ID: "llm",
+        RUNPOD_MODEL: "my/model",
+        RUNPOD_BASE_URL: server.url
+      }
+      const { code, output } = yield* node([program("chat"), "Say it"], variables, undefined, "word word")
+      assert.strictEqual(code, 130, output)
+      const jobs = yield* server.jobs("llm")
+      assert.deepStrictEqual(
+        jobs.map(({ status }) => status),
+        ["CANCELLED"]
+      )
+      const [, id] = /\(job (\S+)\)\nword word/.exec(output) ?? []
+      assert.strictEqual(id, jobs[0]?.id)
+      assert.include(output, `interrupted: job ${id} is CANCELLED`)
+      assert.strictEqual((yield* server.counts).byOperation.cancel.total, 1)
+    }),
+  { timeout }
+)
 
 it("no example is missing", () =>
   assert.deepStrictEqual(

@@ -15,11 +15,15 @@ const { RUNPOD_API_KEY: _key, RUNPOD_BASE_URL: _url, RUNPOD_ENDPOINT_ID: _id, ..
 /** Programs mostly wait; starting them is what takes time, so not all start at once. */
 const atOnce = Effect.unsafeMakeSemaphore(6)
 
-/** Runs Node, in the project's folder if no other is given, without the variables that would send it to RunPod. */
+/**
+ * Runs Node, in the project's folder if no other is given, without the variables that would send it to RunPod. With `interruptAt` it gets
+ * Ctrl-C (SIGINT) once it has printed that.
+ */
 export const node = (
   args: ReadonlyArray<string>,
   variables: Record<string, string> = {},
-  cwd = Bundle.root
+  cwd = Bundle.root,
+  interruptAt?: string
 ): Effect.Effect<Ended> =>
   Effect.async<Ended>((resume) => {
     const child = execFile(
@@ -29,6 +33,14 @@ export const node = (
       (error, stdout, stderr) =>
         resume(Effect.succeed({ code: error?.code ?? child.exitCode, output: stdout + stderr }))
     )
+    if (interruptAt !== undefined) {
+      let printed = ""
+      child.stdout?.on("data", (data) => {
+        const isThere = printed.includes(interruptAt)
+        printed += String(data)
+        if (!isThere && printed.includes(interruptAt)) child.kill("SIGINT")
+      })
+    }
     return Effect.sync(() => child.kill())
   }).pipe(atOnce.withPermits(1))
 

@@ -52,6 +52,26 @@ describe("RunPodHttpClient: limits", () => {
       })
     )
 
+    it.effect("counts a request that is answered late from its answer on, since it may have arrived late", () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(tally(yield* timesOf("status", 6, limits, "800 millis")), [
+          [0, 3],
+          [10_650, 3]
+        ])
+      })
+    )
+
+    it.effect("counts one whose answer may be held from its start on", () =>
+      Effect.gen(function* () {
+        const { runSync } = RateLimits.make({ runSync: { limit: 3, window: "10 seconds" } }).operations
+        const held = { ...limits, operations: { ...limits.operations, runSync } }
+        assert.deepStrictEqual(tally(yield* timesOf("runSync", 6, held, "3 seconds")), [
+          [0, 3],
+          [10_000, 3]
+        ])
+      })
+    )
+
     it.effect("counts every attempt", () =>
       Effect.gen(function* () {
         const transport = Scripted.make([text(503), text(503), text(503), job])

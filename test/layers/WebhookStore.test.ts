@@ -1,23 +1,10 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Either, Exit, Option, type Scope } from "effect"
+import { Effect, Either, Exit, type Scope } from "effect"
 import type { WebhookStoreError } from "../../src/errors/WebhookError.js"
 import * as WebhookStore from "../../src/layers/WebhookStore.js"
-
-const day = 24 * 3_600_000
-
-const delivery = (n: number, fields: Partial<WebhookStore.Delivery> = {}): WebhookStore.Delivery => ({
-  token: `token ${n}`,
-  expiresAt: 10 * day,
-  endpointId: "ep",
-  key: `key ${n}`,
-  jobId: `job ${n}`,
-  outcome: "COMPLETED 1 2",
-  receivedAt: n,
-  body: `{"id":"job ${n}","status":"COMPLETED"}`,
-  ...fields
-})
+import { behavesAsStore, delivery, sequences, traceIn, traceOf } from "../support/storeBehaviours.js"
 
 type Open = (
   options?: WebhookStore.Options
@@ -41,11 +28,9 @@ const stores: ReadonlyArray<{
 const scoped = (effect: Effect.Effect<unknown, unknown, FileSystem.FileSystem | Scope.Scope>) =>
   Effect.provide(Effect.scoped(effect), NodeFileSystem.layer)
 
-const traceOf = (n: number): WebhookStore.TokenTrace => ({ token: `token ${n}`, trace: `trace ${n}`, expiresAt: day })
-const traceIn = ({ traceOf = () => Effect.succeedNone }: WebhookStore.Service, n: number) =>
-  Effect.map(traceOf(`token ${n}`), Option.getOrUndefined)
-
-const sequences = (stored: ReadonlyArray<WebhookStore.Stored>) => stored.map(({ sequence }) => sequence)
+for (const { name, open } of stores) {
+  behavesAsStore(name, (options, use) => scoped(Effect.flatMap(open, (open) => Effect.flatMap(open(options), use))))
+}
 
 describe.each(stores)("a store in $name", ({ open }) => {
   const make = (options?: WebhookStore.Options) => Effect.flatMap(open, (open) => open(options))
@@ -59,133 +44,6 @@ describe.each(stores)("a store in $name", ({ open }) => {
         assert.isUndefined(yield* traceIn(store, 39))
         assert.strictEqual(yield* traceIn(store, 40), "trace 40")
         assert.strictEqual(yield* traceIn(store, 59), "trace 59")
-      })
-    )
-  )
-
-  it.effect("numbers deliveries from 1 and gives them back", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make()
-        assert.strictEqual(yield* store.latest, 0)
-        assert.deepStrictEqual(yield* store.add(delivery(1)), { _tag: "Stored", sequence: 1 })
-        assert.deepStrictEqual(yield* store.add(delivery(2)), { _tag: "Stored", sequence: 2 })
-        assert.strictEqual(yield* store.latest, 2)
-        assert.deepStrictEqual(yield* store.after(0, 10), [
-          { ...delivery(1), sequence: 1 },
-          { ...delivery(2), sequence: 2 }
-        ])
-        assert.deepStrictEqual(sequences(yield* store.after(1, 10)), [2])
-        assert.deepStrictEqual(sequences(yield* store.after(0, 1)), [1])
-        assert.deepStrictEqual(yield* store.after(2, 10), [])
-      })
-    )
-  )
-
-  it.effect("the same end of a job under its token is a duplicate", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make()
-        yield* store.add(delivery(1))
-        const again = delivery(1, { receivedAt: 5, body: "{}" })
-        assert.deepStrictEqual(yield* store.add(again), { _tag: "Duplicate" })
-        assert.deepStrictEqual(sequences(yield* store.after(0, 10)), [1])
-      })
-    )
-  )
-
-  it.effect("another job under a used token is a replay", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make()
-        yield* store.add(delivery(1))
-        assert.deepStrictEqual(yield* store.add(delivery(1, { jobId: "another" })), { _tag: "Replayed" })
-        assert.isTrue(Option.isNone(yield* store.find({ jobId: "another" })))
-      })
-    )
-  )
-
-  it.effect("a job that was retried may end again, but not for ever", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make()
-        const added = yield* Effect.forEach(
-          Array.from({ length: 20 }, (_, n) => `FAILED 1 ${n}`),
-          (outcome) => store.add(delivery(1, { outcome }))
-        )
-        assert.strictEqual(added.filter(({ _tag }) => _tag === "Stored").length, 16)
-        assert.strictEqual(added[19]?._tag, "Replayed")
-        // What it had said before is still no more than that.
-        assert.strictEqual((yield* store.add(delivery(1, { outcome: "FAILED 1 3" })))._tag, "Duplicate")
-      })
-    )
-  )
-
-  it.effect("of twenty at the same moment under one token, one is stored", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make()
-        const added = yield* Effect.all(
-          Array.from({ length: 20 }, (_, n) => store.add(delivery(1, n % 2 === 0 ? {} : { jobId: "another" }))),
-          { concurrency: "unbounded" }
-        )
-        const count = (tag: string) => added.filter(({ _tag }) => _tag === tag).length
-        assert.deepStrictEqual([count("Stored"), count("Duplicate"), count("Replayed")], [1, 9, 10])
-        assert.deepStrictEqual(sequences(yield* store.after(0, 10)), [1])
-      })
-    )
-  )
-
-  it.effect("many at the same moment are all stored, in the order of their numbers", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make()
-        yield* Effect.forEach(
-          Array.from({ length: 300 }, (_, n) => n + 1),
-          (n) => store.add(delivery(n)),
-          { concurrency: "unbounded" }
-        )
-        assert.deepStrictEqual(
-          sequences(yield* store.after(0, 1000)),
-          Array.from({ length: 300 }, (_, n) => n + 1)
-        )
-      })
-    )
-  )
-
-  it.effect("finds the newest delivery that fits", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make()
-        const find = (match: WebhookStore.Match) =>
-          Effect.map(store.find(match), (found) => Option.getOrUndefined(found)?.sequence)
-        yield* store.add(delivery(1, { outcome: "FAILED" }))
-        yield* store.add(delivery(1, { outcome: "COMPLETED" }))
-        yield* store.add(delivery(3, { endpointId: "other" }))
-        yield* store.add(delivery(4, { endpointId: undefined, key: undefined }))
-        assert.strictEqual(yield* find({ jobId: "job 1" }), 2)
-        assert.strictEqual(yield* find({ key: "key 1" }), 2)
-        assert.strictEqual(yield* find({ key: "key 1", jobId: "job 1", endpointId: "ep" }), 2)
-        assert.isUndefined(yield* find({ key: "key 1", endpointId: "other" }))
-        assert.isUndefined(yield* find({ jobId: "job 1", after: 2 }))
-        assert.isUndefined(yield* find({ jobId: "job 2" }))
-        assert.strictEqual(yield* find({ key: "key 3", endpointId: "other" }), 3)
-        // A relay that brought no token vouches for the job, whatever its key.
-        assert.strictEqual(yield* find({ jobId: "job 4", endpointId: "ep" }), 4)
-      })
-    )
-  )
-
-  it.effect("keeps so many, and drops the oldest first", () =>
-    scoped(
-      Effect.gen(function* () {
-        const store = yield* make({ maxCount: 3 })
-        for (const n of [1, 2, 3, 4, 5]) yield* store.add(delivery(n))
-        assert.deepStrictEqual(sequences(yield* store.after(0, 10)), [3, 4, 5])
-        assert.isTrue(Option.isNone(yield* store.find({ jobId: "job 2" })))
-        // It still knows that the token was used.
-        assert.deepStrictEqual(yield* store.add(delivery(1)), { _tag: "Duplicate" })
-        assert.deepStrictEqual(yield* store.add(delivery(1, { jobId: "x" })), { _tag: "Replayed" })
       })
     )
   )

@@ -7,6 +7,7 @@ import * as NodeEmulator from "../../src/node/NodeEmulator.js"
 import * as NodeRunPod from "../../src/node/NodeRunPod.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import { RunPod } from "../../src/services/RunPod.js"
+import { until } from "../support/until.js"
 
 const { Fault } = Emulator
 
@@ -46,17 +47,6 @@ const clientOf = (server: NodeEmulator.Server) =>
 
 const codeOf = (error: unknown): unknown =>
   Reflect.get(Object(error), "code") ?? Reflect.get(Object(Reflect.get(Object(error), "cause")), "code")
-
-/** Lets sockets do their work until `condition` holds; the test's clock stands still. */
-const until = (condition: Effect.Effect<boolean>): Effect.Effect<void> =>
-  Effect.flatMap(condition, (holds) =>
-    holds
-      ? Effect.void
-      : Effect.zipRight(
-          Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve))),
-          until(condition)
-        )
-  )
 
 const inFlight = (server: NodeEmulator.Server, operation: "runSync" | "statusSync", count: number) =>
   until(Effect.map(server.counts, ({ byOperation }) => byOperation[operation].inFlight === count))
@@ -311,7 +301,10 @@ describe("pages of other origins", () => {
     "access-control-request-method": "POST",
     "access-control-request-headers": "authorization,content-type,user-agent"
   }
-  const readable = { "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after" }
+  const readable = {
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "retry-after, x-runpod-worker-id"
+  }
 
   it.scoped("may ask a server on loopback: the preflight allows the key, and is no request to RunPod", () =>
     Effect.gen(function* () {
@@ -321,7 +314,7 @@ describe("pages of other origins", () => {
       assert.strictEqual(statusCode, 204)
       assert.deepInclude(headers, {
         ...readable,
-        "access-control-allow-methods": "GET, POST, PUT, DELETE",
+        "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",
         "access-control-allow-headers": "authorization,content-type,user-agent"
       })
       assert.notProperty(headers, "access-control-allow-private-network")

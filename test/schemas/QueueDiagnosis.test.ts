@@ -58,7 +58,8 @@ describe("QueueDiagnosis", () => {
   })
 
   it.prop("goes through JSON and its schema, whatever the health was", [Arbitraries.reply], ([reply]) => {
-    const diagnosis = Either.match(Health.fromReply(reply), {
+    // JSON text has no -0.
+    const diagnosis = Either.match(Health.fromReply(JSON.parse(JSON.stringify(reply) ?? "null")), {
       onLeft: () => undefined,
       onRight: (health) => QueueDiagnosis.fromHealth(health, { queuedFor: 5, usualDelay: undefined })
     })

@@ -266,4 +266,30 @@ describe("a journal in a file", () => {
       })
     )
   )
+
+  it.live("is read while a run has it, without its lock and without outputs", () =>
+    withFile((file, fs) =>
+      Effect.gen(function* () {
+        assert.strictEqual((yield* Effect.flip(BatchJournal.read(file))).reason, "Empty")
+        yield* run(file, { id: "captions" }, inputs(2))
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const journal = yield* BatchJournal.file(file)
+            const item = { hash: "h", at: 1, jobId: "j", attempts: 1 }
+            yield* journal.append({ _tag: "Submitted", key: "open", ...item })
+            yield* fs.writeFileString(file, "{torn", { flag: "a" })
+            const { endpointId, id, items } = yield* BatchJournal.read(file)
+            assert.deepStrictEqual([endpointId, id], ["ep", "captions"])
+            const seen = items.map(({ _tag, key }) => [key, _tag] as const)
+            assert.deepStrictEqual(seen, [
+              ["0", "Settled"],
+              ["1", "Settled"],
+              ["open", "Submitted"]
+            ])
+            assert.isTrue(items.every((item) => !("output" in item)))
+          })
+        )
+      })
+    )
+  )
 })

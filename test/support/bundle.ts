@@ -6,6 +6,7 @@ import * as Esbuild from "esbuild"
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import type { TestProject } from "vitest/node"
+import { build as buildCli } from "../../packages/cli/build.mjs"
 
 export const root = fileURLToPath(new URL("../../", import.meta.url))
 
@@ -35,8 +36,12 @@ export const bundle = (files: ReadonlyArray<string>, folder: string) =>
     target: "node20",
     tsconfig: "tsconfig.json",
     logLevel: "warning",
+    // It finds a binary beside itself.
+    external: ["@libsql/client"],
     // What is not ESM in it asks for `require`.
-    banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` }
+    banner: {
+      js: `import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);`
+    }
   })
 
 /** For `globalSetup`, which does not wait for it: `program.ts` does, and finds what this made. */
@@ -44,17 +49,23 @@ export const setup = (project: TestProject) => {
   const folder = makeFolder("programs")
   const children =
     project.name === "live"
-      ? ["batchChild", "fullDisk", "http2Client", "lockTaker", "proxyClient", "webhookServer"]
+      ? ["batchChild", "fullDisk", "http2Client", "lockTaker", "proxyClient", "webhookServer", "workerProcess"]
       : ["webhookServer"]
   const files = [
     ...children.map((name) => `test/support/${name}.ts`),
+    ...(["live", "services"].includes(project.name)
+      ? ["journalChild", "webhookChild", ...(project.name === "services" ? ["clusterChild"] : [])].map(
+          (name) => `packages/cluster/test/support/${name}.ts`
+        )
+      : []),
     ...(project.name === "live" ? examples.map((file) => `examples/${file}`) : [])
   ]
   const end = (problem: string) => {
     writeFileSync(`${folder}/${ended}.part`, problem)
     renameSync(`${folder}/${ended}.part`, `${folder}/${ended}`)
   }
-  const bundling = bundle(files, folder).then(
+  const programs = [bundle(files, folder), ...(project.name === "live" ? [buildCli(`${folder}/cli`)] : [])]
+  const bundling = Promise.all(programs).then(
     () => end(""),
     (error: unknown) => end(String(error))
   )

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { type HttpError, inProcess, requestError } from "../../src/internal/effect/httpClientError.js"
+import { responseOf } from "../../src/internal/http/bufferedBody.js"
 import * as RunPod from "../../src/services/RunPod.js"
 
 /** One answer of the script. */
@@ -53,7 +54,7 @@ const answerOf = (
   { headers = {}, status }: { readonly status: number; readonly headers?: Record<string, string> | undefined },
   stream: Stream.Stream<Uint8Array>
 ): HttpClientResponse.HttpClientResponse =>
-  Object.create(HttpClientResponse.fromWeb(request, new Response(null, { status, headers })), {
+  Object.create(responseOf(request, status, { headers: Object.entries(headers) }), {
     stream: { value: stream },
     text: { value: Stream.mkString(Stream.decodeText(stream)) }
   })

@@ -16,15 +16,23 @@ export interface Printed {
  */
 const semiSpace = 16
 
-/** A receiver in a process of its own; see `webhookServer.ts`. It waits for `begin`, and is killed with the scope. */
-export const spawnReceiver = (options: { readonly file: string; readonly port?: number; readonly killAt?: number }) =>
+/**
+ * A receiver in a process of its own; see `receiverProcess.ts`. It waits for `begin`, and is killed with the scope. `server` is its program,
+ * by default that whose store is in a file.
+ */
+export const spawnReceiver = (options: {
+  readonly file: string
+  readonly port?: number
+  readonly killAt?: number
+  readonly server?: string
+}) =>
   Effect.gen(function* () {
-    const { file, killAt = 0, port = 0 } = options
+    const { file, killAt = 0, port = 0, server = "webhookServer" } = options
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
         spawn(
           process.execPath,
-          [`--max-semi-space-size=${semiSpace}`, program("webhookServer"), file, String(port), String(killAt)],
+          [`--max-semi-space-size=${semiSpace}`, program(server), file, String(port), String(killAt)],
           {
             stdio: ["pipe", "pipe", "inherit"]
           }

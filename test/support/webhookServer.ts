@@ -1,49 +1,14 @@
 /**
- * A receiver in a process of its own, that begins when it is told the first sequence number it has not to print. It stores in
- * a file, prints where it is, then every later delivery and, now and then, how much memory it takes. With `killAt` it dies
- * between storing that delivery and answering it.
+ * A receiver in a process of its own whose store is in a file; see `receiverProcess.ts`. Its arguments: the file, the port, and which
+ * delivery it dies at.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Effect, Layer, Stream } from "effect"
-import * as NodeWebhooks from "../../src/node/NodeWebhooks.js"
+import { Layer } from "effect"
 import * as WebhookStore from "../../src/layers/WebhookStore.js"
-import * as Webhooks from "../../src/services/Webhooks.js"
+import { runReceiver } from "./receiverProcess.js"
 
 const [file = "", port = "0", killAt = "0"] = process.argv.slice(2)
 
-const print = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`)
+const store = WebhookStore.layerFile(file, { maxCount: 2_000 })
 
-const store = Effect.map(WebhookStore.file(file, { maxCount: 2_000 }), (store): WebhookStore.Service => ({
-  ...store,
-  add: (delivery) =>
-    Effect.tap(store.add(delivery), (added) =>
-      Effect.sync(() => {
-        if (added._tag === "Stored" && added.sequence === Number(killAt)) process.kill(process.pid, "SIGKILL")
-      })
-    )
-}))
-
-const layer = NodeWebhooks.layerStore({
-  secret: "a-secret-of-32-characters-for-tests",
-  host: "127.0.0.1",
-  port: Number(port),
-  path: "/hooks",
-  bodyLimit: 64 * 1024,
-  readTimeout: "1 second"
-}).pipe(Layer.provide(Layer.scoped(WebhookStore.WebhookStore, store)), Layer.provide(NodeFileSystem.layer))
-
-const program = (after: number) =>
-  Effect.gen(function* () {
-    const { eventsSince, issue } = yield* Webhooks.Webhooks
-    const { origin, pathname } = yield* issue({ endpointId: "ep", key: "where" })
-    print({ url: origin + pathname })
-    const memory = Effect.sync(() => print({ rss: process.memoryUsage.rss() }))
-    yield* Effect.fork(Effect.forever(Effect.delay(memory, "250 millis")))
-    yield* Stream.runForEach(eventsSince(after), ({ job, key, sequence }) =>
-      Effect.sync(() => print({ sequence, jobId: job.id, key }))
-    )
-  })
-
-process.stdin.once("data", (line) => {
-  void Effect.runPromise(Effect.provide(program(Number(String(line))), layer))
-})
+runReceiver(Layer.provide(store, NodeFileSystem.layer), { port: Number(port), killAt: Number(killAt) })

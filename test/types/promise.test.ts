@@ -77,9 +77,9 @@ describe("a client without Effect", () => {
       })
     expectTypeOf(call).returns.toEqualTypeOf<Promise<Output>>()
     type CallOptions = NonNullable<Parameters<Typed["call"]>[1]>
-    expectTypeOf<Exclude<keyof Endpoint.CallOptions, keyof CallOptions>>().toEqualTypeOf<never>()
+    expectTypeOf<Exclude<keyof Endpoint.CallOptions, keyof CallOptions>>().toEqualTypeOf<"onJob">()
     type StreamOptions = NonNullable<Parameters<Typed["stream"]>[1]>
-    expectTypeOf<Exclude<keyof Endpoint.CallStreamOptions, keyof StreamOptions>>().toEqualTypeOf<"onEnd">()
+    expectTypeOf<Exclude<keyof Endpoint.CallStreamOptions, keyof StreamOptions>>().toEqualTypeOf<"onEnd" | "onJob">()
   })
 
   it("tells outcomes with a value from those with an error", () => {

@@ -1,8 +1,8 @@
 import * as Record from "effect/Record"
 import type { Mutable } from "../../internal/text/json.js"
 import type { Terminal } from "../../schemas/JobStatus.js"
-import { type Operation, operations } from "../../schemas/Operation.js"
-import type { Counts, DeliveryRecord, OperationCounts, RequestRecord } from "../contract.js"
+import { operations } from "../../schemas/Operation.js"
+import type { Counts, DeliveryRecord, EmulatedOperation, OperationCounts, RequestRecord } from "../contract.js"
 import type { Fault } from "../Fault.js"
 
 export type OpenRequest = Mutable<RequestRecord>
@@ -29,20 +29,23 @@ class Log<A extends object> {
   }
 }
 
+type OpenOperationCounts = Mutable<OperationCounts> & { readonly byStatus: Record<number, number> }
+
 interface OpenCounts extends Mutable<Omit<Counts, "byOperation" | "faults" | "ended">> {
-  readonly byOperation: Record<Operation, Mutable<OperationCounts> & { readonly byStatus: Record<number, number> }>
+  readonly byOperation: Record<EmulatedOperation, OpenOperationCounts>
   readonly faults: Partial<Record<Fault["_tag"], number>>
   readonly ended: Record<Terminal, number>
 }
 
-const zero = (inFlight: (name: Operation) => number): OpenCounts => ({
+const zeroOf = (inFlight: number): OpenOperationCounts => ({ total: 0, byStatus: {}, inFlight, maxInFlight: inFlight })
+
+const zero = (inFlight: (name: EmulatedOperation) => number): OpenCounts => ({
   total: 0,
-  byOperation: Record.map(operations, (_, name) => ({
-    total: 0,
-    byStatus: {},
-    inFlight: inFlight(name),
-    maxInFlight: inFlight(name)
-  })),
+  byOperation: {
+    ...Record.map(operations, (_, name) => zeroOf(inFlight(name))),
+    openai: zeroOf(inFlight("openai")),
+    loadBalancer: zeroOf(inFlight("loadBalancer"))
+  },
   rateLimited: 0,
   unauthorized: 0,
   abandoned: 0,
@@ -72,7 +75,7 @@ export class Counters {
     if (record.operation !== undefined) this.counts.byOperation[record.operation].total++
   }
 
-  requestEntered(name: Operation): void {
+  requestEntered(name: EmulatedOperation): void {
     const operation = this.counts.byOperation[name]
     operation.inFlight++
     operation.maxInFlight = Math.max(operation.maxInFlight, operation.inFlight)

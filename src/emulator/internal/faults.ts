@@ -1,6 +1,5 @@
 import * as Duration from "effect/Duration"
-import type { Operation } from "../../schemas/Operation.js"
-import type { Delay, Fault, JobFault, LateProgress, RequestFault, WebhookFault } from "../Fault.js"
+import type { Delay, EmulatedOperation, Fault, JobFault, LateProgress, RequestFault, WebhookFault } from "../Fault.js"
 import type { Counters } from "./counters.js"
 import * as Random from "./random.js"
 
@@ -35,9 +34,9 @@ export interface ActiveFault {
   applied: number
 }
 
-const operationsOf = ({ _tag, operations }: Fault): ReadonlyArray<Operation> | undefined => {
+const operationsOf = ({ _tag, operations }: Fault): ReadonlyArray<EmulatedOperation> | undefined => {
   if (operations !== undefined) return operations
-  if (_tag === "Paused") return ["run", "runSync"]
+  if (_tag === "Paused") return ["run", "runSync", "openai"]
   return _tag === "NotVisibleYet" ? ["status", "statusSync", "stream", "cancel", "retry"] : undefined
 }
 
@@ -76,7 +75,7 @@ export class Faults {
   }
 
   /** The fault that applies to a request, and how late its response is sent. Times are milliseconds. */
-  forRequest(operation: Operation, endpointId: string, job: Job | undefined): Applied {
+  forRequest(operation: EmulatedOperation, endpointId: string, job: Job | undefined): Applied {
     let delay = 0
     for (const active of job === undefined ? this.active : [...job.faults, ...this.active]) {
       const { fault } = active
@@ -89,7 +88,7 @@ export class Faults {
     return { fault: undefined, delay }
   }
 
-  forJob(operation: Operation, endpointId: string): JobFaults {
+  forJob(operation: EmulatedOperation, endpointId: string): JobFaults {
     const drawn = this.draw(isOfJobs, operation, endpointId)
     return {
       outputMissing: drawn.some((fault) => fault._tag === "OutputMissing"),
@@ -97,17 +96,21 @@ export class Faults {
     }
   }
 
-  forWebhook(operation: Operation, endpointId: string): ReadonlyArray<WebhookFault> {
+  forWebhook(operation: EmulatedOperation, endpointId: string): ReadonlyArray<WebhookFault> {
     return this.draw(isOfWebhooks, operation, endpointId)
   }
 
-  private draw<F extends Fault>(is: (fault: Fault) => fault is F, operation: Operation, endpointId: string): Array<F> {
+  private draw<F extends Fault>(
+    is: (fault: Fault) => fault is F,
+    operation: EmulatedOperation,
+    endpointId: string
+  ): Array<F> {
     return this.active.flatMap((active) =>
       is(active.fault) && this.applies(active, operation, endpointId) ? [active.fault] : []
     )
   }
 
-  private applies(active: ActiveFault, operation: Operation, endpointId: string): boolean {
+  private applies(active: ActiveFault, operation: EmulatedOperation, endpointId: string): boolean {
     const { after = 0, between, endpoints, rate = 1, times = Infinity } = active.fault
     if (operationsOf(active.fault)?.includes(operation) === false) return false
     if (endpoints?.includes(endpointId) === false) return false

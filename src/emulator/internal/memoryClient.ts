@@ -1,6 +1,6 @@
-import type * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import { type BodyError, bodyError, inProcess, requestError } from "../../internal/effect/httpClientError.js"
 import { concatBytes } from "../../internal/text/bytes.js"
 import type { Core } from "./core.js"
-import { headersOf, type Transmission } from "./http/messages.js"
+import { headersOf, type HttpResponse, isStreamed, type StreamedBody, type Transmission } from "./http/messages.js"
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
@@ -34,19 +34,63 @@ const bytesOf = (body: HttpBody.HttpBody): Effect.Effect<Uint8Array> => {
       // A body that its client cannot read is its client's bug.
       return Effect.map(Effect.orDie(Stream.runCollect(body.stream)), (chunks) => concatBytes(Chunk.toArray(chunks)))
     case "Empty":
-    case "FormData":
+    case "FormData": // It is bytes by now.
       return Effect.succeed(new Uint8Array())
   }
+}
+
+/** A form as `fetch` sends it: with a type that names the boundary of its parts. */
+const encodeForm = (
+  request: HttpClientRequest.HttpClientRequest,
+  form: FormData
+): Effect.Effect<HttpClientRequest.HttpClientRequest> => {
+  const encoded = new Response(form)
+  const type = encoded.headers.get("content-type") ?? undefined
+  return Effect.map(
+    Effect.promise(() => encoded.arrayBuffer()),
+    (bytes) => HttpClientRequest.setBody(request, HttpBody.uint8Array(new Uint8Array(bytes), type))
+  )
+}
+
+const bytesUpTo = (body: HttpBody.HttpBody, limit: number): Effect.Effect<Uint8Array | undefined> =>
+  Effect.map(bytesOf(body), (bytes) => (bytes.byteLength > limit ? undefined : bytes))
+
+const withoutBody = (
+  request: HttpClientRequest.HttpClientRequest,
+  answer: HttpResponse,
+  length: number | undefined
+): HttpClientResponse.HttpClientResponse => {
+  const headers = new Headers()
+  for (const [name, value] of Object.entries(headersOf(answer, length))) {
+    for (const each of typeof value === "string" ? [value] : value) headers.append(name, each)
+  }
+  return HttpClientResponse.fromWeb(request, new Response(null, { status: answer.status, headers }))
+}
+
+/** A body that comes bit by bit: it is produced only as fast as it is read. */
+const streamedResponse = (
+  request: HttpClientRequest.HttpClientRequest,
+  answer: HttpResponse,
+  body: StreamedBody
+): HttpClientResponse.HttpClientResponse => {
+  const response = withoutBody(request, answer, undefined)
+  const stream = Stream.mapError(body.stream, () => bodyError(response, bodyCut()))
+  const bytes = Effect.map(Stream.runCollect(stream), (chunks) => concatBytes(Chunk.toArray(chunks)))
+  return Object.defineProperties(response, {
+    stream: { value: stream },
+    arrayBuffer: { value: Effect.map(bytes, (all) => all.slice().buffer) },
+    text: { value: Effect.map(bytes, (all) => decoder.decode(all)) }
+  })
 }
 
 const responseOf = (
   request: HttpClientRequest.HttpClientRequest,
   transmission: Exclude<Transmission, { readonly _tag: "Reset" | "Refused" }>
 ): HttpClientResponse.HttpClientResponse => {
-  const { status } = transmission.response
-  const bytes = encoder.encode(transmission.response.body)
-  const headers = headersOf(transmission.response, bytes.byteLength)
-  const response = HttpClientResponse.fromWeb(request, new Response(null, { status, headers }))
+  const { body } = transmission.response
+  if (isStreamed(body)) return streamedResponse(request, transmission.response, body)
+  const bytes = typeof body === "string" ? encoder.encode(body) : body
+  const response = withoutBody(request, transmission.response, bytes.byteLength)
   const rest: Effect.Effect<never, BodyError> =
     transmission._tag === "Stall" ? Effect.never : Effect.failSync(() => bodyError(response, bodyCut()))
   const isWhole = transmission._tag === "Whole"
@@ -63,15 +107,17 @@ const responseOf = (
 }
 
 /** An `HttpClient` whose every request is handled by the emulator, in the fiber that sends it. */
-export const make = (core: Core): HttpClient.HttpClient =>
-  inProcess((request, url) =>
+export const make = (core: Core): HttpClient.HttpClient => {
+  const send = (request: HttpClientRequest.HttpClientRequest, url: URL) =>
     Effect.flatMap(
       core.handle({
         method: request.method,
         target: url.pathname + url.search,
+        host: url.host,
+        headers: request.headers,
         authorization: request.headers["authorization"],
-        readBody: (limit) =>
-          Effect.map(bytesOf(request.body), (bytes) => (bytes.byteLength > limit ? undefined : decoder.decode(bytes)))
+        readBytes: (limit) => bytesUpTo(request.body, limit),
+        readBody: (limit) => Effect.map(bytesUpTo(request.body, limit), (bytes) => bytes && decoder.decode(bytes))
       }),
       (transmission) => {
         if (transmission._tag === "Reset") return Effect.fail(requestError(request, "Transport", connectionReset()))
@@ -79,4 +125,9 @@ export const make = (core: Core): HttpClient.HttpClient =>
         return Effect.succeed(responseOf(request, transmission))
       }
     )
+  return inProcess((request, url) =>
+    request.body._tag === "FormData"
+      ? Effect.flatMap(encodeForm(request, request.body.formData), (encoded) => send(encoded, url))
+      : send(request, url)
   )
+}

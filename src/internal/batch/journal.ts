@@ -1,4 +1,4 @@
-import type * as FileSystem from "@effect/platform/FileSystem"
+import { FileSystem } from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -7,8 +7,11 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { BatchJournalError } from "../../errors/BatchError.js"
 import * as JournalEntry from "../../schemas/JournalEntry.js"
-import type { BatchJournal, FileOptions } from "../../services/BatchJournal.js"
+import type { BatchJournal, FileOptions, Item, Snapshot } from "../../services/BatchJournal.js"
 import * as AppendLog from "../files/appendLog.js"
+import * as LogReader from "../files/logReader.js"
+import { decodeUnsealed } from "../files/recordLine.js"
+import { fromEither } from "../effect/either.js"
 import { defined, textOf } from "../text/json.js"
 
 /** The endpoint a journal belongs to, and whether a run has it. Plain state of one journal, touched only synchronously. */
@@ -78,6 +81,8 @@ type Kept =
 
 const decode = Schema.decodeUnknownEither(JournalEntry.Entry)
 
+const format = "effect-runpod/batch"
+
 const fromLog = ({ detail, file, line, offset, reason }: AppendLog.AppendLogError) =>
   new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset }) })
 
@@ -85,6 +90,15 @@ const unstorable = (file: string, key: string, why: string) => {
   const detail = `the entry cannot be written, since ${why}. Let the worker return less than 512 MiB, and \`parseJson\` plain data.`
   return new BatchJournalError({ reason: "Unstorable", file, key, detail })
 }
+
+const entryOf = (
+  { line, offset, record }: AppendLog.Entry,
+  file: string | undefined
+): Either.Either<JournalEntry.Entry, BatchJournalError> =>
+  Either.mapLeft(decode(record), (error) => {
+    const detail = `this is no entry of a journal (${AppendLog.wrongFieldOf(error)}). Restore the file from a copy, or remove the line if you know what it held.`
+    return new BatchJournalError({ reason: "Corrupt", ...defined({ file }), line, byte: offset, detail })
+  })
 
 /** What a journal's file holds: its endpoint, and the newest entry of each item. */
 class Contents extends Owner {
@@ -105,13 +119,8 @@ class Contents extends Owner {
       this.endpointId = endpointId
       return Effect.void
     }
-    return Either.match(decode(record), {
-      onRight: (entry) => Effect.sync(() => this.keep(entry, { length, offset })),
-      onLeft: (error) => {
-        const detail = `this is no entry of a journal (${AppendLog.wrongFieldOf(error)}). Restore the file from a copy, or remove the line if you know what it held.`
-        return Effect.fail(new BatchJournalError({ reason: "Corrupt", file: this.file, line, byte: offset, detail }))
-      }
-    })
+    const entry = entryOf({ length, line, offset, record }, this.file)
+    return Effect.map(fromEither(entry), (entry) => this.keep(entry, { length, offset }))
   }
 
   private isNewest({ offset, record }: AppendLog.Entry): boolean {
@@ -164,7 +173,7 @@ class Contents extends Owner {
 export const file = (
   path: string,
   { force = false, id, sync = "always" }: FileOptions
-): Effect.Effect<BatchJournal, BatchJournalError, FileSystem.FileSystem | Scope.Scope> =>
+): Effect.Effect<BatchJournal, BatchJournalError, FileSystem | Scope.Scope> =>
   Effect.gen(function* () {
     const contents = new Contents(path)
     const { items } = contents
@@ -177,7 +186,7 @@ export const file = (
     }
 
     const log = yield* AppendLog.open(path, {
-      format: "effect-runpod/batch",
+      format,
       header: defined({ id }),
       onHeader: (header) => checkId(header["id"]),
       onRecord: contents.onRecord,
@@ -213,3 +222,35 @@ export const file = (
       }
     }
   })
+
+const withoutOutput = (entry: JournalEntry.Entry): Item => {
+  if (entry._tag !== "Settled") return entry
+  const { output: _, ...item } = entry
+  return item
+}
+
+/** How the batch of a file stands, without its lock: the batch may go on meanwhile. */
+export const read = Effect.fnUntraced(function* (
+  path: string
+): Effect.fn.Return<Snapshot, BatchJournalError, FileSystem> {
+  const log = { fs: yield* FileSystem, path }
+  const items = new Map<string, Item>()
+  let endpointId: string | undefined
+  const onRecord = (entry: AppendLog.Entry): Effect.Effect<void, BatchJournalError> => {
+    const endpoint = textOf(entry.record["endpointId"])
+    if (endpoint !== undefined) return Effect.sync(() => void (endpointId = endpoint))
+    return Effect.map(fromEither(entryOf(entry, path)), (entry) => void items.set(entry.key, withoutOutput(entry)))
+  }
+  const contents = yield* Effect.catchTag(LogReader.replay(log, { format, onRecord }), "AppendLogError", (error) =>
+    fromLog(error)
+  )
+  if (contents.size === 0) {
+    const detail = "there is no journal in it. Give the path of one that a batch has written."
+    return yield* new BatchJournalError({ reason: "Empty", file: path, detail })
+  }
+  if (LogReader.isOld(contents)) {
+    const records = Stream.mapError(LogReader.readAll(log, decodeUnsealed), fromLog)
+    yield* Stream.runForEach(records, onRecord)
+  }
+  return { items: Array.from(items.values()), ...defined({ endpointId, id: textOf(contents.header["id"]) }) }
+})

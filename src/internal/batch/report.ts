@@ -18,7 +18,7 @@ import { kindOf } from "./rules.js"
 import { drive } from "./run.js"
 import { costOf, type OnWork } from "./spend.js"
 
-const spreadOf = (values: ReadonlyArray<number | undefined>): Spread => {
+export const spreadOf = (values: ReadonlyArray<number | undefined>): Spread => {
   const sorted = values.filter((value) => value !== undefined).sort((a, b) => a - b)
   const sum = sorted.reduce((sum, value) => sum + value, 0)
   return {

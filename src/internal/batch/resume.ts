@@ -16,7 +16,7 @@ import { inJobSpan } from "../telemetry/jobSpan.js"
 import { defined, describeJson } from "../text/json.js"
 import { identityOf } from "../text/losslessJson.js"
 import { sha256 } from "../text/sha256.js"
-import { type BatchRun, type Ended, type ItemEnd, type Open, withEarlier, withEarlierTime } from "./batchRun.js"
+import { type BatchRun, type Ended, type ItemEnd, open, type Open, withEarlier, withEarlierTime } from "./batchRun.js"
 import * as Item from "./item.js"
 import * as BatchJob from "./job.js"
 import { outputOf, waitConcurrency } from "./rules.js"
@@ -116,11 +116,15 @@ export class Resume<I, O, P, C> {
         if (Option.isNone(state)) continue
         states[state.value._tag]++
         const hash = yield* Effect.option(hashOf(this.run.endpoint, input))
-        if (Option.isSome(hash) && hash.value !== state.value.hash) return yield* Effect.fail(inputChanged(key))
+        if (Option.isSome(hash) && this.isChanged(state.value, hash.value)) return yield* Effect.fail(inputChanged(key))
       }
       const { Intent: intended, Settled: settled, Submitted: submitted } = states
       return { inputs: inputs.length, settled, submitted, intended }
     })
+  }
+
+  private isChanged(state: JournalEntry.State, hash: string): boolean {
+    return this.journal.hasInputs !== true && state.hash !== hash
   }
 
   /** Says what this run goes on with; `jobs` is how many of an earlier one are waited for. */
@@ -144,22 +148,29 @@ export class Resume<I, O, P, C> {
     )
   }
 
+  /** The job of an earlier run. */
+  private jobOf(entry: JournalEntry.Submitted): BatchJob.BatchJob<I, O, P, C> {
+    const { run } = this
+    const { at, attempts, earlier, earlierExecutionTime, hash, jobId, key, trace } = entry
+    const room = run.spend.adopt()
+    const submittedAt = monotonicAt(run.clock, at)
+    const until = Math.min(
+      run.deadline,
+      Math.max(submittedAt + run.timeout, run.now() + Math.min(lastLook, run.timeout))
+    )
+    const handle = run.attach(jobId, { submittedAt: at, trace })
+    const item = { key, hash, ...defined({ earlier, earlierExecutionTime, trace }) }
+    return BatchJob.started({ run, item, handle, room, submittedAt, until, attempts })
+  }
+
   /** Follows the jobs of an earlier run, whether their inputs have come already or not. */
   collect(entries: ReadonlyArray<JournalEntry.Submitted>): Effect.Effect<void> {
     const { run } = this
-    const jobs = entries.map(({ at, attempts, earlier, earlierExecutionTime, hash, jobId, key, trace }) => {
-      const room = run.spend.adopt()
+    const jobs = entries.map((entry) => {
       const end = Deferred.unsafeMake<ItemEnd<O, P, C>>(FiberId.none)
-      this.ends.set(key, end)
-      const submittedAt = monotonicAt(run.clock, at)
-      const until = Math.min(
-        run.deadline,
-        Math.max(submittedAt + run.timeout, run.now() + Math.min(lastLook, run.timeout))
-      )
-      const handle = run.attach(jobId, { submittedAt: at, trace })
-      const item = { key, hash, ...defined({ earlier, earlierExecutionTime, trace }) }
-      const job = BatchJob.started({ run, item, handle, room, submittedAt, until, attempts })
-      const spanned: Spanned = { handle }
+      this.ends.set(entry.key, end)
+      const job = this.jobOf(entry)
+      const spanned: Spanned = { handle: job.handle }
       return { job, end, spanned }
     })
     const turns = takeTurns(jobs, {
@@ -205,20 +216,44 @@ export class Resume<I, O, P, C> {
       const unknown = { key, hash: hash.right, ...defined({ trace }) }
       if (Option.isNone(found.right)) return yield* Item.fresh(run, { item: unknown, input })
       const state = found.right.value
-      if (state.hash !== hash.right) return yield* run.openWith(inputChanged(key))
+      if (this.isChanged(state, hash.right)) return yield* run.openWith(inputChanged(key))
       if (state._tag === "Settled") return yield* this.settled({ item: unknown, input })
       const { earlier, earlierExecutionTime } = state
       this.tellEarlier(earlierExecutionTime)
       const item = { item: { ...unknown, ...defined({ earlier, earlierExecutionTime }) }, input }
-      switch (state._tag) {
-        case "Released":
-          return inAll(item, yield* Item.fresh(run, item))
-        case "Intent":
-          return yield* this.intended(item, state)
-        case "Submitted":
-          return yield* this.collected(item)
+      return yield* state._tag === "Intent" ? this.inDoubt(item, state) : this.goOn(item, state)
+    })
+  }
+
+  private goOn(
+    item: Item.ItemInput<I>,
+    state: Exclude<JournalEntry.State, { readonly _tag: "Settled" }>
+  ): Effect.Effect<ItemEnd<O, P, C>> {
+    switch (state._tag) {
+      case "Released":
+        return Effect.map(Item.fresh(this.run, item), (end) => inAll(item, end))
+      case "Intent":
+        return this.intended(item, state)
+      case "Submitted":
+        return this.collected(item, state)
+    }
+  }
+
+  /** An earlier run whose process lives may still tell of the job. */
+  private inDoubt(item: Item.ItemInput<I>, intent: JournalEntry.Intent): Effect.Effect<ItemEnd<O, P, C>> {
+    const { journal, run } = this
+    if (journal.awaitJob === undefined) return this.intended(item, intent)
+    const told = Effect.matchEffect(journal.awaitJob(item.item.key), {
+      onFailure: (error) => run.openWith(error),
+      onSuccess: (found) => {
+        const state = Option.getOrElse(found, () => intent)
+        return state._tag === "Settled" ? this.settled(item) : this.goOn(item, state)
       }
     })
+    const failed = Effect.flatMap(Deferred.await(run.stopped), () =>
+      run.stop?._tag === "Error" ? Effect.succeed(open) : Effect.never
+    )
+    return Effect.raceFirst(told, failed)
   }
 
   /** Tells of the time that attempts of an earlier run took which others followed. */
@@ -255,12 +290,18 @@ export class Resume<I, O, P, C> {
     })
   }
 
-  private collected(item: Item.ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> {
+  /** Follows a job that an earlier run has told of since this one began. */
+  private followed(entry: JournalEntry.Submitted): Effect.Effect<ItemEnd<O, P, C>> {
+    return Effect.suspend(() => {
+      const job = this.jobOf(entry)
+      return Effect.onInterrupt(BatchJob.follow(job), () => BatchJob.abandon(job))
+    })
+  }
+
+  private collected(item: Item.ItemInput<I>, entry: JournalEntry.Submitted): Effect.Effect<ItemEnd<O, P, C>> {
     const { run } = this
-    const { key } = item.item
-    const end = this.ends.get(key)
-    if (end === undefined) return Effect.dieMessage(`The journal has lost the job of "${key}"`)
-    return Effect.flatMap(Deferred.await(end), (end) => {
+    const end = this.ends.get(entry.key)
+    return Effect.flatMap(end === undefined ? this.followed(entry) : Deferred.await(end), (end) => {
       const isExpired = end._tag === "Failed" && end.error._tag === "JobNotFoundError"
       return isExpired && run.options.onExpired === "resubmit"
         ? this.again(item, end.attempts)

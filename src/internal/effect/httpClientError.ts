@@ -16,12 +16,38 @@ export type BodyError = HttpClientError.ResponseError
 export const requestError = (
   request: HttpClientRequest.HttpClientRequest,
   reason: "Encode" | "InvalidUrl" | "Transport",
-  cause: unknown
-): RequestError => new HttpClientError.RequestError({ request, reason, cause })
+  cause: unknown,
+  description?: string
+): RequestError =>
+  new HttpClientError.RequestError({ request, reason, cause, ...(description === undefined ? {} : { description }) })
 
 /** The error of an answer whose body did not come, or is not what it was read as. */
-export const bodyError = (response: HttpClientResponse.HttpClientResponse, cause: unknown): BodyError =>
-  new HttpClientError.ResponseError({ request: response.request, response, reason: "Decode", cause })
+export const bodyError = (
+  response: HttpClientResponse.HttpClientResponse,
+  cause: unknown,
+  description?: string
+): BodyError => responseError(response, "Decode", cause, description)
+
+/** The error of an answer whose status is none of success. */
+export const statusError = (
+  response: HttpClientResponse.HttpClientResponse,
+  cause: unknown,
+  description: string
+): BodyError => responseError(response, "StatusCode", cause, description)
+
+const responseError = (
+  response: HttpClientResponse.HttpClientResponse,
+  reason: BodyError["reason"],
+  cause: unknown,
+  description: string | undefined
+): BodyError =>
+  new HttpClientError.ResponseError({
+    request: response.request,
+    response,
+    reason,
+    cause,
+    ...(description === undefined ? {} : { description })
+  })
 
 /** `HttpClient.make` for what answers in the fiber that asks: without spans, and without an `AbortController` (40 µs of CPU). */
 export const inProcess = (

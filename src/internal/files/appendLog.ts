@@ -7,7 +7,6 @@ import * as Either from "effect/Either"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
-import * as ParseResult from "effect/ParseResult"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { concatBytes } from "../text/bytes.js"
@@ -26,6 +25,8 @@ import {
 import * as LogReader from "./logReader.js"
 import { realPath } from "./realPath.js"
 import { decodeUnsealed } from "./recordLine.js"
+
+export { wrongFieldOf } from "../text/parseIssue.js"
 
 export type { AppendLogError, Entry, Place, Position } from "./logFile.js"
 
@@ -248,13 +249,3 @@ export const open = Effect.fnUntraced(function* <E = never>(
 
 /** Whether a log holds so much more than what is needed of it that rewriting pays. */
 export const isWorthCompacting = (records: number, needed: number): boolean => records > 2 * needed + 1_000
-
-/** Which field of a record does not fit; what it held is left out. */
-export const wrongFieldOf = (error: ParseResult.ParseError): string => {
-  try {
-    return ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.path.join(".") ?? ""
-  } catch {
-    // The formatter writes the value down, with recursion.
-    return "it is nested too deeply to say where"
-  }
-}

@@ -9,9 +9,6 @@ import type { Execution } from "./execution.js"
 import type { Reply } from "./reply.js"
 import { safeCause } from "./transportCause.js"
 
-/** How long an answer's body may stand still, in milliseconds. */
-const bodyTimeout = 5_000
-
 /**
  * One attempt that is under way, and its deadlines: until the headers, then between bytes, and never beyond that of its caller.
  * It is an alarm of the layer's one timer: a race of fibers would cost more than the rest of a request.
@@ -19,7 +16,7 @@ const bodyTimeout = 5_000
  * When it has ended it points neither to its transport nor to its fiber, or the collector, which finds one old among them,
  * would take all of them for old.
  */
-export class Attempt implements Alarm {
+export class Attempt<A extends { readonly status: number } = Reply> implements Alarm {
   /** Whether it can have reached the server. Only some transports know that it has not. */
   sent: "No" | "Maybe" = "Maybe"
   abort: () => void = constVoid
@@ -31,9 +28,9 @@ export class Attempt implements Alarm {
   private since: number
 
   constructor(
-    private readonly execution: Execution<unknown>,
+    private readonly execution: Execution,
     private readonly timer: Timer,
-    private resume: ((end: Effect.Effect<Reply, RunPodError>) => void) | undefined
+    private resume: ((end: Effect.Effect<A, RunPodError>) => void) | undefined
   ) {
     this.since = this.sentAt = timer.now()
     this.setAlarm()
@@ -52,7 +49,7 @@ export class Attempt implements Alarm {
   }
 
   /** Its answer is there, with the bytes that came last. */
-  succeed(reply: Reply): void {
+  succeed(reply: A): void {
     this.end(Effect.succeed(reply), reply.status, this.since)
   }
 
@@ -67,7 +64,7 @@ export class Attempt implements Alarm {
   }
 
   /** The fiber has ended that it was sent on. */
-  endWith(exit: Exit.Exit<Reply, RunPodError>): void {
+  endWith(exit: Exit.Exit<A, RunPodError>): void {
     if (Exit.isSuccess(exit)) this.succeed(exit.value)
     else this.end(exit, failureOf(exit.cause)?._tag ?? "Defect")
   }
@@ -88,7 +85,7 @@ export class Attempt implements Alarm {
     abort()
   }
 
-  private end(end: Effect.Effect<Reply, RunPodError>, status: number | string, now = this.timer.now()): void {
+  private end(end: Effect.Effect<A, RunPodError>, status: number | string, now = this.timer.now()): void {
     const { resume } = this
     if (resume === undefined) return
     this.execution.onEnd(status, now - this.sentAt)
@@ -103,8 +100,8 @@ export class Attempt implements Alarm {
   }
 
   private limit(): number {
-    const { deadline, headersTimeout } = this.execution
-    const longest = this.phase === "Headers" ? headersTimeout : Math.min(headersTimeout, bodyTimeout)
+    const { bodyTimeout, deadline, headersTimeout } = this.execution
+    const longest = this.phase === "Headers" ? headersTimeout : bodyTimeout
     return Math.min(longest, deadline - this.since)
   }
 

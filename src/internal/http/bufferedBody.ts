@@ -1,4 +1,5 @@
-import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as UrlParams from "@effect/platform/UrlParams"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -12,6 +13,18 @@ import { concatBytes } from "../text/bytes.js"
 
 type Body = Stream.Stream<Uint8Array, HttpErrors.BodyError>
 type Response = HttpClientResponse.HttpClientResponse
+
+/** A response of any status; those of the web have one from 200 to 599. */
+export const responseOf = (
+  request: HttpClientRequest.HttpClientRequest,
+  status: number,
+  { body = null, headers }: { readonly body?: string | null; readonly headers?: Headers | Array<[string, string]> } = {}
+): Response => {
+  const isOfTheWeb = status >= 200 && status <= 599
+  const init = { status: isOfTheWeb ? status : 200, ...(headers === undefined ? {} : { headers }) }
+  const response = HttpClientResponse.fromWeb(request, new globalThis.Response(body, init))
+  return isOfTheWeb ? response : Object.defineProperty(response, "status", { value: status })
+}
 
 /** A response with this body: as bytes, and as a stream. */
 const withBody = (

@@ -1,7 +1,7 @@
 import { identity } from "effect/Function"
 import type { Context, RunPodError } from "../../errors/RunPodError.js"
-import type { Request } from "../../layers/RunPodHttpClient.js"
-import type { Limiter, Permit, Wait } from "../pace/limiter.js"
+import type { RequestBase } from "../../layers/RunPodHttpClient.js"
+import { type Limiter, noPermit, type Permit, type Wait } from "../pace/limiter.js"
 import type { OperationMeters } from "../telemetry/instruments.js"
 import * as Tally from "../telemetry/tally.js"
 import { errorTypeOf, unseen } from "../telemetry/tracing.js"
@@ -11,14 +11,27 @@ import type { Caller, RequestOptions } from "./requestOptions.js"
 /** What a held request gets on top of its hold, in milliseconds. */
 const holdGrace = 10_000
 
+/** How long the body of an answer that is read whole may stand still, in milliseconds. */
+const usualBodyTimeout = 5_000
+
 /** How long the retries of a cancel may wait for our own windows in all, in milliseconds. */
 const longestLine = 120_000
 
+/** What the steps of the pipe ask of a request, whatever becomes of its answer. */
+export interface Sent extends RequestBase {
+  /** How long the server may hold the answer, in milliseconds. */
+  readonly hold?: number | undefined
+  /** How long an attempt may take until its headers, in milliseconds. Default: that of the layer, or of the hold. */
+  readonly headersTimeout?: number | undefined
+  /** How long the body of its answer may stand still, in milliseconds. Default: 5 seconds. */
+  readonly idleTimeout?: number | undefined
+}
+
 /** The paths of operations taken apart: texts, and names of parameters, by turns. Gone with the operation. */
-const known = new WeakMap<Request<unknown>["operation"], ReadonlyArray<string>>()
+const known = new WeakMap<Sent["operation"], ReadonlyArray<string>>()
 
 /** Puts parameters into a path such as `/{endpointId}/status/{jobId}`, percent-encoded. */
-const fillPath = ({ operation, params }: Request<unknown>): string => {
+const fillPath = ({ operation, params }: Sent): string => {
   let parts = known.get(operation)
   if (parts === undefined) known.set(operation, (parts = operation.path.split(/[{}]/)))
   let filled = ""
@@ -39,7 +52,7 @@ export class Where implements Context {
   readonly batchId: string | undefined
 
   constructor(
-    request: Request<unknown>,
+    request: Sent,
     readonly attempt = 1
   ) {
     const { operation, params } = request
@@ -61,17 +74,19 @@ export interface Lane {
 }
 
 /** How far a request has come: state of one execution, touched only by its fiber. It tells metrics, span and job of its attempts. */
-export class Execution<out A> {
+export class Execution<out Q extends Sent = Sent> {
   readonly options: RequestOptions
   readonly limiter: Limiter
   private readonly meters: OperationMeters
   /** That of the current attempt, when it has one. */
-  permit: Permit = 0
+  permit: Permit = noPermit
   span = unseen
   /** Strikes out what nobody may see. */
   scrub: Scrub = identity
   /** How long an attempt may take until its headers, in milliseconds. */
   readonly headersTimeout: number
+  /** How long the body of its answer may stand still while it is the attempt's, in milliseconds. */
+  readonly bodyTimeout: number
   /** The attempt that is under way, where its transport has no fiber of its own. */
   current: { readonly giveUp: () => void } | undefined
   /** When it is given up, on the monotonic clock: by its caller, or at the end of its grace. */
@@ -80,7 +95,7 @@ export class Execution<out A> {
   private latest = Infinity
 
   constructor(
-    readonly request: Request<A>,
+    readonly request: Q,
     /** Where the errors of the current attempt say they are from. */
     public where: Context,
     private readonly caller: Caller,
@@ -92,9 +107,11 @@ export class Execution<out A> {
     this.meters = meters
     this.deadline = deadline
     const { hold = request.operation.hold } = request
-    if (hold !== undefined) this.headersTimeout = hold + holdGrace
+    if (request.headersTimeout !== undefined) this.headersTimeout = request.headersTimeout
+    else if (hold !== undefined) this.headersTimeout = hold + holdGrace
     // Within a grace there must be time for a second attempt.
     else this.headersTimeout = grace === undefined ? requestTimeout : Math.min(requestTimeout, grace / 2)
+    this.bodyTimeout = request.idleTimeout ?? Math.min(this.headersTimeout, usualBodyTimeout)
   }
 
   get attempt(): number {

@@ -8,11 +8,13 @@ import {
   type RunPodError,
   ServerError
 } from "../../errors/RunPodError.js"
+import type { OpenRequest, OpenResponse, Request } from "../../layers/RunPodHttpClient.js"
 import * as ErrorBody from "../../schemas/ErrorBody.js"
 import { maxTimerMillis, wallMillis, withClock } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { isJsonObject, textIn } from "../text/json.js"
 import type { Execution } from "./execution.js"
+import type { Opened } from "./openWithClient.js"
 import { largestAnswer, type Reply } from "./reply.js"
 import { safeCause } from "./transportCause.js"
 
@@ -44,7 +46,7 @@ const isRefusal = (json: unknown): boolean =>
 
 /** The error of a 2xx answer that is JSON, but not what was asked for. */
 const unexpected = (
-  { request, scrub, where }: Execution<unknown>,
+  { request, scrub, where }: Execution<Request<unknown>>,
   json: unknown,
   { text, status }: Reply,
   issue: string
@@ -59,7 +61,7 @@ const unexpected = (
 
 /** The error of a 2xx answer that cannot be read: a body that is cut or no JSON, or one that `parseJson` refuses. */
 const unreadable = (
-  { request, scrub, where }: Execution<unknown>,
+  { request, scrub, where }: Execution<Request<unknown>>,
   { status, text }: Reply,
   thrown: unknown
 ): RunPodError => {
@@ -85,7 +87,7 @@ const unreadable = (
 }
 
 const read = <A>(
-  execution: Execution<A>,
+  execution: Execution<Request<A>>,
   reply: Reply,
   retryAfter: Duration.Duration | undefined,
   { errorOf, holdsKey, onSuccess, parseJson }: Reading
@@ -118,15 +120,16 @@ const read = <A>(
   return Effect.succeed(value.right)
 }
 
-export const meaningOf = <A>(
-  execution: Execution<A>,
-  reply: Reply,
-  reading: Reading
+/** Tells the limiter of an answer, so that a 429 closes its gate, and then makes of it what `read` makes of it. */
+const afterLimiter = <A>(
+  execution: Execution,
+  reply: Pick<Reply, "status" | "retryAfter">,
+  read: (retryAfter: Duration.Duration | undefined) => Effect.Effect<A, RunPodError>
 ): Effect.Effect<A, RunPodError> => {
   const { limiter, permit } = execution
   if (reply.status !== 429) limiter.answered()
   if (reply.status !== 429 && reply.retryAfter === undefined) {
-    const value = read(execution, reply, undefined, reading)
+    const value = read(undefined)
     return limiter.isReopening ? Effect.zipRight(limiter.accepted(permit), value) : value
   }
   // While a grace lasts, there must be time to find that RunPod takes requests again.
@@ -136,6 +139,41 @@ export const meaningOf = <A>(
     if (reply.status === 429) execution.onThrottled(retryAfter && Duration.toMillis(retryAfter))
     const told =
       reply.status === 429 ? limiter.throttled(permit, retryAfter, longestCooldown) : limiter.accepted(permit)
-    return Effect.zipRight(told, read(execution, reply, retryAfter, reading))
+    return Effect.zipRight(told, read(retryAfter))
   })
+}
+
+export const meaningOf = <A>(
+  execution: Execution<Request<A>>,
+  reply: Reply,
+  reading: Reading
+): Effect.Effect<A, RunPodError> =>
+  afterLimiter(execution, reply, (retryAfter) => read(execution, reply, retryAfter, reading))
+
+/** The same of an answer that is passed on as it comes: only one that is an error of its request is read. */
+export const meaningOfOpened = (
+  execution: Execution<OpenRequest>,
+  { beginning, body, cookies, headers, status }: Opened,
+  { onSuccess }: Pick<Reading, "onSuccess">
+): Effect.Effect<OpenResponse, RunPodError> => {
+  const { request, scrub, where } = execution
+  const text = beginning === undefined ? undefined : scrub(new TextDecoder().decode(beginning))
+  const errorAfter = (retryAfter: Duration.Duration | undefined) =>
+    text === undefined ? undefined : request.errorOf(where, { status, text, retryAfter })
+  // A 429 that is passed on is not RunPod's.
+  const isPassedOn = errorAfter(undefined) === undefined
+  return afterLimiter(
+    execution,
+    isPassedOn ? { status: 200, retryAfter: undefined } : { status, retryAfter: headers["retry-after"] },
+    (retryAfter) => {
+      const error = isPassedOn ? undefined : errorAfter(retryAfter)
+      if (error === undefined) {
+        onSuccess()
+        // Made here, since the fiber that takes the body off the connection must not point to its reader.
+        return Effect.succeed({ status, headers, cookies, stream: body.stream })
+      }
+      body.abort()
+      return Effect.fail(error)
+    }
+  )
 }

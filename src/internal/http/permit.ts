@@ -10,7 +10,7 @@ class UntilDeadline implements Until<never, RunPodError> {
   private readonly wait: Wait
 
   constructor(
-    private readonly execution: Execution<unknown>,
+    private readonly execution: Execution,
     readonly timer: Timer,
     since: number
   ) {
@@ -37,7 +37,7 @@ class UntilDeadline implements Until<never, RunPodError> {
 
 /** Runs an attempt with a permit, unless its caller gives up first or the gate opens only after that. */
 export const withPermit = <A>(
-  execution: Execution<unknown>,
+  execution: Execution,
   timer: Timer,
   attempt: () => Effect.Effect<A, RunPodError>
 ): Effect.Effect<A, RunPodError> => {
@@ -68,5 +68,25 @@ export const withPermit = <A>(
       return Effect.void
     }
     return limiter.withPermit(use, onInterrupt, until)
+  })
+}
+
+/**
+ * Hands an attempt that has its permit to its transport. When its observer has kept it for long, it waits for another start of what processes
+ * share first: RunPod counts it from now on.
+ */
+export const leave = <A>(
+  execution: Execution,
+  timer: Timer,
+  send: () => Effect.Effect<A, RunPodError>
+): Effect.Effect<A, RunPodError> => {
+  const since = execution.permit.startedAt
+  const wait = execution.limiter.beforeLeaving(execution.permit, timer.now())
+  if (wait === undefined) return send()
+  return Effect.flatMap(wait, () => {
+    const now = timer.now()
+    if (execution.deadline > now) return send()
+    const timeout = Duration.millis(Math.round(now - since))
+    return Effect.fail(new RequestTimeoutError({ ...execution.where, sent: "No", phase: "Headers", timeout }))
   })
 }

@@ -2,19 +2,20 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { RunPodError } from "../../errors/RunPodError.js"
 import type { End, Service } from "../../layers/FlightRecorder.js"
+import type { Request } from "../../layers/RunPodHttpClient.js"
 import { failureOf } from "../effect/cause.js"
 import type { Timer } from "../pace/timer.js"
 import type { Execution } from "./execution.js"
 import type { Reply } from "./reply.js"
 
-type Send = (execution: Execution<unknown>) => Effect.Effect<Reply, RunPodError>
+type Send = (execution: Execution<Request<unknown>>) => Effect.Effect<Reply, RunPodError>
 
 /** Tells a recorder of each attempt: of its wait for a permit, its send, and its end before anything is made of it. */
 export const make = (recorder: Service, timer: Timer) => {
   /** When the attempt under way of an execution began to wait. */
   const queuedAt = new WeakMap<object, number>()
 
-  const endOf = (execution: Execution<unknown>, exit: Exit.Exit<Reply, RunPodError>): End => {
+  const endOf = (execution: Execution, exit: Exit.Exit<Reply, RunPodError>): End => {
     if (Exit.isSuccess(exit)) return { _tag: "Answer", ...exit.value }
     const error = failureOf(exit.cause)
     if (error === undefined) return { _tag: "GivenUp" }
@@ -25,7 +26,7 @@ export const make = (recorder: Service, timer: Timer) => {
   }
 
   return {
-    queued: <A, E>(execution: Execution<A>, attempt: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    queued: <A, E>(execution: Execution, attempt: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.suspend(() => {
         queuedAt.set(execution, timer.now())
         return attempt

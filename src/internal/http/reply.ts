@@ -11,7 +11,7 @@ export interface Reply {
 /** Results are at most 20 MB; an answer that goes on for ever must not fill the memory. In bytes. */
 export const largestAnswer = 256 * 1024 * 1024
 /** An error needs no more of its body than this. */
-const largestErrorAnswer = 64 * 1024
+export const largestErrorAnswer = 64 * 1024
 
 const decoder = new TextDecoder()
 

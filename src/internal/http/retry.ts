@@ -9,21 +9,20 @@ import {
   SubmitAmbiguousError
 } from "../../errors/RunPodError.js"
 import type { RetryPolicy } from "../../layers/RetryPolicy.js"
-import type { Request } from "../../layers/RunPodHttpClient.js"
 import { catchFailure } from "../effect/cause.js"
 import * as Schedules from "../effect/schedule.js"
 import { monotonicMillis, timeoutAt } from "../pace/monotonic.js"
 import { retryBudget } from "../telemetry/instruments.js"
-import type { Execution } from "./execution.js"
+import type { Execution, Sent } from "./execution.js"
 
 /** What a retry takes from the budget. A cancel takes nothing: its grace bounds it, and without it a job goes on running. */
-const costOf = (error: RunPodError, { options }: Execution<unknown>): number => {
+const costOf = (error: RunPodError, { options }: Execution): number => {
   if (options.grace !== undefined) return 0
   return error._tag === "RequestTimeoutError" || error._tag === "TransportError" ? 10 : 5
 }
 
 /** Whether the request may be sent again after this error. RunPod has no idempotency key: a second submit is a second job. */
-const mayRepeat = (request: Request<unknown>, error: RunPodError, policy: RetryPolicy): boolean => {
+const mayRepeat = (request: Sent, error: RunPodError, policy: RetryPolicy): boolean => {
   if (error._tag === "EndpointPausedError") return policy.whilePaused !== undefined
   if (!isRetryable(error) || request.retryWhile?.(error) === false) return false
   switch (request.operation.repeat) {
@@ -83,7 +82,7 @@ export const make = (policy: RetryPolicy) => {
   retryBudget.unsafeUpdate(tokens, [])
   const untilItIsOver = Schedule.andThen(policy.schedule, untilDeadline)
 
-  const start = ({ options }: Execution<unknown>): Effect.Effect<Retries> =>
+  const start = ({ options }: Execution): Effect.Effect<Retries> =>
     Effect.zipWith(
       Schedules.start(options.grace === undefined ? policy.schedule : untilItIsOver),
       Schedules.start(policy.whilePaused ?? Schedule.recurs(0)),
@@ -91,7 +90,7 @@ export const make = (policy: RetryPolicy) => {
     )
 
   /** Fails when there is to be no next attempt. */
-  const waitAfter = (error: RunPodError, execution: Execution<unknown>, retries: Retries) =>
+  const waitAfter = (error: RunPodError, execution: Execution, retries: Retries) =>
     Effect.clockWith((clock) => {
       const { deadline, request } = execution
       const isTooLate = monotonicMillis(clock) + askedMillis(error) >= deadline
@@ -107,7 +106,7 @@ export const make = (policy: RetryPolicy) => {
       })
     })
 
-  const run = <A>(execution: Execution<A>, attempt: Effect.Effect<A, RunPodError>) => {
+  const run = <A>(execution: Execution, attempt: Effect.Effect<A, RunPodError>) => {
     const { options, request } = execution
     const isSubmit = request.operation.repeat === "Submit"
 

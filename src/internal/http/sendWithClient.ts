@@ -24,7 +24,7 @@ import { type Reply, ReplyCollector } from "./reply.js"
 import { safeCause, safeDefect, sentOf } from "./transportCause.js"
 
 /** An attempt over an `HttpClient`, which may send several requests for it: a program's own client can follow redirects, or retry. */
-class ClientAttempt extends Attempt {
+export class ClientAttempt<A extends { readonly status: number } = Reply> extends Attempt<A> {
   /** Where the bodies of its answers are open. */
   scope: Scope.Scope | undefined
   private requests = 0
@@ -54,8 +54,11 @@ class ClientAttempt extends Attempt {
   }
 }
 
+/** What of an attempt the transport tells, or is told. */
+type Sending = Pick<ClientAttempt, "onRequest" | "onAnswer" | "onConnecting" | "onConnected" | "scope">
+
 /** The attempt that a request is made for, so that what sends it can say how far it has come. */
-export const currentAttempt = FiberRefs.make<ClientAttempt | undefined>("currentAttempt", undefined)
+export const currentAttempt = FiberRefs.make<Sending | undefined>("currentAttempt", undefined)
 
 /** `fetch` gives a redirect as it is: it would send a submit once more, to wherever an answer says. */
 const followNone = FiberRefs.updateContext((context) => {
@@ -108,18 +111,29 @@ const readReply = (response: HttpClientResponse.HttpClientResponse, attempt: Cli
   )
 }
 
-const execute = (client: HttpClient.HttpClient, request: HttpClientRequest.HttpClientRequest, attempt: ClientAttempt) =>
+type Response = HttpClientResponse.HttpClientResponse
+
+const execute = <A extends { readonly status: number }>(
+  client: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest,
+  attempt: ClientAttempt<A>,
+  onHeaders: (response: Response, attempt: ClientAttempt<A>) => Effect.Effect<A, HttpErrors.BodyError, Scope.Scope>
+) =>
   Effect.scope.pipe(
     Effect.flatMap((scope) => {
       attempt.scope = scope
       return HttpErrors.acceptAnyStatus(client.execute(request))
     }),
-    Effect.flatMap((response) => readReply(response, attempt)),
+    Effect.flatMap((response) => onHeaders(response, attempt)),
     Effect.scoped,
     (answered) => FiberRefs.provide(answered, currentAttempt, attempt)
   )
 
-const toRunPodError = (error: HttpErrors.HttpError, attempt: ClientAttempt, { scrub, where }: Execution<unknown>) => {
+export const toRunPodError = (
+  error: HttpErrors.HttpError,
+  attempt: Pick<ClientAttempt, "sent" | "sentBefore">,
+  { scrub, where }: Pick<Execution, "scrub" | "where">
+) => {
   const cause = HttpErrors.causeOf(error)
   const stage = HttpErrors.stageOf(error)
   if (stage === "Build") {
@@ -138,17 +152,37 @@ const toRunPodError = (error: HttpErrors.HttpError, attempt: ClientAttempt, { sc
  */
 export const sendWithClient = (
   request: HttpClientRequest.HttpClientRequest,
-  execution: Execution<unknown>,
+  execution: Execution,
   client: HttpClient.HttpClient,
   timer: Timer
-): Effect.Effect<Reply, RunPodError> =>
+): Effect.Effect<Reply, RunPodError> => onFiberOfItsOwn(request, execution, { client, timer, onHeaders: readReply })
+
+/** Sends a request on a fiber that goes on until `onHeaders` has ended, though the attempt may have succeeded before. */
+export const onFiberOfItsOwn = <A extends { readonly status: number }>(
+  request: HttpClientRequest.HttpClientRequest,
+  execution: Execution,
+  {
+    client,
+    onHeaders,
+    timer
+  }: {
+    readonly client: HttpClient.HttpClient
+    readonly timer: Timer
+    readonly onHeaders: (
+      response: Response,
+      attempt: ClientAttempt<A>
+    ) => Effect.Effect<A, HttpErrors.BodyError, Scope.Scope>
+  }
+): Effect.Effect<A, RunPodError> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      const end = yield* Deferred.make<Reply, RunPodError>()
-      const attempt = new ClientAttempt(execution, timer, (ended) => Deferred.unsafeDone(end, ended))
+      const end = yield* Deferred.make<A, RunPodError>()
+      const attempt = new ClientAttempt<A>(execution, timer, (ended) => Deferred.unsafeDone(end, ended))
       // Effect logs the failure of a fiber as it is: with the request, and the key in it.
       const silently = Effect.withUnhandledErrorLogLevel(Option.none())
-      const fiber = yield* silently(Effect.forkDaemon(Effect.interruptible(execute(client, request, attempt))))
+      const fiber = yield* silently(
+        Effect.forkDaemon(Effect.interruptible(execute(client, request, attempt, onHeaders)))
+      )
       if (!attempt.isOver) attempt.abort = () => Fibers.interruptLater(fiber)
       Fibers.onEnd(fiber, (exit) =>
         attempt.endWith(
@@ -167,6 +201,8 @@ export const sendWithClient = (
       return yield* Effect.onInterrupt(restore(Deferred.await(end)), () =>
         Effect.suspend(() => {
           attempt.giveUp()
+          // Also when its answer has come this very moment, and what passes that on.
+          Fibers.interruptLater(fiber)
           return Fiber.await(fiber)
         })
       ).pipe(Effect.tapErrorTag("RequestTimeoutError", () => keepPlaceUntilItEnds))

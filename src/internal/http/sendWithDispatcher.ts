@@ -41,7 +41,7 @@ class DispatchedAttempt extends Attempt implements Dispatcher.Handler {
 export const sendWithDispatcher = (
   dispatcher: Dispatcher.Service,
   request: Dispatcher.Request,
-  execution: Execution<unknown>,
+  execution: Execution,
   timer: Timer
 ): Effect.Effect<Reply, RunPodError> =>
   Effect.async((resume) => {

@@ -3,9 +3,10 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Redacted from "effect/Redacted"
 import { AuthenticationError, BadRequestError, type Context, type RunPodError } from "../../errors/RunPodError.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
-import type { Request } from "../../layers/RunPodHttpClient.js"
+import type { OpenRequest, Request } from "../../layers/RunPodHttpClient.js"
 import { keyMissing } from "../text/apiKey.js"
 import { canBeSecret } from "../text/scrub.js"
+import type { Sent } from "./execution.js"
 
 const urlProblem = (url: URL | undefined): string | undefined => {
   if (url === undefined) return "the base URL is not a URL"
@@ -68,7 +69,7 @@ export const make = (givenKey: string | Redacted.Redacted, baseUrl: string | URL
     /** Whether an id is one that nobody may see. */
     holdsKey,
     /** Why a request cannot be sent. */
-    problemAt: (where: Context, { operation, params }: Request<unknown>): RunPodError | undefined => {
+    problemAt: (where: Context, { operation, params }: Sent): RunPodError | undefined => {
       if (holdsKey(params["jobId"]) || holdsKey(params["batchId"])) {
         const { method, name, path } = operation
         return new BadRequestError({ operation: name, method, path, detail: "the id holds the API key" })
@@ -80,6 +81,11 @@ export const make = (givenKey: string | Redacted.Redacted, baseUrl: string | URL
       HttpClientRequest.make(request.operation.method)(origin + target(request, path), {
         headers,
         body: request.body === undefined ? HttpBody.empty : HttpBody.uint8Array(request.body, "application/json")
+      }),
+    openRequestOf: ({ body, headers: given, operation, url }: OpenRequest) =>
+      HttpClientRequest.make(operation.method)(url, {
+        headers: { ...given, ...headers, accept: given?.["accept"] ?? "*/*" },
+        body: body ?? HttpBody.empty
       }),
     dispatchOf: (request: Request<unknown>, path: string): Dispatcher.Request => ({
       method: request.operation.method,

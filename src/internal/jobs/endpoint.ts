@@ -30,7 +30,7 @@ import { issueOf } from "../text/parseIssue.js"
 import * as Budget from "./budget.js"
 import * as Handle from "./handle.js"
 import { cancelJob, type JobRef, noteEnd } from "./jobRef.js"
-import { follow } from "./poll.js"
+import { cancelAfter, follow } from "./poll.js"
 import * as Submit from "./submit.js"
 import { decode, waitDefaults, type WaitSettings } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
@@ -152,11 +152,17 @@ interface Start {
   readonly span: JobSpan | undefined
 }
 
+/** How a job is submitted, and who gets a handle on it, with these readers, as soon as it is known. */
+interface Beginning extends Start, Pick<CallOptions, "onJob"> {
+  readonly restore: Restore
+  readonly readers: Handle.Readers<unknown, unknown, unknown>
+}
+
 /** Submits a job for a caller who waits for it. When that leaves before its job is known, the submit is given up or its job cancelled. */
 const begin = (
   submit: JobSubmit,
   settings: WaitSettings,
-  { hold, restore, span }: Start & { readonly restore: Restore }
+  { hold, onJob, readers, restore, span }: Beginning
 ): Effect.Effect<
   { readonly job: Job.SyncJob; readonly ref: JobRef; readonly since: number },
   RunPodError | WaitTimeoutError
@@ -186,9 +192,14 @@ const begin = (
 
     const left = timeout === undefined ? Infinity : timeout - (monotonicMillis(clock) - since)
     const job = yield* submit.jobOf(submitted.value, restore, left)
-    const ref = Handle.jobOf(context, job.id ?? "", yield* submit.factsIn(span))
+    const facts = yield* submit.factsIn(span)
+    const ref = Handle.jobOf(context, job.id ?? "", facts)
     if (submitted.value._tag === "Accepted") span?.set({ "runpod.attempts": submitted.value.attempts })
     span?.onJob(job, "submit", ref.scrub)
+    if (onJob !== undefined && Job.hasId(job)) {
+      const told = restore(Effect.suspend(() => onJob(Handle.make(context, readers, job.id, facts))))
+      yield* Job.isTerminal(job) ? told : Effect.onExit(told, (exit) => cancelAfter({ job: ref, settings }, exit))
+    }
     return { job, ref, since }
   })
 
@@ -205,7 +216,7 @@ const call = <O, P>(
   const called = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const settings = decode(options, true)
-      const { job, ref, since } = yield* begin(submit, settings, { hold, restore, span })
+      const { job, ref, since } = yield* begin(submit, settings, { hold, onJob: options.onJob, readers, restore, span })
       if (Job.isTerminal(job)) {
         runtime.learn(endpointId, job)
         const waited = monotonicMillis(yield* Effect.clock) - since
@@ -222,23 +233,33 @@ const call = <O, P>(
 }
 
 /** Submits a job when it is run, and streams its chunks. An interruption at any moment gives up the submit or cancels the job. */
-const callStream = <C>(
-  context: Handle.EndpointContext,
+const callStream = <O, P, C>(
+  readers: Handle.Readers<O, P, C>,
   prepared: Effect.Effect<JobSubmit, RunPodError>,
   {
-    chunk,
+    context,
     options,
     span
-  }: { readonly chunk: Handle.Read<C>; readonly options: CallStreamOptions; readonly span: JobSpan | undefined }
+  }: {
+    readonly context: Handle.EndpointContext
+    readonly options: CallStreamOptions
+    readonly span: JobSpan | undefined
+  }
 ): Stream.Stream<C, RunPodError | JobError> => {
   const { runtime } = context
   const started = (settings: WaitSettings, restore: Restore) =>
     Effect.gen(function* () {
       const submit = yield* restore(prepared)
-      const { job, ref, since } = yield* begin(submit, settings, { hold: undefined, restore, span })
+      const { job, ref, since } = yield* begin(submit, settings, {
+        hold: undefined,
+        onJob: options.onJob,
+        readers,
+        restore,
+        span
+      })
       return Job.hasId(job) ? { job: ref, since } : yield* withoutId
     })
-  return Handle.streamOf(started, { chunk, runtime, options, owns: true, span })
+  return Handle.streamOf(started, { chunk: readers.chunk, runtime, options, owns: true, span })
 }
 
 export const make = <I, IE, O, OE, P, PE, C, CE>(
@@ -307,7 +328,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     runSync: callWith("Endpoint.runSync", runSyncHold),
     callStream: (input, options = {}) =>
       streamInJobSpan("Endpoint.callStream", { endpointId }, (span) =>
-        callStream(context, prepare(input, options), { chunk: readers.chunk, options, span })
+        callStream(readers, prepare(input, options), { context, options, span })
       ),
     attach: (jobId, known = {}) => handleOf(JobId.unsafeMake(jobId), factsOf(known)),
     health: runPod.health(endpointId),

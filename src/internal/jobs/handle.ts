@@ -308,6 +308,7 @@ export const make = <O, P, C>(
       streamInJobSpan("JobHandle.stream", spanFacts, (span) =>
         streamOf(() => Effect.succeed({ job }), { chunk: readers.chunk, runtime, options, owns: false, span })
       ),
-    read
+    read,
+    scrub: job.scrub
   }
 }

@@ -1,6 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type { Pool } from "../../layers/Permits.js"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
 import { holdsInterruption, matchCauseEffect } from "../effect/cause.js"
 import type { Restore } from "../effect/fiber.js"
@@ -8,8 +9,16 @@ import { monotonicMillis, sleepUntil, timeoutAt, withClock } from "./monotonic.j
 import * as SlidingWindow from "./slidingWindow.js"
 import * as WaitQueue from "./waitQueue.js"
 
-/** The right to send a request: how often the gate had closed by then. Answers from before it last closed say nothing new. */
-export type Permit = number
+/** The right to send a request. */
+export interface Permit {
+  /** How often the gate had closed by then. Answers from before it last closed say nothing new. */
+  readonly closings: number
+  /** When its start was taken, on the monotonic clock. */
+  startedAt: number
+}
+
+/** That of a request which has none yet. */
+export const noPermit: Permit = { closings: 0, startedAt: -Infinity }
 
 export interface Until<A, E> extends WaitQueue.Until {
   readonly onLate: () => Effect.Effect<A, E>
@@ -35,11 +44,19 @@ const firstCooldown = 1_000
 const longestCooldown = 60_000
 /** A server that has answered nothing for so long is down: our window, RunPod's for cancels is 10 seconds, has reopened twice. In milliseconds. */
 const longestSilence = 25_000
+/**
+ * How long after its permit a request may leave with the start it has of what processes share, in milliseconds, where its answer tells nothing of its
+ * arrival: half of what windows are longer than RunPod's for.
+ */
+const longestHandOff = 100
+/** How much later than it leaves a request may arrive, in milliseconds: what windows are longer than RunPod's for. Of one answered later, more is assumed. */
+const allowance = 150
 /** With this many requests in flight and none refused, a gate is open again. */
 const fullyOpen = 256
 
 /**
- * Limits the requests of one kind: a `Semaphore` for those in flight, exact sliding windows, and a gate that a 429 closes.
+ * Limits the requests of one kind: a `Semaphore` for those in flight, exact sliding windows, a gate that a 429 closes, and the pool
+ * of a budget that other processes have a part in.
  *
  * First come, first served: a 3.22 `Semaphore` wakes all who wait at each release, so fibers stand in a queue of our own, and
  * only its head waits on the `Semaphore`, which alone knows what is in flight.
@@ -50,6 +67,9 @@ export class Limiter {
   /** Places are whole: of 2.5 only 2 can be taken. */
   private readonly concurrency: number
   private readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow>
+  private readonly pool: Pool | undefined
+  private readonly isHeld: boolean
+  private readonly longestHandOff: number
   private cooldown = firstCooldown
   /** How many may be in flight while a gate that was closed reopens; `undefined` when it is open. */
   private reopening: number | undefined
@@ -62,14 +82,25 @@ export class Limiter {
   /** When the head of the queue waited for a window of ours, the last time, and how long it did before that. */
   private windowWait = { from: 0, until: 0, before: 0 }
 
-  constructor(options: { readonly concurrency: number; readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow> }) {
+  constructor(options: {
+    readonly concurrency: number
+    readonly windows: ReadonlyArray<SlidingWindow.SlidingWindow>
+    readonly pool?: Pool | undefined
+    /** Whether the server may keep its answers back, so that they say nothing of when requests arrive. Default: false. */
+    readonly isHeld?: boolean | undefined
+  }) {
     this.concurrency = Math.floor(options.concurrency)
     this.windows = options.windows
+    this.pool = options.pool
+    this.isHeld = options.isHeld ?? false
+    // Where the answer tells, there must be time for it before the start leaves its window.
+    const shortest = Math.min(...options.windows.map(({ length }) => length))
+    this.longestHandOff = this.isHeld ? longestHandOff : Math.max(longestHandOff, shortest / 2)
     this.semaphore = Effect.unsafeMakeSemaphore(this.concurrency)
   }
 
   readonly hasRoom: Effect.Effect<boolean> = withClock((clock) =>
-    this.isOpenAt(monotonicMillis(clock))
+    this.isOpenAt(monotonicMillis(clock)) && this.pool?.hasRoom() !== false
       ? Effect.map(this.semaphore.withPermitsIfAvailable(1)(Effect.void), Option.isSome)
       : Effect.succeed(false)
   )
@@ -84,11 +115,14 @@ export class Limiter {
       if (!this.isOpenAt(now)) return this.inLine(use, { since: now, onInterrupt, until })
       return Effect.uninterruptibleMask((restore) =>
         // `release(-1)` takes a place without the suspension of `take`; below 0 there was none.
-        Effect.flatMap(this.semaphore.release(-1), (free) =>
-          free >= 0
-            ? this.used(restore(use(this.admit(now), 0)), onInterrupt)
-            : Effect.zipRight(this.semaphore.release(1), restore(this.inLine(use, { since: now, onInterrupt, until })))
-        )
+        Effect.flatMap(this.semaphore.release(-1), (free) => {
+          if (free < 0 || !this.takeShared()) {
+            const inLine = restore(this.inLine(use, { since: now, onInterrupt, until }))
+            return Effect.zipRight(this.semaphore.release(1), inLine)
+          }
+          const permit = this.admit(now)
+          return this.used(restore(use(permit, 0)), permit, onInterrupt)
+        })
       )
     })
   }
@@ -140,7 +174,7 @@ export class Limiter {
   }
 
   accepted(permit: Permit): Effect.Effect<void> {
-    if (this.reopening === undefined || permit < this.closings) return Effect.void
+    if (this.reopening === undefined || permit.closings < this.closings) return Effect.void
     // Refusals between answers that are taken, rather than in a row, do not add up.
     this.cooldown = Math.max(firstCooldown, this.cooldown / 2)
     const next = this.reopening < fullyOpen ? Math.min(this.reopening * 2, this.concurrency) : this.concurrency
@@ -158,7 +192,7 @@ export class Limiter {
       this.unanswered(now)
       if (this.opensAt <= now) this.closedAt = now
       if (asked > 0) this.opensAt = Math.max(this.opensAt, now + asked)
-      if (permit < this.closings) return Effect.void
+      if (permit.closings < this.closings) return Effect.void
       this.closings++
       if (asked === 0) this.opensAt = Math.max(this.opensAt, now + Math.min(this.cooldown, longest))
       this.cooldown = Math.min(this.cooldown * 2, longest)
@@ -168,9 +202,43 @@ export class Limiter {
   }
 
   /** Keeps one more place taken until `release` is run: for a request that has ended here, but not yet on the wire. */
-  readonly keepPlace: Effect.Effect<{ readonly release: Effect.Effect<void> }> = Effect.suspend(() =>
-    Effect.as(this.semaphore.release(-1), { release: Effect.asVoid(this.semaphore.release(1)) })
-  )
+  readonly keepPlace: Effect.Effect<{ readonly release: Effect.Effect<void> }> = Effect.suspend(() => {
+    this.pool?.keepPlace()
+    return Effect.as(this.semaphore.release(-1), {
+      release: Effect.asVoid(Effect.suspend(() => this.giveBack(undefined)))
+    })
+  })
+
+  /**
+   * What a request waits for that leaves at `now`: another start of what processes share, if an observer has kept it for long, such as a journal
+   * whose database is away; else `undefined`.
+   */
+  beforeLeaving(permit: Permit, now: number): Effect.Effect<void> | undefined {
+    if (this.pool === undefined || now - permit.startedAt <= this.longestHandOff) return undefined
+    return Effect.zipRight(
+      this.pool.start,
+      withClock((clock) => Effect.sync(() => void (permit.startedAt = monotonicMillis(clock))))
+    )
+  }
+
+  /** Takes a start and a place of what processes share. */
+  private takeShared(): boolean {
+    return this.pool === undefined || this.pool.tryTake()
+  }
+
+  /** The end of a request: it was answered, or nobody waits for its answer any more. */
+  private end({ startedAt }: Permit): Effect.Effect<unknown> {
+    return withClock((clock) => {
+      const now = monotonicMillis(clock)
+      for (const window of this.windows) SlidingWindow.answered(window, startedAt, now)
+      return this.giveBack(this.isHeld ? undefined : now - startedAt)
+    })
+  }
+
+  private giveBack(took: number | undefined): Effect.Effect<unknown> {
+    this.pool?.release(took)
+    return this.semaphore.release(1)
+  }
 
   private nextAt(now: number): number {
     let at = Math.max(now, this.opensAt)
@@ -184,7 +252,7 @@ export class Limiter {
 
   private admit(now: number): Permit {
     for (const window of this.windows) SlidingWindow.admit(window, now)
-    return this.closings
+    return { closings: this.closings, startedAt: now }
   }
 
   private inLine<A, E, R>(use: Use<A, E, R>, { onInterrupt, since, until }: Waiter<A, E>) {
@@ -192,20 +260,24 @@ export class Limiter {
       Effect.flatMap(this.acquireInLine(restore, until), (permit) =>
         permit === undefined
           ? (until?.onLate() ?? Effect.never)
-          : withClock((clock) => this.used(restore(use(permit, monotonicMillis(clock) - since)), onInterrupt))
+          : withClock((clock) => this.used(restore(use(permit, monotonicMillis(clock) - since)), permit, onInterrupt))
       )
     )
   }
 
   /** `Effect.ensuring` for an uninterruptible region. */
-  private used<A, E, R>(use: Effect.Effect<A, E, R>, onInterrupt: (() => void) | undefined): Effect.Effect<A, E, R> {
+  private used<A, E, R>(
+    use: Effect.Effect<A, E, R>,
+    permit: Permit,
+    onInterrupt: (() => void) | undefined
+  ): Effect.Effect<A, E, R> {
     return matchCauseEffect(
       use,
       (cause) => {
         if (onInterrupt !== undefined && holdsInterruption(cause)) onInterrupt()
-        return Effect.zipRight(this.semaphore.release(1), Effect.failCause(cause))
+        return Effect.zipRight(this.end(permit), Effect.failCause(cause))
       },
-      (value) => Effect.as(this.semaphore.release(1), value)
+      (value) => Effect.as(this.end(permit), value)
     )
   }
 
@@ -227,11 +299,21 @@ export class Limiter {
       const now = monotonicMillis(clock)
       const at = this.nextAt(now)
       if (at > now) this.waitsForWindow(Math.max(now, this.opensAt), at)
-      return at > now ? Effect.zipRight(restore(sleepUntil(at)), admit) : Effect.succeed(this.admit(now))
+      if (at > now) return Effect.zipRight(restore(sleepUntil(at)), admit)
+      return this.takeShared() ? Effect.succeed(this.admit(now)) : Effect.zipRight(restore(this.sharedFrom(now)), admit)
     })
     return Effect.zipRight(
       take,
       Effect.onInterrupt(admit, () => this.semaphore.release(1))
+    )
+  }
+
+  /** Waits for what processes share, as for a window of ours. */
+  private sharedFrom(since: number): Effect.Effect<void> {
+    const ready = this.pool?.ready(() => this.queue.size + 1) ?? Effect.void
+    return Effect.zipRight(
+      ready,
+      withClock((clock) => Effect.sync(() => this.waitsForWindow(since, monotonicMillis(clock))))
     )
   }
 
@@ -242,7 +324,7 @@ export class Limiter {
         Effect.map(this.acquireAtHead(restore), (acquired) => (permit = acquired))
       )
       // A permit that came together with the deadline or an interruption belongs to nobody.
-      const giveBack = Effect.when(this.semaphore.release(1), () => permit !== undefined)
+      const giveBack = Effect.suspend(() => (permit === undefined ? Effect.void : this.end(permit)))
       const acquired = Effect.onInterrupt(restore(timeoutAt(acquire, until.deadline())), () => giveBack)
       return Effect.flatMap(acquired, (acquired) => {
         if (Option.isSome(acquired)) return Effect.succeed(acquired.value)
@@ -258,20 +340,32 @@ export class Limiters {
   private readonly limiters = new Map<string, Limiter>()
   private readonly overall: ReadonlyArray<SlidingWindow.SlidingWindow>
 
-  constructor(overall: RateLimits["overall"]) {
+  constructor(
+    overall: RateLimits["overall"],
+    private readonly poolOf?: (name: string, limit: Limit, isHeld: boolean) => Pool
+  ) {
     this.overall = overall === undefined ? [] : windowsOf(overall)
   }
 
-  get(key: string, limitOf: () => Limit): Limiter {
+  get(key: string, isHeld: boolean, limitOf: () => Limit): Limiter {
     let limiter = this.limiters.get(key)
     if (limiter === undefined) {
       const limit = limitOf()
-      limiter = new Limiter({ concurrency: limit.concurrency, windows: [...windowsOf(limit), ...this.overall] })
+      const isLimited = Number.isFinite(limit.limit) || Number.isFinite(limit.concurrency)
+      limiter = new Limiter({
+        concurrency: limit.concurrency,
+        windows: [...windowsOf(limit, isHeld ? undefined : allowance), ...this.overall],
+        pool: isLimited ? this.poolOf?.(key, limit, isHeld) : undefined,
+        isHeld
+      })
       this.limiters.set(key, limiter)
     }
     return limiter
   }
 }
 
-export const windowsOf = (of: Pick<Limit, "limit" | "window">): ReadonlyArray<SlidingWindow.SlidingWindow> =>
-  Number.isFinite(of.limit) ? [SlidingWindow.make(of.limit, Duration.toMillis(of.window))] : []
+export const windowsOf = (
+  of: Pick<Limit, "limit" | "window">,
+  allowance?: number
+): ReadonlyArray<SlidingWindow.SlidingWindow> =>
+  Number.isFinite(of.limit) ? [SlidingWindow.make(of.limit, Duration.toMillis(of.window), allowance)] : []

@@ -1,10 +1,16 @@
 /**
  * An exact sliding window: any span of `length` milliseconds holds at most `limit` admissions. It remembers one number
  * per admission still inside the window, in a ring that grows and shrinks with them.
+ *
+ * With an `allowance` it is the window of a server, which counts a request when it arrives: some time between its admission and its answer.
+ * It counts from the admission where the answer comes within the allowance, in milliseconds, and else from so long before the answer.
  */
 export interface SlidingWindow {
   readonly limit: number
   readonly length: number
+  readonly allowance: number | undefined
+  /** Admissions whose answers have not come. */
+  pending: number
   times: Float64Array
   head: number
   size: number
@@ -12,10 +18,12 @@ export interface SlidingWindow {
 
 const smallest = 16
 
-export const make = (limit: number, length: number): SlidingWindow => ({
+export const make = (limit: number, length: number, allowance?: number): SlidingWindow => ({
   // Admissions are whole: of 2.5 only 2 fit.
   limit: Math.floor(limit),
   length,
+  allowance,
+  pending: 0,
   times: new Float64Array(smallest),
   head: 0,
   size: 0
@@ -41,16 +49,33 @@ const forgetBefore = (window: SlidingWindow, now: number): void => {
   }
 }
 
-/** When the next admission may happen: `now`, or the time at which the oldest one leaves the window. */
+/** When the next admission may happen: `now`, or the time at which the oldest one leaves the window, if no answer puts it off. */
 export const nextAt = (window: SlidingWindow, now: number): number => {
   forgetBefore(window, now)
-  return window.size < window.limit ? now : at(window, window.size - window.limit) + window.length
+  const surplus = window.size + window.pending - window.limit
+  if (surplus < 0) return now
+  // One that is answered from now on leaves no sooner than this.
+  return surplus < window.size ? at(window, surplus) + window.length : now + window.length - (window.allowance ?? 0)
+}
+
+const record = (window: SlidingWindow, time: number): void => {
+  if (window.size === window.times.length) resize(window, window.times.length * 2)
+  window.times[(window.head + window.size) % window.times.length] = time
+  window.size++
 }
 
 /** Records an admission. Times must not decrease. */
 export const admit = (window: SlidingWindow, now: number): void => {
   forgetBefore(window, now)
-  if (window.size === window.times.length) resize(window, window.times.length * 2)
-  window.times[(window.head + window.size) % window.times.length] = now
-  window.size++
+  if (window.allowance === undefined) record(window, now)
+  else window.pending++
+}
+
+/** Records the end of what was admitted at `admittedAt`: an answer, or the certainty that there will be none. */
+export const answered = (window: SlidingWindow, admittedAt: number, now: number): void => {
+  if (window.allowance === undefined) return
+  forgetBefore(window, now)
+  window.pending--
+  const last = window.size === 0 ? -Infinity : at(window, window.size - 1)
+  record(window, Math.max(last, admittedAt, now - window.allowance))
 }

@@ -27,6 +27,8 @@ export class WaitQueue {
   private hasHead = false
   private first: Waiter | undefined = undefined
   private last: Waiter | undefined = undefined
+  /** How many wait for their turn. */
+  size = 0
 
   /** Whether a fiber that entered now would be at the head at once. */
   get isEmpty(): boolean {
@@ -43,6 +45,7 @@ export class WaitQueue {
       if (this.last === undefined) this.first = waiter
       else this.last.next = waiter
       this.last = waiter
+      this.size++
       const turn = Effect.async<boolean>((resume) => {
         if (waiter.isHead) return resume(Effect.succeed(true))
         const deadline = until?.deadline() ?? Infinity
@@ -85,6 +88,7 @@ export class WaitQueue {
   }
 
   private remove(waiter: Waiter): void {
+    this.size--
     if (waiter.previous === undefined) this.first = waiter.next
     else waiter.previous.next = waiter.next
     if (waiter.next === undefined) this.last = waiter.previous

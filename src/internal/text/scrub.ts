@@ -50,7 +50,10 @@ const characterPattern = (character: string): string => {
   return `(?:${forms.flat().join("|")})`
 }
 
-/** A pattern for a secret in any encoding. Any number of backslashes may stand before a character that JSON may escape. */
+/**
+ * A pattern for a secret in any encoding. Any number of backslashes may stand before a character that JSON may escape, and before the
+ * code of a letter or digit, which JSON need not write so.
+ */
 const secretPattern = (secret: string): string => {
   let pattern = ""
   /** How many backslashes of the secret itself come before the next character. */
@@ -66,20 +69,27 @@ const secretPattern = (secret: string): string => {
       continue
     }
     const isPlain = /[A-Za-z0-9]/.test(character)
-    pattern += backslashes(!isPlain) + (isPlain ? character : characterPattern(character))
+    if (isPlain) {
+      const escape = own > 0 ? "" : `${backslash}{1,${pattern === "" ? 4 : ""}}`
+      pattern += `${backslashes(false)}(?:${character}|${escape}u${hexPattern(character.charCodeAt(0), 4)})`
+    } else pattern += backslashes(true) + characterPattern(character)
     own = 0
   }
   return pattern + backslashes(false)
 }
 
+/** A letter or digit that JSON has written as a code. */
+const escapedPlain = /u00(?:3\d|[46][1-9a-f]|[57][\da])/i
+
 /**
  * Compiling the pattern of a secret is expensive, and most texts do not need it: encodings leave letters and digits as they
- * are, so a text that lacks the secret's longest run of them cannot hold the secret.
+ * are, so a text that lacks the secret's longest run of them cannot hold the secret, unless it has escaped some.
  */
 const lazyPattern = (secret: string) => {
   const run = (secret.match(/[A-Za-z0-9]+/g) ?? []).reduce((a, b) => (b.length > a.length ? b : a), "")
   let pattern: RegExp | undefined
-  return (text: string) => (text.includes(run) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined)
+  return (text: string) =>
+    text.includes(run) || escapedPlain.test(text) ? (pattern ??= new RegExp(secretPattern(secret), "g")) : undefined
 }
 
 /**
@@ -151,7 +161,17 @@ const echoedIn = (text: string): ReadonlyArray<Place> => {
 }
 
 /**
- * Replaces these secrets, where they are not too short, as they stand, in base64, and as JSON, HTML or a URL writes either, and the values of echoed fields. A server can
+ * What signs a request of S3: in its URL, or one that another holds, or in its header `Authorization` (SigV4) or the URL of an older kind, where
+ * a shorter text may be no signature. With it, anybody can send that request.
+ */
+const signature =
+  /(?<=X-Amz-(?:Signature|Security-Token)(?:=|%(?:25)*3[dD]|\\*u003[dD]))[^&\s"'<>\\]+|(?<=\bSignature(?:=|%(?:25)*3[dD]|\\*u003[dD]))[^&\s"'<>\\,]{16,}/g
+
+const signaturesIn = (text: string): ReadonlyArray<Place> =>
+  text.includes("Signature") || text.includes("X-Amz-S") ? placesOf(signature, text) : []
+
+/**
+ * Replaces these secrets, where they are not too short, as they stand, in base64, and as JSON, HTML or a URL writes either, the values of echoed fields, and the signatures of S3. A server can
  * echo what it was sent, so every text from outside goes through it before it enters an error, a log or a span.
  */
 export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
@@ -163,7 +183,7 @@ export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
     )
     // Every pattern searches the original text, so that of two secrets that overlap no part is left.
     const matching = patterns.flatMap((patternFor) => patternFor(text) ?? [])
-    const found = [...matching.map((pattern) => placesOf(pattern, text)), echoedIn(text)].flat()
+    const found = [...matching.map((pattern) => placesOf(pattern, text)), echoedIn(text), signaturesIn(text)].flat()
     if (found.length === 0) return text
     found.sort((a, b) => a.start - b.start || b.end - a.end)
     let out = ""
@@ -174,6 +194,13 @@ export const makeScrub = (secrets: ReadonlyArray<string>): Scrub => {
     }
     return out + text.slice(done)
   }
+}
+
+/** Texts in a list can be pieces of one, such as a stream's, and a secret can be cut between them: then they are given as one. */
+const withoutCutSecret = (list: ReadonlyArray<unknown>, scrub: Scrub): ReadonlyArray<unknown> => {
+  if (!list.every((entry) => typeof entry === "string")) return list
+  const whole = list.join("")
+  return scrub(whole) === list.map(scrub).join("") ? list : [whole]
 }
 
 /**
@@ -192,7 +219,7 @@ export const scrubValue = (value: unknown, scrub: Scrub): unknown => {
       const to: Array<unknown> = []
       copies.set(from, to)
       pending.push(() => {
-        for (const entry of from) to.push(copyOf(entry))
+        for (const entry of withoutCutSecret(from, scrub)) to.push(copyOf(entry))
       })
       return to
     }

@@ -24,6 +24,16 @@ const usesPerDelivery = 10
 export class MultiMap<A> {
   private readonly sets = new Map<string, Set<A>>()
 
+  /** How many keys have values. */
+  get size(): number {
+    return this.sets.size
+  }
+
+  /** All values, as they are now. */
+  values(): ReadonlyArray<A> {
+    return Array.from(this.sets.values(), (set) => [...set]).flat()
+  }
+
   get(key: string): ReadonlySet<A> {
     return this.sets.get(key) ?? new Set()
   }

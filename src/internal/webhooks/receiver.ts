@@ -19,6 +19,7 @@ import type * as WebhookStore from "../../layers/WebhookStore.js"
 import * as WebhookEvent from "../../schemas/WebhookEvent.js"
 import type { Headers, Incoming, Options, Received, Service } from "../../services/Webhooks.js"
 import { fromEither } from "../effect/either.js"
+import { fork } from "../effect/fiber.js"
 import { inJobSpan, type JobSpan } from "../telemetry/jobSpan.js"
 import { currentTrace } from "../telemetry/tracing.js"
 import { utf8 } from "../text/bytes.js"
@@ -162,7 +163,7 @@ export const make = Effect.fnUntraced(function* (
       Option.flatMap((json) => Option.getRight(WebhookEvent.fromBody(json))),
       Option.map((event) => ({ ...event, ...defined({ endpointId, key }), sequence, receivedAt }))
     )
-  const subscribers = new Subscribers(store, fromStored)
+  const subscribers = new Subscribers(store, fromStored, yield* fork)
 
   /** For the link from a receipt to its submit: it goes into the store, since RunPod gets the token. */
   const noteTrace = (token: string, expiresAt: number): Effect.Effect<void> =>

@@ -1,67 +1,27 @@
 import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpBody from "@effect/platform/HttpBody"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as Chunk from "effect/Chunk"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Effect from "effect/Effect"
-import { constTrue, constVoid } from "effect/Function"
+import { constTrue } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { valueIn } from "../../internal/effect/fiberRef.js"
 import * as HttpErrors from "../../internal/effect/httpClientError.js"
-import { withBufferedBody } from "../../internal/http/bufferedBody.js"
+import { responseOf, withBufferedBody } from "../../internal/http/bufferedBody.js"
+import { Inbox } from "../../internal/http/inbox.js"
 import { currentAttempt } from "../../internal/http/sendWithClient.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 
-/** A body is taken off the connection as it comes until so much of it lies unread, in bytes. */
-const mostUnread = 256 * 1024
-
-/** What has come of a body and waits for its reader: a web stream would cost more than the rest of a request. */
-class Inbox {
-  private chunks: Array<Uint8Array> = []
-  private size = 0
-  private end: Option.Option<unknown> | undefined
-  private wake: () => void = constVoid
-
-  constructor(private readonly call: () => Dispatcher.Exchange) {}
-
-  add(bytes: Uint8Array): void {
-    this.chunks.push(bytes)
-    this.size += bytes.byteLength
-    if (this.size > mostUnread) this.call().pause()
-    this.wake()
-  }
-
-  /** Nothing more comes: `None` at the end, or why not. */
-  close(end: Option.Option<unknown>): void {
-    this.end = end
-    this.wake()
-  }
-
-  /** What has come since the last time. */
-  readonly pull: Effect.Effect<Chunk.Chunk<Uint8Array>, Option.Option<unknown>> = Effect.suspend(() => {
-    const { chunks, end, size } = this
-    if (chunks.length > 0) {
-      this.chunks = []
-      this.size = 0
-      // It may call `add` at once.
-      if (size > mostUnread) this.call().resume()
-      return Effect.succeed(Chunk.unsafeFromArray(chunks))
-    }
-    if (end !== undefined) return Effect.fail(end)
-    const arrival = Effect.async<void>((resume) => {
-      this.wake = () => resume(Effect.void)
-    })
-    return Effect.zipRight(arrival, this.pull)
-  })
-}
-
 type Fields = Parameters<Dispatcher.Handler["onHead"]>[1]
 
-const responseOf = (request: HttpClientRequest.HttpClientRequest, status: number, headers: Fields, inbox: Inbox) => {
-  // It throws for a status above 599: undici closes the connection then, and calls `onError`.
-  const web = new Response(null, { status, headers: fieldsOf(headers) })
-  const response = HttpClientResponse.fromWeb(request, web)
+const answerOf = (
+  request: HttpClientRequest.HttpClientRequest,
+  status: number,
+  headers: Fields,
+  inbox: Inbox<unknown>
+) => {
+  const response = responseOf(request, status, { headers: fieldsOf(headers) })
   const failure = (cause: unknown) => HttpErrors.bodyError(response, cause)
   return withBufferedBody(response, Stream.repeatEffectChunkOption(Effect.mapError(inbox.pull, Option.map(failure))))
 }
@@ -120,12 +80,12 @@ export const make = (dispatcher: Dispatcher.Service): HttpClient.HttpClient =>
     attempt?.onConnecting()
     const exchange = (sendable: Sendable) =>
       Effect.async<HttpClientResponse.HttpClientResponse, HttpErrors.RequestError>((resume) => {
-        let inbox: Inbox | undefined
+        let inbox: Inbox<unknown> | undefined
         const call = dispatcher.dispatch(toRequest(request, url, sendable), {
           onConnected: () => attempt?.onConnected(),
           onHead: (status, headers) => {
-            const empty = new Inbox(() => call)
-            resume(Effect.succeed(responseOf(request, status, headers, empty)))
+            const empty = new Inbox<unknown>(() => call)
+            resume(Effect.succeed(answerOf(request, status, headers, empty)))
             inbox = empty
           },
           onData: (bytes) => inbox?.add(bytes),

@@ -7,7 +7,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/TestClock"
 import * as RateLimits from "../../../src/layers/RateLimits.js"
-import { Limiter, type Permit, windowsOf } from "../../../src/internal/pace/limiter.js"
+import { Limiter, noPermit, type Permit, windowsOf } from "../../../src/internal/pace/limiter.js"
 import { finish } from "../../support/finish.js"
 
 const limiterOf = (limit: Partial<RateLimits.Limit>) => {
@@ -141,7 +141,7 @@ describe("Limiter", () => {
         const limiter = limiterOf({})
         const wait = limiter.beginWait(0)
         yield* TestClock.adjust("2 seconds")
-        yield* limiter.throttled(0, Duration.seconds(10))
+        yield* limiter.throttled(noPermit, Duration.seconds(10))
         assert.strictEqual(limiter.ownWait(wait, 7_000), 2_000)
       })
     )

@@ -80,6 +80,70 @@ describe("SlidingWindow", () => {
     }
   )
 
+  it.prop(
+    "with an allowance keeps to the limit where requests arrive, which may be at any time until their answers",
+    {
+      limit: FastCheck.integer({ min: 1, max: 5 }),
+      length: FastCheck.integer({ min: 10, max: 40 }),
+      allowance: FastCheck.integer({ min: 0, max: 10 }),
+      requests: FastCheck.array(
+        FastCheck.record({
+          wait: FastCheck.oneof(FastCheck.constant(0), FastCheck.nat({ max: 20 })),
+          latency: FastCheck.oneof(FastCheck.nat({ max: 10 }), FastCheck.nat({ max: 100 })),
+          /** When of the latency it arrives. */
+          share: FastCheck.double({ min: 0, max: 1, noNaN: true })
+        }),
+        { maxLength: 60, size: "max" }
+      )
+    },
+    ({ allowance, length, limit, requests }) => {
+      const window = SlidingWindow.make(limit, length + allowance, allowance)
+      const answers: Array<{ readonly admittedAt: number; readonly at: number }> = []
+      const arrivals: Array<number> = []
+      const answerUntil = (now: number) => {
+        answers.sort((a, b) => a.at - b.at)
+        while (answers[0] !== undefined && answers[0].at <= now) {
+          const { admittedAt, at } = answers.shift()!
+          SlidingWindow.answered(window, admittedAt, at)
+        }
+      }
+      let now = 0
+      for (const { latency, share, wait } of requests) {
+        now += wait
+        answerUntil(now)
+        for (let at = SlidingWindow.nextAt(window, now); at > now; at = SlidingWindow.nextAt(window, now)) {
+          now = at
+          answerUntil(now)
+        }
+        SlidingWindow.admit(window, now)
+        arrivals.push(now + share * latency)
+        answers.push({ admittedAt: now, at: now + latency })
+      }
+      assertWithin(
+        arrivals.sort((a, b) => a - b),
+        limit,
+        length
+      )
+    },
+    { fastCheck: { numRuns: 500 } }
+  )
+
+  it("with an allowance counts from the admission what is answered within it, and the rest from so long before its answer", () => {
+    const window = SlidingWindow.make(1, 10, 2)
+    const timesAfter = (latency: number, from: number) => {
+      SlidingWindow.admit(window, from)
+      SlidingWindow.answered(window, from, from + latency)
+      return SlidingWindow.nextAt(window, from + latency)
+    }
+    assert.strictEqual(timesAfter(2, 0), 10)
+    assert.strictEqual(timesAfter(5, 10), 23)
+    SlidingWindow.admit(window, 23)
+    // It is not answered yet.
+    assert.strictEqual(SlidingWindow.nextAt(window, 100), 108)
+    SlidingWindow.answered(window, 23, 100)
+    assert.strictEqual(SlidingWindow.nextAt(window, 100), 108)
+  })
+
   it("takes a limit of 2.5 for 2, as requests are whole", () => {
     const window = SlidingWindow.make(2.5, 10)
     for (const now of [0, 1]) {

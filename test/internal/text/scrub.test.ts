@@ -8,6 +8,9 @@ import { json } from "../../support/arbitraries.js"
 const unicode = (text: string) =>
   text.replace(/[^A-Za-z0-9]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
+const everyCharacter = (text: string) =>
+  Array.from({ length: text.length }, (_, at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`).join("")
+
 // The ways others write a text.
 const encoders: Readonly<Record<string, (text: string) => string>> = {
   "as it is": (text) => text,
@@ -21,6 +24,14 @@ const encoders: Readonly<Record<string, (text: string) => string>> = {
   "in JSON of escapes only": unicode,
   "in JSON of upper-case escapes": (text) =>
     unicode(text).replace(/u[0-9a-f]{4}/g, (digits) => `u${digits.slice(1).toUpperCase()}`),
+  "in JSON that escapes every character": everyCharacter,
+  "in JSON within JSON that escapes every character": (text) => JSON.stringify(everyCharacter(text)).slice(1, -1),
+  "in JSON that escapes letters here and there": (text) =>
+    JSON.stringify(text)
+      .slice(1, -1)
+      .replace(/[a-zA-Z0-9]/g, (character, at: number, whole: string) =>
+        at % 3 === 0 && whole[at - 1] !== "\\" ? everyCharacter(character) : character
+      ),
   "in a URL's path": (text) => encodeURIComponent(text),
   "in a URL's path, in lower case": (text) => encodeURIComponent(text).replace(/%../g, (byte) => byte.toLowerCase()),
   "in a URL within a URL": (text) => encodeURIComponent(encodeURIComponent(text)),
@@ -150,6 +161,12 @@ describe("makeScrub", () => {
 describe("scrubValue", () => {
   const scrub = makeScrub(["SECRET-1"])
 
+  it("finds a secret that is cut between the pieces of a text", () => {
+    const scrub = makeScrub(["SECRET-1234"])
+    assert.deepStrictEqual(scrubValue({ output: ["a SECR", "ET-12", "34 b"] }, scrub), { output: ["a <redacted> b"] })
+    assert.deepStrictEqual(scrubValue(["a", "SECRET-1234", "b"], scrub), ["a", "<redacted>", "b"])
+  })
+
   it("strikes secrets out of every string and key", () => {
     assert.deepStrictEqual(
       scrubValue({ a: "x SECRET-1", b: ["SECRET-1", { "k SECRET-1": 1 }], c: null, d: 2, e: true }, scrub),
@@ -223,4 +240,22 @@ describe("a secret in base64", () => {
       }
     }
   })
+})
+
+it.each([
+  ["GET https://b.test/k?X-Amz-Date=1&X-Amz-Signature=0a1b2c&x=1 failed", "0a1b2c"],
+  [JSON.stringify({ url: "https://b.test/k?X-Amz-Security-Token=FwoGZX%2F%2B&X-Amz-Expires=60" }), "FwoGZX"],
+  ["/proxy?u=https%3A%2F%2Fb.test%2Fk%3FX-Amz-Signature%3D0a1b2c", "0a1b2c"],
+  ['{"u":"https://b.test/k?X-Amz-Signature\\u003d0a1b2c"}', "0a1b2c"],
+  ["b.test got AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0a1b2c3d4e5f60718293, no", "0a1b2c"],
+  ["https://b.test/k?AWSAccessKeyId=x&Signature=vjbyPxybdZaNmGa%2ByT272YEAiv4%3D&Expires=1", "vjbyPx"]
+])("the signature of a request of S3 is struck out, wherever it comes from: %s", (text, secret) => {
+  const scrubbed = makeScrub([])(text)
+  assert.notInclude(scrubbed, secret)
+  assert.include(scrubbed, "b.test")
+})
+
+it("what is too short for a signature, or is called otherwise, is left", () => {
+  const text = "inspect(Signature=None), MySignature=0a1b2c3d4e5f60718293"
+  assert.strictEqual(makeScrub([])(text), text)
 })

@@ -22,7 +22,7 @@ const takeChunks = (model: Model, job: Job): HttpResponse => {
 }
 
 /** Waits until it is woken, `millis` at most, unless `isOver` already. */
-const hold = ({ timer }: Model, waiters: Waiters, millis: number, isOver: () => boolean): Effect.Effect<void> =>
+export const hold = ({ timer }: Model, waiters: Waiters, millis: number, isOver: () => boolean): Effect.Effect<void> =>
   Effect.async((resume) => {
     if (isOver()) return resume(Effect.void)
     let alarm: Alarm | undefined = undefined
@@ -40,12 +40,13 @@ const hold = ({ timer }: Model, waiters: Waiters, millis: number, isOver: () => 
     return Effect.sync(leave)
   })
 
-const awaitEnd = (model: Model, job: Job, millis: number): Effect.Effect<void> =>
+export const awaitEnd = (model: Model, job: Job, millis: number): Effect.Effect<void> =>
   hold(model, job.endWaiters, millis, () => job.hasEnded || !job.isKept)
 
-const awaitChunk = (model: Model, job: Job, millis: number): Effect.Effect<void> => {
+/** Waits for a chunk or the end, `millis` at most, and only until `isVain`, which can become so when the job is queued again. */
+export const awaitChunk = (model: Model, job: Job, millis: number, isVain = () => false): Effect.Effect<void> => {
   const deadline = model.timer.now() + millis
-  const isOver = () => job.hasEnded || job.chunks.length > 0 || !job.isKept || model.timer.now() >= deadline
+  const isOver = () => job.hasEnded || job.chunks.length > 0 || !job.isKept || isVain() || model.timer.now() >= deadline
   const untilWoken = Effect.suspend(() => hold(model, job.chunkWaiters, deadline - model.timer.now(), isOver))
   // Another reader may have taken the chunk that woke this one: then it goes on waiting.
   return Effect.repeat(untilWoken, { until: isOver })
@@ -60,7 +61,12 @@ const parseWait = (wait: string | undefined, operation: "runSync" | "statusSync"
     : Either.left(Responses.badRequest("wait is invalid; must be between 1000 and 300000"))
 }
 
-const submit = Effect.fnUntraced(function* (model: Model, endpoint: Endpoint, operation: SubmitOperation, call: Call) {
+const submit = Effect.fnUntraced(function* (
+  model: Model,
+  endpoint: Endpoint,
+  operation: Exclude<SubmitOperation, "openai">,
+  call: Call
+) {
   const text = yield* call.request.readBody(largestBody[operation].bytes)
   if (text === undefined) return Responses.tooLarge(operation)
   const jobRequest = yield* RequestParser.parseJson(text).pipe(

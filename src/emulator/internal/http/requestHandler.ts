@@ -1,7 +1,8 @@
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
+import { isInterruption } from "../../../internal/effect/cause.js"
 import { wallMillis } from "../../../internal/pace/monotonic.js"
 import { defined } from "../../../internal/text/json.js"
 import { isOfBatch } from "../../../schemas/Operation.js"
@@ -9,12 +10,22 @@ import type { SubmitPlan } from "../../plans.js"
 import type { Hang, RateLimited } from "../../Fault.js"
 import type { OpenRequest } from "../counters.js"
 import type { Applied, ResponseFault } from "../faults.js"
+import * as LoadBalancers from "../loadBalancer/exchange.js"
 import { largestBody, type Model } from "../jobs/model.js"
 import * as Retention from "../jobs/retention.js"
 import * as BatchOperations from "./batchOperations.js"
 import * as JobOperations from "./jobOperations.js"
-import type { Limits } from "./limits.js"
-import type { Answer, Call, HttpRequest, HttpResponse, Transmission } from "./messages.js"
+import { type Limits, unlimited } from "./limits.js"
+import {
+  type Answer,
+  type Call,
+  type HttpRequest,
+  type HttpResponse,
+  isStreamed,
+  type Transmission
+} from "./messages.js"
+import * as OpenAiRoute from "./openaiRoute.js"
+import * as PartialAnswers from "./partialAnswers.js"
 import * as Responses from "./responses.js"
 import * as Router from "./router.js"
 
@@ -35,13 +46,46 @@ export const handle = (parts: Parts, request: HttpRequest): Effect.Effect<Transm
       close(parts, call, transmission)
       return Effect.succeed(transmission)
     }
-    return Effect.onExit(restore(transmission), (exit) =>
-      Effect.sync(() => close(parts, call, Exit.isSuccess(exit) ? exit.value : undefined))
-    )
+    return Effect.matchCauseEffect(restore(transmission), {
+      onFailure: (cause) => {
+        close(parts, call, undefined)
+        return Effect.failCause(cause)
+      },
+      onSuccess: (sent) => Effect.succeed(closeAtEnd(parts, call, sent))
+    })
   })
 
+/** A request whose answer streams is over when the stream is, or when nobody is to read it. */
+const closeAtEnd = (parts: Parts, call: Call, transmission: Transmission): Transmission => {
+  if (transmission._tag !== "Whole" || !isStreamed(transmission.response.body)) {
+    close(parts, call, transmission)
+    return transmission
+  }
+  const { close: release, stream } = transmission.response.body
+  call.record.status = transmission.response.status
+  let hasEnded = false
+  const end = (isComplete: boolean) => {
+    if (hasEnded) return
+    hasEnded = true
+    close(parts, call, isComplete ? transmission : undefined)
+  }
+  const complete = Effect.sync(() => end(true))
+  const body = {
+    stream: stream.pipe(
+      Stream.tapErrorCause((cause) => (isInterruption(cause) ? Effect.void : complete)),
+      Stream.concat(Stream.execute(complete)),
+      Stream.ensuring(Effect.sync(() => end(false)))
+    ),
+    close: Effect.zipRight(
+      release,
+      Effect.sync(() => end(false))
+    )
+  }
+  return { _tag: "Whole", response: { ...transmission.response, body } }
+}
+
 const open = ({ model }: Parts, request: HttpRequest): Call => {
-  const route = Router.parse(request.target, request.method)
+  const route = LoadBalancers.routeOf(model, request) ?? Router.parse(request.target, request.method)
   const { batchId, endpointId, jobId, operation, path, wait } = route
   const record: OpenRequest = {
     at: wallMillis(model.clock),
@@ -98,7 +142,9 @@ const answer = (parts: Parts, call: Call, { delay, fault }: Applied): Transmissi
   }
   return Effect.gen(function* () {
     const response = Effect.isEffect(served) ? yield* served : served
-    if (delay > 0) yield* Effect.sleep(delay)
+    const release = isStreamed(response.body) ? response.body.close : Effect.void
+    if (delay > 0) yield* Effect.onInterrupt(Effect.sleep(delay), () => release)
+    if (fault !== undefined && !goesOut.has(fault._tag)) yield* release
     if (fault?._tag === "Hang") return yield* Effect.never
     return fault === undefined ? whole(response) : applyFault(fault, response, parts.model.clock)
   })
@@ -109,9 +155,10 @@ const whole = (response: HttpResponse): Transmission => ({ _tag: "Whole", respon
 const reset: Transmission = { _tag: "Reset" }
 const refused: Transmission = { _tag: "Refused" }
 
-const halfOf = ({ body }: HttpResponse): number => Math.floor(new TextEncoder().encode(body).byteLength / 2)
+/** Of these the client sees a part of the answer. */
+const goesOut: ReadonlySet<ResponseFault["_tag"]> = new Set(["Stall", "CutBody", "Truncated"])
 
-const processed: ReadonlySet<ResponseFault["_tag"]> = new Set(["ResetAfter", "Stall", "CutBody", "Truncated"])
+const processed: ReadonlySet<ResponseFault["_tag"]> = new Set([...goesOut, "ResetAfter"])
 
 /** Whether the request gets as far as RunPod itself. */
 const isProcessed = (fault: ResponseFault): boolean =>
@@ -140,11 +187,9 @@ const applyFault = (fault: Exclude<ResponseFault, Hang>, response: HttpResponse,
     case "Paused":
       return whole(Responses.paused)
     case "Truncated":
-      return whole({ ...response, body: response.body.slice(0, response.body.length >> 1) })
     case "Stall":
-      return { _tag: "Stall", response, bytes: fault.afterBytes ?? halfOf(response) }
     case "CutBody":
-      return { _tag: "Cut", response, bytes: halfOf(response) }
+      return PartialAnswers.partOf(fault, response)
     case "Refused":
       return refused
     case "ResetBefore":
@@ -168,22 +213,28 @@ const serve = ({ apiKey, limits, model }: Parts, call: Call): Answer => {
     return refused
   }
   if (endpointId === undefined) return Responses.notFound
+  if (operation === "loadBalancer") {
+    call.usage = unlimited()
+    model.counters.requestEntered(operation)
+    return LoadBalancers.serve(model, endpointId, call)
+  }
   const endpoint = model.endpoints.get(endpointId)
-  if (endpoint === undefined) return Responses.endpointNotFound
+  if (endpoint === undefined) return LoadBalancers.answerJobOperation(model, endpointId, operation)
   if (operation === undefined) return Responses.notFound
-  if (!Router.allows(operation, call.request.method)) return Responses.methodNotAllowed
+  if (operation !== "openai" && !Router.allows(operation, call.request.method)) return Responses.methodNotAllowed
   call.usage = limits.enter(endpointId, operation, call.arrivedAt)
   if (call.usage === undefined) {
     model.counters.counts.rateLimited++
     return Responses.rateLimited()
   }
   model.counters.requestEntered(operation)
+  if (operation === "openai") return OpenAiRoute.answer(model, endpoint, call)
   return isOfBatch(operation)
     ? BatchOperations.execute(model, endpoint, operation, call)
     : JobOperations.execute(model, endpoint, operation, call)
 }
 
-const refuseKey = (apiKey: string | undefined, authorization: string | undefined): HttpResponse | undefined => {
+export const refuseKey = (apiKey: string | undefined, authorization: string | undefined): HttpResponse | undefined => {
   const token = authorization?.replace(/^bearer(\s+|$)/i, "").trim() ?? ""
   if (token === "") return Responses.noToken
   return apiKey === undefined || token === apiKey ? undefined : Responses.invalidKey

@@ -6,7 +6,7 @@ import type { HttpResponse } from "./messages.js"
 
 const json = "application/json"
 
-const okText = (body: string): HttpResponse => ({ status: 200, contentType: json, body })
+export const okText = (body: string): HttpResponse => ({ status: 200, contentType: json, body })
 
 export const ok = (body: object): HttpResponse => okText(JSON.stringify(body))
 
@@ -27,31 +27,35 @@ const titles: Readonly<Record<number, string>> = {
   500: "Internal Server Error",
   502: "Bad Gateway",
   503: "Service Unavailable",
-  504: "Gateway Timeout"
+  504: "Gateway Timeout",
+  524: "A timeout occurred"
 }
 
 const titleOf = (status: number): string => titles[status] ?? "Error"
 
-const error = (status: number, detail?: string, code?: string): HttpResponse => ({
+/** An error as RunPod describes it. */
+export const problem = (status: number, detail?: string, code?: string): HttpResponse => ({
   status,
   contentType: json,
   body: JSON.stringify({ status, title: titleOf(status), ...defined({ detail, code }) })
 })
 
-export const badRequest = (detail: string): HttpResponse => error(400, detail)
+export const badRequest = (detail: string): HttpResponse => problem(400, detail)
 export const refused = (problem: string): HttpResponse => badRequest(`bad request: ${problem}`)
 export const tooLarge = (operation: SubmitOperation): HttpResponse =>
   refused(`body: exceeded max body size of ${largestBody[operation].says}`)
-export const noToken = error(401, "no token provided")
-export const invalidKey = error(401, "invalid api key")
-export const notFound = error(404)
-export const endpointNotFound = error(404, "endpoint not found")
-export const jobNotFound = error(404, "job not found")
-export const batchNotFound = error(404, "batch not found")
-export const requestNotFound = error(404, "request not found")
+export const noToken = problem(401, "no token provided")
+export const invalidKey = problem(401, "invalid api key")
+export const notFound = problem(404)
+export const notForLoadBalancers = badRequest("not allowed for QB API")
+export const notForQueues = badRequest("not allowed for LB API")
+export const endpointNotFound = problem(404, "endpoint not found")
+export const jobNotFound = problem(404, "job not found")
+export const batchNotFound = problem(404, "batch not found")
+export const requestNotFound = problem(404, "request not found")
 export const noContent = empty(204)
-export const methodNotAllowed = error(405)
-export const paused = error(
+export const methodNotAllowed = problem(405)
+export const paused = problem(
   409,
   "Endpoint is paused (max_workers=0). Set max_workers > 0 to accept work.",
   "ENDPOINT_PAUSED"
@@ -61,10 +65,13 @@ export const rateLimited = (retryAfter?: string): HttpResponse => ({ ...empty(42
 export const htmlOk = html(200, "Just a moment...")
 export const emptyOk = empty(200)
 
+/** What the gateway says when nothing came in time. */
+export const gatewayTimeout = html(524, "524: A timeout occurred")
+
 export const serverError = (status: number, body: "json" | "html" | "text" | "empty"): HttpResponse => {
   switch (body) {
     case "json":
-      return error(status)
+      return problem(status)
     case "html":
       return html(status, `${status} ${titleOf(status)}`)
     case "text":
@@ -93,19 +100,21 @@ export const envelope = (job: Job, webhook?: string): string => {
 
 export const job = (job: Job): HttpResponse => okText(envelope(job))
 
+/** What the OpenAI route says of a job's output; of none, nothing. */
+export const outputOf = (output: string | undefined): HttpResponse => (output === undefined ? emptyOk : okText(output))
+
+/** What it says of a job that did not complete: its error, or its status where it has none. */
+export const jobFailed = (job: Job): HttpResponse => {
+  const reason: unknown = job.error === undefined ? undefined : JSON.parse(job.error)
+  return problem(500, typeof reason === "string" ? reason : (job.error ?? `the job is ${job.status}`))
+}
+
 export const chunks = (job: Job, taken: ReadonlyArray<string>): HttpResponse =>
   okText(`{"status":"${job.status}","stream":[${taken.map((chunk) => `{"output":${chunk}}`).join(",")}]}`)
 
 export const purged = (removed: number): HttpResponse => okText(`{"removed":${removed},"status":"completed"}`)
 
-export const health = (model: Model, endpoint: Endpoint): HttpResponse => {
-  const { idle, running, starting } = Workers.count(model, endpoint)
-  const { completed, failed, inProgress, planned, queue, retried, throttled, unhealthy } = endpoint
-  return ok({
-    jobs: { completed, failed, inProgress, inQueue: queue.size + planned.size, retried },
-    workers: { idle, initializing: starting, ready: idle, running, throttled, unhealthy }
-  })
-}
+export const health = (model: Model, endpoint: Endpoint): HttpResponse => ok(Workers.gauges(model, endpoint))
 
 export const requests = (model: Model, endpoint: Endpoint): HttpResponse => {
   const list = Retention.list(model, endpoint).map((job) => ({

@@ -1,12 +1,22 @@
 import * as Record from "effect/Record"
 import { names, type Operation, operations } from "../../../schemas/Operation.js"
+import type { EmulatedOperation } from "../../contract.js"
+
+/** Where a request was sent. */
+export interface Address {
+  readonly host: string | undefined
+  /** The path with the query. */
+  readonly target: string
+}
 
 export interface Route {
   /** Without the query. */
   readonly path: string
   readonly query: string
   readonly endpointId: string | undefined
-  readonly operation: Operation | undefined
+  readonly operation: EmulatedOperation | undefined
+  /** What lies below the OpenAI route or a load balancer's endpoint, as the worker sees it, with a slash before it. */
+  readonly below: string
   readonly jobId: string | undefined
   readonly batchId: string | undefined
   readonly requestId: string | undefined
@@ -49,8 +59,43 @@ export const parse = (target: string, method: string): Route => {
   segments.splice(0, segments[1] === "v2" ? 2 : 1)
   if (segments.at(-1) === "") segments.pop()
   const [endpointId, ...below] = segments
+  if (below[0] === "openai") return openAiRoute(path, query, endpointId)
   const wait = query === "" ? undefined : (new URLSearchParams(query).get("wait") ?? undefined)
-  return { path, query, endpointId: decode(endpointId), ...parseBelow(below.join("/"), method), wait }
+  return { path, query, endpointId: decode(endpointId), ...parseBelow(below.join("/"), method), below: "", wait }
+}
+
+const other = { jobId: undefined, batchId: undefined, requestId: undefined, wait: undefined }
+
+const openAiRoute = (path: string, query: string, endpointId: string | undefined): Route => {
+  const below = path.slice(path.indexOf("/openai", path.indexOf(`/${endpointId}`) + 1) + "/openai".length)
+  return {
+    path,
+    query,
+    endpointId: decode(endpointId),
+    operation: "openai",
+    below: below === "" ? "/" : below,
+    ...other
+  }
+}
+
+/** Hosts of load-balancing endpoints, whose first label is the id; a host's letters have no case. */
+const ofLoadBalancer = /^([^.]+)\.api\.runpod\.ai(?::\d+)?$/i
+
+/** Reads a request to `{id}.api.runpod.ai`, or below `/lb/{id}`; `find` finds a load balancer's id in whatever case it is written. */
+export const parseLoadBalancer = (
+  { host = "", target }: Address,
+  find: (id: string) => string | undefined
+): Route | undefined => {
+  const [path = "", query = ""] = target.split(/\?(.*)/s)
+  const route = (endpointId: string, below: string): Route => {
+    const rooted = below.startsWith("/") ? below : `/${below}`
+    return { path, query, endpointId, operation: "loadBalancer", below: rooted, ...other }
+  }
+  const named = ofLoadBalancer.exec(host)?.[1]
+  if (named !== undefined) return route(find(named) ?? named, target)
+  const [, id = "", below = ""] = /^\/lb\/([^/?]+)(.*)$/s.exec(target) ?? []
+  const found = find(decode(id) ?? "")
+  return found === undefined ? undefined : route(found, below)
 }
 
 /** Reads may be sent as POST as well. */

@@ -5,13 +5,13 @@ import * as Fibers from "../../../internal/effect/fiber.js"
 import type { Alarm } from "../../../internal/pace/timer.js"
 import type { Handler } from "../../contract.js"
 import type { RunPlan } from "../../plans.js"
+import { lostAfter } from "../worker/settings.js"
+import type { Worker } from "./fleet.js"
 import { completed, failed, type JobResult, perform, toText } from "./handler.js"
-import { type Endpoint, type Execution, type Job, largestBody, type Model, wake, type Worker } from "./model.js"
+import { type Endpoint, type Execution, type Job, largestBody, type Model, wake, type WorkerProcess } from "./model.js"
+import * as Processes from "./processes.js"
 import * as Retention from "./retention.js"
 import * as Workers from "./workers.js"
-
-/** A worker given an empty input never reports: the job goes to another one after this time, where it fails after the same. */
-const emptyInputIsLostAfter = 45_000
 
 /** RunPod kills a job so long after its executionTimeout, in milliseconds. */
 const killedAfterTimeout = { min: 1_000, max: 4_000 }
@@ -30,6 +30,7 @@ export const dispatch = (model: Model, endpoint: Endpoint): void => {
 }
 
 const startQueued = (model: Model, endpoint: Endpoint): void => {
+  if (endpoint.settings.external !== undefined) return serveTakes(model, endpoint)
   for (let next = endpoint.queue.peek(); next !== undefined; next = endpoint.queue.peek()) {
     const worker = Workers.acquire(model, endpoint, () => dispatch(model, endpoint))
     if (worker === undefined) return
@@ -38,10 +39,62 @@ const startQueued = (model: Model, endpoint: Endpoint): void => {
   }
 }
 
+/** Gives what is queued to the processes that ask for it, the one that has waited longest first. */
+const serveTakes = (model: Model, endpoint: Endpoint): void => {
+  while (endpoint.queue.size > 0) {
+    const take = Workers.nextTake(endpoint)
+    if (take === undefined) return
+    const given: Array<Job> = []
+    for (
+      let next = endpoint.queue.peek();
+      next !== undefined && given.length < take.max;
+      next = endpoint.queue.peek()
+    ) {
+      endpoint.queue.remove(next)
+      startInProcess(model, next.job, take.worker)
+      given.push(next.job)
+    }
+    endpoint.takes.delete(take)
+    take.jobs = given
+    wake(take.waiters)
+  }
+}
+
+const startInProcess = (model: Model, job: Job, worker: WorkerProcess): void => {
+  const execution = occupy(model, job, worker)
+  if (job.hasInput) job.starts++
+  Processes.assign(worker, job)
+  failAtTimeout(model, execution)
+  hearOf(model, execution)
+}
+
+/** A process has reported that it works on its job. Each report puts off the time when the job is lost. */
+export const hearOf = (model: Model, execution: Execution): void => {
+  const millis = execution.job.endpoint.settings.external?.lostAfter ?? lostAfter
+  if (execution.lossAlarm !== undefined) model.timer.clear(execution.lossAlarm)
+  execution.lossAlarm = model.timer.set(model.timer.now() + millis, () => lose(model, execution))
+}
+
+/** Ends a job with what its process has reported. What comes after the executionTimeout is too late: its alarm ends the job. */
+export const endReported = (model: Model, execution: Execution, result: JobResult): void => {
+  const { job, startedAt, worker } = execution
+  if (model.timer.now() - startedAt > job.submission.executionTimeout) return
+  Processes.find(job.endpoint, worker)?.jobs.delete(job)
+  end(model, job, result)
+}
+
+/** The worker has not reported its job: another one gets it, once. */
+const lose = (model: Model, { job, worker }: Execution): void => {
+  // There is nothing that it could be told to stop.
+  Processes.find(job.endpoint, worker)?.jobs.delete(job)
+  if (job.retries > 0) end(model, job, failed("job timed out after 1 retries"))
+  else redispatch(model, job)
+}
+
 const start = (model: Model, job: Job, worker: Worker): void => {
   const execution = occupy(model, job, worker)
   const { handler } = job.endpoint.settings
-  if (Object.keys(job.submission.input).length === 0) startEmptyInput(model, execution)
+  if (!job.hasInput) startEmptyInput(model, execution)
   else if (handler === undefined) startEcho(model, execution)
   else startHandler(model, execution, handler)
 }
@@ -50,14 +103,16 @@ const start = (model: Model, job: Job, worker: Worker): void => {
 const occupy = (model: Model, job: Job, worker: Worker): Execution => {
   const { endpoint } = job
   const now = model.timer.now()
-  const execution: Execution = { job, worker, startedAt: now, alarm: undefined, fiber: undefined }
+  const execution: Execution = { job, worker, startedAt: now, alarm: undefined, lossAlarm: undefined, fiber: undefined }
   worker.active++
   endpoint.inProgress++
   job.status = "IN_PROGRESS"
   job.startedAt = now
   job.delayTime = Math.round(now - job.queuedAt)
+  job.coldStart = Math.max(0, Math.round(worker.readyAt - Math.max(worker.startedAt, job.queuedAt)))
   job.workerId = worker.id
   job.execution = execution
+  job.noteChange()
   return execution
 }
 
@@ -80,6 +135,7 @@ export const follow = (model: Model, job: Job, plan: RunPlan): void => {
   for (const { after, value } of progress) at(after, () => void (job.output = toText(value)))
   for (const { after, value } of chunks) {
     at(after, () => {
+      job.yielded++
       job.chunks.push(toText(value) ?? "null")
       wake(job.chunkWaiters)
     })
@@ -111,6 +167,7 @@ const settle = (model: Model, job: Job, { error, output, status }: JobResult): v
   if (status !== "COMPLETED") job.chunks = []
   if (status === "COMPLETED") endpoint.completed++
   if (status === "FAILED") endpoint.failed++
+  job.noteChange()
   model.counters.counts.ended[status]++
   Retention.keep(model, job, now)
 }
@@ -148,13 +205,10 @@ const failAtTimeout = (model: Model, execution: Execution): void => {
   endAfter(model, execution, millis, () => failed("executionTimeout exceeded"))
 }
 
+/** A worker given an empty input never reports. */
 const startEmptyInput = (model: Model, execution: Execution): void => {
-  const { retries, submission } = execution.job
-  if (submission.executionTimeout < emptyInputIsLostAfter) return failAtTimeout(model, execution)
-  if (retries > 0) {
-    return endAfter(model, execution, emptyInputIsLostAfter, () => failed("job timed out after 1 retries"))
-  }
-  execution.alarm = model.timer.set(execution.startedAt + emptyInputIsLostAfter, () => redispatch(model, execution.job))
+  if (execution.job.submission.executionTimeout < lostAfter) return failAtTimeout(model, execution)
+  execution.alarm = model.timer.set(execution.startedAt + lostAfter, () => lose(model, execution))
 }
 
 const startEcho = (model: Model, execution: Execution): void => {
@@ -181,6 +235,7 @@ const startHandler = (model: Model, execution: Execution, handler: Handler): voi
   const run = () => handler(submission.input, { id: job.id, workerId: worker.id, progress })
   const onChunk = (text: string) => {
     if (!isCurrent()) return
+    job.yielded++
     job.chunks.push(text)
     wake(job.chunkWaiters)
   }
@@ -205,7 +260,9 @@ const redispatch = (model: Model, job: Job): void => {
   job.retries++
   endpoint.retried++
   job.status = "IN_QUEUE"
-  job.startedAt = job.delayTime = job.workerId = undefined
+  job.reset()
+  job.noteChange()
+  wake(job.chunkWaiters)
   endpoint.queue.add(job.queueEntry)
   dispatch(model, endpoint)
 }
@@ -218,12 +275,17 @@ export const stop = (model: Model, job: Job): void => {
   if (execution === undefined) return
   job.execution = undefined
   if (execution.alarm !== undefined) model.timer.clear(execution.alarm)
+  if (execution.lossAlarm !== undefined) model.timer.clear(execution.lossAlarm)
+  const process = Processes.find(endpoint, execution.worker)
+  if (process !== undefined) Processes.tellToStop(process, job)
   if (execution.fiber === undefined) release(model, endpoint, execution.worker)
   else Fibers.interruptLater(execution.fiber)
 }
 
 const release = (model: Model, endpoint: Endpoint, worker: Worker): void => {
   endpoint.inProgress--
-  Workers.release(model, endpoint, worker)
+  const process = Processes.find(endpoint, worker)
+  if (process === undefined) Workers.release(model, endpoint, worker)
+  else Processes.release(model, endpoint, process)
   dispatch(model, endpoint)
 }

@@ -21,9 +21,10 @@ export const completed = (output: string | undefined): JobResult => ({ status: "
 
 export const failed = (message: string): JobResult => failedWith(JSON.stringify(message))
 
-const failedWith = (error: string, output?: string): JobResult => ({ status: "FAILED", output, error })
+export const failedWith = (error: string, output?: string): JobResult => ({ status: "FAILED", output, error })
 
-const isFalsy = (value: unknown): boolean => value === undefined || value === null || value === "" || value === false
+export const isFalsy = (value: unknown): boolean =>
+  value === undefined || value === null || value === "" || value === false
 
 /** A handler's value as RunPod reads it: an empty object is no output, an object with an `error` is a failure. */
 const fromOutput = (value: unknown): JobResult => {

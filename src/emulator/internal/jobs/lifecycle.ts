@@ -1,6 +1,6 @@
 import { defined } from "../../../internal/text/json.js"
 import type { Terminal } from "../../../schemas/JobStatus.js"
-import type { JobSnapshot, Workers as WorkerCounts } from "../../contract.js"
+import type { ChangeOptions, JobChanges, JobSnapshot, JobState, Workers as WorkerCounts } from "../../contract.js"
 import type { End, SubmitPlan } from "../../plans.js"
 import * as Random from "../random.js"
 import { dispatch, finish, follow, stop } from "./execution.js"
@@ -40,6 +40,7 @@ const enqueue = (model: Model, job: Job): void => {
   const { endpoint } = job
   job.status = "IN_QUEUE"
   job.queuedAt = model.timer.now()
+  job.noteChange()
   const run = Plans.runOf(job.submission.plan, job.retried)
   if (run === undefined) endpoint.queue.add(job.queueEntry)
   else endpoint.planned.add(job)
@@ -65,6 +66,7 @@ const endNow = (model: Model, job: Job, end: { status: Terminal; output?: string
 
 export const cancel = (model: Model, job: Job): void => {
   job.cancels++
+  job.noteChange()
   if (!job.hasEnded) endNow(model, job, { status: "CANCELLED" })
 }
 
@@ -80,9 +82,7 @@ export const retry = (model: Model, job: Job): boolean => {
   job.retried++
   job.endpoint.retried++
   job.retries = 0
-  job.startedAt = job.finishedAt = job.delayTime = job.executionTime = undefined
-  job.workerId = job.output = job.error = undefined
-  job.chunks = []
+  job.reset()
   enqueue(model, job)
   return true
 }
@@ -106,26 +106,28 @@ export const purge = (model: Model, endpoint: Endpoint): number => {
 }
 
 export const setWorkers = (model: Model, endpoint: Endpoint, workers: WorkerCounts): void => {
-  Workers.resize(model, endpoint, workers)
+  const counts = typeof workers === "number" ? { max: workers } : workers
+  // Processes come by themselves: none of them is kept warm.
+  Workers.resize(model, endpoint, endpoint.settings.external === undefined ? counts : { ...counts, min: 0 })
   dispatch(model, endpoint)
 }
 
 const parse = (text: string | undefined): unknown => (text === undefined ? undefined : JSON.parse(text))
 
-export const snapshot = ({ toClockTime }: Model, job: Job): JobSnapshot => ({
+/** A job without what it was given and what it returned. */
+const stateOf = ({ toClockTime }: Model, job: Job): JobState => ({
   id: job.id,
   endpointId: job.endpoint.id,
   operation: job.submission.operation,
   status: job.status,
-  input: job.submission.input,
   createdAt: toClockTime(job.createdAt),
   ...defined({
-    output: parse(job.output),
     error: parse(job.error),
     startedAt: job.startedAt === undefined ? undefined : toClockTime(job.startedAt),
     finishedAt: job.finishedAt === undefined ? undefined : toClockTime(job.finishedAt),
     workerId: job.workerId,
     delayTime: job.delayTime,
+    coldStart: job.coldStart,
     executionTime: job.executionTime
   }),
   retries: job.retries,
@@ -134,3 +136,15 @@ export const snapshot = ({ toClockTime }: Model, job: Job): JobSnapshot => ({
   starts: job.starts,
   chunks: job.chunks.length
 })
+
+export const snapshot = (model: Model, job: Job): JobSnapshot => ({
+  ...stateOf(model, job),
+  input: job.submission.input,
+  ...defined({ output: parse(job.output) })
+})
+
+export const changes = (model: Model, endpoint: Endpoint, { after = 0, limit = 10_000 }: ChangeOptions): JobChanges => {
+  Retention.forgetExpired(model)
+  const { kept, ...page } = endpoint.changes.read(after, limit)
+  return { ...page, jobs: kept.map((job) => stateOf(model, job)) }
+}

@@ -1,5 +1,4 @@
 import type * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as Redacted from "effect/Redacted"
@@ -7,20 +6,27 @@ import { Heap, type Timed } from "../../../internal/pace/heap.js"
 import type { Alarm, Timer } from "../../../internal/pace/timer.js"
 import type { JsonObject } from "../../../internal/text/json.js"
 import { isTerminal, type Terminal } from "../../../schemas/JobStatus.js"
-import type { EndpointOptions, Spread } from "../../contract.js"
+import type { EndpointOptions } from "../../contract.js"
+import { type Fleet, readFleetSettings, readSpread, wholeMillis, type Worker } from "./fleet.js"
 import type { SubmitPlan } from "../../plans.js"
 import type { Counters } from "../counters.js"
 import type { ActiveFault, Faults, JobFaults } from "../faults.js"
+import type { LoadBalancer } from "../loadBalancer/model.js"
 import type { RandomSource } from "../random.js"
+import { readExternal } from "../worker/settings.js"
+import { Changes } from "./changes.js"
 import { Plans } from "./plans.js"
 import type { JobResult } from "./handler.js"
 
-export type SubmitOperation = "run" | "runSync"
+export type SubmitOperation = "run" | "runSync" | "openai"
+
+const syncBody = { bytes: 20_000_000, says: "20MB" }
 
 /** The largest bodies of submits: what RunPod says of them is part of its answer. */
 export const largestBody = {
   run: { bytes: 10 * 1024 * 1024, says: "10MiB" },
-  runSync: { bytes: 20_000_000, says: "20MB" }
+  runSync: syncBody,
+  openai: syncBody
 }
 
 /** What a client asks for with a submit or a request of a batch, checked and with its defaults. Times are milliseconds. */
@@ -54,6 +60,8 @@ export interface Execution {
   readonly startedAt: number
   /** Ends the job: at its executionTimeout, or where no handler runs. */
   alarm: Alarm | undefined
+  /** Takes the job from a worker that is a process, when that has not been heard of the job for too long. */
+  lossAlarm: Alarm | undefined
   fiber: Fiber.RuntimeFiber<JobResult> | undefined
 }
 
@@ -64,6 +72,32 @@ export const wake = (...all: ReadonlyArray<Waiters>): void => {
   for (const waiters of all) for (const resume of [...waiters]) resume()
 }
 
+/** A worker that is a process of its own. Times are milliseconds of the timer. */
+export interface WorkerProcess extends Worker {
+  /** When its last request came, or a held one ended. */
+  heardAt: number
+  /** How many of its requests are held. */
+  held: number
+  /** Whether it has said that it cannot work. */
+  isUnhealthy: boolean
+  /** Whether it has asked to be replaced: it is given no further job, and forgotten when it has none. */
+  isStopping: boolean
+  /** The jobs that it was given, until it has reported their end or they were taken from it. */
+  readonly jobs: Set<Job>
+  /** The ids of jobs that were taken from it, until it is told to stop them. */
+  readonly stops: Set<string>
+  readonly stopWaiters: Waiters
+}
+
+/** A request of a worker for jobs, at most `max`. */
+export interface Take {
+  readonly worker: WorkerProcess
+  readonly max: number
+  /** What it was given. */
+  jobs: ReadonlyArray<Job>
+  readonly waiters: Waiters
+}
+
 /** A job. Times are milliseconds of the timer; `output`, `error` and `chunks` are JSON texts. */
 export class Job {
   status: "IN_QUEUE" | "IN_PROGRESS" | Terminal = "IN_QUEUE"
@@ -71,6 +105,8 @@ export class Job {
   startedAt: number | undefined
   finishedAt: number | undefined
   delayTime: number | undefined
+  /** How much of that its worker took to start. */
+  coldStart: number | undefined
   executionTime: number | undefined
   workerId: string | undefined
   output: string | undefined
@@ -79,7 +115,13 @@ export class Job {
   retried = 0
   cancels = 0
   starts = 0
+  /** Of its newest change. */
+  version = 0
+  /** How often it was queued again, by RunPod or by a client. */
+  requeued = 0
   chunks: Array<string> = []
+  /** How many chunks its worker has given, those that were read included. */
+  yielded = 0
   execution: Execution | undefined
   ttlAlarm: Alarm | undefined
   /** Of its plan: what requests about it meet. */
@@ -106,21 +148,32 @@ export class Job {
     this.queueEntry = { at, order: 0, index: -1, job: this }
   }
 
+  /** Forgets what came of it so far, since it is to run again. */
+  reset(): void {
+    this.requeued++
+    this.startedAt = this.finishedAt = this.delayTime = this.coldStart = this.executionTime = undefined
+    this.workerId = this.output = this.error = undefined
+    this.chunks = []
+    this.yielded = 0
+  }
+
   get hasEnded(): boolean {
     return isTerminal(this.status)
+  }
+
+  /** RunPod drops an empty input, and a worker does nothing with a job that has none. */
+  get hasInput(): boolean {
+    return Object.keys(this.submission.input).length > 0
   }
 
   get isKept(): boolean {
     return this.endpoint.jobs.get(this.id) === this
   }
-}
 
-export interface Worker {
-  readonly id: string
-  active: number
-  isReady: boolean
-  idleSince: number
-  startAlarm: Alarm | undefined
+  /** Tells the readers of changes. */
+  noteChange(): void {
+    this.endpoint.changes.note(this, this.endpoint.jobs.size)
+  }
 }
 
 export interface BatchRequest {
@@ -142,8 +195,9 @@ export interface Batch {
   state: "DRAFT" | "FINALIZED" | "FAILED" | "CANCELLED"
 }
 
-export class Endpoint {
+export class Endpoint implements Fleet {
   readonly jobs = new Map<string, Job>()
+  readonly changes = new Changes<Job>()
   /** In the order of their creates. */
   readonly batches = new Map<string, Batch>()
   readonly queue = new Heap<JobEntry>()
@@ -152,6 +206,10 @@ export class Endpoint {
   /** The jobs that are queued until their plan says otherwise. */
   readonly planned = new Set<Job>()
   readonly workers = new Set<Worker>()
+  /** Those workers that are processes, by their ids; `workers` has the emulated ones. */
+  readonly processes = new Map<string, WorkerProcess>()
+  /** The requests of processes that wait for jobs, in the order they came. */
+  readonly takes = new Set<Take>()
   readonly settings: ReturnType<typeof readSettings>
   maxWorkers = 0
   minWorkers = 0
@@ -178,6 +236,7 @@ export class Endpoint {
 /** Plain mutable objects, touched only synchronously by the requests, alarms and handlers of one emulator. */
 export interface Model {
   readonly endpoints: ReadonlyMap<string, Endpoint>
+  readonly loadBalancers: ReadonlyMap<string, LoadBalancer>
   /** The jobs that have ended, by the time they are forgotten. */
   readonly endedJobs: Heap<JobEntry>
   readonly clock: Clock.Clock
@@ -194,23 +253,16 @@ export interface Model {
   isClosed: boolean
 }
 
-const wholeMillis = (duration: Duration.DurationInput): number => Math.round(Duration.toMillis(duration))
-
-const readSpread = (spread: Spread) => {
-  const { max, min } = typeof spread === "object" && "min" in spread ? spread : { max: spread, min: spread }
-  return { min: wholeMillis(min), max: wholeMillis(max) }
-}
-
 /** An endpoint's options with their defaults. Times are milliseconds. */
 const readSettings = (options: EndpointOptions) => ({
-  coldStart: readSpread(options.coldStart ?? 0),
+  ...readFleetSettings(options, 1),
   execution: readSpread(options.execution ?? 0),
-  idleTimeout: wholeMillis(options.idleTimeout ?? "5 seconds"),
-  concurrency: options.concurrency ?? 1,
   handler: options.handler,
   aggregateStream: options.aggregateStream ?? true,
+  external: readExternal(options.externalWorkers),
   retention: {
     run: wholeMillis(options.retention?.run ?? "30 minutes"),
-    runSync: wholeMillis(options.retention?.runSync ?? "1 minute")
+    runSync: wholeMillis(options.retention?.runSync ?? "1 minute"),
+    openai: wholeMillis(options.retention?.runSync ?? "1 minute")
   }
 })

@@ -14,6 +14,7 @@ export const keep = (model: Model, job: Job, endedAt: number): void => {
 /** From now on the job is not found; requests that are held for it are woken. */
 export const forget = (model: Model, job: Job): void => {
   job.endpoint.jobs.delete(job.id)
+  job.noteChange()
   model.endedJobs.remove(job.endedEntry)
   if (job.ttlAlarm !== undefined) model.timer.clear(job.ttlAlarm)
   wake(job.endWaiters, job.chunkWaiters)
