@@ -1,13 +1,19 @@
 /**
  * The whole benchmark: `npm run bench`, on the built package. It reports, and never fails for what it measures.
  *
- *     npm run bench -- [--json] [--full] [--quick] [requests] [waiting] [batch]
+ *     npm run bench -- [--json] [--full] [--quick] [requests] [waiting] [batch] [permits] [cluster] [simulation]
+ *
+ * `permits` starts a Redis, `cluster` a PostgreSQL, too, and `simulation` measures nothing, but says how a model of many machines ends; these run only
+ * where they are asked for.
  */
 import { cpus } from "node:os"
 import { performance } from "node:perf_hooks"
 import { type BatchFigures, measureBatch, profiles } from "./batch/measure.js"
+import { type ClusterFigures, measureCluster, profiles as clusterProfiles } from "./cluster/measure.js"
+import { measurePermits, modes, type PermitFigures } from "./permits/measure.js"
 import { clients, kinds, variants } from "./requests/clients.js"
 import { measure, type Row } from "./requests/measure.js"
+import { runAll, type Simulated } from "./simulation/measure.js"
 import { measureHeap } from "./waiting/measure.js"
 import type { Heap } from "./waiting/worker.js"
 
@@ -17,12 +23,16 @@ interface Results {
   requests?: ReadonlyArray<Row>
   waiting?: Heap
   batches?: ReadonlyArray<BatchFigures>
+  permits?: ReadonlyArray<PermitFigures>
+  clusters?: ReadonlyArray<ClusterFigures>
+  simulation?: ReadonlyArray<Simulated>
 }
 
 const args = new Set(process.argv.slice(2))
 const isJson = args.has("--json")
 const all = ["requests", "waiting", "batch"]
-const chosen = all.some((part) => args.has(part)) ? all.filter((part) => args.has(part)) : all
+const named = [...all, "permits", "cluster", "simulation"].filter((part) => args.has(part))
+const chosen = named.length > 0 ? named : all
 
 const say = (line: string) => {
   if (!isJson) console.log(line)
@@ -78,6 +88,42 @@ if (chosen.includes("batch")) {
   }
   results.batches = batches
 }
+
+if (chosen.includes("permits")) {
+  const submits = args.has("--quick") ? 1_500 : 3_000
+  const permits: Array<PermitFigures> = []
+  say(`\n${submits} submits with one key, 1,000 per 10 s`)
+  for (const mode of modes) {
+    const figures = await measurePermits(mode, submits)
+    permits.push(figures)
+    const { bound, cpu, seconds, throttled } = figures
+    const processes = mode === "one process" ? "" : ", 3 processes"
+    say(
+      `  ${`${mode}${processes}`.padEnd(42)} ${seconds.toFixed(1).padStart(5)} s (bound ${bound} s), ${throttled} answered 429, ${cpu.toFixed(2)} ms CPU a submit`
+    )
+  }
+  results.permits = permits
+}
+
+if (chosen.includes("cluster")) {
+  const clusters: Array<ClusterFigures> = []
+  for (const profile of args.has("--quick") ? clusterProfiles.slice(0, 1) : clusterProfiles) {
+    const figures = await measureCluster(profile)
+    clusters.push(figures)
+    const { bound, counts, cpu, items, name, queries, requests, rss, seconds, storing, submitted, throttled } = figures
+    const over = bound === undefined ? "" : `, ${(seconds / bound).toFixed(2)} × the bound of ${bound} s`
+    say(`\n${items} ${name}, in a cluster of 3 processes`)
+    say(`  outcomes        ${JSON.stringify(counts)}; ${submitted} jobs`)
+    say(`  makespan        ${seconds.toFixed(1)} s${over}; storing the inputs took ${storing.toFixed(1)} s of it`)
+    say(`  items a second  ${(items / seconds).toFixed(0)}`)
+    say(`  statements      ${(queries / items).toFixed(3)} an item`)
+    say(`  requests        ${(requests / items).toFixed(2)} an item, ${throttled} answered 429`)
+    say(`  CPU             ${cpu.toFixed(2)} ms an item; at most ${rss.toFixed(0)} MiB a process`)
+  }
+  results.clusters = clusters
+}
+
+if (chosen.includes("simulation")) results.simulation = await runAll({ isQuick: args.has("--quick"), say })
 
 if (isJson) console.log(JSON.stringify(results, null, 2))
 else say(`\nTook ${(performance.now() / 1000).toFixed(0)} s`)

@@ -6,7 +6,9 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Batch, Endpoint, JobError } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { NodeEmulator, NodeProgress, NodeRunPod } from "effect-runpod/Node"
-import { Array, Console, Effect, Layer, Schema } from "effect"
+import { Array, Console, Effect, Layer, Redacted, Schema } from "effect"
+import { Source } from "effect-runpod-dashboard"
+import * as NodeDashboard from "effect-runpod-dashboard/NodeDashboard"
 import * as Board from "./demo/board.js"
 import * as Summary from "./demo/summary.js"
 
@@ -88,9 +90,16 @@ const batch = Effect.gen(function* () {
   )
 })
 
+/** A page that shows the fleet: `npm run demo -- --dashboard`, which goes on until it is interrupted. */
+const wantsDashboard = process.argv.includes("--dashboard")
+
 const program = Effect.gen(function* () {
   const emulator = yield* NodeEmulator.NodeEmulator
   yield* Console.log(`An emulated RunPod listens at ${emulator.url}, on a network that misbehaves.`)
+  if (wantsDashboard) {
+    const { url } = yield* NodeDashboard.serve({ sources: [Source.emulator(emulator, "upscaler")] })
+    yield* Console.log(`Its dashboard: ${Redacted.value(url)}`)
+  }
 
   yield* Console.log("\nSix jobs on three workers, all cold:\n")
   const results = yield* jobs
@@ -104,6 +113,10 @@ const program = Effect.gen(function* () {
 
   yield* Console.log("\nAll together:")
   yield* Summary.print(emulator)
+  if (wantsDashboard) {
+    yield* Console.log("\nThe dashboard goes on. Ctrl-C ends it.")
+    yield* Effect.never
+  }
 })
 
-program.pipe(Effect.provide(Layer.provideMerge(client, server)), NodeRuntime.runMain)
+program.pipe(Effect.scoped, Effect.provide(Layer.provideMerge(client, server)), NodeRuntime.runMain)

@@ -10,6 +10,9 @@ import { Config, type ConfigError, Effect, Layer } from "effect"
 /** The endpoint the examples use. */
 export const endpointId = Config.nonEmptyString("RUNPOD_ENDPOINT_ID").pipe(Config.withDefault("emulated"))
 
+/** The model that the examples of language models ask for: RUNPOD_MODEL, as the endpoint's worker serves it. */
+export const modelName = Config.nonEmptyString("RUNPOD_MODEL").pipe(Config.withDefault("emulated/model"))
+
 const isRunPod = Config.all([
   Config.nonEmptyString("RUNPOD_API_KEY"),
   Config.nonEmptyString("RUNPOD_ENDPOINT_ID")

@@ -1,0 +1,98 @@
+/** The row of a batch, and statements about batches. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { BatchJournalError } from "effect-runpod/BatchError"
+import type * as BatchStore from "../BatchStore.js"
+import type * as Sql from "../Sql.js"
+import { type Database, ioError, isDataProblem, type Parameter } from "./database.js"
+
+type Error = BatchJournalError
+
+export const defaults = {
+  prefix: "runpod_",
+  lease: "15 seconds",
+  wait: 0,
+  grace: "35 seconds",
+  outage: "5 minutes"
+} as const
+
+const settingsOf = (options: Sql.Options) => ({
+  lease: Duration.decode(options.lease ?? defaults.lease),
+  wait: Duration.decode(options.wait ?? defaults.wait),
+  grace: Duration.decode(options.grace ?? defaults.grace),
+  outage: Duration.decode(options.outage ?? defaults.outage)
+})
+
+interface StoredRow {
+  readonly endpoint: string | null
+  readonly state: BatchStore.BatchState | "Removed"
+  readonly size: number | null
+  readonly total: number | null
+  readonly failures: number | null
+  /** In milliseconds. */
+  readonly remaining: number | null
+}
+
+export interface BatchRow extends StoredRow {
+  readonly state: BatchStore.BatchState
+}
+
+const isThere = (row: StoredRow): row is BatchRow => row.state !== "Removed"
+
+/** What is known of a batch before it begins. */
+interface NewRow extends Pick<BatchRow, "endpoint" | "state" | "size"> {
+  readonly failures?: number | undefined
+  readonly deadline?: number | undefined
+}
+
+export const chunksOf = ({ size, total }: Pick<BatchRow, "size" | "total">): number =>
+  size === null || total === null ? 0 : Math.ceil(total / size)
+
+export const wrongId = (detail: string) => new BatchJournalError({ reason: "WrongId", detail })
+
+export const unknownBatch = (id: string) => wrongId(`there is no batch "${id}" in the database. Create it first.`)
+const removed = (id: string) => wrongId(`batch "${id}" was removed from the database. Give another id.`)
+
+export class Batches {
+  readonly settings
+
+  constructor(
+    readonly db: Database,
+    options: Sql.Options
+  ) {
+    this.settings = settingsOf(options)
+  }
+
+  rows<A extends object>(statement: string, parameters: ReadonlyArray<Parameter>) {
+    return Effect.mapError(this.db.retried<A>(statement, parameters, this.settings.lease), (error) =>
+      isDataProblem(error)
+        ? new BatchJournalError({
+            reason: "Unstorable",
+            detail: "the database cannot hold an input or its key. Change it."
+          })
+        : ioError(error)
+    )
+  }
+
+  batch(id: string): Effect.Effect<BatchRow, Error> {
+    const { db } = this
+    const statement = `SELECT endpoint, state, size, total, failures, deadline - ${db.now} AS remaining
+      FROM ${db.table("batches")} WHERE id = ${db.text(1)}`
+    return Effect.flatMap(this.rows<StoredRow>(statement, [id]), ([row]) => {
+      if (row === undefined) return unknownBatch(id)
+      return isThere(row) ? Effect.succeed(row) : removed(id)
+    })
+  }
+
+  /** Makes the row of a batch unless it is there. */
+  begin(id: string, { deadline, endpoint, failures, size, state }: NewRow): Effect.Effect<BatchRow, Error> {
+    const { db } = this
+    const insert = this.rows(
+      `INSERT INTO ${db.table("batches")} (id, endpoint, state, size, created, failures, deadline)
+       VALUES (${db.text(1)}, ${db.text(2)}, ${db.text(3)}, ${db.int(4)}, ${db.now}, ${db.int(5)}, ${db.now} + ${db.float(6)})
+       ON CONFLICT (id) DO NOTHING`,
+      [id, endpoint, state, size, failures ?? null, deadline ?? null]
+    )
+    return Effect.zipRight(insert, this.batch(id))
+  }
+}

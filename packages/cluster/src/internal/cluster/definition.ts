@@ -1,0 +1,388 @@
+/** A kind of batch: its workflow, and what is asked of its batches. */
+import * as Activity from "@effect/workflow/Activity"
+import * as Workflow from "@effect/workflow/Workflow"
+import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { hasProperty } from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Batch from "effect-runpod/Batch"
+import { BatchJournalError } from "effect-runpod/BatchError"
+import * as Endpoint from "effect-runpod/Endpoint"
+import * as JobError from "effect-runpod/JobError"
+import type { Ended } from "effect-runpod/Job"
+import * as JobId from "effect-runpod/JobId"
+import { RunPodError } from "effect-runpod/RunPodError"
+import type * as BatchCluster from "../../BatchCluster.js"
+import * as BatchStore from "../../BatchStore.js"
+import * as Inputs from "../inputs.js"
+import { sha256 } from "../sha256.js"
+
+/**
+ * An input has no job, for a reason that is no error of a request.
+ */
+export class ItemError extends Data.TaggedError("ItemError")<{
+  readonly key: string
+  /**
+   * `InvalidInput`: the schema of the workers does not accept it. `InputChanged`: `load` gave another input than the batch was started with, or none.
+   * `Defect`: a defect of the worker's program.
+   */
+  readonly reason: string
+  readonly detail: string
+}> {
+  override get message(): string {
+    return `The input "${this.key}" has no outcome of a job (${this.reason}): ${this.detail}`
+  }
+}
+
+/** The workflow of each chunk, whose execution id says on which shard of the cluster it runs. */
+export const chunkWorkflow = (name: string) =>
+  Workflow.make({
+    name: `runpod-${name}`,
+    payload: { batch: Schema.String, chunk: Schema.Number, round: Schema.Number },
+    idempotencyKey: ({ batch, chunk, round }) => JSON.stringify([batch, chunk, round]),
+    success: Schema.String
+  })
+
+/** What has no outcome yet may have one later. */
+class OpenError extends Data.TaggedError("OpenError")<{ readonly end: "Unread" | "Budget" }> {
+  override get message(): string {
+    return this.end === "Unread"
+      ? "Inputs of it are not what this process's `input` reads: they wait for a process whose definition is newer. End this one, or cancel the batch."
+      : "The budget of this process's `Cost` has no room for more of it: it waits for a process that has. Cancel the batch, or give a larger budget."
+  }
+}
+
+const isOpen = (end: BatchStore.Driven): end is "Unread" | "Budget" => end === "Unread" || end === "Budget"
+
+const pageSize = 250
+/** How long a chunk that could not be driven is left alone, at most. */
+const longestPause = Duration.minutes(1)
+export const usualChunks = 8
+
+/** What ends the item of a batch badly that may come out well at another time. */
+const failedKinds = [
+  "JobFailedError",
+  "JobCancelledError",
+  "JobTimedOutError",
+  "OutputMissingError",
+  "OutputDecodeError",
+  "JobNotFoundError",
+  "WaitTimeoutError",
+  "InvalidInput",
+  "InputChanged",
+  "Defect"
+]
+
+const isStream = <I, E, R>(inputs: Iterable<I> | Stream.Stream<I, E, R>): inputs is Stream.Stream<I, E, R> =>
+  hasProperty(inputs, Stream.StreamTypeId)
+
+/** Its error and its end, which are kept apart for messages. */
+const problemText = (error: unknown): string => (typeof error === "string" ? error : JSON.stringify(error))
+
+/** Options of both kinds. */
+interface AnyOptions<I, IE, O, OE, E, R> extends BatchCluster.Options<I, IE, O, OE> {
+  readonly load?: BatchCluster.LoadedOptions<I, IE, O, OE, E, R>["load"] | undefined
+}
+
+/** What a kind of batch is, whether its inputs are stored or loaded. */
+const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, OE, E, R>) => {
+  const { chunkSize, chunks = usualChunks, endpoint, input, key: _, load, name, output, ...driveOptions } = options
+  const storeId = (id: string) => `${name}/${id}`
+  const idOf = (storeId: string) => storeId.slice(name.length + 1)
+  const decodeOutput = Schema.decodeUnknownEither(output)
+  const decodeError = Schema.decodeUnknownOption(Schema.Union(RunPodError, JobError.WaitTimeoutError))
+
+  const ChunkWorkflow = chunkWorkflow(name)
+
+  const again = Schedule.exponential("1 second").pipe(Schedule.union(Schedule.spaced(longestPause)), Schedule.jittered)
+
+  const layer = Layer.unwrapEffect(
+    Effect.map(Effect.makeSemaphore(chunks), (places) =>
+      ChunkWorkflow.toLayer(({ batch, chunk }) =>
+        Activity.make({
+          name: "drive",
+          success: Schema.String,
+          // Another process goes on where this one is interrupted.
+          interruptRetryPolicy: Schedule.stop,
+          execute: Effect.gen(function* () {
+            const made = yield* Endpoint.make(endpoint, { input, output })
+            const driven = BatchStore.drive(made, {
+              onInvalidInput: "leave",
+              ...driveOptions,
+              id: batch,
+              chunk,
+              input,
+              ...(load === undefined ? {} : { load: (range: BatchStore.Range) => load(idOf(batch), range) })
+            })
+            return yield* places
+              .withPermits(1)(driven)
+              .pipe(
+                Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
+                Effect.sandbox,
+                Effect.tapError((cause) => logTrouble(`${batch}, chunk ${chunk}`, cause)),
+                Effect.retry({ schedule: again, while: (cause) => !Cause.isInterruptedOnly(cause) }),
+                Effect.catchAll(Effect.failCause),
+                Effect.orDie
+              )
+          })
+        })
+      )
+    )
+  )
+
+  /** Has all chunks driven that are open. */
+  const execute = (id: string) =>
+    Effect.gen(function* () {
+      const store = yield* BatchStore.BatchStore
+      const open = yield* store.open(storeId(id))
+      yield* Effect.forEach(
+        open,
+        ({ chunk, round }) => ChunkWorkflow.execute({ batch: storeId(id), chunk, round }, { discard: true }),
+        { concurrency: 8, discard: true }
+      )
+      return open.length
+    })
+
+  /** Stores the items, and has them worked on. */
+  const begin = <E, R>(
+    id: string,
+    pages: Stream.Stream<ReadonlyArray<BatchStore.NewItem | BatchStore.NewReference>, E, R>,
+    more: BatchCluster.StartOptions | undefined
+  ) =>
+    Effect.gen(function* () {
+      const store = yield* BatchStore.BatchStore
+      yield* store.create({ id: storeId(id), endpointId: endpoint, chunkSize, ...more }, pages)
+      yield* execute(id)
+    })
+
+  const resultOf = ({ key, problem, settled }: BatchStore.StoredOutcome): BatchCluster.ItemOutcome<O>["result"] => {
+    if (settled === undefined) {
+      const known = decodeError(problem?.error)
+      if (Option.isSome(known)) return Exit.fail(known.value)
+      return Exit.fail(new ItemError({ key, reason: problem?.kind ?? "Unknown", detail: problemText(problem?.error) }))
+    }
+    const { delayTime, error, executionTime, jobId, output: value, status, workerId } = settled
+    const job: Ended = {
+      id: JobId.unsafeMake(jobId),
+      status,
+      raw: {},
+      ...(delayTime === undefined ? {} : { delayTime }),
+      ...(executionTime === undefined ? {} : { executionTime }),
+      ...(workerId === undefined ? {} : { workerId }),
+      ...(error === undefined ? {} : { error }),
+      ...(value === undefined ? {} : { output: value })
+    }
+    // What is stored was struck out when it was written.
+    const asItIs = (text: string) => text
+    const failure = JobError.fromJob(endpoint, job, asItIs)
+    if (failure !== undefined) return Exit.fail(failure)
+    const decoded = decodeOutput(value)
+    return Either.isRight(decoded)
+      ? Exit.succeed(decoded.right)
+      : Exit.fail(JobError.fromUndecodable(endpoint, job, decoded.left.message, asItIs))
+  }
+
+  const outcomeOf = (stored: BatchStore.StoredOutcome): BatchCluster.ItemOutcome<O> => {
+    const { delayTime, executionTime, jobId } = stored.settled ?? {}
+    return {
+      index: stored.index,
+      key: stored.key,
+      result: resultOf(stored),
+      ...(jobId === undefined ? {} : { jobId: JobId.unsafeMake(jobId) }),
+      ...(delayTime === undefined ? {} : { delayTime }),
+      ...(executionTime === undefined ? {} : { executionTime })
+    }
+  }
+
+  /** Whether nobody will add an outcome. */
+  const hasEnded = (store: BatchStore.Service, id: string) =>
+    Effect.zipWith(
+      store.status(id),
+      store.open(id),
+      ({ chunks, failuresLeft, remaining, state }, open) =>
+        state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (chunks > 0 && open.length === 0)
+    )
+
+  const stored = (id: string, { after = -1, poll = "1 second" }: BatchCluster.OutcomesOptions = {}) =>
+    Stream.unwrap(
+      Effect.map(BatchStore.BatchStore, (store) => {
+        const page = (from: number) =>
+          Effect.gen(function* () {
+            const read = store.outcomes(storeId(id), { after: from, limit: pageSize })
+            // In their order: what comes behind an item that is under way waits.
+            const gapIn = (page: ReadonlyArray<BatchStore.StoredOutcome>) =>
+              page.findIndex(({ index }, i) => index !== from + 1 + i)
+            const first = yield* read
+            const isWhole = first.length === pageSize && gapIn(first) === -1
+            // Read once more behind the look: what came before the end is in it.
+            const isEnd = !isWhole && (yield* hasEnded(store, storeId(id)))
+            const found = isWhole ? first : yield* read
+            const gap = gapIn(found)
+            const ready = isEnd || gap === -1 ? found : found.slice(0, gap)
+            const last = ready.at(-1)
+            if (last === undefined && !isEnd) yield* Effect.sleep(poll)
+            const next = last?.index ?? (isEnd ? undefined : from)
+            return [Chunk.unsafeFromArray([...ready]), Option.fromNullable(next)] as const
+          })
+        return Stream.paginateChunkEffect(after, page)
+      })
+    )
+
+  const retry = (id: string, kinds: ReadonlyArray<string>) =>
+    Effect.gen(function* () {
+      const store = yield* BatchStore.BatchStore
+      const reopened = yield* store.reopen(storeId(id), kinds)
+      yield* execute(id)
+      return reopened.length
+    })
+
+  const progress = (id: string) => Effect.flatMap(BatchStore.BatchStore, (store) => store.progress(storeId(id)))
+
+  const kind: BatchCluster.Kind<R> = {
+    name,
+    layer,
+    progress,
+    report: (id) =>
+      Effect.gen(function* () {
+        const store = yield* BatchStore.BatchStore
+        const { state, total } = yield* store.progress(storeId(id))
+        const counts: Record<string, number> = {}
+        const queue: Array<number> = []
+        const execution: Array<number> = []
+        const pages = Stream.paginateChunkEffect(-1, (after) =>
+          Effect.map(store.outcomes(storeId(id), { after, limit: pageSize }), (page) => [
+            Chunk.unsafeFromArray([...page]),
+            Option.fromNullable(page.at(-1)?.index)
+          ])
+        )
+        yield* Stream.runForEach(pages, (stored) =>
+          Effect.sync(() => {
+            const result = resultOf(stored)
+            const kind = Exit.isSuccess(result)
+              ? "Completed"
+              : Option.match(Cause.failureOption(result.cause), {
+                  onNone: () => "Defect",
+                  onSome: (error) => (error._tag === "ItemError" ? error.reason : error._tag)
+                })
+            counts[kind] = (counts[kind] ?? 0) + 1
+            const { delayTime, executionTime } = stored.settled ?? {}
+            if (delayTime !== undefined) queue.push(delayTime)
+            if (executionTime !== undefined) execution.push(executionTime)
+          })
+        )
+        const all = Object.values(counts).reduce((sum, count) => sum + count, 0)
+        const completed = counts["Completed"] ?? 0
+        return {
+          endpointId: endpoint,
+          counts,
+          completed,
+          failed: all - completed,
+          open: total - all,
+          state,
+          queueTime: Batch.spreadOf(queue),
+          executionTime: Batch.spreadOf(execution)
+        }
+      }),
+    awaitEnd: (id, { poll = "1 second" } = {}) =>
+      Effect.gen(function* () {
+        const store = yield* BatchStore.BatchStore
+        for (;;) {
+          if (yield* hasEnded(store, storeId(id))) return yield* store.progress(storeId(id))
+          yield* Effect.sleep(poll)
+        }
+      }),
+    cancel: (id) => Effect.flatMap(BatchStore.BatchStore, (store) => store.cancel(storeId(id))),
+    remove: (id) => Effect.flatMap(BatchStore.BatchStore, (store) => store.remove(storeId(id))),
+    retryAmbiguous: (id) => retry(id, ["SubmitAmbiguousError"]),
+    retryFailed: (id) => retry(id, failedKinds)
+  }
+  return { kind, begin, stored, outcomeOf }
+}
+
+const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): BatchCluster.BatchCluster<I, O> => {
+  const { begin, kind, outcomeOf, stored } = base(options)
+  const { input, key } = options
+  const encode = Schema.encode(input)
+  const decode = Schema.decodeUnknown(input)
+  const itemsOf = <E, R>(inputs: Iterable<I> | Stream.Stream<I, E, R>) =>
+    (isStream(inputs) ? inputs : Stream.fromIterable(inputs)).pipe(
+      Stream.zipWithIndex,
+      Stream.grouped(pageSize),
+      // Page by page: an effect of the stream for each input costs ten times as much.
+      Stream.mapEffect((page) =>
+        Effect.forEach(page, ([value, index]) =>
+          Effect.map(encode(value), (encoded): BatchStore.NewItem => ({
+            key: key?.(value, index) ?? String(index),
+            input: encoded
+          }))
+        )
+      )
+    )
+  return {
+    ...kind,
+    start: (id, inputs, more) => begin(id, itemsOf(inputs), more),
+    outcomes: (id, options) =>
+      Stream.mapEffect(stored(id, options), (stored) =>
+        Effect.map(decode(stored.input), (value) => ({ ...outcomeOf(stored), input: value }))
+      )
+  }
+}
+
+const makeLoaded = <I, IE, O, OE, E, R>(
+  options: BatchCluster.LoadedOptions<I, IE, O, OE, E, R>
+): BatchCluster.LoadedBatchCluster<O, E, R> => {
+  const { begin, kind, outcomeOf, stored } = base<I, IE, O, OE, E, R>(options)
+  const { input, key, load } = options
+  const encode = Schema.encode(input)
+  const references = (id: string, count: number) =>
+    Inputs.pagesOf(count, (range) =>
+      Effect.gen(function* () {
+        const loaded = yield* load(id, range)
+        return yield* Effect.forEach(Array.from({ length: range.to - range.from }), (_, i) =>
+          Effect.gen(function* () {
+            const value = loaded[i]
+            if (value === undefined) return yield* missing(range.from + i)
+            const text = Inputs.textOf(yield* encode(value))
+            const index = range.from + i
+            return { key: key?.(value, index) ?? String(index), hash: yield* sha256(text), length: text.length }
+          })
+        )
+      })
+    )
+  return {
+    ...kind,
+    start: (id, { count }, more) => begin(id, references(id, count), more),
+    outcomes: (id, options) => Stream.map(stored(id, options), outcomeOf)
+  }
+}
+
+export function make<I, IE, O, OE, E, R>(
+  options: BatchCluster.LoadedOptions<I, IE, O, OE, E, R>
+): BatchCluster.LoadedBatchCluster<O, E, R>
+export function make<I, IE, O, OE>(
+  options: BatchCluster.Options<I, IE, O, OE> & { readonly load?: undefined }
+): BatchCluster.BatchCluster<I, O>
+export function make<I, IE, O, OE, E, R>({ load, ...options }: AnyOptions<I, IE, O, OE, E, R>) {
+  return load === undefined ? makeStored(options) : makeLoaded({ ...options, load })
+}
+
+/** A batch that begins without one of its inputs would not have it later, either. */
+const missing = (index: number) => {
+  const detail = `\`load\` gave no input at index ${index}. Let it give as many as it is asked for, or \`start\` a batch of fewer.`
+  return new BatchJournalError({ reason: "InputChanged", detail })
+}
+
+/** It is driven again in a while: another process has it, or the endpoint or the database have a problem that somebody can mend. */
+const logTrouble = (what: string, cause: Cause.Cause<unknown>) =>
+  Cause.isInterruptedOnly(cause)
+    ? Effect.void
+    : Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)

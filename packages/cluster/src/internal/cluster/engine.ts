@@ -1,0 +1,142 @@
+/** What runs the workflows: the cluster's storage and runners, over the database of the batches. */
+import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
+import type * as MessageStorage from "@effect/cluster/MessageStorage"
+import * as RunnerAddress from "@effect/cluster/RunnerAddress"
+import * as RunnerHealth from "@effect/cluster/RunnerHealth"
+import * as Runners from "@effect/cluster/Runners"
+import * as RunnerStorage from "@effect/cluster/RunnerStorage"
+import * as Sharding from "@effect/cluster/Sharding"
+import * as ShardingConfig from "@effect/cluster/ShardingConfig"
+import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
+import * as SqlRunnerStorage from "@effect/cluster/SqlRunnerStorage"
+import * as SqlClient from "@effect/sql/SqlClient"
+import type * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { BatchJournalError } from "effect-runpod/BatchError"
+import type * as BatchCluster from "../../BatchCluster.js"
+import type * as BatchStore from "../../BatchStore.js"
+import * as Sql from "../../Sql.js"
+import { defaults } from "../batches.js"
+import * as Lease from "../lease.js"
+import * as Migrations from "../migrations.js"
+
+type Services = BatchStore.BatchStore | WorkflowEngine.WorkflowEngine | SqlClient.SqlClient
+
+export const usualLease = "9 seconds"
+
+const prefixOf = ({ prefix = defaults.prefix }: Sql.Options) => `${prefix}cluster`
+
+const io = (detail: string) => new BatchJournalError({ reason: "Io", detail })
+
+/** Errors of a database may quote what was sent to it. */
+const withoutDetails = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, BatchJournalError, R> =>
+  Layer.mapError(layer, () => io("the database cannot be reached, or refuses the tables of the cluster."))
+
+/** Looks often enough that work is taken over within seconds, and keeps locks in rows: advisory ones ignore the prefix, and outlive a stopped process. */
+export const config = {
+  shardLockDisableAdvisory: true,
+  shardLockExpiration: "9 seconds",
+  shardLockRefreshInterval: "3 seconds",
+  runnerHealthCheckInterval: "3 seconds",
+  refreshAssignmentsInterval: "1 second",
+  // A chunk that another process is to drive, since this one ends or others have come, is interrupted in an orderly way. Until then it would not
+  // be worked on there, and new jobs would be started here.
+  entityTerminationTimeout: "1 second",
+  entityMessagePollInterval: "1 second"
+} as const
+
+/**
+ * The cluster of a file has one process: two would both run its workflows. After a crash the next one waits until the row of the one before
+ * counts no more.
+ */
+const alone = (options: Sql.Options): Layer.Layer<never, BatchJournalError, SqlClient.SqlClient> => {
+  const lease = Duration.decode(options.lease ?? usualLease)
+  const taking = Effect.flatMap(Migrations.open(options.prefix ?? defaults.prefix), (db) =>
+    Lease.take(db, "", { chunk: -1, lease, wait: Duration.sum(lease, "1 second") })
+  )
+  return Layer.scopedDiscard(
+    Effect.mapError(taking, (error) =>
+      error.reason === "Locked"
+        ? new BatchJournalError({
+            reason: "Locked",
+            detail:
+              "another process works on this file. Let it end, or have more than one process work over PostgreSQL."
+          })
+        : error
+    )
+  )
+}
+
+/** What is driven by a chunk's workflow waits for the chunk before, as long as that takes. */
+const storeOptions = (options: Sql.Options): Sql.Options => ({ lease: usualLease, ...options, wait: "1 hour" })
+
+/** The engine over the cluster, and the store of batches. */
+const servicesOver = <E, R>(
+  sharding: Layer.Layer<Sharding.Sharding | MessageStorage.MessageStorage, E, R>,
+  options: Sql.Options
+) =>
+  Layer.merge(
+    withoutDetails(Layer.provide(ClusterWorkflowEngine.layer, sharding)),
+    Sql.layerBatchStore(storeOptions(options))
+  )
+
+export const layerSqlite = (
+  file: string,
+  options: BatchCluster.SqliteOptions = {}
+): Layer.Layer<Services, BatchJournalError> => {
+  const connection = Layer.unwrapEffect(
+    Effect.map(
+      Effect.promise(() => import("@effect/sql-libsql/LibsqlClient")),
+      // The cluster's ids are larger than a number can tell apart.
+      (LibsqlClient) => withoutDetails(LibsqlClient.layer({ url: `file:${file}`, intMode: "bigint" }))
+    )
+  )
+  // A process that only reads the file would otherwise refuse a commit of the cluster, whose transaction stays open then, with all that follows.
+  const wal = Layer.effectDiscard(Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe("PRAGMA journal_mode = WAL")))
+  const client = Layer.provideMerge(withoutDetails(wal), connection)
+  const prefix = prefixOf(options)
+  const sharding = Sharding.layer.pipe(
+    Layer.provide(Runners.layerNoop),
+    Layer.provideMerge(SqlMessageStorage.layerWith({ prefix })),
+    Layer.provide([RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
+    Layer.provide(ShardingConfig.layer(config))
+  )
+  return servicesOver(sharding, options).pipe(Layer.provide(alone(options)), Layer.provideMerge(client))
+}
+
+export const layerPostgres = ({
+  listen,
+  maxConnections = 5,
+  url,
+  ...options
+}: BatchCluster.PostgresOptions): Layer.Layer<Services, BatchJournalError> => {
+  const client = Layer.unwrapEffect(
+    Effect.map(
+      Effect.promise(() => import("@effect/sql-pg/PgClient")),
+      (PgClient) => withoutDetails(PgClient.layer({ url, maxConnections }))
+    )
+  )
+  const prefix = prefixOf(options)
+  const sharding = Layer.unwrapEffect(
+    Effect.map(
+      Effect.promise(() => import("@effect/platform-node/NodeClusterSocket")),
+      (NodeClusterSocket) =>
+        NodeClusterSocket.layer({
+          storage: "byo",
+          clientOnly: listen === undefined,
+          shardingConfig: {
+            ...config,
+            runnerAddress: Option.map(Option.fromNullable(listen), ({ host, port }) => RunnerAddress.make(host, port))
+          }
+        }).pipe(
+          Layer.provideMerge(SqlMessageStorage.layerWith({ prefix })),
+          Layer.provide(SqlRunnerStorage.layerWith({ prefix })),
+          Layer.provide(ShardingConfig.layer(config))
+        )
+    )
+  )
+  return Layer.provideMerge(servicesOver(sharding, options), client)
+}

@@ -1,0 +1,164 @@
+/** Statements for PostgreSQL and SQLite, and what their errors mean. */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import { BatchJournalError } from "effect-runpod/BatchError"
+
+export type Parameter = string | number | null
+
+/** A connection may be gone without a word; the statement is sent again then, which changes nothing. */
+const longestStatement = Duration.seconds(15)
+
+/** The database's own code of an error: an SQLSTATE, one of SQLite, or one of the system. */
+export const codeOf = ({ cause }: SqlError): string | undefined => {
+  for (let error: unknown = cause, depth = 0; error !== undefined && depth < 5; depth++) {
+    if (hasProperty(error, "code") && typeof error.code === "string") return error.code
+    error = hasProperty(error, "cause") ? error.cause : undefined
+  }
+  return undefined
+}
+
+/** SQLSTATE classes of what a statement itself is to blame for; any other error may pass. */
+const lasting = /^(?:0A|21|22|23|26|28|34|3D|3F|42|44|54)[0-9A-Z]{3}$/
+const passingOfSqlite = /^SQLITE_(?:BUSY|LOCKED|IOERR|CANTOPEN|FULL|PROTOCOL)/
+
+/** Whether the same statement may succeed later: the database is down, restarts, or is busy. */
+const mayPass = (error: SqlError): boolean => {
+  const code = codeOf(error)
+  if (code === undefined) return true
+  return code.startsWith("SQLITE_") ? passingOfSqlite.test(code) : !lasting.test(code)
+}
+
+/** Whether the database refuses what stands in the values. */
+export const isDataProblem = (error: SqlError): boolean =>
+  /^(?:22|54)[0-9A-Z]{3}$|^SQLITE_TOOBIG/.test(codeOf(error) ?? "")
+
+/** The database is not reached, or has not done what it was asked for. Its message is left out: it may quote what was sent. */
+export const problemOf = (error: SqlError): string => {
+  const code = codeOf(error)
+  return code === undefined ? "the database cannot be reached" : `the database says ${code}`
+}
+
+export const ioError = (error: SqlError): BatchJournalError => {
+  const detail = `${problemOf(error)}. Once it works, run the batch again with the same journal.`
+  return new BatchJournalError({ reason: "Io", detail })
+}
+
+/** A client of SQLite may give integers as BigInts; none of ours is that large. */
+const withNumbers = <A extends object>(row: A): A => {
+  const entries = Object.entries(row)
+  if (!entries.some(([, value]) => typeof value === "bigint")) return row
+  return Object.assign(
+    row,
+    Object.fromEntries(entries.map(([name, value]) => [name, typeof value === "bigint" ? Number(value) : value]))
+  )
+}
+
+const backoff = Schedule.union(Schedule.exponential("50 millis"), Schedule.spaced("1 second"))
+
+/** The tables of one prefix, in the dialect of a client. */
+export class Database {
+  readonly isPg: boolean
+  /** Milliseconds since 1970 by the database's clock, which all processes share. */
+  readonly now: string
+  /** Locks what is read against a change, until the statement ends. A statement of SQLite has the whole file. */
+  readonly forShare: string
+
+  constructor(
+    private readonly client: SqlClient.SqlClient,
+    readonly prefix: string,
+    dialect: "pg" | "sqlite"
+  ) {
+    this.isPg = dialect === "pg"
+    this.now = this.isPg
+      ? "(extract(epoch from clock_timestamp()) * 1000)::float8"
+      : "((julianday('now') - 2440587.5) * 86400000.0)"
+    this.forShare = this.isPg ? "FOR SHARE" : ""
+  }
+
+  table(name: string): string {
+    return `"${this.prefix}${name}"`
+  }
+
+  private parameter(n: number, type: string): string {
+    return this.isPg ? `$${n}::${type}` : `?${n}`
+  }
+
+  text(n: number): string {
+    return this.parameter(n, "text")
+  }
+
+  int(n: number): string {
+    return this.parameter(n, "int")
+  }
+
+  float(n: number): string {
+    return this.parameter(n, "float8")
+  }
+
+  /** Rows from a parameter that is a JSON array of objects. */
+  rowsOf(n: number, columns: Readonly<Record<string, "text" | "int" | "float8">>): string {
+    const names = Object.keys(columns)
+    if (this.isPg) {
+      const typed = names.map((name) => `${name} ${columns[name]}`).join(", ")
+      return `(SELECT * FROM json_to_recordset($${n}::json) AS r(${typed}))`
+    }
+    return `(SELECT ${names.map((name) => `json_extract(value, '$.${name}') AS ${name}`).join(", ")} FROM json_each(?${n}))`
+  }
+
+  /**
+   * `rowsOf`, and what finds the row `x` of a table that each is about: that of a batch, by its key. Without statistics SQLite takes a batch for ten
+   * rows, and would go through all of them for each: it is told to begin with the parameter's, by
+   * `CROSS JOIN`, and to keep to that, by a limit that is none.
+   */
+  rowsAbout(
+    table: string,
+    {
+      batch,
+      columns,
+      rows
+    }: {
+      readonly rows: number
+      readonly columns: Readonly<Record<string, "text" | "int" | "float8">>
+      readonly batch: number
+    }
+  ): { readonly from: string; readonly where: string } {
+    const given = this.rowsOf(rows, columns)
+    if (this.isPg) return { from: `${given} AS e`, where: `x.batch = ${this.text(batch)} AND x.key = e.k` }
+    const found = `SELECT g.*, y.rowid AS row FROM ${given} AS g CROSS JOIN ${table} AS y WHERE y.batch = ${this.text(batch)} AND y.key = g.k LIMIT -1`
+    return { from: `(${found}) AS e`, where: "x.rowid = e.row" }
+  }
+
+  /** The texts of a parameter that is a JSON array of them. */
+  textsOf(n: number): string {
+    return this.isPg ? `(SELECT json_array_elements_text($${n}::json))` : `(SELECT value FROM json_each(?${n}))`
+  }
+
+  /** Runs one statement, once. */
+  run<A extends object>(
+    statement: string,
+    parameters: ReadonlyArray<Parameter> = []
+  ): Effect.Effect<ReadonlyArray<A>, SqlError> {
+    const rows = this.client.unsafe<A>(statement, parameters).withoutTransform
+    return Effect.timeoutFail(this.isPg ? rows : Effect.map(rows, (rows) => rows.map(withNumbers)), {
+      duration: longestStatement,
+      onTimeout: () => new SqlError({ cause: { code: "ETIMEDOUT" }, message: "The statement took too long" })
+    })
+  }
+
+  /** Runs a statement that changes nothing when it is run twice: again for so long, while the database is away. */
+  retried<A extends object>(
+    statement: string,
+    parameters: Effect.Effect<ReadonlyArray<Parameter>> | ReadonlyArray<Parameter>,
+    within: Duration.Duration
+  ): Effect.Effect<ReadonlyArray<A>, SqlError> {
+    const given = Effect.isEffect(parameters) ? parameters : Effect.succeed(parameters)
+    return Effect.retry(
+      Effect.flatMap(given, (parameters) => this.run<A>(statement, parameters)),
+      { schedule: Schedule.intersect(backoff, Schedule.recurUpTo(within)), while: mayPass }
+    )
+  }
+}

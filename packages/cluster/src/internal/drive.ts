@@ -1,0 +1,197 @@
+/** Drives a chunk: its inputs through a `Batch` over its journal, until each has an outcome in the store. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
+import { hasProperty } from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Batch from "effect-runpod/Batch"
+import { BatchStoppedError, type RunError } from "effect-runpod/BatchError"
+import type { BatchJournal } from "effect-runpod/BatchJournal"
+import type * as JournalEntry from "effect-runpod/JournalEntry"
+import type { Endpoint } from "effect-runpod/Endpoint"
+import * as JobError from "effect-runpod/JobError"
+import * as RunPodError from "effect-runpod/RunPodError"
+import type * as BatchStore from "../BatchStore.js"
+import * as Inputs from "./inputs.js"
+
+/** How often the batch is looked at: whether it was cancelled, and how many items have failed. */
+const lookEvery = "2 seconds"
+/** Problems are written down when there are so many, and at the end. */
+const mostProblems = 100
+
+const encodeRunPodError = Schema.encodeUnknownEither(RunPodError.RunPodError)
+const encodeTimeout = Schema.encodeUnknownEither(JobError.WaitTimeoutError)
+
+/** Whether something that stands in JSON is missing in what it was read and written as again: a schema drops fields that it does not know. */
+const losesIn = (written: unknown, stored: unknown): boolean => {
+  if (typeof stored !== "object" || stored === null) return false
+  if (typeof written !== "object" || written === null) return true
+  return Object.entries(stored).some(([name, value]) => !hasProperty(written, name) || losesIn(written[name], value))
+}
+
+/** Reads inputs as they are stored; `Left` says why not. */
+const readerOf = <I, IE>({
+  input,
+  onInvalidInput
+}: Pick<BatchStore.DriveOptions<I, IE, unknown>, "input" | "onInvalidInput">) => {
+  const decode = Schema.decodeUnknownEither(input)
+  const encode = Schema.encodeEither(input)
+  return (stored: unknown): Either.Either<I, string> =>
+    Either.gen(function* () {
+      const value = yield* Either.mapLeft(decode(stored), ({ message }) => message)
+      if (onInvalidInput !== "leave") return value
+      const written = yield* Either.mapLeft(encode(value), ({ message }) => message)
+      return losesIn(written, stored) ? yield* Either.left("it has fields that the schema does not know") : value
+    })
+}
+
+/** Why an item has no output, where its job's end does not tell. */
+const problemOf = ({ key, result }: Batch.Outcome<unknown, unknown>): BatchStore.Problem | undefined => {
+  if (Exit.isSuccess(result)) return undefined
+  const error = Option.getOrUndefined(Cause.failureOption(result.cause))
+  if (error === undefined) return { key, kind: "Defect", error: Cause.pretty(result.cause) }
+  const kind = error._tag
+  if (kind === "OutputDecodeError") return { key, kind, error: null }
+  if (kind === "WaitTimeoutError") return { key, kind, error: Either.getOrElse(encodeTimeout(error), () => null) }
+  return RunPodError.isRunPodError(error)
+    ? { key, kind, error: Either.getOrElse(encodeRunPodError(error), () => null) }
+    : undefined
+}
+
+/** What is known of a job of an item whose input was refused: it stays in the journal. */
+const jobOf = (state: JournalEntry.State | undefined): string => {
+  if (state?._tag === "Submitted") return `; it has the job ${state.jobId}`
+  return state?._tag === "Intent" ? "; a job may have been started for it" : ""
+}
+
+const isStopped = (error: unknown): error is BatchStoppedError => error instanceof BatchStoppedError
+
+/** Cancels the jobs of a chunk, and those that are found a moment later, until it is interrupted. */
+const cancelAll = (endpoint: Endpoint<never, unknown>, journal: BatchJournal): Effect.Effect<never> => {
+  const cancelled = new Set<string>()
+  const sweep = Effect.gen(function* () {
+    const jobs = (yield* journal.submitted).filter(({ jobId }) => !cancelled.has(jobId))
+    yield* Effect.forEach(
+      jobs,
+      ({ jobId }) => Effect.tap(endpoint.attach(jobId).cancel, () => Effect.sync(() => cancelled.add(jobId))),
+      { concurrency: "unbounded", discard: true }
+    )
+  })
+  return Effect.forever(Effect.zipRight(Effect.ignore(sweep), Effect.sleep(lookEvery)))
+}
+
+export const drive = <I, IE, O, P, C, E, R>(
+  store: BatchStore.Service,
+  endpoint: Endpoint<I, O, P, C>,
+  { chunk, id, input, load, onInvalidInput = "note", onOutcome, ...options }: BatchStore.DriveOptions<I, IE, O, E, R>
+): Effect.Effect<BatchStore.Driven, RunError<E>, R> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const taken = yield* store.take(id, chunk)
+      const journal = yield* store.journal(taken)
+      const before = yield* store.status(id)
+      const stopped = yield* Deferred.make<Exclude<BatchStore.Driven, "Finished" | "Unread">>()
+      const readInput = readerOf({ input, onInvalidInput })
+      const keys: Array<string> = []
+      let problems: Array<BatchStore.Problem> = []
+      /** How many items have no outcome, since it stopped. */
+      let left = 0
+      /** How many have none, since this process cannot read them. */
+      let unread = 0
+
+      const note = Effect.suspend(() => {
+        const noted = problems
+        problems = []
+        return store.note(taken, noted)
+      })
+      const add = (problem: BatchStore.Problem | undefined) => {
+        if (problem === undefined) return Effect.void
+        problems.push(problem)
+        return problems.length < mostProblems ? Effect.void : note
+      }
+
+      const look = Effect.gen(function* () {
+        const { failuresLeft, remaining, state } = yield* store.status(id)
+        if (state === "Cancelled") yield* Deferred.succeed(stopped, "Cancelled")
+        else if (failuresLeft === 0) yield* Deferred.succeed(stopped, "Failures")
+        else if (remaining !== undefined && remaining <= 0) yield* Deferred.succeed(stopped, "Deadline")
+      })
+      yield* look
+      yield* look.pipe(Effect.ignore, Effect.schedule(Schedule.spaced(lookEvery)), Effect.forkScoped)
+      yield* Effect.flatMap(Deferred.await(stopped), (why) =>
+        why === "Cancelled" ? cancelAll(endpoint, journal) : Effect.void
+      ).pipe(Effect.forkScoped)
+
+      /**
+       * An input that has changed never comes back as it was. One that cannot be read has no job, as long as none is known that may be its own; another
+       * process may read it.
+       */
+      const onUnread = (key: string, { detail, kind }: Inputs.Refusal) =>
+        Effect.flatMap(journal.find(key), (found) => {
+          const state = Option.getOrUndefined(found)
+          if (state?._tag === "Settled") return Effect.void
+          const hasNoJob = state === undefined || state._tag === "Released"
+          if (kind === "InputChanged" || (onInvalidInput === "note" && hasNoJob)) {
+            return add({ key, kind, error: `${detail}${jobOf(state)}` })
+          }
+          unread++
+          return Effect.void
+        })
+
+      // When it stops, what may have a job still gets its outcome.
+      const isWanted = (key: string) =>
+        Effect.if(Deferred.isDone(stopped), {
+          onFalse: () => Effect.succeed(true),
+          onTrue: () =>
+            Effect.map(journal.find(key), (found) => Option.isSome(found) && found.value._tag !== "Released")
+        })
+      const context = yield* Effect.context<R>()
+      const invalid = (issue: string): Inputs.Refusal =>
+        load === undefined ? { kind: "InvalidInput", detail: issue } : Inputs.refused
+      const source = load === undefined ? undefined : { load, encode: Schema.encode(input) }
+      const inputs = Inputs.itemsOf(store, taken, source).pipe(
+        Stream.mapEffect((item) =>
+          Effect.gen(function* () {
+            if (!(yield* isWanted(item.key))) {
+              left++
+              return Option.none<I>()
+            }
+            const read = Either.flatMap(yield* item.input, (given) => Either.mapLeft(readInput(given), invalid))
+            if (Either.isLeft(read)) {
+              yield* onUnread(item.key, read.left)
+              return Option.none<I>()
+            }
+            keys.push(item.key)
+            return Option.some(read.right)
+          })
+        ),
+        Stream.filterMap((read) => read),
+        Stream.provideContext(context)
+      )
+      yield* Batch.run(endpoint, inputs, {
+        ...options,
+        journal: { ...journal, hasInputs: true },
+        key: (_, index) => keys[index] ?? "",
+        ...(before.failuresLeft === undefined ? {} : { maxFailures: Math.max(1, before.failuresLeft) }),
+        ...(before.remaining === undefined ? {} : { deadline: Math.max(0, before.remaining) })
+      }).pipe(
+        Stream.runForEach((outcome) => Effect.zipRight(onOutcome?.(outcome) ?? Effect.void, add(problemOf(outcome)))),
+        Effect.catchIf(isStopped, ({ reason }) => {
+          left++
+          return Deferred.succeed(stopped, reason)
+        }),
+        // A chunk that could not be driven to its end tells what it can; one that was fails below if it cannot.
+        Effect.onError(() => Effect.ignore(note))
+      )
+      yield* note
+      if (left > 0 || (unread > 0 && (yield* Deferred.isDone(stopped)))) return yield* Deferred.await(stopped)
+      if (unread > 0) return "Unread"
+      yield* store.finish(taken)
+      return "Finished"
+    })
+  )

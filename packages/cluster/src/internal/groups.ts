@@ -1,0 +1,86 @@
+/** One statement for all that came while the last was under way. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import type * as Scope from "effect/Scope"
+
+interface Options<A, B, E> {
+  /** No two of one key are in a group; a later one waits. */
+  readonly keyOf: (item: A) => string
+  readonly sizeOf: (item: A) => number
+  /** The results, one for each item. */
+  readonly run: (items: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<Exit.Exit<B, E>>>
+}
+
+interface Waiting<A, B, E> {
+  readonly item: A
+  readonly done: Deferred.Deferred<B, E>
+}
+
+const mostItems = 500
+const mostSize = 4 * 1024 * 1024
+
+/** Asks for an item to be in a group, and waits for its result. The groups end with the scope. */
+export type Ask<A, B, E> = (item: A) => Effect.Effect<B, E>
+
+export const make = <A, B, E>(options: Options<A, B, E>): Effect.Effect<Ask<A, B, E>, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    let waiting: Array<Waiting<A, B, E>> = []
+    let running: ReadonlyArray<Waiting<A, B, E>> = []
+    let isRunning = false
+
+    const next = (): ReadonlyArray<Waiting<A, B, E>> => {
+      const keys = new Set<string>()
+      const group: Array<Waiting<A, B, E>> = []
+      const rest: Array<Waiting<A, B, E>> = []
+      let size = 0
+      for (const one of waiting) {
+        const key = options.keyOf(one.item)
+        const fits = group.length === 0 || (group.length < mostItems && size + options.sizeOf(one.item) <= mostSize)
+        if (fits && !keys.has(key)) {
+          size += options.sizeOf(one.item)
+          group.push(one)
+        } else rest.push(one)
+        // What comes later of this key waits, too.
+        keys.add(key)
+      }
+      waiting = rest
+      return group
+    }
+
+    const runAll: Effect.Effect<void> = Effect.suspend(() => {
+      const group = next()
+      running = group
+      if (group.length === 0) {
+        isRunning = false
+        return Effect.void
+      }
+      return Effect.exit(options.run(group.map(({ item }) => item))).pipe(
+        Effect.flatMap((exit) =>
+          Effect.forEach(group, ({ done }, i) =>
+            Deferred.done(
+              done,
+              Exit.flatMap(exit, (results) => results[i] ?? Exit.die("A group lacks a result"))
+            )
+          )
+        ),
+        Effect.zipRight(runAll)
+      )
+    })
+
+    // Also whose group was under way: its fiber has ended without a word.
+    yield* Effect.addFinalizer(() =>
+      Effect.forEach([...running, ...waiting], ({ done }) => Deferred.interrupt(done), { discard: true })
+    )
+    return (item) =>
+      Effect.suspend(() => {
+        const done = Deferred.unsafeMake<B, E>(FiberId.none)
+        waiting.push({ item, done })
+        if (isRunning) return Deferred.await(done)
+        isRunning = true
+        // What is asked for in the same moment is in the first group, too.
+        return Effect.zipRight(Effect.forkIn(Effect.zipRight(Effect.yieldNow(), runAll), scope), Deferred.await(done))
+      })
+  })

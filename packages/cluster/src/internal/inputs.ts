@@ -1,0 +1,127 @@
+/** The inputs of a chunk, page by page: out of the store, or from where whoever drives the chunk loads them. */
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type { ParseError } from "effect/ParseResult"
+import * as Stream from "effect/Stream"
+import { BatchJournalError } from "effect-runpod/BatchError"
+import type * as BatchStore from "../BatchStore.js"
+import { sha256 } from "./sha256.js"
+
+/** A page of inputs has about so many characters. */
+const pageLength = 4 * 1024 * 1024
+const mostInputs = 100
+/** How many inputs the first page has. */
+const firstLimit = 8
+
+/** An input as it is stored, or hashed. */
+export const textOf = (input: unknown): string => JSON.stringify(input) ?? "null"
+
+/** How many inputs the page after one of this length has: pages of large ones are small. */
+const nextLimit = (limit: number, { count, length }: { readonly count: number; readonly length: number }) =>
+  Math.max(1, Math.min(mostInputs, limit * 4, Math.floor(pageLength / Math.max(1, length / Math.max(1, count)))))
+
+/** A range after the other, each as long as the texts before it let it be. */
+export const pagesOf = <A extends { readonly length: number }, E, R>(
+  count: number,
+  load: (range: BatchStore.Range) => Effect.Effect<ReadonlyArray<A>, E, R>
+): Stream.Stream<ReadonlyArray<A>, E, R> =>
+  Stream.unfoldEffect({ from: 0, limit: firstLimit }, ({ from, limit }) => {
+    const to = Math.min(count, from + limit)
+    if (to <= from) return Effect.succeedNone
+    return Effect.map(load({ from, to }), (page) => {
+      const length = page.reduce((sum, { length }) => sum + length, 0)
+      return Option.some([page, { from: to, limit: nextLimit(limit, { count: page.length, length }) }] as const)
+    })
+  })
+
+/** Where inputs are that are not stored. */
+export interface Source<I, E, R> {
+  readonly load: (range: BatchStore.Range) => Effect.Effect<ReadonlyArray<I | undefined>, E, R>
+  readonly encode: (input: I) => Effect.Effect<unknown, ParseError>
+}
+
+/** Why an item has no input to be submitted. */
+export interface Refusal {
+  readonly kind: "InvalidInput" | "InputChanged"
+  readonly detail: string
+}
+
+/** An item with its input as JSON has it, which is loaded when it is first asked for. */
+export interface Given<E, R> {
+  readonly key: string
+  readonly input: Effect.Effect<Either.Either<unknown, Refusal>, E, R>
+}
+
+const notStored = ({ batch }: BatchStore.Taken) => {
+  const detail = `the inputs of batch "${batch}" are not stored. Give \`load\`, as the process did that created it.`
+  return new BatchJournalError({ reason: "WrongId", detail })
+}
+
+/** Of an input that may not be stored: the words of a schema quote it. */
+export const refused: Refusal = { kind: "InvalidInput", detail: "its schema does not accept it" }
+
+const changed: Refusal = {
+  kind: "InputChanged",
+  detail: "its input is gone, or another one than the batch was created with"
+}
+
+/** The input of an item, if it is still the one that the batch was created with. */
+const checked = <I>(encode: Source<I, unknown, unknown>["encode"], hash: string, input: I | undefined) =>
+  Effect.gen(function* () {
+    if (input === undefined) return { length: 0, input: Either.left(changed) }
+    const encoded = yield* Effect.either(encode(input))
+    if (Either.isLeft(encoded)) return { length: 0, input: Either.left(refused) }
+    const text = textOf(encoded.right)
+    const isSame = (yield* sha256(text)) === hash
+    return { length: text.length, input: isSame ? Either.right(encoded.right) : Either.left(changed) }
+  })
+
+export const itemsOf = <I, E, R>(
+  store: BatchStore.Service,
+  taken: BatchStore.Taken,
+  source: Source<I, E, R> | undefined
+): Stream.Stream<Given<E | BatchJournalError, R>, BatchJournalError> =>
+  Stream.suspend(() => {
+    let limit = firstLimit
+
+    const load = (page: ReadonlyArray<BatchStore.StoredItem>) =>
+      Effect.gen(function* () {
+        if (source === undefined) return yield* notStored(taken)
+        const from = page[0]?.index ?? 0
+        const loaded = yield* source.load({ from, to: from + page.length })
+        const inputs = yield* Effect.forEach(page, ({ hash = "", index }) =>
+          checked(source.encode, hash, loaded[index - from])
+        )
+        limit = nextLimit(limit, { count: page.length, length: inputs.reduce((sum, { length }) => sum + length, 0) })
+        return inputs.map(({ input }) => input)
+      })
+
+    const given = (page: ReadonlyArray<BatchStore.StoredItem>) =>
+      Effect.gen(function* () {
+        if (page.some(({ hash }) => hash !== undefined)) {
+          const inputs = yield* Effect.cached(load(page))
+          return page.map(({ key }, i): Given<E | BatchJournalError, R> => ({
+            key,
+            input: Effect.map(inputs, (inputs) => inputs[i] ?? Either.left(changed))
+          }))
+        }
+        const length = page.reduce((sum, { input }) => sum + textOf(input).length, 0)
+        limit = nextLimit(limit, { count: page.length, length })
+        return page.map(({ input, key }): Given<E | BatchJournalError, R> => ({
+          key,
+          input: Effect.succeed(Either.right(input))
+        }))
+      })
+
+    return Stream.paginateChunkEffect(-1, (after) =>
+      Effect.gen(function* () {
+        const asked = limit
+        const page = yield* store.inputs(taken, { after, limit: asked })
+        const last = page.at(-1)
+        const items = Chunk.unsafeFromArray(yield* given(page))
+        return [items, last === undefined || page.length < asked ? Option.none() : Option.some(last.index)] as const
+      })
+    )
+  })

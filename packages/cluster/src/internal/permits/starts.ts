@@ -1,0 +1,186 @@
+/** The starts of one process: those at hand, and the blocks they were leased in as long as these count. */
+import type { Block, Lease } from "../../PermitStore.js"
+
+/** Own blocks, as the process saw them; times on its monotonic clock. */
+interface Own {
+  readonly id: number
+  readonly leasedAt: number
+  /** Since when it counts. */
+  at: number
+  count: number
+  /** Since when it counts for the store; `undefined` if that does not know it. */
+  known: number | undefined
+  /** Since when it does by what the store is being told. */
+  told: number | undefined
+}
+
+/** The most starts of a block: what is not used within `hold` was kept from others. */
+const largestBlock = 100
+const smallestBlock = 10
+/** How much later than it leaves a request may arrive, in milliseconds: what windows are longer than RunPod's for. */
+const allowance = 150
+/** How long starts may be used whose requests tell when they were answered, in milliseconds: what arrives late counts from then on. */
+const longestUse = 1_000
+/** When starts that nobody waits for are given back after they were asked for, in milliseconds. */
+export const surplusAfter = 200
+
+/** Times are milliseconds on the monotonic clock of the process. */
+export class Starts {
+  private readonly limit: number
+  /** How long a block counts. */
+  readonly span: number
+  /** How long starts may be used after they were asked for. */
+  readonly hold: number
+  private atHand = 0
+  private current = 0
+  private goodUntil = -Infinity
+  private nextId = 1
+  private largest = 25
+  private own: Array<Own> = []
+  /** How many were taken since `slotAt`, and in the `hold` before that. */
+  private taken = 0
+  private takenBefore = 0
+  private slotAt = -Infinity
+
+  /** `hold`: how long starts may be used where answers tell nothing. A block counts that much longer then, since the last one may be as late. */
+  constructor(options: {
+    readonly limit: number
+    readonly window: number
+    readonly hold: number
+    readonly isHeld: boolean
+  }) {
+    this.limit = options.limit
+    const { hold, isHeld, window } = options
+    // Each answer has to come before the block leaves the window.
+    this.hold = isHeld ? hold : Math.max(hold, Math.min(longestUse, window / 10))
+    this.span = isHeld ? window + hold : window
+  }
+
+  /** What a store is told of them. */
+  get window(): { readonly limit: number; readonly span: number } {
+    return { limit: this.limit, span: this.span }
+  }
+
+  has(now: number): boolean {
+    return this.atHand > 0 && now < this.goodUntil
+  }
+
+  take(now: number): boolean {
+    if (!this.has(now)) return false
+    this.atHand--
+    this.slide(now)
+    this.taken++
+    return true
+  }
+
+  /**
+   * A request whose start was taken at `startedAt` was answered, or given up. RunPod counts it when it arrives, which may be as late as that: its
+   * block counts from then on, less the allowance.
+   */
+  answered(startedAt: number, now: number): void {
+    // By its block, and not by its start: that block may have been leased for a while when it was taken. One that was asked for in the same
+    // moment may be it, or the next.
+    for (let i = this.own.length - 1; i >= 0; i--) {
+      const block = this.own[i]
+      if (block === undefined || block.leasedAt > startedAt) continue
+      block.at = Math.max(block.at, now - allowance)
+      if (block.leasedAt < startedAt) return
+    }
+  }
+
+  /**
+   * The block to ask for: for those who wait, and for as many as came in the last time that a block is good for, but not for many more than have a
+   * `place`. It counts from when its last start was used.
+   */
+  wanted(waiting: number, now: number, places = Infinity): Block {
+    this.slide(now)
+    const useful = Math.max(1, waiting, this.taken, this.takenBefore)
+    const count = Math.min(this.largest, useful, Math.max(places, smallestBlock))
+    return { id: this.nextId++, count, age: 0 }
+  }
+
+  /** Gives up what has become too old to be used, or what nobody `waits` for; `undefined` if nothing has. */
+  returned(now: number, waits: boolean): Pick<Block, "id" | "count"> | undefined {
+    if (now < this.goodUntil && (waits || now < this.goodUntil - this.hold + surplusAfter)) return undefined
+    const returned = this.giveUp()
+    if (returned !== undefined) this.largest = Math.max(smallestBlock, Math.ceil(this.largest / 2))
+    return returned
+  }
+
+  /** Gives up all that is at hand. */
+  giveUp(): Pick<Block, "id" | "count"> | undefined {
+    if (this.atHand === 0) return undefined
+    const returned = { id: this.current, count: this.atHand }
+    const block = this.own.find(({ id }) => id === returned.id)
+    if (block !== undefined) block.count -= returned.count
+    this.atHand = 0
+    return returned
+  }
+
+  /** The store has given so many of the block, which it was asked for at `at`. */
+  granted(id: number, count: number, at: number): void {
+    if (count === 0) return
+    this.lease({ id, count, leasedAt: at, at, known: at, told: undefined })
+    if (count === this.largest) this.largest = Math.min(largestBlock, count * 2)
+  }
+
+  /**
+   * Starts without the store, which does not answer since `downSince`. For a window others may use all that they were given until then: one that
+   * was alone has what was left. After that each holder has the limit by their number.
+   */
+  takeOwnPart(waiting: number, now: number, downSince: number, last: { readonly lease: Lease; readonly at: number }) {
+    this.forget(now)
+    const { free, holders } = last.lease
+    const sumSince = (from: number) => this.own.reduce((sum, block) => (block.at > from ? sum + block.count : sum), 0)
+    const isPast = now - downSince > this.span
+    const left = isPast
+      ? Math.floor(this.limit / holders) - sumSince(now - this.span)
+      : holders === 1
+        ? free - sumSince(last.at)
+        : 0
+    if (left <= 0) return
+    const { count, id } = this.wanted(waiting, now)
+    // What is at hand of an older block was counted, and is not used any more.
+    this.lease({ id, count: Math.min(count, left), leasedAt: now, at: now, known: undefined, told: undefined })
+  }
+
+  private lease(block: Own): void {
+    this.own.push(block)
+    this.current = block.id
+    this.atHand = block.count
+    this.goodUntil = block.leasedAt + this.hold
+  }
+
+  /** Blocks that the store does not know as they are: it was not asked for them, or they count for longer than it thinks. */
+  unsaved(now: number): ReadonlyArray<Block> {
+    const unsaved = this.blocks(now, ({ at, known }) => at !== known)
+    for (const own of this.own) own.told = own.at
+    return unsaved
+  }
+
+  /** All blocks that count. */
+  known(now: number): ReadonlyArray<Block> {
+    return this.blocks(now, () => true)
+  }
+
+  /** The store knows what it was told. */
+  saved(): void {
+    for (const own of this.own) own.known = own.told ?? own.known
+  }
+
+  private blocks(now: number, which: (block: Own) => boolean): ReadonlyArray<Block> {
+    this.forget(now)
+    return this.own.filter(which).map(({ at, count, id }) => ({ id, count, age: Math.max(0, now - at) }))
+  }
+
+  private forget(now: number): void {
+    this.own = this.own.filter(({ at, count }) => count > 0 && at + this.span > now)
+  }
+
+  private slide(now: number): void {
+    if (now - this.slotAt < this.hold) return
+    this.takenBefore = now - this.slotAt < 2 * this.hold ? this.taken : 0
+    this.taken = 0
+    this.slotAt = now
+  }
+}

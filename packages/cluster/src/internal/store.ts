@@ -1,0 +1,304 @@
+/** Batches in chunks: their inputs, who has them, how they stand. */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { BatchJournalError } from "effect-runpod/BatchError"
+import type { BatchJournal } from "effect-runpod/BatchJournal"
+import type * as BatchStore from "../BatchStore.js"
+import type * as Sql from "../Sql.js"
+import { Batches, chunksOf, defaults, unknownBatch, wrongId } from "./batches.js"
+import * as Counts from "./counts.js"
+import { Creation } from "./creation.js"
+import * as Journal from "./journal.js"
+import * as Lease from "./lease.js"
+import * as Migrations from "./migrations.js"
+import * as Removal from "./removal.js"
+
+type Error = BatchJournalError
+
+interface ItemRow {
+  readonly key: string
+  readonly idx: number
+  readonly input: string | null
+  readonly input_hash: string | null
+}
+
+const itemOf = ({ idx: index, input, input_hash: hash, key }: ItemRow): BatchStore.StoredItem => ({
+  key,
+  index,
+  ...(input === null ? {} : { input: JSON.parse(input) as unknown }),
+  ...(hash === null ? {} : { hash })
+})
+
+interface OutcomeRow extends ItemRow, Omit<Journal.OutcomeRow, "key"> {
+  readonly state: string
+  readonly kind: string | null
+  readonly problem: string | null
+}
+
+/** Its submit was in doubt when its chunk was driven, and a process that was taken for dead has told of its job since. */
+const isFound = `(state = 'Submitted' AND kind = 'SubmitAmbiguousError')`
+
+const pageOf = ({ after = -1, limit = 100 }: BatchStore.Page) => ({ after, limit: Math.max(1, Math.floor(limit)) })
+
+class Store {
+  constructor(private readonly batches: Batches) {}
+
+  create<E, R>(
+    batch: BatchStore.NewBatch,
+    pages: Stream.Stream<ReadonlyArray<BatchStore.NewItem | BatchStore.NewReference>, E, R>
+  ): Effect.Effect<number, Error | E, R> {
+    return new Creation(this.batches).create(batch, pages)
+  }
+
+  take(id: string, chunk: number): Effect.Effect<BatchStore.Taken, Error, Scope.Scope> {
+    return Effect.flatMap(this.batches.batch(id), (batch) => {
+      const chunks = chunksOf(batch)
+      if (chunk >= 0 && chunk < chunks) return Lease.take(this.batches.db, id, { ...this.batches.settings, chunk })
+      return wrongId(`batch "${id}" has no chunk ${chunk}: it has ${chunks}. Create it with all its inputs first.`)
+    })
+  }
+
+  inputs(
+    { batch, chunk }: BatchStore.Taken,
+    page: BatchStore.Page
+  ): Effect.Effect<ReadonlyArray<BatchStore.StoredItem>, Error> {
+    const { db } = this.batches
+    const { after, limit } = pageOf(page)
+    const rows = this.batches.rows<ItemRow>(
+      `SELECT key, idx, input, input_hash FROM ${db.table("items")}
+       WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND idx > ${db.int(3)} ORDER BY idx LIMIT ${limit}`,
+      [batch, chunk, after]
+    )
+    return Effect.map(rows, (rows) => rows.map(itemOf))
+  }
+
+  journal(taken: BatchStore.Taken): Effect.Effect<BatchJournal, Error, Scope.Scope> {
+    return Journal.make(this.batches.db, taken, { ...this.batches.settings, order: Journal.byIndex })
+  }
+
+  progress(id: string): Effect.Effect<BatchStore.Progress, Error> {
+    const { db } = this.batches
+    const rows = this.batches.rows<Counts.CountRow>(Counts.statementOf(db, `WHERE id = ${db.text(1)}`), [id])
+    return Effect.flatMap(rows, (rows) => {
+      const [summary] = Counts.summariesOf(rows)
+      if (summary === undefined) return Effect.zipRight(this.batches.batch(id), unknownBatch(id))
+      const { createdAt: _, endpointId: __, id: ___, ...progress } = summary
+      return Effect.succeed(progress)
+    })
+  }
+
+  list({ before, limit = 20 }: BatchStore.ListPage): Effect.Effect<ReadonlyArray<BatchStore.BatchSummary>, Error> {
+    const { db } = this.batches
+    const where = before === undefined ? "" : `WHERE (created, id) < (${db.float(1)}, ${db.text(2)})`
+    const statement = Counts.statementOf(
+      db,
+      `${where} ORDER BY created DESC, id DESC LIMIT ${Math.max(1, Math.floor(limit))}`
+    )
+    const rows = this.batches.rows<Counts.CountRow>(
+      statement,
+      before === undefined ? [] : [before.createdAt, before.id]
+    )
+    return Effect.map(rows, Counts.summariesOf)
+  }
+
+  outcomes(id: string, page: BatchStore.Page): Effect.Effect<ReadonlyArray<BatchStore.StoredOutcome>, Error> {
+    const { db } = this.batches
+    const { after, limit } = pageOf(page)
+    return Effect.gen(this, function* () {
+      yield* this.batches.batch(id)
+      const rows = yield* this.batches.rows<OutcomeRow>(
+        `SELECT key, idx, input, input_hash, state, outcome, at, kind, problem, ${db.now} AS now FROM ${db.table("items")}
+         WHERE batch = ${db.text(1)} AND idx > ${db.int(2)} AND (state = 'Settled' OR kind IS NOT NULL)
+         ORDER BY idx LIMIT ${limit}`,
+        [id, after]
+      )
+      return yield* Effect.forEach(rows, (row) =>
+        Effect.gen(function* () {
+          const { key, kind, problem, state } = row
+          const settled = state === "Settled" ? yield* Journal.outcomeOf(row) : undefined
+          const error = problem === null ? undefined : (JSON.parse(problem) as unknown)
+          return {
+            ...itemOf(row),
+            settled,
+            problem: kind === null || problem === null ? undefined : { key, kind, error }
+          }
+        })
+      )
+    })
+  }
+
+  note(taken: BatchStore.Taken, problems: ReadonlyArray<BatchStore.Problem>): Effect.Effect<void, Error> {
+    const { db } = this.batches
+    const given = db.rowsOf(1, { k: "text", d: "text", p: "text" })
+    const rows = problems.map(({ error, key, kind }) => ({ k: key, d: kind, p: JSON.stringify(error) ?? "null" }))
+    // Where another process has told of the job's end meanwhile, that is the outcome.
+    const noted = this.batches.rows(
+      `UPDATE ${db.table("items")} AS x SET kind = e.d, problem = e.p FROM ${given} AS e
+       WHERE x.batch = ${db.text(2)} AND x.chunk = ${db.int(3)} AND x.key = e.k AND ${this.isOwn(4)}
+         AND (x.state <> 'Settled' OR e.d IN ('OutputDecodeError', 'Defect'))`,
+      [JSON.stringify(rows), taken.batch, taken.chunk, taken.epoch]
+    )
+    return problems.length === 0 ? Effect.void : Effect.asVoid(noted)
+  }
+
+  /** Whether the chunk of the row `x` still has the epoch of a parameter. */
+  private isOwn(epoch: number): string {
+    const { db } = this.batches
+    return `EXISTS (SELECT 1 FROM ${db.table("chunks")} AS c WHERE c.batch = x.batch AND c.chunk = x.chunk AND c.epoch = ${db.int(epoch)})`
+  }
+
+  finish({ batch, chunk, epoch }: BatchStore.Taken): Effect.Effect<void, Error> {
+    const { db } = this.batches
+    const finished = this.batches.rows(
+      `UPDATE ${db.table("chunks")} SET done = 1
+       WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)}`,
+      [batch, chunk, epoch]
+    )
+    return Effect.asVoid(finished)
+  }
+
+  open(id: string): Effect.Effect<ReadonlyArray<BatchStore.OpenChunk>, Error> {
+    const { db } = this.batches
+    return Effect.flatMap(this.batches.batch(id), (batch) => {
+      const known = this.batches.rows<BatchStore.OpenChunk & { readonly done: number }>(
+        `SELECT chunk, done, round FROM ${db.table("chunks")} WHERE batch = ${db.text(1)}`,
+        [id]
+      )
+      return Effect.map(known, (rows) => {
+        const byChunk = new Map(rows.map((row) => [row.chunk, row]))
+        return Array.from({ length: chunksOf(batch) }, (_, chunk) => byChunk.get(chunk) ?? { chunk, round: 0, done: 0 })
+          .filter(({ done }) => done === 0)
+          .map(({ chunk, round }) => ({ chunk, round }))
+      })
+    })
+  }
+
+  status(id: string): Effect.Effect<BatchStore.Status, Error> {
+    const { db } = this.batches
+    return Effect.gen(this, function* () {
+      const batch = yield* this.batches.batch(id)
+      const { endpoint, failures, remaining, state } = batch
+      const [failed] =
+        failures === null
+          ? []
+          : yield* this.batches.rows<{ readonly n: number }>(
+              `SELECT CAST(count(*) AS INTEGER) AS n FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND kind IS NOT NULL`,
+              [id]
+            )
+      return {
+        endpointId: endpoint ?? undefined,
+        state,
+        chunks: chunksOf(batch),
+        ...(remaining === null ? {} : { remaining }),
+        ...(failures === null ? {} : { failuresLeft: Math.max(0, failures - (failed?.n ?? 0)) })
+      }
+    })
+  }
+
+  cancel(id: string): Effect.Effect<void, Error> {
+    const { db } = this.batches
+    const cancelled = this.batches.rows(
+      `UPDATE ${db.table("batches")} SET state = 'Cancelled' WHERE id = ${db.text(1)} AND state IN ('Loading', 'Open')`,
+      [id]
+    )
+    return Effect.zipRight(this.batches.batch(id), Effect.asVoid(cancelled))
+  }
+
+  remove(id: string): Effect.Effect<void, Error> {
+    return Removal.remove(this.batches, id)
+  }
+
+  reopen(id: string, kinds: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<number>, Error> {
+    return Effect.gen(this, function* () {
+      const { db } = this.batches
+      yield* this.batches.batch(id)
+      const rows = yield* this.batches.rows<{ readonly chunk: number }>(
+        `SELECT DISTINCT chunk FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND kind IN ${db.textsOf(2)} ORDER BY chunk`,
+        [id, JSON.stringify(kinds)]
+      )
+      return yield* Effect.forEach(rows, ({ chunk }) => Effect.as(this.reopenChunk(id, { chunk, kinds }), chunk))
+    })
+  }
+
+  /** Nobody drives the chunk meanwhile: whoever did has lost it. */
+  private reopenChunk(
+    id: string,
+    { chunk, kinds }: { readonly chunk: number; readonly kinds: ReadonlyArray<string> }
+  ): Effect.Effect<void, Error> {
+    return Effect.scoped(
+      Effect.gen(this, function* () {
+        const { db } = this.batches
+        const taken = yield* Lease.take(this.batches.db, id, { ...this.batches.settings, chunk })
+        // First, so that the chunk is driven again whatever becomes of this process.
+        yield* this.batches.rows(
+          `UPDATE ${db.table("chunks")} SET done = 0, round = round + 1 WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)}`,
+          [id, chunk]
+        )
+        // Released is what was submitted for this outcome; what says nothing of a job, or has one by now, stays as it is known.
+        const rows = yield* this.batches.rows<{
+          readonly key: string
+          readonly hash: string
+          readonly attempts: number | null
+        }>(
+          `SELECT key, hash, attempts FROM ${db.table("items")}
+           WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND kind IN ${db.textsOf(3)} AND hash IS NOT NULL
+             AND kind NOT IN ('InvalidInput', 'InputChanged') AND NOT ${isFound}`,
+          [id, chunk, JSON.stringify(kinds)]
+        )
+        const journal = yield* this.journal(taken)
+        const at = yield* Clock.currentTimeMillis
+        yield* Effect.forEach(
+          rows,
+          ({ attempts, hash, key }) => journal.append({ _tag: "Released", key, hash, earlier: attempts ?? 1, at }),
+          { concurrency: "unbounded", discard: true }
+        )
+        yield* this.batches.rows(
+          `UPDATE ${db.table("items")} SET kind = NULL, problem = NULL
+           WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND kind IN ${db.textsOf(3)}`,
+          [id, chunk, JSON.stringify(kinds)]
+        )
+      })
+    )
+  }
+
+  /** The batch of a journal is one chunk whose items come as they are submitted. */
+  journalOf(id: string): Effect.Effect<BatchJournal, Error, Scope.Scope> {
+    return Effect.gen(this, function* () {
+      const { state } = yield* this.batches.begin(id, { endpoint: null, state: "Journal", size: null })
+      if (state !== "Journal") return yield* wrongId(`"${id}" is a batch in chunks, and no journal. Give another id.`)
+      const { db, settings } = this.batches
+      const taken = yield* Lease.take(db, id, { ...settings, chunk: 0 })
+      return yield* Journal.make(db, taken, { ...settings, order: Journal.byKey })
+    })
+  }
+}
+
+const open = ({ prefix = defaults.prefix, ...options }: Sql.Options) =>
+  Effect.map(Migrations.open(prefix), (db) => new Store(new Batches(db, options)))
+
+export const make = (options: Sql.Options): Effect.Effect<BatchStore.Service, Error, SqlClient.SqlClient> =>
+  Effect.map(open(options), (store) => ({
+    create: (batch, pages) => store.create(batch, pages),
+    take: (id, chunk) => store.take(id, chunk),
+    inputs: (taken, page = {}) => store.inputs(taken, page),
+    journal: (taken) => store.journal(taken),
+    note: (taken, problems) => store.note(taken, problems),
+    finish: (taken) => store.finish(taken),
+    open: (id) => store.open(id),
+    status: (id) => store.status(id),
+    cancel: (id) => store.cancel(id),
+    remove: (id) => store.remove(id),
+    reopen: (id, kinds) => store.reopen(id, kinds),
+    progress: (id) => store.progress(id),
+    list: (page = {}) => store.list(page),
+    outcomes: (id, page = {}) => store.outcomes(id, page)
+  }))
+
+export const journal = ({
+  id,
+  ...options
+}: Sql.JournalOptions): Effect.Effect<BatchJournal, Error, SqlClient.SqlClient | Scope.Scope> =>
+  Effect.flatMap(open(options), (store) => store.journalOf(id))

@@ -1,0 +1,218 @@
+/** Batches of a cluster of one process, in a file. */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { FileSystem } from "@effect/platform/FileSystem"
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Chunk, Context, Effect, Exit, Fiber, Layer, Option, Schema, Stream } from "effect"
+import * as Emulator from "effect-runpod/Emulator"
+import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
+
+const { Fault } = Emulator
+const Numbered = Schema.Struct({ n: Schema.Number })
+const kind = { name: "numbers", endpoint: "ep", input: Numbered, output: Numbered, chunkSize: 20, chunks: 4 } as const
+const numbers = BatchCluster.make({ ...kind, key: ({ n }) => `number ${n}` })
+const inputs = (count: number) => Array.from({ length: count }, (_, n) => ({ n }))
+const poll = "50 millis"
+
+/** Where the inputs of a batch are that does not store them. */
+class Numbers extends Context.Tag("Numbers")<Numbers, ReadonlyArray<{ readonly n: number }>>() {}
+
+const handler: Emulator.Handler = ({ n }) => (Number(n) % 10 === 3 ? Effect.fail("three") : Effect.succeed({ n }))
+
+/** A file, which goes with the test. */
+const file = Effect.flatMap(FileSystem, (fs) => fs.makeTempDirectoryScoped()).pipe(
+  Effect.map((folder) => `${folder}/batches.db`),
+  Effect.orDie,
+  Effect.provide(NodeFileSystem.layer)
+)
+
+const emulated = (options: Partial<Emulator.EndpointOptions>, faults: Emulator.Options["faults"] = []) =>
+  Emulator.layerRunPod({ endpoints: { ep: { workers: 50, handler, ...options } }, faults })
+
+const submitted = Effect.flatMap(Emulator.Emulator, (emulator) =>
+  Effect.map(emulator.counts, (counts) => counts.submitted)
+)
+
+/** What an outcome says, in short. */
+const kindOf = (outcome: BatchCluster.Outcome<unknown, unknown>): string =>
+  Exit.match(outcome.result, {
+    onFailure: (cause) =>
+      Option.getOrElse(
+        Option.map(Cause.failureOption(cause), ({ _tag }) => _tag),
+        () => "Defect"
+      ),
+    onSuccess: () => "Completed"
+  })
+
+describe.concurrent("a cluster in a file", () => {
+  const started = (options: Partial<Emulator.EndpointOptions> = {}, faults?: Emulator.Options["faults"]) =>
+    Layer.unwrapScoped(
+      Effect.map(file, (file) =>
+        numbers.layer.pipe(
+          Layer.provideMerge(BatchCluster.layerSqlite(file)),
+          Layer.provideMerge(emulated(options, faults))
+        )
+      )
+    )
+
+  it.scopedLive(
+    "works on what is started, and gives each input its outcome, in order",
+    () =>
+      Effect.gen(function* () {
+        yield* numbers.start("a", Stream.fromIterable(inputs(50)))
+        // The same once more is nothing new.
+        yield* numbers.start("a", inputs(50))
+        const outcomes = yield* Stream.runCollect(numbers.outcomes("a", { poll }))
+        assert.deepStrictEqual(
+          Chunk.toReadonlyArray(outcomes).map((outcome) => [
+            outcome.index,
+            outcome.key,
+            outcome.input.n,
+            kindOf(outcome)
+          ]),
+          inputs(50).map(({ n }) => [n, `number ${n}`, n, n % 10 === 3 ? "JobFailedError" : "Completed"])
+        )
+        const rest = yield* Stream.runCollect(numbers.outcomes("a", { after: 47, poll }))
+        assert.deepStrictEqual(
+          Chunk.toReadonlyArray(rest).map(({ result }) => result),
+          [Exit.succeed({ n: 48 }), Exit.succeed({ n: 49 })]
+        )
+        assert.deepInclude(yield* numbers.awaitEnd("a", { poll }), { chunks: 3, done: 3, total: 50, failed: 5 })
+        const report = yield* numbers.report("a")
+        assert.deepInclude(report, { completed: 45, failed: 5, open: 0, counts: { Completed: 45, JobFailedError: 5 } })
+        assert.strictEqual(report.executionTime.count, 50)
+        assert.strictEqual(yield* submitted, 50)
+        const changed = yield* Effect.flip(numbers.start("a", inputs(49)))
+        assert.deepInclude(changed, { _tag: "BatchJournalError", reason: "InputChanged" })
+      }).pipe(Effect.provide(started())),
+    30_000
+  )
+
+  it.scopedLive(
+    "loads inputs that are not stored, by the id of their batch, with what that needs",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* file
+        const asked: Array<string> = []
+        const loaded = BatchCluster.make({
+          ...kind,
+          load: (id, { from, to }) =>
+            Effect.map(Numbers, (numbers) => {
+              asked.push(id)
+              return numbers.slice(from, to)
+            })
+        })
+        const source = Layer.succeed(Numbers, inputs(50))
+        const services = loaded.layer.pipe(
+          Layer.provideMerge(BatchCluster.layerSqlite(path)),
+          Layer.provideMerge(Layer.merge(emulated({}), source))
+        )
+        yield* Effect.gen(function* () {
+          yield* loaded.start("a", { count: 50 })
+          yield* loaded.start("a", { count: 50 })
+          const outcomes = yield* Stream.runCollect(loaded.outcomes("a", { poll }))
+          assert.deepStrictEqual(
+            Chunk.toReadonlyArray(outcomes).map(({ index, result }) => [index, Exit.isSuccess(result)]),
+            inputs(50).map(({ n }) => [n, n % 10 !== 3])
+          )
+          assert.strictEqual(yield* submitted, 50)
+          assert.deepStrictEqual([...new Set(asked)], ["a"])
+          const others = [
+            loaded.start("a", { count: 49 }),
+            loaded.start("b", { count: 51 }),
+            BatchCluster.make(kind).start("a", inputs(50))
+          ]
+          for (const start of others) assert.deepInclude(yield* Effect.flip(start), { reason: "InputChanged" })
+          assert.strictEqual(yield* loaded.retryFailed("a"), 3)
+          yield* loaded.awaitEnd("a", { poll })
+          assert.strictEqual(yield* submitted, 55)
+        }).pipe(Effect.provide(services))
+      }),
+    30_000
+  )
+
+  it.scopedLive(
+    "submits again what failed, and what is in doubt, when it is told to",
+    () =>
+      Effect.gen(function* () {
+        yield* numbers.start("a", inputs(20))
+        yield* numbers.awaitEnd("a", { poll })
+        const before = yield* numbers.report("a")
+        assert.deepInclude(before, { open: 0 })
+        assert.strictEqual(before.counts["SubmitAmbiguousError"], 2)
+        assert.strictEqual(yield* submitted, 20)
+        assert.strictEqual(yield* numbers.retryAmbiguous("a"), 1)
+        yield* numbers.awaitEnd("a", { poll })
+        assert.strictEqual(yield* submitted, 22)
+        assert.deepStrictEqual((yield* numbers.report("a")).counts, { Completed: 18, JobFailedError: 2 })
+        assert.strictEqual(yield* numbers.retryFailed("a"), 1)
+        yield* numbers.awaitEnd("a", { poll })
+        assert.strictEqual(yield* submitted, 24)
+        assert.strictEqual(yield* numbers.retryAmbiguous("a"), 0)
+      }).pipe(Effect.provide(started({}, [Fault.resetAfter({ operations: ["run"], times: 2 })]))),
+    30_000
+  )
+
+  it.scopedLive(
+    "ends when it is cancelled: its jobs are, too, and nothing more is submitted",
+    () =>
+      Effect.gen(function* () {
+        yield* numbers.start("a", inputs(200))
+        yield* Effect.repeat(Effect.delay(submitted, "20 millis"), { until: (count) => count === 80 })
+        yield* numbers.cancel("a")
+        yield* Effect.repeat(Effect.delay(numbers.progress("a"), poll), { until: ({ settled }) => settled === 80 })
+        const outcomes = yield* Stream.runCollect(numbers.outcomes("a", { poll }))
+        assert.deepStrictEqual([...new Set(Chunk.toReadonlyArray(outcomes).map(kindOf))], ["JobCancelledError"])
+        assert.deepInclude(yield* numbers.report("a"), { state: "Cancelled", open: 120 })
+        assert.strictEqual(yield* submitted, 80)
+      }).pipe(Effect.provide(started({ workers: 200, handler: () => Effect.never }))),
+    30_000
+  )
+
+  it.scopedLive(
+    "is gone on with by the next process, with a definition that reads the inputs otherwise",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* file
+        const emulator = yield* Layer.build(
+          emulated({ handler: () => Effect.delay(Effect.succeed({ n: 1 }), "2 seconds") })
+        )
+        const first = Effect.gen(function* () {
+          yield* numbers.start("a", inputs(30))
+          yield* Effect.repeat(Effect.delay(submitted, "20 millis"), { until: (count) => count === 30 })
+        })
+        const open = Layer.provideMerge(numbers.layer, BatchCluster.layerSqlite(path))
+        yield* first.pipe(Effect.provide(open), Effect.provide(emulator), Effect.scoped)
+        const Texts = Schema.Struct({
+          n: Schema.transform(Schema.Number, Schema.String, { decode: String, encode: Number })
+        })
+        const later = BatchCluster.make({ ...kind, input: Texts, output: Schema.Unknown })
+        const outcomes = yield* Stream.runCollect(later.outcomes("a", { poll })).pipe(
+          Effect.provide(Layer.provideMerge(later.layer, BatchCluster.layerSqlite(path))),
+          Effect.provide(emulator),
+          Effect.scoped
+        )
+        assert.deepStrictEqual(
+          Chunk.toReadonlyArray(outcomes).map((outcome) => [outcome.input.n, kindOf(outcome)]),
+          inputs(30).map(({ n }) => [String(n), "Completed"])
+        )
+        assert.strictEqual(yield* Effect.provide(submitted, emulator), 30)
+      }),
+    30_000
+  )
+})
+
+describe("a file", () => {
+  // Alone: it is about a lease of a second.
+  it.scopedLive(
+    "has one process: a second one fails",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* file
+        const options = { lease: "1 second" } as const
+        yield* Layer.build(BatchCluster.layerSqlite(path, options))
+        const second = yield* Effect.fork(Effect.flip(Layer.build(BatchCluster.layerSqlite(path, options))))
+        assert.deepInclude(yield* Fiber.join(second), { _tag: "BatchJournalError", reason: "Locked" })
+      }),
+    30_000
+  )
+})
