@@ -1,0 +1,115 @@
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import { inputFormats } from "../batch/formats.js"
+import {
+  access,
+  argument,
+  count,
+  dollars,
+  duration,
+  endpoint,
+  flag,
+  optional,
+  optionalArgument,
+  shared,
+  text
+} from "./options.js"
+import { group, lazily, verb } from "./verb.js"
+
+/** What may be chosen anew when a batch is resumed. */
+const bounds = {
+  out: optional(text("out", "path", "A file for the outcomes, as JSON lines; without it they go to stdout")),
+  concurrency: optional(count("concurrency", "How many items are in flight at once")),
+  maxFailures: optional(count("max-failures", "Stop at so many failed items")),
+  deadline: optional(duration("deadline", "Stop after this time")),
+  maxCost: optional(dollars("max-cost", "Stop before the jobs cost more than this; needs --rate")),
+  rate: optional(dollars("rate", "What a worker costs in a second, from RunPod's pricing page")),
+  expectedExecution: optional(
+    duration("expected-execution", "How long a job is expected to run, for --max-cost until one has ended")
+  ),
+  retryFailed: flag("retry-failed", "Submit once more what an earlier run with the journal has seen fail"),
+  resubmitAmbiguous: flag(
+    "resubmit-ambiguous",
+    "Submit once more what may have been submitted already, and pay twice at worst"
+  ),
+  force: flag("force", "Take the journal although another process seems to have it")
+}
+
+const run = verb(
+  "Submit many inputs, and write the outcomes as they come",
+  Command.make(
+    "run",
+    {
+      endpoint,
+      inputs: argument("inputs", "A file of JSON lines or CSV, or - for stdin"),
+      format: optional(
+        Options.withDescription(
+          Options.choice("format", inputFormats),
+          "How the inputs are written; by the name of the file unless it is given, for stdin jsonl"
+        )
+      ),
+      key: optional(text("key", "field", "The field of an input that names it; without it its place does")),
+      journal: optional(text("journal", "path", "A file that makes the batch outlive this process: see batch resume")),
+      ...bounds,
+      timeout: optional(duration("timeout", "How long each item may take, from its submit")),
+      executionTimeout: optional(duration("execution-timeout", "How long each job may be on a worker")),
+      ttl: optional(duration("ttl", "How long RunPod keeps each job from its submit on")),
+      retries: optional(count("retries", "How often a job that has failed is put back in the queue")),
+      ...access,
+      ...shared
+    },
+    (args) =>
+      lazily(
+        () => import("../handlers/batch.js"),
+        ({ run }) => run(args)
+      )
+  )
+)
+
+const resume = verb(
+  "Go on with a batch: what has an outcome is not submitted again, what is in flight is waited for",
+  Command.make(
+    "resume",
+    {
+      journal: argument("journal", "The journal of the batch"),
+      inputs: optionalArgument("inputs", "The inputs, when they came from stdin or are elsewhere now"),
+      ...bounds,
+      ...access,
+      ...shared
+    },
+    (args) =>
+      lazily(
+        () => import("../handlers/batch.js"),
+        ({ resume }) => resume(args)
+      )
+  )
+)
+
+const journal = argument("journal", "The journal of the batch")
+
+const inspect = verb(
+  "Show how the items of a journal stand, also while the batch runs",
+  Command.make(
+    "inspect",
+    { journal, all: flag("all", "Those that have an outcome, too; without it those that are open"), ...shared },
+    (args) =>
+      lazily(
+        () => import("../handlers/journal.js"),
+        ({ inspect }) => inspect(args)
+      )
+  )
+)
+
+const report = verb(
+  "Show what a batch has come to, by its journal",
+  Command.make("report", { journal, rate: bounds.rate, ...shared }, (args) =>
+    lazily(
+      () => import("../handlers/journal.js"),
+      ({ report }) => report(args)
+    )
+  )
+)
+
+export const batch = group("batch", "Many inputs on one endpoint").pipe(
+  Command.withSubcommands([run, resume, inspect, report])
+)

@@ -1,0 +1,253 @@
+import { FileSystem } from "@effect/platform/FileSystem"
+import * as Batch from "effect-runpod/Batch"
+import * as BatchJournal from "effect-runpod/BatchJournal"
+import * as Cost from "effect-runpod/Cost"
+import * as Endpoint from "effect-runpod/Endpoint"
+import type * as Duration from "effect/Duration"
+import * as DurationValues from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { InputFormat } from "../batch/formats.js"
+import { inputsOf, keyIn, withKeys } from "../batch/inputs.js"
+import * as Recipes from "../batch/recipe.js"
+import { type Row, rowData, rowOf, Tally } from "../batch/tally.js"
+import * as Client from "../shell/client.js"
+import { exitCodes, LocalError, Unsuccessful, UsageError } from "../shell/errors.js"
+import type { JsonObject } from "../shell/input.js"
+import * as Output from "../shell/output.js"
+import * as Progress from "../shell/progress.js"
+import { commandOf, Stopping } from "../shell/stopping.js"
+
+/** What may be chosen anew when a batch is resumed. */
+interface Bounds extends Client.Access {
+  readonly out: string | undefined
+  readonly concurrency: number | undefined
+  readonly maxFailures: number | undefined
+  readonly deadline: Duration.Duration | undefined
+  readonly maxCost: number | undefined
+  readonly rate: number | undefined
+  readonly expectedExecution: Duration.Duration | undefined
+}
+
+/** What holds for one run only. */
+interface OfThisRun {
+  readonly retryFailed: boolean
+  readonly resubmitAmbiguous: boolean
+  readonly force: boolean
+}
+
+interface RunArgs extends Bounds, OfThisRun {
+  readonly endpoint: string
+  readonly inputs: string
+  readonly format: InputFormat | undefined
+  readonly key: string | undefined
+  readonly journal: string | undefined
+  readonly timeout: Duration.Duration | undefined
+  readonly executionTimeout: Duration.Duration | undefined
+  readonly ttl: Duration.Duration | undefined
+  readonly retries: number | undefined
+}
+
+interface ResumeArgs extends Bounds, OfThisRun {
+  readonly journal: string
+  readonly inputs: string | undefined
+}
+
+/** The GPU that `--rate` is the rate of: which one it is does not matter. */
+const gpu = "worker"
+
+const costOf = ({ expectedExecution, maxCost, rate }: Recipes.Recipe) => {
+  if (rate !== undefined) return Cost.layer({ rates: Cost.rates({ [gpu]: { flex: rate } }), gpu, expectedExecution })
+  if (maxCost === undefined) return Layer.empty
+  return Layer.fail(new UsageError({ message: "--max-cost needs --rate: what a worker costs in USD a second." }))
+}
+
+/** What goes on, and how to resume, when the batch is stopped. */
+const stopLines = (
+  { counts }: Batch.Tracker,
+  { inputs }: Recipes.Recipe,
+  journal: string | undefined
+): ReadonlyArray<string> => {
+  const { inFlight } = counts
+  const jobs = `${inFlight} ${inFlight === 1 ? "job" : "jobs"} in flight`
+  if (journal === undefined) {
+    if (inFlight === 0) return []
+    return [
+      `${jobs}: an interrupted batch without --journal cancels them. Who leaves before that has ended lets them go on at RunPod.`
+    ]
+  }
+  const command = commandOf("batch", "resume", journal, ...(inputs === "-" ? ["-"] : []))
+  return [
+    ...(inFlight === 0 ? [] : [`${jobs} go on at RunPod.`]),
+    `  resume: ${command}${inputs === "-" ? " < the same inputs" : ""}`
+  ]
+}
+
+/** Shows how far the batch is, while it runs. */
+const showing = <A, E, R>(effect: Effect.Effect<A, E, R>, tracker: Batch.Tracker) =>
+  Effect.gen(function* () {
+    const { mode, update } = yield* Progress.Progress
+    if (mode === "none") return yield* effect
+    const draw = Stream.runForEach(Batch.progress(tracker, { interval: "500 millis" }), (progress) => {
+      const { elapsed, eta, ...counts } = progress
+      const times = {
+        elapsed: DurationValues.toMillis(elapsed),
+        ...(eta === undefined ? {} : { eta: DurationValues.toMillis(eta) })
+      }
+      return update(inWords(progress), { type: "progress", ...counts, ...times }, progress.ended)
+    })
+    return yield* Effect.acquireUseRelease(
+      Effect.fork(Effect.interruptible(draw)),
+      () => effect,
+      // Its last state may still be drawn.
+      (fiber) =>
+        Effect.zipRight(
+          Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), "1 second"),
+          Fiber.interrupt(fiber)
+        )
+    )
+  })
+
+const inWords = ({ done, elapsed, ended, eta, failed, inFlight, rate, total }: Batch.Progress): string => {
+  const seconds = (time: Duration.Duration) => `${Math.round(DurationValues.toSeconds(time))} s`
+  return [
+    total === undefined ? `${done} done` : `${done} of ${total} done`,
+    ...(failed === 0 ? [] : [`${failed} failed`]),
+    ...(ended ? [] : [`${inFlight} in flight`]),
+    ...(ended || rate === 0 ? [] : [`${rate.toFixed(1)}/s`]),
+    ended || eta === undefined ? `after ${seconds(elapsed)}` : `${seconds(eta)} left`
+  ].join(", ")
+}
+
+/** Where the outcomes go: a file of JSON lines, or stdout. */
+const rowsTo = Effect.fnUntraced(function* (out: string | undefined) {
+  if (out === undefined || out === "-") return yield* Output.Output
+  const fs = yield* FileSystem
+  const toLocal = ({ message }: { readonly message: string }) =>
+    new LocalError({ message: `${out} cannot be written: ${message}` })
+  const file = yield* Effect.mapError(fs.open(out, { flag: "w" }), toLocal)
+  const encoder = new TextEncoder()
+  return Output.make("jsonl", (text) => Effect.orDie(Effect.mapError(file.writeAll(encoder.encode(text)), toLocal)))
+})
+
+const rowText = (row: Row): string =>
+  `${row.key}\t${row.kind}\t${(row.kind === "Completed" ? Output.toJson(row.output) : (row.message ?? "")).replace(/[\r\n\t]+/g, " ")}\n`
+
+/** What the whole means for the status: doubt before failure, since doubt asks for somebody who looks. */
+const checkEnd = (tally: Tally, endpoint: string, journal: string | undefined) => {
+  const ambiguous = tally.countOf("SubmitAmbiguousError")
+  if (ambiguous > 0) {
+    const look = commandOf("jobs", "orphans", endpoint, ...(journal === undefined ? [] : [journal]))
+    const message = `Of ${ambiguous} items it is not known whether their jobs were started. Look for them before you submit them again: ${look}`
+    return new Unsuccessful({ code: exitCodes.ambiguous, message })
+  }
+  return tally.failed === 0
+    ? Effect.void
+    : new Unsuccessful({ code: exitCodes.jobFailed, message: `${tally.failed} items failed.` })
+}
+
+const optionsOf = (
+  recipe: Recipes.Recipe,
+  { resubmitAmbiguous, retryFailed }: OfThisRun
+): Batch.Options<JsonObject> => {
+  const {
+    concurrency,
+    deadline,
+    executionTimeout,
+    expectedExecution,
+    key,
+    maxCost,
+    maxFailures,
+    retries,
+    timeout,
+    ttl
+  } = recipe
+  const hasPolicy = executionTimeout !== undefined || ttl !== undefined
+  return {
+    concurrency,
+    deadline,
+    expectedExecution,
+    maxCost,
+    maxFailures,
+    retries,
+    timeout,
+    ...(key === undefined ? {} : { key: (input) => keyIn(input, key) ?? "" }),
+    ...(hasPolicy ? { policy: { executionTimeout, ttl } } : {}),
+    ...(retryFailed ? { onFailed: "resubmit" } : {}),
+    ...(resubmitAmbiguous ? { onAmbiguous: "resubmit" } : {})
+  }
+}
+
+const execute = Effect.fnUntraced(
+  function* (recipe: Recipes.Recipe, journalFile: string | undefined, ofThisRun: OfThisRun) {
+    const tracker = yield* Batch.tracker
+    const { say } = yield* Stopping
+    const journal =
+      journalFile === undefined ? undefined : yield* BatchJournal.file(journalFile, { force: ofThisRun.force })
+    if (journalFile !== undefined) yield* Recipes.write(journalFile, recipe)
+    const endpoint = yield* Endpoint.make(recipe.endpoint, {
+      input: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
+      output: Schema.Unknown
+    })
+    const rows = yield* rowsTo(recipe.out)
+    const fs = yield* FileSystem
+    const source = Stream.provideService(inputsOf({ path: recipe.inputs, format: recipe.format }), FileSystem, fs)
+    const inputs = recipe.key === undefined ? source : withKeys(source, recipe.key)
+    const tally = new Tally(recipe.endpoint, recipe.rate)
+    yield* say(() => stopLines(tracker, recipe, journalFile))
+    const outcomes = Batch.run(endpoint, inputs, { ...optionsOf(recipe, ofThisRun), tracker, journal }).pipe(
+      Stream.map(rowOf),
+      Stream.tap((row) => Effect.sync(() => tally.add(row)))
+    )
+    yield* showing(rows.each(outcomes, rowData, rowText), tracker).pipe(Effect.ensuring(tell(tally, recipe.out)))
+    yield* checkEnd(tally, recipe.endpoint, journalFile)
+  },
+  Effect.scoped,
+  (effect, recipe) =>
+    Effect.provide(effect, Layer.provideMerge(Client.layer({ keyFile: recipe.keyFile }), costOf(recipe)))
+)
+
+/** What the batch came to: on stdout where that has no outcomes. */
+const tell = (tally: Tally, out: string | undefined) =>
+  Effect.gen(function* () {
+    const output = yield* Output.Output
+    const { mode } = yield* Progress.Progress
+    if (out !== undefined && out !== "-") return yield* output.one(tally.toJson(), tally.toText())
+    if (mode === "jsonl") return Progress.say(Output.toJson({ type: "report", ...tally.toJson() }))
+    if (mode !== "none") Progress.say(tally.toText())
+  })
+
+export const run = ({ force, journal, resubmitAmbiguous, retryFailed, ...recipe }: RunArgs) =>
+  execute(recipe, journal, { force, resubmitAmbiguous, retryFailed })
+
+/** What was given, over what was noted. */
+const over = <A extends object>(noted: A, given: Partial<A>): A => ({
+  ...noted,
+  ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+})
+
+export const resume = Effect.fnUntraced(function* (args: ResumeArgs) {
+  const { force, inputs, journal, resubmitAmbiguous, retryFailed } = args
+  const { concurrency, deadline, expectedExecution, keyFile, maxCost, maxFailures, out, rate } = args
+  const noted = yield* Recipes.read(journal)
+  const given: Partial<Recipes.Recipe> = {
+    concurrency,
+    deadline,
+    expectedExecution,
+    keyFile,
+    maxCost,
+    maxFailures,
+    out,
+    rate
+  }
+  const recipe = over(noted, { ...given, ...(inputs === undefined ? {} : { inputs }) })
+  if (recipe.inputs === "-" && inputs === undefined) {
+    return yield* new UsageError({
+      message: "The inputs came from stdin: give them again, as a file or with - for stdin."
+    })
+  }
+  yield* execute(recipe, journal, { force, resubmitAmbiguous, retryFailed })
+})

@@ -1,0 +1,125 @@
+import * as HttpClient from "@effect/platform/HttpClient"
+import { NodeRunPod } from "effect-runpod/Node"
+import * as RateLimits from "effect-runpod/RateLimits"
+import * as RunPodConfig from "effect-runpod/RunPodConfig"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import process from "node:process"
+import * as Client from "../shell/client.js"
+import { codeOf, exitCodes, messageOf, Unsuccessful } from "../shell/errors.js"
+import { Output } from "../shell/output.js"
+import { version } from "../shell/version.js"
+import { describeHealth, readingOf } from "./health.js"
+
+interface DoctorArgs extends Client.Access {
+  readonly endpoint: string | undefined
+}
+
+/** What was looked at, and what came of it. */
+interface Check {
+  readonly name: string
+  /** `warning`: it works, but something will go wrong. */
+  readonly result: "ok" | "warning" | "failed"
+  readonly detail: string
+  /** The status that the command would end with for it. */
+  readonly code?: number
+}
+
+/** Above this, signed times such as those of webhook tokens are refused, in milliseconds. */
+const toleratedSkew = 60_000
+
+const failed = (name: string, error: unknown): Check => ({
+  name,
+  result: "failed",
+  detail: messageOf(error) ?? "",
+  code: codeOf(error)
+})
+
+const keyCheck = (args: DoctorArgs) =>
+  Effect.match(Client.keyOf(args), {
+    onFailure: (error) => failed("key", error),
+    onSuccess: (): Check => ({
+      name: "key",
+      result: "ok",
+      detail: args.keyFile === undefined ? "from RUNPOD_API_KEY" : `from ${args.keyFile}`
+    })
+  })
+
+/** Whether the server answers at all, and whether its clock is ours. */
+const networkChecks = Effect.gen(function* () {
+  const client = yield* HttpClient.HttpClient
+  const url = Client.baseUrlOf() ?? RunPodConfig.defaults.baseUrl
+  const answer = yield* Effect.either(Effect.scoped(client.get(url)))
+  if (Either.isLeft(answer)) {
+    const { cause, message } = answer.left
+    const why = cause instanceof Error && cause.message !== "" ? cause.message : message
+    return [failed("network", new Error(`${url} does not answer: ${why}`))]
+  }
+  const network: Check = { name: "network", result: "ok", detail: `${url} answers` }
+  const at = Date.parse(answer.right.headers["date"] ?? "")
+  if (Number.isNaN(at)) return [network]
+  const skew = (yield* Clock.currentTimeMillis) - at
+  const clock: Check =
+    Math.abs(skew) <= toleratedSkew
+      ? { name: "clock", result: "ok", detail: "as the server's" }
+      : {
+          name: "clock",
+          result: "warning",
+          detail: `${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? "ahead of" : "behind"} the server's: set it, or tokens and deadlines are wrong`
+        }
+  return [network, clock]
+}).pipe(Effect.provide(NodeRunPod.layerHttpClient()))
+
+const endpointCheck = (args: DoctorArgs, endpoint: string) =>
+  Effect.provide(readingOf(endpoint), Client.layer(args)).pipe(
+    Effect.match({
+      onFailure: (error) => failed("endpoint", error),
+      onSuccess: ({ diagnosis, health }): Check => ({
+        name: "endpoint",
+        result: diagnosis === undefined || diagnosis.reason === "Busy" ? "ok" : "warning",
+        detail: `${describeHealth({ health }).replaceAll("\n", "; ")}${diagnosis === undefined ? "" : `. ${diagnosis.message}`}`
+      })
+    })
+  )
+
+const proxyCheck = (): Check => {
+  const names = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"].filter(
+    (name) => (process.env[name] ?? process.env[name.toLowerCase()] ?? "") !== ""
+  )
+  return { name: "proxy", result: "ok", detail: names.length === 0 ? "none" : `by ${names.join(", ")}` }
+}
+
+const limitsCheck = (): Check => ({
+  name: "limits",
+  result: "ok",
+  detail: Object.entries(RateLimits.table)
+    .filter(([, { limit }]) => Number.isFinite(limit))
+    .map(([operation, { limit, window }]) => `${operation} ${limit} in ${String(window)}`)
+    .join(", ")
+})
+
+export const doctor = Effect.fnUntraced(function* (args: DoctorArgs) {
+  const output = yield* Output
+  const versions: Check = {
+    name: "versions",
+    result: "ok",
+    detail: `effect-runpod-cli ${version}, Node ${process.version}`
+  }
+  const key = yield* keyCheck(args)
+  const checks = [
+    versions,
+    key,
+    proxyCheck(),
+    ...(yield* networkChecks),
+    ...(args.endpoint === undefined || key.result === "failed" ? [] : [yield* endpointCheck(args, args.endpoint)]),
+    limitsCheck()
+  ]
+  const text = checks.map(({ detail, name, result }) => `${result.padEnd(7)} ${name}: ${detail}`).join("\n")
+  yield* output.one(
+    checks.map(({ code: _, ...check }) => check),
+    text
+  )
+  const problem = checks.find(({ result }) => result === "failed")
+  if (problem !== undefined) yield* new Unsuccessful({ code: problem.code ?? exitCodes.failure })
+})

@@ -1,0 +1,71 @@
+import * as Emulator from "effect-runpod/Emulator"
+import * as Flight from "effect-runpod/Flight"
+import { NodeEmulator } from "effect-runpod/Node"
+import * as RateLimits from "effect-runpod/RateLimits"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { UsageError } from "../shell/errors.js"
+import { jsonOf } from "../shell/input.js"
+import { Output } from "../shell/output.js"
+import { Progress } from "../shell/progress.js"
+import { Config, Faults } from "./emulatorConfig.js"
+
+interface StartArgs {
+  readonly endpoints: ReadonlyArray<string>
+  readonly config: string | undefined
+  readonly faults: string | undefined
+  readonly port: number
+  readonly host: string
+  readonly workers: number | undefined
+  readonly execution: Duration.Duration | undefined
+  readonly coldStart: Duration.Duration | undefined
+  readonly unlimited: boolean
+  readonly flight: string | undefined
+}
+
+/** An option of JSON, by its schema; without it that of `fallback`. */
+const read = <A, I>(schema: Schema.Schema<A, I>, argument: string | undefined, name: string, fallback: unknown) =>
+  Effect.flatMap(argument === undefined ? Effect.succeed(fallback) : jsonOf(argument, name), (value) =>
+    Effect.mapError(
+      Schema.decodeUnknown(schema, { onExcessProperty: "error" })(value),
+      ({ message }) => new UsageError({ message: `${name} is not what the emulator takes: ${message}` })
+    )
+  )
+
+const optionsOf = Effect.fnUntraced(function* (args: StartArgs) {
+  const { coldStart, execution, workers } = args
+  const config = yield* read(Config, args.config, "--config", {})
+  const faults = yield* read(Faults, args.faults, "--faults", [])
+  const endpoint: Emulator.EndpointOptions = { coldStart, execution, workers }
+  const ids = args.endpoints.length === 0 && Object.keys(config.endpoints).length === 0 ? ["local"] : args.endpoints
+  const recorded = args.flight === undefined ? undefined : Emulator.fromFlight(yield* Flight.read(args.flight))
+  return {
+    ...config,
+    ...recorded,
+    endpoints: {
+      ...recorded?.endpoints,
+      ...config.endpoints,
+      ...Object.fromEntries((recorded === undefined ? ids : args.endpoints).map((id) => [id, endpoint]))
+    },
+    faults: [...(recorded?.faults ?? []), ...config.faults, ...faults],
+    limits: args.unlimited ? RateLimits.unlimited : undefined
+  }
+})
+
+/** Tells where it listens once it does, and serves until it is interrupted. */
+export const start = Effect.fnUntraced(function* (args: StartArgs) {
+  const options = yield* optionsOf(args)
+  const output = yield* Output
+  const { update } = yield* Progress
+  const { url } = yield* NodeEmulator.serve({ ...options, host: args.host, port: args.port })
+  const endpoints = Object.keys(options.endpoints)
+  yield* output.one({ url, endpoints }, url)
+  const key = options.apiKey === undefined ? "any" : "the one of --config"
+  yield* update(
+    `Serving ${endpoints.join(", ")}. In another shell: export RUNPOD_BASE_URL=${url} RUNPOD_API_KEY=… (${key})`,
+    { type: "serving", url, endpoints },
+    true
+  )
+  return yield* Effect.never
+}, Effect.scoped)

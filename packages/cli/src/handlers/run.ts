@@ -1,0 +1,63 @@
+import * as Endpoint from "effect-runpod/Endpoint"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Client from "../shell/client.js"
+import { objectOf } from "../shell/input.js"
+import { Output, toText } from "../shell/output.js"
+import { Progress } from "../shell/progress.js"
+import { commandOf, Stopping } from "../shell/stopping.js"
+import { checkEnd, dataOf, goesOn, tellDiagnosis } from "./job.js"
+
+interface RunArgs extends Client.Access {
+  readonly endpoint: string
+  readonly input: string
+  readonly detach: boolean
+  readonly cancelOnStop: boolean
+  readonly timeout: Duration.Duration | undefined
+  readonly webhook: string | undefined
+  readonly ttl: Duration.Duration | undefined
+  readonly executionTimeout: Duration.Duration | undefined
+  readonly lowPriority: boolean
+}
+
+/** What goes on when the submit itself is stopped: `Endpoint.run` waits for its answer then, and cancels the job. */
+const submitting = (endpoint: string): ReadonlyArray<string> => [
+  "The submit is on its way: when RunPod answers it, its job is cancelled.",
+  `Should you leave before that, look for it: ${commandOf("jobs", "list", endpoint)}`
+]
+
+export const run = Effect.fnUntraced(
+  function* (args: RunArgs) {
+    const { cancelOnStop, executionTimeout, lowPriority, timeout, ttl, webhook } = args
+    const input = yield* objectOf(args.input, "The input")
+    const output = yield* Output
+    const { say } = yield* Stopping
+    const { update } = yield* Progress
+    const endpoint = yield* Endpoint.make(args.endpoint, { input: Schema.Unknown, output: Schema.Unknown })
+
+    yield* say(() => submitting(args.endpoint))
+    const policy = { ttl, executionTimeout, lowPriority: lowPriority || undefined }
+    const hasPolicy = Object.values(policy).some((value) => value !== undefined)
+    const handle = yield* endpoint
+      .run(input, { webhook, policy: hasPolicy ? policy : undefined })
+      .pipe(Effect.tapError(() => say(() => [])))
+    yield* say(() => (cancelOnStop ? [`Job ${handle.id} is being cancelled.`] : goesOn(args.endpoint, handle.id)))
+    yield* update(`Job ${handle.id} was submitted`, { type: "submitted", job: handle.id }, true)
+    if (args.detach) return yield* output.one({ id: handle.id, endpointId: args.endpoint }, handle.id)
+
+    const job = yield* handle.settle({
+      ...(timeout === undefined ? {} : { timeout }),
+      cancelOnInterrupt: cancelOnStop,
+      cancelOnTimeout: cancelOnStop,
+      onProgress: (job) =>
+        Effect.zipRight(
+          update(`Job ${job.id} is ${job.status}`, { type: "job", job: job.id, status: job.status }, true),
+          Effect.provideService(tellDiagnosis(job), Progress, { mode: "auto", update })
+        )
+    })
+    yield* output.one(dataOf(job), toText(job.output ?? null))
+    yield* checkEnd(args.endpoint, job)
+  },
+  (effect, args) => Effect.provide(effect, Client.layer(args))
+)

@@ -1,0 +1,71 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import process from "node:process"
+import { toJson } from "./output.js"
+
+export const modes = ["auto", "plain", "jsonl", "none"] as const
+
+/** How progress is shown on stderr. `auto`: one line that changes on a terminal, else as `plain`: lines, not too many. */
+export type Mode = (typeof modes)[number]
+
+/** How often a plain line of the same kind is written at most, in milliseconds. */
+const plainInterval = 10_000
+
+/** Tells on stderr how far a command is. */
+export interface Service {
+  readonly mode: Mode
+  /** How far it is. `isNews`: a line that must not be left out, whatever was written just now. */
+  readonly update: (text: string, value: Readonly<Record<string, unknown>>, isNews?: boolean) => Effect.Effect<void>
+}
+
+export class Progress extends Context.Tag("effect-runpod-cli/Progress")<Progress, Service>() {}
+
+/** The line that changes, on the terminal. Plain state of the process, since whoever writes to stderr has to leave it first. */
+let isLineOpen = false
+
+/** Writes a line to stderr, below the one that changes. */
+export const say = (text: string): void => {
+  process.stderr.write(`${isLineOpen ? "\n" : ""}${text}\n`)
+  isLineOpen = false
+}
+
+const drawLine = (text: string): void => {
+  const width = process.stderr.columns || 80
+  process.stderr.write(`\r\u001b[2K${text.slice(0, width - 1)}`)
+  isLineOpen = true
+}
+
+const make = (mode: Mode): Service => {
+  let writtenAt = -Infinity
+  const plainly = (text: string, isNews: boolean) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      if (!isNews && now - writtenAt < plainInterval) return
+      writtenAt = now
+      say(text)
+    })
+  return {
+    mode,
+    update: (text, value, isNews = false) => {
+      if (mode === "none") return Effect.void
+      if (mode === "jsonl") return Effect.sync(() => say(toJson(value)))
+      if (mode === "plain" || !process.stderr.isTTY) return plainly(text, isNews)
+      return Effect.sync(() => drawLine(text))
+    }
+  }
+}
+
+/** Leaves the line that changes at the end. */
+export const layer = (mode: Mode): Layer.Layer<Progress> =>
+  Layer.scoped(
+    Progress,
+    Effect.acquireRelease(
+      Effect.sync(() => make(mode)),
+      () =>
+        Effect.sync(() => {
+          if (isLineOpen) process.stderr.write("\n")
+          isLineOpen = false
+        })
+    )
+  )

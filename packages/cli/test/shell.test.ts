@@ -1,0 +1,197 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { readFileSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { bin, command, folder, run, served, start } from "./support/command.js"
+
+const key = { RUNPOD_API_KEY: "test-key-0123456789" }
+
+/** A pseudo-terminal of 80 columns around the command; what it shows is all on stdout. */
+const inTerminal = (args: ReadonlyArray<string>, env: Readonly<Record<string, string>>) => {
+  const line = [process.execPath, bin, ...args].map((arg) => `'${arg}'`).join(" ")
+  return start("script", ["-qec", `stty cols 80; exec ${line}`, "/dev/null"], {
+    env: { TERM: "xterm", SHELL: "/bin/sh", ...env }
+  })
+}
+
+const hasEscapes = (text: string) => text.includes("\u001b")
+
+describe("help", () => {
+  it.live("is the text that the program itself prints, for every command", () =>
+    Effect.gen(function* () {
+      const texts = JSON.parse(readFileSync(bin.replace("bin.js", "help.json"), "utf8")) as Record<string, string>
+      assert.includeMembers(Object.keys(texts), ["", "run", "batch run", "jobs sweep", "emulator start", "--version"])
+      // A log level keeps the entry from taking the text: the program prints it.
+      const path = ["batch", "run"]
+      const printed = yield* run(["--log-level", "info", ...path, "--help"])
+      const { stdout } = yield* run([...path, "--help"])
+      assert.strictEqual(stdout.trimEnd(), printed.stdout.trimEnd())
+      assert.include(stdout, "--max-failures")
+      assert.isFalse(hasEscapes(stdout))
+    })
+  )
+
+  it.live("loads nothing of the program", () =>
+    Effect.sync(() => {
+      const imported = /^import .*"(\.\/[^"]+)"/gm
+      const sizeOf = (file: string): number => {
+        const text = readFileSync(file, "utf8")
+        const others = Array.from(
+          text
+            .replaceAll(/import \{\s+/g, "import { ")
+            .replaceAll(/\s+\} from/g, " } from")
+            .matchAll(imported)
+        )
+        return others.reduce((sum, [, path = ""]) => sum + sizeOf(join(dirname(file), path)), text.length)
+      }
+      assert.isBelow(sizeOf(bin), 10_000)
+    })
+  )
+
+  it.live("has colours on a terminal, and none with NO_COLOR", () =>
+    Effect.gen(function* () {
+      const coloured = yield* (yield* inTerminal(["run", "--help"], {})).ended
+      const plain = yield* (yield* inTerminal(["run", "--help"], { NO_COLOR: "1" })).ended
+      assert.isTrue(hasEscapes(coloured.stdout))
+      assert.isFalse(hasEscapes(plain.stdout))
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a wrong command line", () => {
+  for (const [name, args, says] of [
+    ["an option that is not known", ["run", "ep", "--tiemout", "5s"], /Unknown option --tiemout/],
+    ["a command that is not known", ["rnu"], /Invalid subcommand/],
+    ["an argument that is missing", ["run", "ep"], /Missing argument <input>/],
+    ["a value that makes no sense", ["run", "ep", "{}", "--timeout", "soon"], /--timeout takes a length of time/],
+    ["an input that is no JSON", ["run", "ep", "{"], /The input is no JSON/],
+    ["an input that is no object", ["run", "ep", "[1]"], /no JSON object/],
+    ["a budget without a rate", ["batch", "run", "ep", "-", "--max-cost", "1"], /--max-cost needs --rate/]
+  ] as const) {
+    it.live(`is said once, on stderr, with status 2: ${name}`, () =>
+      Effect.gen(function* () {
+        const { code, stderr, stdout } = yield* run(args, { env: key })
+        assert.deepStrictEqual([code, stdout], [2, ""])
+        assert.match(stderr, says)
+        assert.lengthOf(stderr.match(new RegExp(says, "g")) ?? [], 1)
+        assert.isFalse(hasEscapes(stderr))
+      })
+    )
+  }
+})
+
+describe("the API key", () => {
+  it.live("is asked for by its name when it is missing, with status 3", () =>
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* run(["run", "ep", `{"a":1}`])
+      assert.deepStrictEqual([code, stdout], [3, ""])
+      assert.include(stderr, "RUNPOD_API_KEY is not set")
+      assert.notInclude(stderr, "<redacted>")
+    })
+  )
+
+  it.live("comes from a file, and one that is refused is said with status 3", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served()
+      const path = `${yield* folder}/key`
+      writeFileSync(path, "test-key-0123456789\n")
+      const good = yield* run(["run", "ep", `{"a":1}`, "--key-file", path], { env: { ...env, RUNPOD_API_KEY: "" } })
+      assert.strictEqual(good.code, 0, good.stderr)
+      const wrong = yield* run(["status", "ep", "job"], { env: { ...env, RUNPOD_API_KEY: "wrong-key-0123456789" } })
+      assert.strictEqual(wrong.code, 3)
+      assert.notInclude(wrong.stderr, "wrong-key-0123456789")
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a signal", () => {
+  it.live("says what goes on and how to resume, and ends with 130", () =>
+    Effect.gen(function* () {
+      const { env, server } = yield* served()
+      const running = yield* command(["run", "slow", `{"a":1}`], { env })
+      const [, job = ""] = yield* running.wrote(/Job (\S+) was submitted/)
+      running.child.kill("SIGINT")
+      const { code, stderr, stdout } = yield* running.ended
+      assert.deepStrictEqual([code, stdout], [130, ""])
+      assert.include(stderr, `Job ${job} goes on at RunPod.`)
+      assert.include(stderr, `effect-runpod watch slow ${job}`)
+      const jobs = yield* server.jobs("slow")
+      assert.deepStrictEqual(
+        jobs.map(({ status }) => status === "CANCELLED"),
+        [false]
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("cancels the job where that was asked for, and SIGTERM ends with 143", () =>
+    Effect.gen(function* () {
+      const { env, server } = yield* served()
+      const running = yield* command(["run", "slow", `{"a":1}`, "--cancel-on-stop"], { env })
+      yield* running.wrote(/was submitted/)
+      running.child.kill("SIGTERM")
+      assert.strictEqual((yield* running.ended).code, 143)
+      const jobs = yield* server.jobs("slow")
+      assert.deepStrictEqual(
+        jobs.map(({ status }) => status),
+        ["CANCELLED"]
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("leaves at once when it comes a second time", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served({
+        faults: [{ _tag: "Hang", operations: ["cancel"] }]
+      })
+      const running = yield* command(["run", "slow", `{"a":1}`, "--cancel-on-stop"], { env })
+      yield* running.wrote(/was submitted/)
+      running.child.kill("SIGINT")
+      yield* running.wrote(/is being cancelled/)
+      running.child.kill("SIGINT")
+      assert.strictEqual((yield* running.ended).code, 130)
+    }).pipe(Effect.scoped, Effect.timeoutFail({ duration: "8 seconds", onTimeout: () => "it waited for the cancel" }))
+  )
+})
+
+describe("a pipe", () => {
+  it.live("whose reader leaves ends the command without a word about it", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served()
+      const line = `'${process.execPath}' '${bin}' health ep --watch --interval 20ms -o jsonl | head -n 2`
+      const { stderr, stdout } = yield* (yield* start("bash", ["-c", line], { env })).ended
+      assert.lengthOf(stdout.trim().split("\n"), 2)
+      assert.strictEqual(stderr, "")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("gets data alone, while progress goes to stderr", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served()
+      for (const [mode, expected] of [
+        ["auto", /^Job \S+ was submitted\n/],
+        ["jsonl", /^\{"type":"submitted"/],
+        ["none", /^$/]
+      ] as const) {
+        const { code, stderr, stdout } = yield* run(["run", "ep", "-", "-o", "json", "--progress", mode], {
+          env,
+          stdin: `{"a":"ä"}`
+        })
+        assert.strictEqual(code, 0)
+        assert.deepInclude(JSON.parse(stdout), { status: "COMPLETED", output: { a: "ä" } })
+        assert.match(stderr, expected)
+        assert.isFalse(hasEscapes(stdout + stderr))
+      }
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a terminal", () => {
+  it.live("gets one line of progress that changes", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served()
+      const { code, stdout } = yield* (yield* inTerminal(["run", "ep", `{"a":1}`], env)).ended
+      assert.strictEqual(code, 0)
+      assert.include(stdout, "\r\u001b[2KJob ")
+    }).pipe(Effect.scoped)
+  )
+})
