@@ -1,0 +1,29 @@
+// @ts-check
+/** Builds the page: one script and one sheet of styles, with all that they need, into a folder that the server reads. */
+import { copyFileSync, mkdirSync } from "node:fs"
+import { join, resolve } from "node:path"
+import { argv } from "node:process"
+import { fileURLToPath } from "node:url"
+import * as Esbuild from "esbuild"
+
+const here = fileURLToPath(new URL("./", import.meta.url))
+
+/** @param {string} [folder] Where the files go. */
+export const build = async (folder = join(here, "dist/page")) => {
+  mkdirSync(folder, { recursive: true })
+  await Esbuild.build({
+    absWorkingDir: here,
+    entryPoints: { page: "src/page/main.ts" },
+    outdir: folder,
+    bundle: true,
+    minify: true,
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+    logLevel: "warning",
+    legalComments: "eof"
+  })
+  for (const file of ["index.html", "icon.svg"]) copyFileSync(join(here, "src/page", file), join(folder, file))
+}
+
+if (argv[1] !== undefined && resolve(argv[1]) === fileURLToPath(import.meta.url)) await build()

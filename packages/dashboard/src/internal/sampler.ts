@@ -1,0 +1,88 @@
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as QueueDiagnosis from "effect-runpod/QueueDiagnosis"
+import type { Sample } from "../Api.js"
+import type { Source } from "../Source.js"
+import { JobIndex } from "./jobIndex.js"
+import * as ProcessMetrics from "./processMetrics.js"
+
+/** A source with what was read of it. */
+export interface Watched {
+  readonly source: Source
+  readonly index: JobIndex
+  /** The newest samples, the oldest first. */
+  readonly history: ReadonlyArray<Sample>
+  readonly samples: PubSub.PubSub<Sample>
+}
+
+/** The rate is that of the last so many milliseconds. */
+const rateWindow = 30_000
+
+/** Jobs a second of late, and how many milliseconds the rest takes at that. */
+const paceOf = (history: ReadonlyArray<Sample>, at: number, done: number, open: number) => {
+  const first = history.find((sample) => sample.at >= at - rateWindow)
+  if (first === undefined || at <= first.at) return { rate: 0 }
+  const rate = Math.max(0, ((done - first.done) * 1000) / (at - first.at))
+  return rate > 0 ? { rate, eta: Math.round((open / rate) * 1000) } : { rate }
+}
+
+/** Reads a source once in each interval, for all who look at it. The `PubSub` ends with the scope. */
+export const watch = (
+  source: Source,
+  { interval, kept }: { readonly interval: Duration.DurationInput; readonly kept: number }
+): Effect.Effect<Watched, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { cost, endpointId = "" } = source
+    const index = new JobIndex((job) => {
+      const status = job.status === "COMPLETED" || job.status === "FAILED" ? job.status : undefined
+      return cost?.costOf(endpointId, { executionTime: job.executionTime, workerId: job.workerId, status })
+    })
+    const history: Array<Sample> = []
+    const samples = yield* Effect.acquireRelease(PubSub.sliding<Sample>(16), PubSub.shutdown)
+    const state = { cursor: 0, seq: 0 }
+    const sample = Effect.gen(function* () {
+      const update = yield* source.read(state.cursor)
+      state.cursor = update.cursor
+      index.apply(update)
+      const at = yield* Clock.currentTimeMillis
+      const client = yield* ProcessMetrics.read(endpointId)
+      const { health } = update
+      const oldest = index.oldestQueuedAt
+      const oldestQueued = oldest === undefined ? undefined : Math.max(0, at - oldest)
+      const diagnosis =
+        health === undefined || (health.jobs.inQueue ?? 0) === 0
+          ? undefined
+          : QueueDiagnosis.fromHealth({ ...health, raw: {} }, { queuedFor: oldestQueued ?? 0, usualDelay: undefined })
+      const { idle, initializing, running, throttled, unhealthy } = health?.workers ?? {}
+      const next: Sample = {
+        seq: ++state.seq,
+        at,
+        version: index.version,
+        workers: { idle, initializing, running, throttled, unhealthy },
+        inQueue: health?.jobs.inQueue ?? index.countOf("IN_QUEUE"),
+        inProgress: health?.jobs.inProgress ?? index.countOf("IN_PROGRESS") + index.countOf("SUBMITTED"),
+        done: index.done,
+        total: index.total,
+        failed: index.done - index.countOf("COMPLETED"),
+        ...paceOf(history, at, index.done, index.total - index.done),
+        oldestQueued,
+        diagnosis: diagnosis && `${diagnosis.reason}: ${diagnosis.message}`,
+        requests: update.requests?.total,
+        throttles: update.requests?.throttled ?? client.throttles,
+        limiterWait: client.limiterWait,
+        spent: index.summary(undefined).cost.spent,
+        faults: update.faults,
+        problem: update.problem
+      }
+      history.push(next)
+      if (history.length > kept) history.shift()
+      yield* PubSub.publish(samples, next)
+    })
+    yield* sample
+    yield* Effect.forkScoped(Effect.schedule(sample, Schedule.spaced(interval)))
+    return { source, index, history, samples }
+  })

@@ -1,0 +1,289 @@
+/** The list of jobs, of which only what is seen is asked for and drawn, and one job on a time axis. */
+import { signal } from "@preact/signals"
+import { h } from "preact"
+import { useEffect, useState } from "preact/hooks"
+import type { Job } from "../Source.js"
+import type { Request } from "../Source.js"
+import { count, duration, time } from "./format.js"
+import { Section } from "./parts.js"
+import { act, get, go, hasToken, hrefOf, newest, params, post, source, summary } from "./state.js"
+
+const rowHeight = 32
+const page = 100
+/** Browsers draw elements up to some 16 million pixels high. */
+const tallest = 12_000_000
+
+const open = ["IN_QUEUE", "IN_PROGRESS", "SUBMITTED"]
+
+const scrolled = signal({ top: 0, height: 600 })
+
+const useWindow = () => {
+  const [loaded, setLoaded] = useState<{ total: number; offset: number; jobs: ReadonlyArray<Job> }>({
+    total: 0,
+    offset: 0,
+    jobs: []
+  })
+  const name = source.value?.name ?? ""
+  const status = params.value.get("status") ?? ""
+  const search = params.value.get("search") ?? ""
+  const { height, top } = scrolled.value
+  const full = loaded.total * rowHeight
+  const scale = full > tallest ? (full - height) / (tallest - height) : 1
+  const first = Math.floor((top * scale) / rowHeight)
+  const offset = Math.max(0, Math.floor((first - page / 4) / 25) * 25)
+  const version = newest.value?.version
+  useEffect(() => {
+    let isCurrent = true
+    get<{ total: number; jobs: ReadonlyArray<Job> }>("/api/jobs", {
+      source: name,
+      status,
+      search,
+      offset: String(offset),
+      limit: String(page)
+    }).then(
+      ({ jobs, total }) => isCurrent && setLoaded({ jobs, total, offset }),
+      () => undefined
+    )
+    return () => void (isCurrent = false)
+  }, [name, status, search, offset, version])
+  return { ...loaded, first, scale, top, height }
+}
+
+const Row = ({ job, y, index }: { job: Job; y: number; index: number }) =>
+  h(
+    "div",
+    { role: "row", "aria-rowindex": index + 1, style: { transform: `translateY(${y}px)` } },
+    h("span", { role: "cell" }, h("a", { href: hrefOf({ job: job.id }), onClick: follow({ job: job.id }) }, job.id)),
+    h("span", { role: "cell" }, job.status),
+    h("span", { role: "cell" }, duration(job.delayTime)),
+    h("span", { role: "cell" }, duration(job.executionTime)),
+    h("span", { role: "cell", title: job.error }, job.error ?? job.workerId ?? "")
+  )
+
+/** A link within the page. */
+export const follow = (changes: Readonly<Record<string, string>>) => (event: MouseEvent) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return
+  event.preventDefault()
+  go(changes)
+}
+
+export const Jobs = () => {
+  const { first, height, jobs, offset, scale, top, total } = useWindow()
+  const full = Math.min(total * rowHeight, tallest)
+  const statuses = Object.entries(summary.value?.counts ?? {})
+  const base = scale === 1 ? 0 : top - first * rowHeight
+  return h(
+    Section,
+    { title: "Jobs" },
+    h(
+      "form",
+      { onSubmit: (event: Event) => event.preventDefault() },
+      h(
+        "label",
+        null,
+        "Status ",
+        h(
+          "select",
+          {
+            value: params.value.get("status") ?? "",
+            onChange: (event: Event) => go({ status: (event.target as HTMLSelectElement).value })
+          },
+          h("option", { value: "" }, "all"),
+          statuses.map(([status, n]) => h("option", { value: status, key: status }, `${status} (${count(n)})`))
+        )
+      ),
+      h(
+        "label",
+        null,
+        "Search ",
+        h("input", {
+          type: "search",
+          value: params.value.get("search") ?? "",
+          onInput: (event: Event) => go({ search: (event.target as HTMLInputElement).value }, { replace: true })
+        })
+      ),
+      h("output", { class: "soft" }, `${count(total)} jobs, the newest first`)
+    ),
+    h(
+      "div",
+      {
+        class: "list",
+        role: "table",
+        tabIndex: 0,
+        "aria-label": "Jobs",
+        "aria-rowcount": total,
+        onScroll: (event: Event) => {
+          const { clientHeight, scrollTop } = event.target as HTMLElement
+          scrolled.value = { top: scrollTop, height: clientHeight }
+        }
+      },
+      h(
+        "div",
+        { role: "rowgroup", style: { height: `${full}px` } },
+        jobs
+          .map((job, i) => ({ job, index: offset + i }))
+          .filter(({ index }) => index >= first - 10 && index <= first + height / rowHeight + 10)
+          .map(({ index, job }) => h(Row, { key: job.id, job, index, y: base + index * rowHeight }))
+      )
+    )
+  )
+}
+
+const Payload = ({ id }: { id: string }) => {
+  const [shown, setShown] = useState<string | undefined>(undefined)
+  const reveal = async () => {
+    try {
+      const payload = await post<unknown>("/api/payload", { source: source.value?.name, id })
+      setShown(JSON.stringify(payload, null, 2))
+    } catch (error) {
+      setShown(String(error))
+    }
+  }
+  if (!source.value?.actions.includes("payload")) return null
+  return h(
+    "div",
+    null,
+    shown === undefined
+      ? h("button", { disabled: !hasToken, onClick: reveal }, "Show input and output")
+      : h("pre", { "aria-label": "Input and output" }, shown)
+  )
+}
+
+/** The parts of a job's life, each with its length, on one axis. */
+const Timeline = ({ job, requests }: { job: Job; requests: ReadonlyArray<Request> }) => {
+  const { coldStart = 0, createdAt, delayTime = 0, executionTime, startedAt } = job
+  if (createdAt === undefined)
+    return h("p", { class: "soft" }, `Queued ${duration(job.delayTime)}, running ${duration(executionTime)}.`)
+  const now = newest.value?.at ?? createdAt
+  const began = startedAt ?? job.finishedAt ?? now
+  const ended = job.finishedAt ?? Math.max(began, now)
+  const seenAt =
+    job.finishedAt === undefined ? undefined : requests.map(({ at, took = 0 }) => at + took).find((at) => at >= ended)
+  const end = Math.max(seenAt ?? ended, ended, createdAt + 1)
+  const parts = [
+    { name: "queued", from: createdAt, to: began - Math.min(coldStart, delayTime) },
+    { name: "cold", from: began - Math.min(coldStart, delayTime), to: began },
+    { name: "running", from: began, to: startedAt === undefined ? began : ended },
+    ...(seenAt === undefined ? [] : [{ name: "seen", from: ended, to: seenAt }])
+  ]
+  const percent = (at: number) => ((at - createdAt) / (end - createdAt)) * 100
+  const labels: Readonly<Record<string, string>> = {
+    queued: "queued",
+    cold: "cold start",
+    running: "running",
+    seen: "until it was seen"
+  }
+  return h(
+    "div",
+    null,
+    h(
+      "div",
+      {
+        class: "axis",
+        role: "img",
+        "aria-label": parts.map(({ from, name, to }) => `${labels[name]} ${duration(to - from)}`).join(", ")
+      },
+      parts.map(({ from, name, to }) =>
+        h("span", {
+          key: name,
+          class: name,
+          style: { left: `${percent(from)}%`, width: `${percent(to) - percent(from)}%` }
+        })
+      )
+    ),
+    h(
+      "div",
+      { class: "row" },
+      parts.map(({ from, name, to }) =>
+        h("span", { key: name }, h("span", { class: `key ${name}` }), `${labels[name]} ${duration(to - from)}`)
+      )
+    )
+  )
+}
+
+const Requests = ({ createdAt = 0, requests }: { createdAt?: number | undefined; requests: ReadonlyArray<Request> }) =>
+  h(
+    "table",
+    null,
+    h("caption", null, "Requests about this job"),
+    h(
+      "thead",
+      null,
+      h(
+        "tr",
+        null,
+        ["After", "Request", "Status", "Took"].map((name) => h("th", { key: name }, name))
+      )
+    ),
+    h(
+      "tbody",
+      null,
+      requests.map(({ at, operation, status, took }, i) =>
+        h(
+          "tr",
+          { key: i },
+          h("td", null, duration(Math.max(0, at - createdAt))),
+          h("td", null, operation ?? "–"),
+          h("td", null, status ?? "no answer"),
+          h("td", null, duration(took))
+        )
+      )
+    )
+  )
+
+export const OneJob = ({ id }: { id: string }) => {
+  const [found, setFound] = useState<{ job: Job; requests: ReadonlyArray<Request> } | string>("Loading …")
+  const name = source.value?.name ?? ""
+  const version = newest.value?.version
+  useEffect(() => {
+    let isCurrent = true
+    get<{ job: Job; requests: ReadonlyArray<Request> }>("/api/job", { source: name, id }).then(
+      (next) => isCurrent && setFound(next),
+      (error: unknown) => isCurrent && setFound(String(error))
+    )
+    return () => void (isCurrent = false)
+  }, [name, id, version])
+  const back = h("a", { href: hrefOf({ job: "" }), onClick: follow({ job: "" }) }, "All jobs")
+  if (typeof found === "string") return h(Section, { title: id }, h("p", null, found), back)
+  const { job, requests } = found
+  const has = (action: string) => source.value?.actions.includes(action) === true
+  return h(
+    Section,
+    { title: job.id },
+    h(
+      "p",
+      null,
+      `${job.status}, submitted ${time(job.createdAt)}, worker ${job.workerId ?? "–"}, started again ${count(job.retries)} times. `,
+      back
+    ),
+    h(Timeline, { job, requests }),
+    job.error === undefined ? null : h("pre", { class: "bad" }, job.error),
+    h(
+      "div",
+      { class: "row" },
+      has("cancel")
+        ? h(
+            "button",
+            {
+              disabled: !hasToken || !open.includes(job.status),
+              onClick: () => act("/api/actions/cancel", { source: name, id: job.jobId ?? id }, "The job is cancelled.")
+            },
+            "Cancel"
+          )
+        : null,
+      has("retry")
+        ? h(
+            "button",
+            {
+              disabled: !hasToken || !["FAILED", "TIMED_OUT"].includes(job.status),
+              onClick: () =>
+                act("/api/actions/retry", { source: name, id: job.jobId ?? id }, "The job is queued again.")
+            },
+            "Retry"
+          )
+        : null,
+      h(Payload, { id, key: id })
+    ),
+    requests.length === 0 ? null : h(Requests, { createdAt: job.createdAt, requests })
+  )
+}

@@ -1,0 +1,238 @@
+/** The views of numbers over time: fleet, batch, limits and cost. */
+import { h } from "preact"
+import { useState } from "preact/hooks"
+import { Chart } from "./chart.js"
+import { count, duration, usd } from "./format.js"
+import { Histogram, Numbers, Section } from "./parts.js"
+import { act, hasToken, newest, samples, source, summary } from "./state.js"
+
+const colors = { blue: "#4a54d8", green: "#3f8f5f", orange: "#d08a2e", red: "#c0392b", grey: "#8a93a8" }
+
+export const Fleet = () => {
+  const sample = newest.value
+  const { idle, initializing, running, throttled, unhealthy } = sample?.workers ?? {}
+  return [
+    h(
+      Section,
+      { title: "Now" },
+      h(Numbers, {
+        of: [
+          ["Running workers", count(running)],
+          ["Idle", count(idle)],
+          ["Starting", count(initializing)],
+          ["Throttled", count(throttled)],
+          ["Unhealthy", count(unhealthy)],
+          ["In the queue", count(sample?.inQueue)],
+          ["In progress", count(sample?.inProgress)],
+          ["Oldest queued", duration(sample?.oldestQueued)]
+        ]
+      }),
+      sample?.diagnosis === undefined ? null : h("p", { class: "notice" }, sample.diagnosis)
+    ),
+    h(Chart, {
+      title: "Workers",
+      samples: samples.value,
+      series: [
+        { label: "running", color: colors.green, of: ({ workers }) => workers.running },
+        { label: "idle", color: colors.blue, of: ({ workers }) => workers.idle },
+        { label: "starting", color: colors.orange, of: ({ workers }) => workers.initializing },
+        { label: "throttled", color: colors.red, of: ({ workers }) => workers.throttled },
+        { label: "unhealthy", color: colors.grey, of: ({ workers }) => workers.unhealthy }
+      ]
+    }),
+    h(Chart, {
+      title: "Jobs in the queue and in progress",
+      samples: samples.value,
+      series: [
+        { label: "in the queue", color: colors.orange, of: ({ inQueue }) => inQueue },
+        { label: "in progress", color: colors.green, of: ({ inProgress }) => inProgress }
+      ]
+    })
+  ]
+}
+
+export const Batch = () => {
+  const sample = newest.value
+  const all = summary.value
+  const resume = source.value?.resume
+  return [
+    h(
+      Section,
+      { title: "Progress" },
+      h("progress", {
+        max: Math.max(1, sample?.total ?? 1),
+        value: sample?.done ?? 0,
+        "aria-label": "Jobs that have ended"
+      }),
+      h(Numbers, {
+        of: [
+          ["Ended", `${count(sample?.done)} of ${count(sample?.total)}`],
+          ["Failed", count(sample?.failed)],
+          ["A second", sample === undefined ? "–" : sample.rate.toFixed(1)],
+          ["Left", duration(sample?.eta)]
+        ]
+      }),
+      resume === undefined ? null : h("p", null, "Go on with it: ", h("code", null, resume))
+    ),
+    h(Chart, {
+      title: "Jobs ended a second",
+      samples: samples.value,
+      series: [{ label: "a second", color: colors.blue, of: ({ rate }) => Math.round(rate * 10) / 10 }]
+    }),
+    h(Histogram, {
+      title: "Time in the queue, on a logarithmic scale",
+      bounds: all?.bounds ?? [],
+      counts: all?.delays ?? []
+    }),
+    h(Histogram, {
+      title: "Time on a worker, on a logarithmic scale",
+      bounds: all?.bounds ?? [],
+      counts: all?.executions ?? []
+    }),
+    h(
+      Section,
+      { title: "Failures" },
+      h(
+        "table",
+        null,
+        h("thead", null, h("tr", null, h("th", null, "Failure"), h("th", null, "Jobs"))),
+        h(
+          "tbody",
+          null,
+          (all?.failures ?? []).map(({ count: n, kind }) =>
+            h("tr", { key: kind }, h("td", null, kind), h("td", null, count(n)))
+          )
+        )
+      )
+    )
+  ]
+}
+
+const Switches = () => {
+  const [max, setMax] = useState("3")
+  const { actions = [], faults = [], name } = source.value ?? {}
+  const active = newest.value?.faults ?? []
+  if (!actions.includes("setWorkers") && !actions.includes("setFaults")) return null
+  return h(
+    Section,
+    { title: "Switches of the emulator" },
+    hasToken
+      ? null
+      : h(
+          "p",
+          { class: "notice" },
+          "Open the page with the address that was printed: it has the token that switches need."
+        ),
+    h(
+      "form",
+      {
+        onSubmit: (event: Event) => {
+          event.preventDefault()
+          void act(
+            "/api/actions/workers",
+            { source: name, max: Number(max) },
+            `The endpoint has ${max} workers at most.`
+          )
+        }
+      },
+      h(
+        "label",
+        null,
+        "Workers at most ",
+        h("input", {
+          type: "number",
+          min: 0,
+          max: 1000,
+          required: true,
+          value: max,
+          onInput: (event: Event) => setMax((event.target as HTMLInputElement).value)
+        })
+      ),
+      h("button", { disabled: !hasToken }, "Set workers")
+    ),
+    faults.map((fault) =>
+      h(
+        "p",
+        { key: fault },
+        h(
+          "label",
+          null,
+          h("input", {
+            type: "checkbox",
+            disabled: !hasToken,
+            checked: active.includes(fault),
+            onChange: (event: Event) => {
+              const isOn = (event.target as HTMLInputElement).checked
+              const names = isOn ? [...active, fault] : active.filter((other) => other !== fault)
+              void act("/api/actions/faults", { source: name, names }, `${fault}: ${isOn ? "on" : "off"}.`)
+            }
+          }),
+          ` ${fault}`
+        )
+      )
+    )
+  )
+}
+
+export const Limits = () => {
+  const sample = newest.value
+  return [
+    h(
+      Section,
+      { title: "Limits" },
+      h(Numbers, {
+        of: [
+          ["Requests", count(sample?.requests)],
+          ["Answers 429", count(sample?.throttles)],
+          ["Waited for the limits", duration(sample === undefined ? undefined : sample.limiterWait * 1000)]
+        ]
+      }),
+      h("p", { class: "soft" }, "The wait is that of all requests of this process to the endpoint, added up.")
+    ),
+    h(Chart, {
+      title: "Answers 429, and seconds waited for the limits",
+      samples: samples.value,
+      series: [
+        { label: "answers 429", color: colors.red, of: ({ throttles }) => throttles },
+        { label: "seconds waited", color: colors.blue, of: ({ limiterWait }) => Math.round(limiterWait * 10) / 10 }
+      ]
+    }),
+    h(Switches, null)
+  ]
+}
+
+export const Cost = () => {
+  const cost = summary.value?.cost
+  return [
+    h(
+      Section,
+      { title: "Cost" },
+      h(Numbers, {
+        of: [
+          ["So far", usd(cost?.spent)],
+          ["Expected in all", usd(cost?.expected)],
+          ["Wasted on failures", usd(cost?.wasted)],
+          ["Budget", usd(cost?.budget)]
+        ]
+      }),
+      cost?.budget === undefined
+        ? null
+        : h("meter", {
+            min: 0,
+            max: cost.budget,
+            value: cost.spent,
+            "aria-label": `Spent ${usd(cost.spent)} of ${usd(cost.budget)}`
+          }),
+      h(
+        "p",
+        { class: "soft" },
+        "By the time on workers of the jobs that are shown, at the rates that the program gives: at the least what they cost."
+      )
+    ),
+    h(Chart, {
+      title: "Spent, in cents",
+      samples: samples.value,
+      series: [{ label: "cents", color: colors.green, of: ({ spent }) => spent * 100 }]
+    })
+  ]
+}

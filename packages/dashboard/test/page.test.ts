@@ -1,0 +1,207 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Source } from "effect-runpod-dashboard"
+import * as NodeDashboard from "effect-runpod-dashboard/NodeDashboard"
+import { Effect, Redacted } from "effect"
+import { mkdirSync, readdirSync, readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { gzipSync } from "node:zlib"
+import { type Browser, chromium, type Page } from "playwright-core"
+import { afterAll, beforeAll } from "vitest"
+import { build } from "../build.mjs"
+import { fleet } from "./support/fleet.js"
+
+/** Where pictures go; without it none are made. */
+const pictures = process.env["SCREENSHOTS"]
+
+const browser: { current?: Browser } = {}
+beforeAll(async () => {
+  await build()
+  browser.current = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] })
+})
+afterAll(() => browser.current?.close())
+
+/** A page, and what its console said. What the policy of its content refuses is an error there, too. */
+const openPage = (url: string, colorScheme: "light" | "dark" = "light") =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const context = await browser.current!.newContext({ colorScheme, viewport: { width: 1200, height: 900 } })
+      const page = await context.newPage()
+      const said: Array<string> = []
+      page.on("console", (message) => said.push(message.text()))
+      page.on("pageerror", (error) => said.push(String(error)))
+      page.on("requestfailed", (request) => {
+        if (!request.url().includes("/api/")) said.push(`${request.url()} failed`)
+      })
+      await page.goto(url)
+      return { page, said }
+    }),
+    ({ page }) => Effect.promise(() => page.context().close())
+  )
+
+const does = <A>(what: () => Promise<A>) => Effect.promise(what)
+
+const picture = async (page: Page, name: string) => {
+  if (pictures === undefined) return
+  mkdirSync(pictures, { recursive: true })
+  await page.screenshot({ path: `${pictures}/${name}.png` })
+}
+
+const dashboard = (jobs: number, options = {}) =>
+  Effect.gen(function* () {
+    const { cost, emulator } = yield* fleet(jobs, options)
+    const source = Source.emulator(emulator, "upscaler", { cost })
+    const { url } = yield* NodeDashboard.serve({ sources: [source], interval: "200 millis" })
+    return { emulator, url: Redacted.value(url) }
+  })
+
+const see = (page: Page, text: string | RegExp) => page.getByText(text).first().waitFor({ timeout: 10_000 })
+const view = (page: Page, name: string) => page.getByRole("navigation").getByRole("link", { name }).click()
+
+describe("the page", () => {
+  it("is at most 60 KB, compressed", () => {
+    const folder = fileURLToPath(new URL("../dist/page/", import.meta.url))
+    const sizes = readdirSync(folder).map((file) => gzipSync(readFileSync(`${folder}${file}`)).byteLength)
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(60 * 1024)
+  })
+
+  it.scopedLive("draws each view of a fleet, and says nothing on its console", () =>
+    Effect.gen(function* () {
+      const { url } = yield* dashboard(160)
+      for (const scheme of ["light", "dark"] as const) {
+        const { page, said } = yield* openPage(url, scheme)
+        const suffix = scheme === "dark" ? "-dark" : ""
+        yield* does(async () => {
+          await see(page, "Running workers")
+          await see(page, /Busy: /)
+          expect(await page.locator("canvas").count()).toBe(2)
+          expect(new URL(page.url()).hash).toBe("")
+          await page.waitForTimeout(scheme === "light" ? 4_000 : 500)
+          await picture(page, `fleet${suffix}`)
+          await view(page, "Batch")
+          await see(page, /FAILED: .*out of memory/)
+          expect(await page.locator("meter").count()).toBeGreaterThan(1)
+          await picture(page, `batch${suffix}`)
+          await view(page, "Faults and limits")
+          await see(page, "Answers 429")
+          await picture(page, `limits${suffix}`)
+          await view(page, "Cost")
+          await see(page, "$5.0000")
+          await picture(page, `cost${suffix}`)
+          await view(page, "Jobs")
+          await page.getByLabel("Status").selectOption("FAILED")
+          await see(page, /out of memory/)
+          expect(new URL(page.url()).searchParams.get("status")).toBe("FAILED")
+          await picture(page, `jobs${suffix}`)
+          // What a worker says is text, whatever it looks like.
+          await page.locator('[role="row"] a').first().click()
+          await see(page, /cold start|until it was seen|queued/)
+          await page.getByRole("button", { name: "Show input and output" }).click()
+          await page.getByLabel("Input and output").waitFor()
+          await picture(page, `job${suffix}`)
+          expect(await page.title()).toBe("effect-runpod dashboard")
+          expect(await page.locator("main img, main script").count()).toBe(0)
+          expect(said).toEqual([])
+        })
+      }
+    })
+  )
+
+  it.scopedLive("cancels and retries a job, and switches faults and workers", () =>
+    Effect.gen(function* () {
+      const { emulator, url } = yield* dashboard(5)
+      const { page, said } = yield* openPage(url)
+      yield* does(async () => {
+        await view(page, "Jobs")
+        await page.getByLabel("Status").selectOption("IN_PROGRESS")
+        await page.locator('[role="row"] a').first().click()
+        await page.getByRole("button", { name: "Cancel" }).click()
+        await see(page, "The job is cancelled.")
+      })
+      expect((yield* emulator.counts).ended.CANCELLED).toBe(1)
+      yield* does(async () => {
+        await page.getByRole("link", { name: "All jobs" }).click()
+        await page.getByLabel("Status").selectOption("FAILED")
+        await page.locator('[role="row"] a').first().click()
+        await page.getByRole("button", { name: "Retry" }).click()
+        await see(page, "The job is queued again.")
+        await view(page, "Faults and limits")
+        await page.getByLabel("slow answers").check()
+        await see(page, "slow answers: on.")
+      })
+      expect((yield* emulator.faults).map(({ _tag }) => _tag)).toEqual(["Delay"])
+      yield* does(async () => {
+        await page.getByLabel("Workers at most").fill("0")
+        await page.getByRole("button", { name: "Set workers" }).click()
+        await see(page, "The endpoint has 0 workers at most.")
+        expect(said).toEqual([])
+      })
+    })
+  )
+
+  it.scopedLive("is used with the keyboard alone", () =>
+    Effect.gen(function* () {
+      const { url } = yield* dashboard(3)
+      const { page } = yield* openPage(url)
+      yield* does(async () => {
+        await see(page, "Running workers")
+        // The source, then the views.
+        for (let i = 0; i < 3; i++) await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await see(page, "3 jobs, the newest first")
+        await page.goBack()
+        await see(page, "Running workers")
+      })
+    })
+  )
+
+  it.scopedLive("scrolls 100,000 jobs with a few rows at a time", () =>
+    Effect.gen(function* () {
+      const all = Array.from({ length: 100_000 }, (_, n) => ({
+        id: `job-${n}`,
+        status: n % 3 === 0 ? "FAILED" : "COMPLETED",
+        executionTime: n % 5_000
+      }))
+      const source: Source.Source = {
+        name: "many",
+        kind: "journal",
+        read: (cursor) =>
+          Effect.succeed({ cursor: 1, isReset: cursor === 0, jobs: cursor === 0 ? all : [], removed: [] }),
+        actions: {}
+      }
+      const { url } = yield* NodeDashboard.serve({ sources: [source], interval: "200 millis" })
+      const { page, said } = yield* openPage(Redacted.value(url).replace("/#", "/?view=jobs#"))
+      yield* does(async () => {
+        await see(page, "100,000 jobs, the newest first")
+        await see(page, "job-99999")
+        const list = page.locator(".list")
+        const took: Array<number> = []
+        for (const [row, id] of [
+          [50_000, "job-49999"],
+          [99_980, "job-10"],
+          [20_000, "job-79995"],
+          [0, "job-99999"]
+        ] as const) {
+          const before = performance.now()
+          await list.evaluate((element, top) => (element.scrollTop = top), row * 32)
+          await page.getByText(id, { exact: true }).waitFor({ timeout: 5_000 })
+          took.push(performance.now() - before)
+        }
+        expect(Math.max(...took)).toBeLessThan(1_000)
+        expect(await list.locator('[role="row"]').count()).toBeLessThan(100)
+        const frames = await list.evaluate(async (element) => {
+          const lengths: Array<number> = []
+          let last = performance.now()
+          for (let i = 1; i <= 60; i++) {
+            element.scrollTop = i * 1_000
+            await new Promise(requestAnimationFrame)
+            lengths.push(performance.now() - last)
+            last = performance.now()
+          }
+          return lengths.sort((a, b) => a - b)
+        })
+        expect(frames[30]).toBeLessThan(50)
+        expect(said).toEqual([])
+      })
+    })
+  )
+})
