@@ -3,7 +3,7 @@ import { builtinModules } from "node:module"
 import { dirname, relative, resolve } from "node:path"
 import js from "@eslint/js"
 import tseslint from "typescript-eslint"
-import { barrelMay, roomOf, rooms, root } from "./scripts/layout.mjs"
+import { barrelMay, blobPeers, roomOf, rooms, root } from "./scripts/layout.mjs"
 
 /**
  * The direction of imports, as `scripts/layout.mjs` has it, and Node only in `src/node`.
@@ -18,6 +18,7 @@ const importDirection = {
       direction: "src/{{ from }} may not import {{ to }}: see the order of the rooms in scripts/layout.mjs.",
       typesOnly: "src/{{ from }} may import only types from {{ to }}.",
       node: "{{ to }} is Node's: import it in src/node only.",
+      blob: "{{ to }} is for src/blob only.",
       outside: "{{ to }} lies outside of src.",
       stranger: "src/{{ from }} lies in no room of scripts/layout.mjs."
     }
@@ -41,6 +42,8 @@ const importDirection = {
           builtinModules.includes(specifier) ||
           /^(?:undici|@effect\/platform-node(?:-shared)?)(?:\/|$)/.test(specifier)
         if (isNode && room !== "node") context.report({ node, messageId: "node", data: { to: specifier } })
+        if (blobPeers.test(specifier) && room !== "blob")
+          context.report({ node, messageId: "blob", data: { to: specifier } })
         return
       }
       const to = relative(src, resolve(dirname(context.filename), specifier))
@@ -186,8 +189,19 @@ const forbiddenSyntax = [
   }
 ]
 
+/** What holds for the sources of every package. @type {import("eslint").Linter.RulesRecord} */
+const sourceRules = {
+  "no-console": "error",
+  "no-restricted-globals": ["error", ...forbiddenEverywhere, ...forbiddenOffNode],
+  "@typescript-eslint/no-unsafe-argument": "error",
+  "@typescript-eslint/no-unsafe-assignment": "error",
+  "@typescript-eslint/no-unsafe-call": "error",
+  "@typescript-eslint/no-unsafe-member-access": "error",
+  "@typescript-eslint/no-unsafe-return": "error"
+}
+
 export default tseslint.config(
-  { ignores: ["dist/", "coverage/", ".blocks/", "test/fixtures/"] },
+  { ignores: ["**/dist/", "coverage/", ".blocks/", "test/fixtures/"] },
   {
     linterOptions: { reportUnusedDisableDirectives: "error" },
     plugins: {
@@ -238,9 +252,8 @@ export default tseslint.config(
   {
     files: ["src/**/*.ts"],
     rules: {
+      ...sourceRules,
       "project/import-direction": "error",
-      "no-console": "error",
-      "no-restricted-globals": ["error", ...forbiddenEverywhere, ...forbiddenOffNode],
       "no-restricted-imports": [
         "error",
         {
@@ -257,12 +270,72 @@ export default tseslint.config(
           ]
         }
       ],
-      "no-restricted-syntax": ["error", ...forbiddenSyntax, ...behindOneModule],
-      "@typescript-eslint/no-unsafe-argument": "error",
-      "@typescript-eslint/no-unsafe-assignment": "error",
-      "@typescript-eslint/no-unsafe-call": "error",
-      "@typescript-eslint/no-unsafe-member-access": "error",
-      "@typescript-eslint/no-unsafe-return": "error"
+      "no-restricted-syntax": ["error", ...forbiddenSyntax, ...behindOneModule]
+    }
+  },
+  {
+    files: ["packages/*/src/**/*.ts"],
+    rules: {
+      ...sourceRules,
+      "no-restricted-imports": [
+        "error",
+        {
+          paths: [
+            ...[
+              "effect",
+              "@effect/platform",
+              "@effect/platform-node",
+              "@effect/ai",
+              "@effect/ai-openai",
+              "@effect/sql"
+            ].map((name) => ({
+              name,
+              message: `Import the module, not the barrel: ${name}/…`
+            })),
+            ...["effect-runpod", "effect-runpod/Node"].map((name) => ({
+              name,
+              message: `Import the module: ${name}/…`
+            }))
+          ],
+          patterns: [
+            { group: ["node:*", "@effect/platform-node/*"], message: "A package does without Node." },
+            { group: ["../../../*", "effect-runpod/internal/*"], message: "Only what effect-runpod exports." },
+            { group: ["effect/Test*", "@effect/vitest"], message: "Only for tests." }
+          ]
+        }
+      ],
+      "no-restricted-syntax": ["error", ...forbiddenSyntax]
+    }
+  },
+  {
+    // An entry of its own, for Node.
+    files: ["packages/*/src/Node*.ts"],
+    rules: { "no-restricted-imports": "off" }
+  },
+  {
+    // The page is a program of a browser, without Effect.
+    files: ["packages/dashboard/src/page/**/*.ts"],
+    rules: { "no-restricted-globals": "off", "no-restricted-imports": "off", "no-restricted-syntax": "off" }
+  },
+  {
+    // A program for Node: what it is bundled from may be.
+    files: ["packages/cli/src/**/*.ts"],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        {
+          paths: ["effect", "@effect/cli", "@effect/platform", "@effect/platform-node", "effect-runpod"].map(
+            (name) => ({
+              name,
+              message: `Import the module, not the barrel: ${name}/…`
+            })
+          ),
+          patterns: [
+            { group: ["../../../*", "effect-runpod/internal/*"], message: "Only what effect-runpod exports." },
+            { group: ["effect/Test*", "@effect/vitest"], message: "Only for tests." }
+          ]
+        }
+      ]
     }
   },
   {
@@ -274,7 +347,7 @@ export default tseslint.config(
     rules: { "no-restricted-globals": ["error", ...forbiddenEverywhere] }
   },
   {
-    files: ["test/**/*.ts", "bench/**/*.ts"],
+    files: ["test/**/*.ts", "packages/*/test/**/*.ts", "bench/**/*.ts"],
     // A test that asserts too much fails with a TypeError, as it should.
     rules: { "@typescript-eslint/no-non-null-assertion": "off" }
   }

@@ -1,27 +1,38 @@
-import { readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { setFlagsFromString } from "node:v8"
 import { defineConfig } from "vitest/config"
 import { BaseSequencer, type TestSpecification } from "vitest/node"
 
-const manifest = JSON.parse(readFileSync(new URL("package.json", import.meta.url), "utf8")) as {
+interface Manifest {
+  readonly name: string
   readonly exports: Readonly<Record<string, string | null | { readonly default: string }>>
 }
 
-// Every public entry of the package, from its source. Exact matches, so their order does not matter.
-const alias = Object.entries(manifest.exports).flatMap(([subpath, target]) => {
-  if (target === null || typeof target === "string") return []
-  const source = target.default.replace(/^\.\/dist\/(.*)\.js$/, "./src/$1.ts")
-  return [
-    {
-      find: new RegExp(`^effect-runpod${subpath.slice(1)}$`),
-      replacement: fileURLToPath(new URL(source, import.meta.url))
-    }
-  ]
-})
+/** Every public entry of the package in a folder, from its source. Exact matches, so their order does not matter. */
+const aliasesOf = (folder: URL) => {
+  const manifest = JSON.parse(readFileSync(new URL("package.json", folder), "utf8")) as Manifest
+  return Object.entries(manifest.exports).flatMap(([subpath, target]) => {
+    if (target === null || typeof target === "string") return []
+    const source = target.default.replace(/^\.\/dist\/(.*)\.js$/, "./src/$1.ts")
+    return [
+      {
+        find: new RegExp(`^${manifest.name}${subpath.slice(1)}$`),
+        replacement: fileURLToPath(new URL(source, folder))
+      }
+    ]
+  })
+}
 
-/** By the paths of tests in `test`, without their extension. */
-const files = (...names: ReadonlyArray<string>) => names.map((name) => `test/${name}.test.ts`)
+const root = new URL("./", import.meta.url)
+const packages = readdirSync(new URL("packages/", root))
+  .map((name) => new URL(`packages/${name}/`, root))
+  .filter((folder) => existsSync(new URL("package.json", folder)))
+const alias = [root, ...packages].flatMap(aliasesOf)
+
+/** By the paths of tests in `test`, or of those in a package, without their extension. */
+const files = (...names: ReadonlyArray<string>) =>
+  names.map((name) => (name.startsWith("packages/") ? `${name}.test.ts` : `test/${name}.test.ts`))
 
 /**
  * What needs sockets, processes or the stack of one (a thread's is four times as large, and deep JSON takes the square of its
@@ -49,13 +60,43 @@ const live = files(
   "node/proxies",
   "node/bundles",
   "services/localWorker",
+  "blob/Blob",
+  "blob/completion",
+  "blob/secrets",
+  "blob/endpoints",
   "emulator/webhooks",
   "contract/batchApi",
   "emulator/sdk",
+  "emulator/workerProcesses",
+  "emulator/openai",
+  "packages/ai/test/clients",
+  "packages/cli/test/commands",
+  "packages/cli/test/batches",
+  "packages/cli/test/shell",
+  "packages/dashboard/test/server",
+  "packages/cluster/test/Sql",
+  "packages/cluster/test/drive",
+  "packages/cluster/test/list",
+  "packages/cluster/test/loading",
+  "packages/cluster/test/BatchCluster",
+  "packages/cluster/test/webhooks",
+  "packages/cluster/test/permitStores",
+  "packages/cluster/test/permitLayers",
+  "emulator/http",
   "internal/http/transportCause",
   "node/NodeEmulator",
   "node/suspended",
   "node/flight"
+)
+
+/** What needs a service that `npm test` does without. */
+const services = files(
+  "packages/dashboard/test/page",
+  "packages/cluster/test/redisFaults",
+  "packages/cluster/test/crashes",
+  "packages/cluster/test/clusterCrashes",
+  "packages/cluster/test/clusterOutages",
+  "packages/cluster/test/webhookCrashes"
 )
 
 /** What measures how fast or how large a process is: it runs alone, when all others have ended. */
@@ -115,11 +156,31 @@ export default defineConfig({
         test: { name: "live", include: live, pool: "forks", maxConcurrency: 6, globalSetup: "test/support/bundle.ts" }
       },
       {
+        // What runs over SQLite and memory in `live`, once more over the PostgreSQL and the Redis that scripts/postgres.sh and
+        // scripts/redis.sh have started; and what Redis alone can do.
+        extends: true,
+        test: {
+          name: "services",
+          include: files(
+            "packages/cluster/test/Sql",
+            "packages/cluster/test/drive",
+            "packages/cluster/test/list",
+            "packages/cluster/test/loading",
+            "packages/cluster/test/webhooks",
+            "packages/cluster/test/permitStores",
+            "packages/cluster/test/permitLayers"
+          ).concat(services),
+          pool: "forks",
+          env: { TEST_DATABASE: "PostgreSQL" },
+          globalSetup: "test/support/bundle.ts"
+        }
+      },
+      {
         extends: true,
         test: {
           name: "unit",
-          include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-          exclude: [...live, ...measured],
+          include: ["test/**/*.test.ts", "packages/*/test/**/*.test.ts", "examples/**/*.test.ts"],
+          exclude: [...live, ...measured, ...services],
           pool: "threads",
           maxConcurrency: 8,
           runner: "test/support/concurrentRunner.ts",

@@ -1,7 +1,7 @@
 // @ts-check
 /** The code that documents hold. */
 import { existsSync, readdirSync, readFileSync } from "node:fs"
-import { publicModules, root } from "./layout.mjs"
+import { allModules, packages, root } from "./layout.mjs"
 
 /**
  * A block of TypeScript. When its first line is a comment with a file's name that is its name, and other blocks of the
@@ -29,6 +29,9 @@ export const documents = () => [
     .map((file) => `docs/${file}`)
 ]
 
+/** The documents of the workspace's packages. */
+export const packageDocuments = () => packages().map((folder) => `${folder}README.md`)
+
 /**
  * A document's blocks.
  *
@@ -47,9 +50,9 @@ const blocksInComments = (file) =>
 
 /** Everything that documents and doc comments show, by file. */
 export const allBlocks = () => [
-  ...documents().map((file) => ({ file, blocks: blocksIn(file) })),
-  ...publicModules()
-    .map((module) => `src/${module}.ts`)
+  ...[...documents(), ...packageDocuments()].map((file) => ({ file, blocks: blocksIn(file) })),
+  ...allModules()
+    .map((module) => `${module}.ts`)
     .map((file) => ({ file, blocks: blocksInComments(file) }))
 ]
 

@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
 import ts from "typescript"
-import { allBlocks, documents, tablesBelow } from "./blocks.mjs"
+import { allBlocks, documents, packageDocuments, tablesBelow } from "./blocks.mjs"
 import { manifest, report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
@@ -93,7 +93,12 @@ const complete = [
     type: "keyof RetryPolicy.Options"
   },
   { file: "docs/configuration.md", heading: "Configuration", head: "option", type: "keyof NodeRunPod.Options" },
-  { file: "docs/waiting.md", heading: "Of a submit", head: "option", type: "keyof Endpoint.RunOptions" },
+  {
+    file: "docs/waiting.md",
+    heading: "Of a submit",
+    head: "option",
+    type: "keyof Endpoint.RunOptions | Exclude<keyof Endpoint.CallOptions, keyof WaitOptions.WaitOptions>"
+  },
   { file: "docs/waiting.md", heading: "Of a wait", head: "option", type: "keyof WaitOptions.WaitOptions" },
   {
     file: "docs/batches.md",
@@ -117,15 +122,39 @@ const complete = [
     head: "option",
     type: `keyof Webhooks.BaseOptions | "secret" | "keys"`
   },
+  { file: "docs/blob.md", heading: "Layers", head: "option", type: "keyof Blob.Options" },
+  {
+    file: "docs/blob.md",
+    heading: "Large inputs and outputs",
+    head: "option of `withUploads`",
+    type: "keyof Blob.WithUploadsOptions"
+  },
+  { file: "docs/models.md", heading: "A model", head: "option", type: "keyof RunPodLanguageModel.Options" },
+  { file: "docs/models.md", heading: "Errors", head: "`ModelError`", type: `ModelError.ModelError["_tag"]` },
   { file: "docs/emulator.md", heading: "Options", head: "option", type: "keyof Emulator.Options" },
+  { file: "docs/emulator.md", heading: "The OpenAI route", head: "option", type: "keyof Emulator.handler.VllmOptions" },
+  {
+    file: "docs/emulator.md",
+    heading: "Load-balancing endpoints",
+    head: "option",
+    type: "keyof Emulator.LoadBalancerOptions"
+  },
+  {
+    file: "docs/emulator.md",
+    heading: "Real workers",
+    head: "option of `externalWorkers`",
+    type: "keyof Emulator.ExternalWorkers"
+  },
   { file: "docs/emulator.md", heading: "Faults", head: "fault", type: "keyof typeof Emulator.Fault" }
 ]
 const typesPath = `${folder}tables.ts`
 add(
   typesPath,
   `import type { Batch, BatchApi, Cost, Endpoint, JobError, RetryPolicy, RunPod, RunPodError, WaitOptions, WebhookError, Webhooks } from "effect-runpod"
+import type * as Blob from "effect-runpod/Blob"
 import type * as Emulator from "effect-runpod/Emulator"
 import type { NodeRunPod } from "effect-runpod/Node"
+import type { ModelError, RunPodLanguageModel } from "effect-runpod-ai"
 ${complete.map(({ type }, index) => `export type Table${index} = ${type}`).join("\n")}\n`,
   { file: "scripts/check-code.mjs", line: 0 }
 )
@@ -149,7 +178,7 @@ const online = new RegExp(`^${repository.url.replace(/^git\+|\.git$/g, "")}/(?:b
 /** Whether the package has a file. @param {string} path */
 const isPacked = (path) => packed.some((entry) => path === entry || path.startsWith(`${entry}/`))
 
-for (const file of documents()) {
+for (const file of [...documents(), ...packageDocuments()]) {
   for (const [, target = ""] of readFileSync(`${root}${file}`, "utf8").matchAll(/\]\(([^)\s]+)\)/g)) {
     const isOnline = online.test(target)
     if (/^https?:/.test(target) && !isOnline) continue

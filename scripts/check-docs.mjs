@@ -5,7 +5,7 @@
  */
 import { existsSync, readFileSync } from "node:fs"
 import ts from "typescript"
-import { publicModules, report, root } from "./layout.mjs"
+import { allModules, isProgram, packages, report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
 const problems = []
@@ -86,7 +86,7 @@ const check = (source, statements, prefix) => {
     const names = namesOf(statement, source)
     const label = names.map((name) => prefix + name).join(", ")
     const line = source.getLineAndCharacterOfPosition(statement.getStart(source)).line + 1
-    const at = `src/${source.fileName}:${line} ${label}`
+    const at = `${source.fileName}:${line} ${label}`
     if (ts.isFunctionDeclaration(statement)) {
       // The first signature speaks for all.
       if (overloads.has(label)) continue
@@ -117,15 +117,22 @@ const check = (source, statements, prefix) => {
   }
 }
 
-const modules = publicModules()
-for (const module of [...modules, "index", "node/index"]) {
-  const path = `${root}src/${module}.ts`
+const modules = allModules()
+const barrels = [
+  "src/index",
+  "src/node/index",
+  ...packages()
+    .filter((folder) => !isProgram(folder))
+    .map((folder) => `${folder}src/index`)
+]
+for (const module of [...modules, ...barrels]) {
+  const path = `${root}${module}.ts`
   if (!existsSync(path)) continue
   const source = ts.createSourceFile(`${module}.ts`, readFileSync(path, "utf8"), ts.ScriptTarget.Latest)
   const first = ts.getLeadingCommentRanges(source.text, 0)?.[0]
   const head = first === undefined ? "" : source.text.slice(first.pos, first.end)
   if (!head.startsWith("/**") || sentenceOf(head) === "" || !hasSince(head)) {
-    problems.push(`src/${module}.ts does not start with a doc comment of the module with @since`)
+    problems.push(`${module}.ts does not start with a doc comment of the module with @since`)
   }
   if (modules.includes(module)) check(source, source.statements, "")
 }

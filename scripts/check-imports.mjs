@@ -1,19 +1,20 @@
 // @ts-check
 /**
- * Follows the imports of the built package. Nothing that is reachable from a platform-free entry may be Node-only; all
+ * Follows the imports of the built packages. Nothing that is reachable from a platform-free entry may be Node-only; all
  * other packages must be peers or dependencies, and imported module by module; and no two modules may import each other in a circle.
  */
 import { existsSync, readFileSync } from "node:fs"
 import { dirname, relative, resolve } from "node:path"
 import ts from "typescript"
-import { manifest, report, root } from "./layout.mjs"
+import { blobPeers, isProgram, lazyPeers, manifest, packages, report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
 const problems = []
-const { dependencies = {}, exports: entries, peerDependencies, peerDependenciesMeta } = manifest()
-const peers = Object.keys(peerDependencies)
-const optional = peers.filter((name) => peerDependenciesMeta[name]?.optional === true)
-const known = [...peers, ...Object.keys(dependencies)]
+
+/** The peers and dependencies of the package at hand. @type {ReadonlyArray<string>} */
+let known = []
+/** Its optional peers. @type {ReadonlyArray<string>} */
+let optional = []
 
 /** @type {Map<string, ReadonlyArray<string>>} */
 const importsByFile = new Map()
@@ -44,8 +45,9 @@ const short = (file) => relative(root, file)
  * @param {ReadonlyArray<string>} path How we came here.
  * @param {Set<string>} seen
  * @param {boolean} platformFree
+ * @param {RegExp} [allowed] Optional peers that the entry may need.
  */
-const walk = (file, path, seen, platformFree) => {
+const walk = (file, path, seen, platformFree, allowed) => {
   if (path.includes(file)) {
     problems.push(`a circle of imports: ${[...path.slice(path.indexOf(file)), file].map(short).join(" → ")}`)
     return
@@ -62,16 +64,23 @@ const walk = (file, path, seen, platformFree) => {
   for (const specifier of importsOf(file)) {
     const next = target(file, specifier)
     if (next !== undefined) {
-      walk(next, here, seen, platformFree)
+      walk(next, here, seen, platformFree, allowed)
       continue
     }
     const way = here.map(short).join(" → ")
     const [first = "", second = "", ...rest] = specifier.split("/")
     const [name, subpath] = first.startsWith("@") ? [`${first}/${second}`, rest] : [first, [second, ...rest]]
     if (specifier.startsWith("node:")) {
-      if (platformFree) problems.push(`${specifier} is reachable from a platform-free entry: ${way}`)
+      // What begins with Node is an entry of its own for it.
+      const isOfPackage = short(file).startsWith("packages/") && !/\/dist\/Node\w*\.js$/.test(file)
+      if (platformFree || isOfPackage) problems.push(`${specifier} is reachable from a platform-free entry: ${way}`)
     } else if (!known.includes(name)) {
       problems.push(`${specifier} is neither a peer nor a dependency: ${way}`)
+    } else if (allowed?.test(specifier)) {
+      continue
+    } else if (lazyPeers.test(specifier)) {
+      if (new RegExp(`from "${specifier}"`).test(readFileSync(file, "utf8")))
+        problems.push(`${specifier}, an optional peer, is imported before it is used: ${way}`)
     } else if (platformFree && optional.includes(name)) {
       problems.push(`${specifier}, an optional peer, is reachable from a platform-free entry: ${way}`)
     } else if (subpath.join("/") === "") {
@@ -80,12 +89,21 @@ const walk = (file, path, seen, platformFree) => {
   }
 }
 
-/** @type {readonly [Set<string>, Set<string>]} */
-const [seen, seenByNode] = [new Set(), new Set()]
-for (const [subpath, entry] of Object.entries(entries)) {
-  if (entry === null || typeof entry === "string") continue
-  const isNode = subpath === "./Node"
-  walk(resolve(root, entry.default), [], isNode ? seenByNode : seen, !isNode)
+for (const folder of ["", ...packages().filter((folder) => !isProgram(folder))]) {
+  const { dependencies = {}, exports: entries, peerDependencies, peerDependenciesMeta } = manifest(folder)
+  const peers = Object.keys(peerDependencies)
+  known = [...peers, ...Object.keys(dependencies)]
+  optional = peers.filter((name) => peerDependenciesMeta[name]?.optional === true)
+  // What loads without the optional peers: the barrel with all that is in it, of the root everything but its entry for Node.
+  const isFree = (/** @type {string} */ subpath) => (folder === "" ? subpath !== "./Node" : subpath === ".")
+  /** @type {readonly [Set<string>, Set<string>, Set<string>]} */
+  const [seen, seenByOthers, seenByBlob] = [new Set(), new Set(), new Set()]
+  for (const [subpath, entry] of Object.entries(entries)) {
+    if (entry === null || typeof entry === "string") continue
+    const file = resolve(root, folder, entry.default)
+    if (folder === "" && subpath === "./Blob") walk(file, [], seenByBlob, true, blobPeers)
+    else walk(file, [], isFree(subpath) ? seen : seenByOthers, isFree(subpath))
+  }
 }
 
 report(

@@ -1,19 +1,20 @@
 // @ts-check
 /**
- * Checks the layout of the sources: ARCHITECTURE.md names every file of `src` with its subject and no other, and no two files
+ * Checks the layout of the sources: ARCHITECTURE.md names every file of `src`, and of a package's, with its subject and no other, and no two files
  * import each other in a circle, by types neither. Only a public contract and its body know each other: what is internal may
  * take types from it.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, relative, resolve } from "node:path"
 import ts from "typescript"
-import { report, root } from "./layout.mjs"
+import { packages, report, root } from "./layout.mjs"
 
 /** @type {Array<string>} */
 const problems = []
 
 /** The sources, as paths in the package. */
-const files = readdirSync(`${root}src`, { recursive: true, withFileTypes: true })
+const files = ["", ...packages()]
+  .flatMap((folder) => readdirSync(`${root}${folder}src`, { recursive: true, withFileTypes: true }))
   .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
   .map((entry) => relative(root, resolve(entry.parentPath, entry.name)).replaceAll("\\", "/"))
   .sort()
@@ -24,7 +25,7 @@ const files = readdirSync(`${root}src`, { recursive: true, withFileTypes: true }
 const described = new Map()
 let folder = ""
 for (const line of readFileSync(`${root}ARCHITECTURE.md`, "utf8").split("\n")) {
-  const heading = /^#+ .*?`(src[\w/]*)\/?`/.exec(line)
+  const heading = /^#+ .*?`((?:packages\/\w+\/)?src[\w/]*)\/?`/.exec(line)
   if (heading?.[1] !== undefined) folder = heading[1].replace(/\/$/, "")
   else if (/^#/.test(line)) folder = ""
   const item = folder === "" ? null : /^- `([\w/]+\.ts)`:? *(.*)$/.exec(line)

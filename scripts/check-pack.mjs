@@ -1,16 +1,17 @@
 // @ts-check
 /**
- * Packs the built package and uses it as a stranger would: publint and attw read the tarball, then it is installed next
+ * Packs the built packages and uses them as a stranger would: publint and attw read the tarball, then it is installed next
  * to its peers, every entry is imported by Node and by TypeScript, and what is private must be refused.
  */
 import { execFileSync } from "node:child_process"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
-import { blocksIn, documents } from "./blocks.mjs"
-import { manifest, root } from "./layout.mjs"
+import { blocksIn, documents, packageDocuments } from "./blocks.mjs"
+import { isProgram, manifest, packages, root } from "./layout.mjs"
 
 const { devDependencies, exports: entries, name, peerDependencies, peerDependenciesMeta } = manifest()
+const versions = Object.assign({}, devDependencies, ...packages().map((folder) => manifest(folder).devDependencies))
 
 /** @param {string} text */
 const say = (text) => console.log(`pack: ${text}`)
@@ -46,7 +47,7 @@ const filesIn = (folder) =>
     .map((file) => join(file.parentPath, file.name))
 
 /** The version of a peer that this repository is built with. @param {string} peer */
-const pinned = (peer) => `${peer}@${devDependencies[peer]}`
+const pinned = (peer) => `${peer}@${versions[peer]}`
 
 /** @param {ReadonlyArray<string>} packages @param {string} cwd */
 const install = (packages, cwd) =>
@@ -112,21 +113,26 @@ const compile = (specifiers, options, folder) => {
   const list = specifiers.map((_, i) => `module${i}`).join(", ")
   writeFileSync(join(folder, "consumer.ts"), `${lines.join("\n")}\nexport const modules = [${list}] as const\n`)
   const ours = complaints(["consumer.ts"], { skipLibCheck: false, ...options }, folder).filter((line) =>
-    /^(?:consumer\.ts|node_modules\/effect-runpod\/|error )/.test(line)
+    /^(?:consumer\.ts|node_modules\/effect-runpod|error )/.test(line)
   )
   assert(ours.length === 0, `the declarations do not compile with ${JSON.stringify(options)}:\n${ours.join("\n")}`)
 }
 
+/** The package of the workspace that a document needs. @param {string} document */
+const packageOf = (document) =>
+  packages().find((folder) => blocksIn(document).some(({ text }) => text.includes(`from "${manifest(folder).name}`)))
+
 /**
- * Compiles the programs of the package's documents as the documents tell a reader to.
+ * Compiles the programs of documents as the documents tell a reader to.
  *
+ * @param {ReadonlyArray<string>} all
  * @param {string} folder
  */
-const compileDocuments = (folder) => {
+const compileDocuments = (all, folder) => {
   const [, settings = ""] =
     /^```json\n(\{ "compilerOptions".*)\n```$/m.exec(readFileSync(`${root}README.md`, "utf8")) ?? []
   const { compilerOptions } = JSON.parse(settings)
-  const files = documents().flatMap((document) =>
+  const files = all.flatMap((document) =>
     blocksIn(document)
       // Tests need what is installed with them.
       .filter(({ name }) => !name.endsWith(".test.ts"))
@@ -142,37 +148,136 @@ const compileDocuments = (folder) => {
   return files.length
 }
 
-const temporary = mkdtempSync(join(tmpdir(), "effect-runpod-pack-"))
-try {
-  assert(existsSync(`${root}dist/index.js`), "there is nothing to pack: npm run build")
-  const packed = JSON.parse(run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", temporary], root))
+/**
+ * Packs what was built in a folder: the tarball, and what is in it.
+ *
+ * @param {string} folder In the root, with a slash at its end; "" for the root.
+ * @param {RegExp} belongs What may be in it.
+ * @param {ReadonlyArray<string>} needed What must be.
+ */
+const pack = (folder, belongs, needed) => {
+  assert(existsSync(`${root}${folder}dist`), "there is nothing to pack: npm run build")
+  const packed = JSON.parse(
+    run("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", temporary], `${root}${folder}`)
+  )
   const { filename, files, size } = packed[0]
-  const tarball = join(temporary, filename)
   /** @type {ReadonlyArray<string>} */
   const paths = files.map((/** @type {{ path: string }} */ file) => file.path)
-  for (const path of ["README.md", "CHANGELOG.md", "LICENSE", "dist/index.js", "dist/index.d.ts", "src/index.ts"]) {
-    assert(paths.includes(path), `${path} is missing from the package`)
-  }
-  const stray = paths.filter(
-    (path) => !/^(?:dist|docs|src)\/|^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path)
-  )
+  for (const path of needed) assert(paths.includes(path), `${path} is missing from the package`)
+  const stray = paths.filter((path) => !belongs.test(path))
   assert(stray.length === 0, `these files do not belong into the package: ${stray.join(", ")}`)
   say(`${filename}: ${paths.length} files, ${Math.ceil(size / 1024)} KiB`)
 
+  const tarball = join(temporary, filename)
   runTool("publint", ["run", tarball, "--strict"], temporary)
-  say("publint has no complaints")
+  if (folder !== "" && isProgram(folder)) return tarball
   runTool(
     "attw",
     [tarball, "--profile", "esm-only", "--no-definitely-typed", "--exclude-entrypoints", "./internal/*"],
     temporary
   )
-  say("attw has no complaints (ESM only)")
+  say("publint and attw have no complaints (ESM only)")
+  return tarball
+}
+
+/** @param {string} installed @param {string} package_ */
+const privatesOf = (installed, package_) => {
+  const names = readdirSync(join(installed, "dist", "internal"), { encoding: "utf8", recursive: true })
+    .filter((file) => file.endsWith(".js"))
+    .map((file) => file.replaceAll("\\", "/"))
+  assert(names.length > 0, "dist/internal is empty")
+  return names.map((file) => `${package_}/internal/${file}`)
+}
+
+/**
+ * Uses a package of the workspace beside the root's tarball: first without its optional peers, then with all.
+ *
+ * @param {string} folder @param {string} core The root's tarball.
+ */
+const checkPackage = (folder, core) => {
+  const { exports: entries, name: own, peerDependencies, peerDependenciesMeta } = manifest(folder)
+  const tarball = pack(folder, /^(?:dist|src)\/|^(?:package\.json|README\.md|LICENSE)$/, [
+    "README.md",
+    "LICENSE",
+    "dist/index.js",
+    "dist/index.d.ts",
+    "src/index.ts"
+  ])
+  const peers = Object.keys(peerDependencies).filter((peer) => peer !== name)
+  const optional = peers.filter((peer) => peerDependenciesMeta[peer]?.optional === true)
+  const place = join(temporary, own)
+  consume(place)
+  install([core, tarball, ...peers.filter((peer) => !optional.includes(peer)).map(pinned)], place)
+  for (const peer of optional) {
+    assert(!existsSync(join(place, "node_modules", peer)), `${peer} is optional, but was installed`)
+  }
+  load([own], privatesOf(join(place, "node_modules", own), own), place)
+  const specifiers = Object.entries(entries).flatMap(([subpath, entry]) =>
+    entry === null || typeof entry === "string" ? [] : [own + subpath.slice(1)]
+  )
+  if (optional.length > 0) install(optional.map(pinned), place)
+  load(specifiers, [], place)
+  compile(specifiers, { module: "nodenext", lib: ["ES2022", "DOM", "DOM.Iterable"], types: [] }, place)
+  say(`${own} loads beside ${name} without ${optional.join(", ")}; all ${specifiers.length} entries load and compile`)
+  const of = [...documents(), ...packageDocuments()].filter((document) => packageOf(document) === folder)
+  const texts = of.flatMap((document) => blocksIn(document).map(({ text }) => text))
+  // What programs of documents bring themselves: a transport, a database's driver, another client.
+  const brought = Object.keys({ ...manifest("").devDependencies, ...manifest(folder).devDependencies }).filter(
+    (other) => other !== name && !peers.includes(other) && texts.some((text) => text.includes(`from "${other}`))
+  )
+  install(["@effect/platform-node", "@types/node", ...brought].map(pinned), place)
+  say(`so do ${compileDocuments(of, place)} blocks of ${of.join(", ")}`)
+}
+
+/**
+ * Installs a program by itself, and runs each of its commands.
+ *
+ * @param {string} folder
+ */
+const checkProgram = (folder) => {
+  const { bin = {}, name: own, version } = manifest(folder)
+  const tarball = pack(folder, /^dist\/|^(?:package\.json|README\.md|LICENSE)$/, [
+    "README.md",
+    "LICENSE",
+    "dist/licenses.txt"
+  ])
+  const place = join(temporary, own)
+  consume(place)
+  install([tarball], place)
+  const installed = readdirSync(join(place, "node_modules")).filter((entry) => !entry.startsWith("."))
+  assert(installed.length === 1, `${own} must need no other package, but these were installed: ${installed.join(", ")}`)
+  for (const command of Object.keys(bin)) {
+    const printed = run("npx", ["--no-install", command, "--version"], place).trim()
+    assert(printed === version, `${command} --version prints ${printed}`)
+    // Loads the program itself, which --version does not.
+    assert(
+      run("npx", ["--no-install", command, "completions", "bash"], place).includes(
+        command === "erp" ? "effect-runpod" : command
+      ),
+      "no completions"
+    )
+  }
+  say(`${own} runs as ${Object.keys(bin).join(" and ")}, without any other package`)
+}
+
+const temporary = mkdtempSync(join(tmpdir(), "effect-runpod-pack-"))
+try {
+  const tarball = pack("", /^(?:dist|docs|src)\/|^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE)$/, [
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "dist/index.js",
+    "dist/index.d.ts",
+    "src/index.ts"
+  ])
 
   const specifiers = Object.entries(entries).flatMap(([subpath, entry]) =>
     entry === null || typeof entry === "string" ? [] : [name + subpath.slice(1)]
   )
   const node = specifiers.filter((specifier) => specifier.endsWith("/Node"))
-  const platformFree = specifiers.filter((specifier) => !node.includes(specifier))
+  // Without Node, but not without the SDK: they load where it is installed.
+  const blob = specifiers.filter((specifier) => specifier.endsWith("/Blob"))
+  const platformFree = specifiers.filter((specifier) => !node.includes(specifier) && !blob.includes(specifier))
   const peers = Object.keys(peerDependencies)
   const optional = peers.filter((peer) => peerDependenciesMeta[peer]?.optional === true)
 
@@ -192,15 +297,7 @@ try {
       assert(existsSync(resolve(dirname(map), source)), `${map} refers to ${source}, which is not in the package`)
     }
   }
-  const privates = readdirSync(join(installed, "dist", "internal"), { encoding: "utf8", recursive: true })
-    .filter((file) => file.endsWith(".js"))
-    .map((file) => file.replaceAll("\\", "/"))
-  assert(privates.length > 0, "dist/internal is empty")
-  load(
-    platformFree,
-    [...privates.map((file) => `${name}/internal/${file}`), `${name}/dist/index.js`, `${name}/src/index.ts`],
-    plain
-  )
+  load(platformFree, [...privatesOf(installed, name), `${name}/dist/index.js`, `${name}/src/index.ts`], plain)
   say(`${platformFree.length} platform-free entries load without ${optional.join(", ")}; private modules are refused`)
   writeFileSync(
     join(plain, "promise.mjs"),
@@ -225,7 +322,13 @@ if (n !== 1) throw new Error("the emulator gave " + n)
   load(specifiers, [], full)
   compile(specifiers, { module: "nodenext", lib: ["ES2022"], types: ["node"], exactOptionalPropertyTypes: true }, full)
   say(`all ${specifiers.length} entries load and compile with ${peers.join(", ")}`)
-  say(`so do ${compileDocuments(full)} blocks of the documents, with the settings that the README gives`)
+  const cores = documents().filter((document) => packageOf(document) === undefined)
+  say(`so do ${compileDocuments(cores, full)} blocks of the documents, with the settings that the README gives`)
+
+  for (const folder of packages()) {
+    if (isProgram(folder)) checkProgram(folder)
+    else checkPackage(folder, tarball)
+  }
 } catch (error) {
   console.error(`pack: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 1

@@ -1,6 +1,6 @@
 // @ts-check
-/** Removes the built package, so that nothing stale is packed. */
+/** Removes the built packages, so that nothing stale is packed. */
 import { rmSync } from "node:fs"
-import { root } from "./layout.mjs"
+import { packages, root } from "./layout.mjs"
 
-rmSync(`${root}dist`, { recursive: true, force: true })
+for (const folder of ["", ...packages()]) rmSync(`${root}${folder}dist`, { recursive: true, force: true })

@@ -1,6 +1,6 @@
 // @ts-check
 /** What the checks know about the layout of the sources. */
-import { readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 
 /** The folder of the package, with a slash at its end. */
@@ -64,10 +64,11 @@ export const rooms = {
   services: { may: [...belowBatch, "internal/batch", "internal/flight"] },
   emulator: { may: [...lowest, "internal/pace", "internal/flight", "schemas", "errors", "layers", "services"] },
   promise: { may: [...lowest, "schemas", "errors", "layers", "services"] },
+  blob: { may: [...lowest, "internal/pace", "schemas", "errors", "services"] },
   node: { may: [...belowJobs, "services", "emulator", "promise"] }
 }
 
-/** The barrels, files of `src` itself, which export the public modules of all rooms but Node's, the emulator's and the one of promises. */
+/** The barrels, files of `src` itself, which export the public modules of all rooms but those that are entries of their own: Node's, the emulator's, those of promises and blobs. */
 export const barrelMay = ["schemas", "errors", "layers", "services"]
 
 /**
@@ -81,8 +82,14 @@ export const roomOf = (path) => {
   return first === "internal" && third !== undefined ? `internal/${second}` : first
 }
 
+/** Optional peers of a platform-free entry and its room, which nothing else may import. They have no modules to import one by one. */
+export const blobPeers = /^@aws-sdk\//
+
+/** Optional peers that a module loads when it is used, by `import()`: whatever else is in its entry loads without them. */
+export const lazyPeers = /^ioredis$/
+
 /** Folders whose modules are public when their name starts with an upper-case letter. */
-export const publicFolders = ["schemas", "errors", "layers", "services", "emulator", "promise", "node"]
+export const publicFolders = ["schemas", "errors", "layers", "services", "emulator", "promise", "blob", "node"]
 
 /** The public modules that exist, as paths in `src` without an extension. */
 export const publicModules = () =>
@@ -100,6 +107,36 @@ export const publicModules = () =>
       .map((name) => `${folder}/${name.slice(0, -3)}`)
   })
 
+/** The packages of the workspace, as folders in the root with a slash at the end. */
+export const packages = () =>
+  readdirSync(`${root}packages`)
+    .map((name) => `packages/${name}/`)
+    .filter((folder) => existsSync(`${root}${folder}package.json`))
+
+/**
+ * The public modules of a package of the workspace, by name: files in its `src` whose names start with an upper-case letter.
+ *
+ * @param {string} folder
+ */
+export const packageModules = (folder) =>
+  readdirSync(`${root}${folder}src`)
+    .filter((name) => /^[A-Z]\w*\.ts$/.test(name))
+    .sort()
+    .map((name) => name.slice(0, -3))
+
+/**
+ * Whether a package is a program: commands, bundled with all that they need, and no modules for others.
+ *
+ * @param {string} folder
+ */
+export const isProgram = (folder) => manifest(folder).bin !== undefined
+
+/** All public modules of the repository, as paths without an extension. */
+export const allModules = () => [
+  ...publicModules().map((module) => `src/${module}`),
+  ...packages().flatMap((folder) => packageModules(folder).map((name) => `${folder}src/${name}`))
+]
+
 /**
  * @typedef {{ readonly types: string, readonly default: string }} Target
  * @typedef {{
@@ -107,15 +144,17 @@ export const publicModules = () =>
  *   readonly version: string
  *   readonly repository: { readonly url: string }
  *   readonly files: ReadonlyArray<string>
+ *   readonly bin?: Readonly<Record<string, string>>
  *   readonly exports: Readonly<Record<string, Target | string | null>>
  *   readonly dependencies?: Readonly<Record<string, string>>
  *   readonly peerDependencies: Readonly<Record<string, string>>
  *   readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional?: boolean }>>
  *   readonly devDependencies: Readonly<Record<string, string>>
  * }} Manifest
+ * @param {string} [folder] Of a package of the workspace. Default: the root.
  * @returns {Manifest}
  */
-export const manifest = () => JSON.parse(readFileSync(`${root}package.json`, "utf8"))
+export const manifest = (folder = "") => JSON.parse(readFileSync(`${root}${folder}package.json`, "utf8"))
 
 /**
  * Prints what was found and ends the process.
