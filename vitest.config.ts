@@ -39,11 +39,15 @@ const files = (...names: ReadonlyArray<string>) =>
  * depth). Most takes real time and waits for it, so it runs beside `unit`.
  */
 const live = files(
-  "contract/waits",
   "examples/examples",
-  "contract/http",
+  "packages/cli/test/commands",
+  "contract/waits",
   "contract/anyAnswer",
+  "contract/http",
+  "packages/cli/test/shell",
+  "packages/cli/test/batches",
   "services/BatchCrash",
+  "examples/documents",
   "services/BatchHttp",
   "internal/files/appendLog",
   "internal/files/lock",
@@ -51,7 +55,6 @@ const live = files(
   "contract/webhooks.http",
   "contract/webhooks.kill",
   "contract/submits",
-  "examples/documents",
   "contract/transports",
   "services/Webhooks.servers",
   "contract/telemetry.http",
@@ -70,9 +73,6 @@ const live = files(
   "emulator/workerProcesses",
   "emulator/openai",
   "packages/ai/test/clients",
-  "packages/cli/test/commands",
-  "packages/cli/test/batches",
-  "packages/cli/test/shell",
   "packages/dashboard/test/server",
   "packages/cluster/test/Sql",
   "packages/cluster/test/drive",
@@ -147,7 +147,8 @@ export default defineConfig({
     // Two pools, since a pool begins with a project only when it is through with the one before. Sockets are for processes: a
     // thread that has had some may never end (nodejs/node, `Environment::CleanupHandles`).
     poolOptions: {
-      forks: { minForks: 1, maxForks: 2, isolate: false, execArgv: v8Flags },
+      // One more than there may be cores: they wait for half of their time.
+      forks: { minForks: 1, maxForks: 3, isolate: false, execArgv: v8Flags },
       threads: { minThreads: 1, maxThreads: 2, isolate: false }
     },
     projects: [

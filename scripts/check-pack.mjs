@@ -4,13 +4,22 @@
  * to its peers, every entry is imported by Node and by TypeScript, and what is private must be refused.
  */
 import { execFileSync } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
 import { blocksIn, documents, packageDocuments } from "./blocks.mjs"
 import { isProgram, manifest, packages, root } from "./layout.mjs"
 
-const { devDependencies, exports: entries, name, peerDependencies, peerDependenciesMeta } = manifest()
+const { devDependencies, name } = manifest()
 const versions = Object.assign({}, devDependencies, ...packages().map((folder) => manifest(folder).devDependencies))
 
 /** @param {string} text */
@@ -118,6 +127,9 @@ const compile = (specifiers, options, folder) => {
   assert(ours.length === 0, `the declarations do not compile with ${JSON.stringify(options)}:\n${ours.join("\n")}`)
 }
 
+/** A document's blocks but for its tests, which need what is installed with them. @param {string} document */
+const programsIn = (document) => blocksIn(document).filter(({ name }) => !name.endsWith(".test.ts"))
+
 /** The package of the workspace that a document needs. @param {string} document */
 const packageOf = (document) =>
   packages().find((folder) => blocksIn(document).some(({ text }) => text.includes(`from "${manifest(folder).name}`)))
@@ -133,15 +145,12 @@ const compileDocuments = (all, folder) => {
     /^```json\n(\{ "compilerOptions".*)\n```$/m.exec(readFileSync(`${root}README.md`, "utf8")) ?? []
   const { compilerOptions } = JSON.parse(settings)
   const files = all.flatMap((document) =>
-    blocksIn(document)
-      // Tests need what is installed with them.
-      .filter(({ name }) => !name.endsWith(".test.ts"))
-      .map(({ name, text }) => {
-        const file = join(document.replaceAll("/", "-"), name)
-        mkdirSync(join(folder, dirname(file)), { recursive: true })
-        writeFileSync(join(folder, file), text)
-        return file
-      })
+    programsIn(document).map(({ name, text }) => {
+      const file = join(document.replaceAll("/", "-"), name)
+      mkdirSync(join(folder, dirname(file)), { recursive: true })
+      writeFileSync(join(folder, file), text)
+      return file
+    })
   )
   const found = complaints(files, compilerOptions, folder)
   assert(found.length === 0, `the documents do not compile:\n${found.join("\n")}`)
@@ -189,44 +198,51 @@ const privatesOf = (installed, package_) => {
   return names.map((file) => `${package_}/internal/${file}`)
 }
 
-/**
- * Uses a package of the workspace beside the root's tarball: first without its optional peers, then with all.
- *
- * @param {string} folder @param {string} core The root's tarball.
- */
-const checkPackage = (folder, core) => {
-  const { exports: entries, name: own, peerDependencies, peerDependenciesMeta } = manifest(folder)
-  const tarball = pack(folder, /^(?:dist|src)\/|^(?:package\.json|README\.md|LICENSE)$/, [
-    "README.md",
-    "LICENSE",
-    "dist/index.js",
-    "dist/index.d.ts",
-    "src/index.ts"
-  ])
+/** The entries of a package that programs import. @param {string} folder */
+const specifiersOf = (folder) => {
+  const { exports: entries, name } = manifest(folder)
+  return Object.entries(entries).flatMap(([subpath, entry]) =>
+    entry === null || typeof entry === "string" ? [] : [name + subpath.slice(1)]
+  )
+}
+
+/** The peers of a package but for the core, and which of them a user may do without. @param {string} folder */
+const peersOf = (folder) => {
+  const { peerDependencies, peerDependenciesMeta = {} } = manifest(folder)
   const peers = Object.keys(peerDependencies).filter((peer) => peer !== name)
-  const optional = peers.filter((peer) => peerDependenciesMeta[peer]?.optional === true)
-  const place = join(temporary, own)
-  consume(place)
-  install([core, tarball, ...peers.filter((peer) => !optional.includes(peer)).map(pinned)], place)
+  return { peers, optional: peers.filter((peer) => peerDependenciesMeta[peer]?.optional === true) }
+}
+
+/**
+ * Loads a library of the workspace where everything is installed: first without its optional peers, then with all.
+ *
+ * @param {string} folder @param {string} place
+ */
+const loadLibrary = (folder, place) => {
+  const { name: own } = manifest(folder)
+  const { optional } = peersOf(folder)
+  const away = join(place, "away")
   for (const peer of optional) {
-    assert(!existsSync(join(place, "node_modules", peer)), `${peer} is optional, but was installed`)
+    mkdirSync(dirname(join(away, peer)), { recursive: true })
+    renameSync(join(place, "node_modules", peer), join(away, peer))
   }
   load([own], privatesOf(join(place, "node_modules", own), own), place)
-  const specifiers = Object.entries(entries).flatMap(([subpath, entry]) =>
-    entry === null || typeof entry === "string" ? [] : [own + subpath.slice(1)]
-  )
-  if (optional.length > 0) install(optional.map(pinned), place)
+  for (const peer of optional) renameSync(join(away, peer), join(place, "node_modules", peer))
+  const specifiers = specifiersOf(folder)
   load(specifiers, [], place)
-  compile(specifiers, { module: "nodenext", lib: ["ES2022", "DOM", "DOM.Iterable"], types: [] }, place)
-  say(`${own} loads beside ${name} without ${optional.join(", ")}; all ${specifiers.length} entries load and compile`)
-  const of = [...documents(), ...packageDocuments()].filter((document) => packageOf(document) === folder)
-  const texts = of.flatMap((document) => blocksIn(document).map(({ text }) => text))
-  // What programs of documents bring themselves: a transport, a database's driver, another client.
-  const brought = Object.keys({ ...manifest("").devDependencies, ...manifest(folder).devDependencies }).filter(
-    (other) => other !== name && !peers.includes(other) && texts.some((text) => text.includes(`from "${other}`))
+  say(`${own} loads beside ${name} without ${optional.join(", ")}; all ${specifiers.length} entries load`)
+}
+
+/**
+ * What programs of some documents import that is none of these packages: a transport, a database's driver, another client.
+ *
+ * @param {ReadonlyArray<string>} documents @param {ReadonlyArray<string>} packages
+ */
+const broughtBy = (documents, packages) => {
+  const texts = documents.flatMap((document) => programsIn(document).map(({ text }) => text))
+  return Object.keys(versions).filter(
+    (other) => !packages.includes(other) && texts.some((text) => new RegExp(`from "${other}["/]`).test(text))
   )
-  install(["@effect/platform-node", "@types/node", ...brought].map(pinned), place)
-  say(`so do ${compileDocuments(of, place)} blocks of ${of.join(", ")}`)
 }
 
 /**
@@ -271,15 +287,12 @@ try {
     "src/index.ts"
   ])
 
-  const specifiers = Object.entries(entries).flatMap(([subpath, entry]) =>
-    entry === null || typeof entry === "string" ? [] : [name + subpath.slice(1)]
-  )
+  const specifiers = specifiersOf("")
   const node = specifiers.filter((specifier) => specifier.endsWith("/Node"))
   // Without Node, but not without the SDK: they load where it is installed.
   const blob = specifiers.filter((specifier) => specifier.endsWith("/Blob"))
   const platformFree = specifiers.filter((specifier) => !node.includes(specifier) && !blob.includes(specifier))
-  const peers = Object.keys(peerDependencies)
-  const optional = peers.filter((peer) => peerDependenciesMeta[peer]?.optional === true)
+  const { optional, peers } = peersOf("")
 
   const plain = join(temporary, "plain")
   consume(plain)
@@ -316,19 +329,34 @@ if (n !== 1) throw new Error("the emulator gave " + n)
   compile(platformFree, { module: "esnext", moduleResolution: "bundler", lib, types: [] }, plain)
   say("their declarations compile under nodenext and bundler resolution, without the types of Node")
 
+  const libraries = packages().filter((folder) => !isProgram(folder))
+  const tarballs = libraries.map((folder) =>
+    pack(folder, /^(?:dist|src)\/|^(?:package\.json|README\.md|LICENSE)$/, [
+      "README.md",
+      "LICENSE",
+      "dist/index.js",
+      "dist/index.d.ts",
+      "src/index.ts"
+    ])
+  )
+  const all = [...documents(), ...packageDocuments()]
+  const cores = documents().filter((document) => packageOf(document) === undefined)
+  const strangers = broughtBy(cores, [name, ...peers])
+  assert(strangers.length === 0, `the core's documents need more than its peers: ${strangers.join(", ")}`)
+  const allPeers = [...new Set(["", ...libraries].flatMap((folder) => peersOf(folder).peers))]
+  const brought = broughtBy(all, [name, ...libraries.map((folder) => manifest(folder).name), ...allPeers])
+
   const full = join(temporary, "full")
   consume(full)
-  install([tarball, ...peers.map(pinned), pinned("@types/node")], full)
+  install([tarball, ...tarballs, ...[...allPeers, "@types/node", ...brought].map(pinned)], full)
   load(specifiers, [], full)
-  compile(specifiers, { module: "nodenext", lib: ["ES2022"], types: ["node"], exactOptionalPropertyTypes: true }, full)
-  say(`all ${specifiers.length} entries load and compile with ${peers.join(", ")}`)
-  const cores = documents().filter((document) => packageOf(document) === undefined)
-  say(`so do ${compileDocuments(cores, full)} blocks of the documents, with the settings that the README gives`)
+  for (const folder of libraries) loadLibrary(folder, full)
+  const types = { module: "nodenext", lib: ["ES2022"], types: ["node"], exactOptionalPropertyTypes: true }
+  compile([...specifiers, ...libraries.flatMap(specifiersOf)], types, full)
+  say(`all entries compile with ${allPeers.join(", ")}`)
+  say(`so do ${compileDocuments(all, full)} blocks of the documents, with the settings that the README gives`)
 
-  for (const folder of packages()) {
-    if (isProgram(folder)) checkProgram(folder)
-    else checkPackage(folder, tarball)
-  }
+  for (const folder of packages().filter(isProgram)) checkProgram(folder)
 } catch (error) {
   console.error(`pack: ${error instanceof Error ? error.message : String(error)}`)
   process.exitCode = 1
