@@ -93,7 +93,9 @@ describe.concurrent("permits in Redis", () => {
         const redis = yield* ownRedis
         const log: Array<string> = []
         const logger = Logger.make(({ cause, message }) => {
-          log.push(String(message) + String(cause))
+          const line = String(message) + String(cause)
+          // A machine that stands still for a while answers late: that is no outage.
+          if (!line.includes("answers later than")) log.push(line)
         })
         yield* Effect.gen(function* () {
           const starts: Array<number> = []

@@ -89,14 +89,24 @@ export const post = async <A>(path: string, body: unknown): Promise<A> => {
   return (await response.json()) as A
 }
 
-/** Does something with the token, and says what came of it. */
-export const act = async (path: string, body: unknown, done: string): Promise<void> => {
+const actNow = async (path: string, body: unknown, done: string): Promise<boolean> => {
   try {
     await post(path, body)
     message.value = { text: done, isBad: false }
+    return true
   } catch (error) {
     message.value = { text: error instanceof Error ? error.message : String(error), isBad: true }
+    return false
   }
+}
+
+let lastAct: Promise<unknown> = Promise.resolve()
+
+/** Does something with the token when what was done before has its answer, and says what came of it: whether it succeeded. */
+export const act = (path: string, body: unknown, done: string): Promise<boolean> => {
+  const acting = lastAct.then(() => actNow(path, body, done))
+  lastAct = acting
+  return acting
 }
 
 const follow = (name: string): (() => void) => {

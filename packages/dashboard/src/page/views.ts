@@ -111,7 +111,17 @@ export const Batch = () => {
 const Switches = () => {
   const [max, setMax] = useState("3")
   const { actions = [], faults = [], name } = source.value ?? {}
-  const active = newest.value?.faults ?? []
+  // What was switched counts until the second sample after the answer: the first may have been taken before.
+  const [switched, setSwitched] = useState<{ readonly names: ReadonlyArray<string>; readonly until: number }>()
+  const seq = newest.value?.seq ?? 0
+  const active = switched !== undefined && seq < switched.until ? switched.names : (newest.value?.faults ?? [])
+  const setFaults = async (names: ReadonlyArray<string>, done: string) => {
+    setSwitched({ names, until: Infinity })
+    const isDone = await act("/api/actions/faults", { source: name, names }, done)
+    const then = isDone ? { names, until: (newest.value?.seq ?? 0) + 2 } : undefined
+    // Unless more was switched meanwhile.
+    setSwitched((last) => (last?.names === names ? then : last))
+  }
   if (!actions.includes("setWorkers") && !actions.includes("setFaults")) return null
   return h(
     Section,
@@ -164,7 +174,7 @@ const Switches = () => {
             onChange: (event: Event) => {
               const isOn = (event.target as HTMLInputElement).checked
               const names = isOn ? [...active, fault] : active.filter((other) => other !== fault)
-              void act("/api/actions/faults", { source: name, names }, `${fault}: ${isOn ? "on" : "off"}.`)
+              void setFaults(names, `${fault}: ${isOn ? "on" : "off"}.`)
             }
           }),
           ` ${fault}`
