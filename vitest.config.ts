@@ -147,8 +147,8 @@ export default defineConfig({
     // Two pools, since a pool begins with a project only when it is through with the one before. Sockets are for processes: a
     // thread that has had some may never end (nodejs/node, `Environment::CleanupHandles`).
     poolOptions: {
-      // One more than there may be cores: they wait for half of their time.
-      forks: { minForks: 1, maxForks: 3, isolate: false, execArgv: v8Flags },
+      // One more than there may be cores: they wait for half of their time. With fewer at least, tinypool ends idle ones twice, and fails.
+      forks: { minForks: 3, maxForks: 3, isolate: false, execArgv: v8Flags },
       threads: { minThreads: 1, maxThreads: 2, isolate: false }
     },
     projects: [
