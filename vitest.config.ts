@@ -39,7 +39,6 @@ const files = (...names: ReadonlyArray<string>) =>
  * depth). Most takes real time and waits for it, so it runs beside `unit`.
  */
 const live = files(
-  "examples/examples",
   "packages/cli/test/commands",
   "contract/waits",
   "contract/anyAnswer",
@@ -47,7 +46,6 @@ const live = files(
   "packages/cli/test/shell",
   "packages/cli/test/batches",
   "services/BatchCrash",
-  "examples/documents",
   "services/BatchHttp",
   "internal/files/appendLog",
   "internal/files/lock",
@@ -98,6 +96,9 @@ const services = files(
   "packages/cluster/test/clusterOutages",
   "packages/cluster/test/webhookCrashes"
 )
+
+/** What runs every program of `examples` and of the documents. */
+const programs = files("examples/examples", "examples/documents")
 
 /** What measures how fast or how large a process is: it runs alone, when all others have ended. */
 const measured = files("contract/webhooks.attacks")
@@ -181,12 +182,16 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts", "packages/*/test/**/*.test.ts", "examples/**/*.test.ts"],
-          exclude: [...live, ...measured, ...services],
+          exclude: [...live, ...measured, ...services, ...programs],
           pool: "threads",
           maxConcurrency: 8,
           runner: "test/support/concurrentRunner.ts",
           setupFiles: ["test/support/unit.ts"]
         }
+      },
+      {
+        extends: true,
+        test: { name: "examples", include: programs, pool: "forks", globalSetup: "test/support/bundle.ts" }
       },
       {
         extends: true,

@@ -44,22 +44,25 @@ export const bundle = (files: ReadonlyArray<string>, folder: string) =>
     }
   })
 
+const support = (...names: ReadonlyArray<string>) => names.map((name) => `test/support/${name}.ts`)
+const clusterSupport = (...names: ReadonlyArray<string>) =>
+  names.map((name) => `packages/cluster/test/support/${name}.ts`)
+
+/** What the tests of a project run. */
+const filesOf: Readonly<Record<string, ReadonlyArray<string>>> = {
+  live: [
+    ...support("batchChild", "fullDisk", "http2Client", "lockTaker", "proxyClient", "webhookServer", "workerProcess"),
+    ...clusterSupport("journalChild", "webhookChild")
+  ],
+  services: [...support("webhookServer"), ...clusterSupport("journalChild", "webhookChild", "clusterChild")],
+  examples: examples.map((file) => `examples/${file}`),
+  measured: support("webhookServer")
+}
+
 /** For `globalSetup`, which does not wait for it: `program.ts` does, and finds what this made. */
 export const setup = (project: TestProject) => {
   const folder = makeFolder("programs")
-  const children =
-    project.name === "live"
-      ? ["batchChild", "fullDisk", "http2Client", "lockTaker", "proxyClient", "webhookServer", "workerProcess"]
-      : ["webhookServer"]
-  const files = [
-    ...children.map((name) => `test/support/${name}.ts`),
-    ...(["live", "services"].includes(project.name)
-      ? ["journalChild", "webhookChild", ...(project.name === "services" ? ["clusterChild"] : [])].map(
-          (name) => `packages/cluster/test/support/${name}.ts`
-        )
-      : []),
-    ...(project.name === "live" ? examples.map((file) => `examples/${file}`) : [])
-  ]
+  const { [project.name]: files = [] } = filesOf
   const end = (problem: string) => {
     writeFileSync(`${folder}/${ended}.part`, problem)
     renameSync(`${folder}/${ended}.part`, `${folder}/${ended}`)
