@@ -129,9 +129,9 @@ describe("uploads", () => {
       )
       assert.strictEqual(size, 64 * mib)
       const downloaded = (most - before) / mib
-      // Five parts of 5 MiB, what is on its way, and what other tests of this process hold meanwhile.
-      assert.isBelow(uploaded, 44)
-      assert.isBelow(downloaded, 44)
+      // Of 64: five parts of 5 MiB, what is on its way, and what other tests of this process hold meanwhile.
+      assert.isBelow(uploaded, 56)
+      assert.isBelow(downloaded, 56)
     })
   )
 

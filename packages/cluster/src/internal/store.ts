@@ -108,13 +108,14 @@ class Store {
     const { db } = this.batches
     const { after, limit } = pageOf(page)
     return Effect.gen(this, function* () {
-      yield* this.batches.batch(id)
       const rows = yield* this.batches.rows<OutcomeRow>(
         `SELECT key, idx, input, input_hash, state, outcome, at, kind, problem, ${db.now} AS now FROM ${db.table("items")}
          WHERE batch = ${db.text(1)} AND idx > ${db.int(2)} AND (state = 'Settled' OR kind IS NOT NULL)
+           AND EXISTS (SELECT 1 FROM ${db.table("batches")} WHERE id = ${db.text(1)} AND state <> 'Removed')
          ORDER BY idx LIMIT ${limit}`,
         [id, after]
       )
+      if (rows.length === 0) yield* this.batches.batch(id)
       return yield* Effect.forEach(rows, (row) =>
         Effect.gen(function* () {
           const { key, kind, problem, state } = row
