@@ -125,6 +125,17 @@ class Poller {
     return Effect.zipRight(stopped, this.hasEnded ? Effect.void : cancelAfter(this.wait, exit))
   }
 
+  /** Whether a job has hardly begun that was to be asked for at once, in a request that is held: a plain one would be in vain. */
+  private isTooYoung(): boolean {
+    const { pace, polls } = this.state
+    return (
+      pace._tag === "AtOnce" &&
+      polls === 0 &&
+      this.waitBySchedule === undefined &&
+      this.age() < this.policy.poll.initial
+    )
+  }
+
   private now(): number {
     return monotonicMillis(this.clock)
   }
@@ -150,6 +161,10 @@ class Poller {
         if (this.now() >= this.policy.deadline) return yield* this.timedOut()
         // After a webhook, RunPod can answer at once.
         const held = delivery === undefined ? yield* this.nextHold() : undefined
+        if (held === undefined && delivery === undefined && this.isTooYoung()) {
+          this.state.pace = { _tag: "Plain" }
+          continue
+        }
         this.seen = delivery !== undefined ? "webhook" : held !== undefined ? "hold" : "poll"
         const askedAt = this.now()
         const found = yield* Effect.matchEffect(read(job, { hold: held, deadline: this.policy.deadline }), {
