@@ -55,10 +55,7 @@ const program = Effect.gen(function* () {
       Effect.gen(function* () {
         yield* numbers.start("batch", inputs(Number(message)))
         process.send?.("started")
-        const { counts } = yield* Effect.zipRight(
-          numbers.awaitEnd("batch", { poll: "500 millis" }),
-          numbers.report("batch")
-        )
+        const { counts } = yield* Effect.zipRight(numbers.awaitEnd("batch"), numbers.report("batch"))
         process.send?.(counts)
       })
     )

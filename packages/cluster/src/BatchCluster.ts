@@ -153,7 +153,10 @@ export interface Kind<out R = never> {
   readonly progress: (id: string) => Effect.Effect<BatchStore.Progress, BatchJournalError, BatchStore.BatchStore>
   /** What it came to so far. It goes through all outcomes, a page at a time. */
   readonly report: (id: string) => Effect.Effect<Report, BatchJournalError, BatchStore.BatchStore>
-  /** Waits until each input has an outcome, or the batch has stopped. */
+  /**
+   * Waits until each input has an outcome, or the batch has stopped. It looks five times a second at first, and less often the longer it has
+   * waited, but each `poll` at least. Default: 1 second.
+   */
   readonly awaitEnd: (
     id: string,
     options?: { readonly poll?: Duration.DurationInput | undefined }

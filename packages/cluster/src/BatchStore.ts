@@ -145,6 +145,8 @@ export interface Status {
   readonly state: BatchState
   /** How many chunks it has; 0 until all inputs are stored. */
   readonly chunks: number
+  /** How many of them have not been driven to their end. */
+  readonly open: number
   /** How many milliseconds are left; missing without a deadline. */
   readonly remaining?: number | undefined
   /** How many more items may fail; missing without a bound. */

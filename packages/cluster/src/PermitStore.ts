@@ -15,7 +15,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Permits from "effect-runpod/Permits"
 import { leaseIn, noState } from "./internal/permits/lease.js"
-import { monotonicMillis } from "./internal/permits/monotonic.js"
+import { monotonicMillis } from "./internal/monotonic.js"
 import * as pool from "./internal/permits/pool.js"
 
 /**

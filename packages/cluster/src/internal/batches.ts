@@ -31,6 +31,8 @@ interface StoredRow {
   readonly failures: number | null
   /** In milliseconds. */
   readonly remaining: number | null
+  /** How many chunks have been driven to their end. */
+  readonly finished: number
 }
 
 export interface BatchRow extends StoredRow {
@@ -76,7 +78,8 @@ export class Batches {
 
   batch(id: string): Effect.Effect<BatchRow, Error> {
     const { db } = this
-    const statement = `SELECT endpoint, state, size, total, failures, deadline - ${db.now} AS remaining
+    const statement = `SELECT endpoint, state, size, total, failures, deadline - ${db.now} AS remaining,
+        (SELECT CAST(count(*) AS INTEGER) FROM ${db.table("chunks")} WHERE batch = ${db.text(1)} AND done = 1) AS finished
       FROM ${db.table("batches")} WHERE id = ${db.text(1)}`
     return Effect.flatMap(this.rows<StoredRow>(statement, [id]), ([row]) => {
       if (row === undefined) return unknownBatch(id)

@@ -6,7 +6,6 @@ import * as Exit from "effect/Exit"
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Batch from "effect-runpod/Batch"
@@ -18,6 +17,7 @@ import * as JobError from "effect-runpod/JobError"
 import * as RunPodError from "effect-runpod/RunPodError"
 import type * as BatchStore from "../BatchStore.js"
 import * as Inputs from "./inputs.js"
+import { lookAt } from "./looks.js"
 
 /** How often the batch is looked at: whether it was cancelled, and how many items have failed. */
 const lookEvery = "2 seconds"
@@ -115,14 +115,18 @@ export const drive = <I, IE, O, P, C, E, R>(
         return problems.length < mostProblems ? Effect.void : note
       }
 
-      const look = Effect.gen(function* () {
-        const { failuresLeft, remaining, state } = yield* store.status(id)
-        if (state === "Cancelled") yield* Deferred.succeed(stopped, "Cancelled")
-        else if (failuresLeft === 0) yield* Deferred.succeed(stopped, "Failures")
-        else if (remaining !== undefined && remaining <= 0) yield* Deferred.succeed(stopped, "Deadline")
-      })
-      yield* look
-      yield* look.pipe(Effect.ignore, Effect.schedule(Schedule.spaced(lookEvery)), Effect.forkScoped)
+      const stopBy = ({ failuresLeft, remaining, state }: BatchStore.Status) =>
+        state === "Cancelled"
+          ? Deferred.succeed(stopped, "Cancelled")
+          : failuresLeft === 0
+            ? Deferred.succeed(stopped, "Failures")
+            : remaining !== undefined && remaining <= 0
+              ? Deferred.succeed(stopped, "Deadline")
+              : Effect.void
+      yield* stopBy(before)
+      const status = yield* lookAt(store, id, "1900 millis")
+      const look = Effect.flatMap(status, stopBy)
+      yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep(lookEvery), Effect.ignore(look))))
       yield* Effect.flatMap(Deferred.await(stopped), (why) =>
         why === "Cancelled" ? cancelAll(endpoint, journal) : Effect.void
       ).pipe(Effect.forkScoped)

@@ -181,7 +181,8 @@ class Store {
     const { db } = this.batches
     return Effect.gen(this, function* () {
       const batch = yield* this.batches.batch(id)
-      const { endpoint, failures, remaining, state } = batch
+      const { endpoint, failures, finished, remaining, state } = batch
+      const chunks = chunksOf(batch)
       const [failed] =
         failures === null
           ? []
@@ -192,7 +193,8 @@ class Store {
       return {
         endpointId: endpoint ?? undefined,
         state,
-        chunks: chunksOf(batch),
+        chunks,
+        open: chunks - finished,
         ...(remaining === null ? {} : { remaining }),
         ...(failures === null ? {} : { failuresLeft: Math.max(0, failures - (failed?.n ?? 0)) })
       }

@@ -24,6 +24,7 @@ import { RunPodError } from "effect-runpod/RunPodError"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
 import * as Inputs from "../inputs.js"
+import { monotonicMillis } from "../monotonic.js"
 import { sha256 } from "../sha256.js"
 
 /**
@@ -64,6 +65,8 @@ class OpenError extends Data.TaggedError("OpenError")<{ readonly end: "Unread" |
 const isOpen = (end: BatchStore.Driven): end is "Unread" | "Budget" => end === "Unread" || end === "Budget"
 
 const pageSize = 250
+/** In milliseconds. */
+const shortestPoll = 200
 /** How long a chunk that could not be driven is left alone, at most. */
 const longestPause = Duration.minutes(1)
 export const usualChunks = 8
@@ -205,11 +208,10 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
 
   /** Whether nobody will add an outcome. */
   const hasEnded = (store: BatchStore.Service, id: string) =>
-    Effect.zipWith(
+    Effect.map(
       store.status(id),
-      store.open(id),
-      ({ chunks, failuresLeft, remaining, state }, open) =>
-        state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (chunks > 0 && open.length === 0)
+      ({ chunks, failuresLeft, open, remaining, state }) =>
+        state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (chunks > 0 && open === 0)
     )
 
   const stored = (id: string, { after = -1, poll = "1 second" }: BatchCluster.OutcomesOptions = {}) =>
@@ -295,9 +297,12 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     awaitEnd: (id, { poll = "1 second" } = {}) =>
       Effect.gen(function* () {
         const store = yield* BatchStore.BatchStore
+        const clock = yield* Effect.clock
+        const startedAt = monotonicMillis(clock)
         for (;;) {
           if (yield* hasEnded(store, storeId(id))) return yield* store.progress(storeId(id))
-          yield* Effect.sleep(poll)
+          const waited = Duration.millis(Math.max(shortestPoll, (monotonicMillis(clock) - startedAt) / 100))
+          yield* Effect.sleep(Duration.min(poll, waited))
         }
       }),
     cancel: (id) => Effect.flatMap(BatchStore.BatchStore, (store) => store.cancel(storeId(id))),

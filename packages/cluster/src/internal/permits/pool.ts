@@ -8,7 +8,7 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import type * as Permits from "effect-runpod/Permits"
 import type { Block, Lease, Options, Request, Service } from "../../PermitStore.js"
-import { monotonicMillis } from "./monotonic.js"
+import { monotonicMillis } from "../monotonic.js"
 import { nameOf } from "./poolName.js"
 import { Starts, surplusAfter } from "./starts.js"
 
