@@ -114,6 +114,25 @@ describe("what is not there", () => {
   )
 })
 
+describe("the doctor", () => {
+  it.live("says of the limits what is documented, and what it saw: how many of its requests were refused", () =>
+    Effect.gen(function* () {
+      const refused = yield* served({
+        faults: [{ _tag: "RateLimited", operations: ["health"], times: 1, retryAfter: "1 second" }]
+      })
+      const quiet = yield* served()
+      const limitsOf = (env: Readonly<Record<string, string>>) =>
+        Effect.map(run(["doctor", "ep", "-o", "json"], { env }), ({ stdout }) =>
+          (json(stdout) as Array<Readonly<Record<string, unknown>>>).find(({ name }) => name === "limits")
+        )
+      assert.deepInclude(yield* limitsOf(refused.env), { result: "warning", requests: 2, throttled: 1 })
+      const limits = yield* limitsOf(quiet.env)
+      assert.deepInclude(limits, { result: "ok", requests: 1, throttled: 0 })
+      assert.deepNestedInclude(limits, { "documented.run": { limit: 1000, window: 10_000 } })
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe("orphans", () => {
   it.live("are cancelled by a sweep that was confirmed", () =>
     Effect.gen(function* () {

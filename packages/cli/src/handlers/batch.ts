@@ -1,5 +1,6 @@
 import { FileSystem } from "@effect/platform/FileSystem"
 import * as Batch from "effect-runpod/Batch"
+import type { BatchStoppedError } from "effect-runpod/BatchError"
 import * as BatchJournal from "effect-runpod/BatchJournal"
 import * as Cost from "effect-runpod/Cost"
 import * as Endpoint from "effect-runpod/Endpoint"
@@ -149,6 +150,24 @@ const checkEnd = (tally: Tally, endpoint: string, journal: string | undefined) =
     : new Unsuccessful({ code: exitCodes.jobFailed, message: `${tally.failed} items failed.` })
 }
 
+const usd = (amount: number): string => `$${amount.toFixed(amount < 1 ? 4 : 2)}`
+
+/** Why the batch has stopped, in the words of its options. */
+const stoppedBy = ({ budget, reason, settled }: BatchStoppedError): Unsuccessful => {
+  const says = {
+    Deadline: "--deadline has passed.",
+    Failures: "as many items failed as --max-failures allows.",
+    Budget:
+      budget === undefined
+        ? "--max-cost has no room for the next job."
+        : `--max-cost has no room for the next job (${usd(budget.spent)} of ${usd(budget.maxCost)} were spent, and the next may cost ${usd(budget.next)}). Raise it to go on. Workers that start or wait for work cost more, which --max-cost does not bound.`
+  }
+  return new Unsuccessful({
+    code: exitCodes.stopped,
+    message: `The batch stopped after ${settled} outcomes: ${says[reason]}`
+  })
+}
+
 const optionsOf = (
   recipe: Recipes.Recipe,
   { resubmitAmbiguous, retryFailed }: OfThisRun
@@ -202,7 +221,10 @@ const execute = Effect.fnUntraced(
       Stream.map(rowOf),
       Stream.tap((row) => Effect.sync(() => tally.add(row)))
     )
-    yield* showing(rows.each(outcomes, rowData, rowText), tracker).pipe(Effect.ensuring(tell(tally, recipe.out)))
+    yield* showing(rows.each(outcomes, rowData, rowText), tracker).pipe(
+      Effect.catchTag("BatchStoppedError", stoppedBy),
+      Effect.ensuring(tell(tally, recipe.out))
+    )
     yield* checkEnd(tally, recipe.endpoint, journalFile)
   },
   Effect.scoped,
