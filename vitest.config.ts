@@ -45,6 +45,7 @@ const live = files(
   "contract/http",
   "packages/cli/test/shell",
   "packages/cli/test/batches",
+  "packages/cli/test/dashboard",
   "services/BatchCrash",
   "services/BatchHttp",
   "internal/files/appendLog",

@@ -13,6 +13,8 @@ interface Counted {
   readonly message?: string | undefined
   readonly delayTime?: number | undefined
   readonly executionTime?: number | undefined
+  /** What attempts before the last were on a worker. */
+  readonly earlierExecutionTime?: number | undefined
   readonly replayed: boolean
 }
 
@@ -59,6 +61,7 @@ export class Tally {
   private readonly samples = new Map<string, string>()
   private readonly delays: Array<number> = []
   private readonly executions: Array<number> = []
+  private onWorkers = 0
   private replayed = 0
   private items = 0
 
@@ -68,19 +71,21 @@ export class Tally {
     private readonly rate?: number
   ) {}
 
-  add({ delayTime, executionTime, kind, message, replayed }: Counted): void {
+  add({ delayTime, earlierExecutionTime = 0, executionTime, kind, message, replayed }: Counted): void {
     this.items++
     this.counts.set(kind, this.countOf(kind) + 1)
     if (message !== undefined && !this.samples.has(kind)) this.samples.set(kind, message)
     if (delayTime !== undefined) this.delays.push(delayTime)
     if (executionTime !== undefined) this.executions.push(executionTime)
+    this.onWorkers += earlierExecutionTime + (executionTime ?? 0)
     if (replayed) this.replayed++
   }
 
   /** Counts an item of a journal. */
   addItem(item: Item): void {
     const { delayTime, executionTime } = item._tag === "Settled" ? item : {}
-    this.add({ kind: stateOf(item), delayTime, executionTime, replayed: false })
+    const { earlierExecutionTime } = item
+    this.add({ kind: stateOf(item), delayTime, executionTime, earlierExecutionTime, replayed: false })
   }
 
   countOf(kind: string): number {
@@ -94,7 +99,7 @@ export class Tally {
   /** What the time on workers costs at least, in USD. */
   private get floor(): number | undefined {
     if (this.rate === undefined) return undefined
-    return (this.executions.reduce((sum, time) => sum + time, 0) / 1000) * this.rate
+    return (this.onWorkers / 1000) * this.rate
   }
 
   toJson() {

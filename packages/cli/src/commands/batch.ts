@@ -102,11 +102,19 @@ const inspect = verb(
 
 const report = verb(
   "Show what a batch has come to, by its journal",
-  Command.make("report", { journal, rate: bounds.rate, ...shared }, (args) =>
-    lazily(
-      () => import("../handlers/journal.js"),
-      ({ report }) => report(args)
-    )
+  Command.make(
+    "report",
+    {
+      journal,
+      rate: bounds.rate,
+      html: optional(text("html", "path", "A file for the report as a page, or - for stdout")),
+      ...shared
+    },
+    (args) =>
+      lazily(
+        () => import("../handlers/journal.js"),
+        ({ report }) => report(args)
+      )
   )
 )
 

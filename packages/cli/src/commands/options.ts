@@ -71,6 +71,12 @@ export const text = (name: string, pseudoName: string, description: string): Opt
 export const flag = (name: string, description: string): Options.Options<boolean> =>
   Options.boolean(name).pipe(Options.withDescription(description))
 
+/** Where a server of this machine listens. */
+export const port = Options.integer("port").pipe(
+  Options.withDefault(0),
+  Options.withDescription("Where it listens; 0 for any free port")
+)
+
 /** What every command takes. */
 export const shared = {
   output: Options.choice("output", formats).pipe(
