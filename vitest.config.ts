@@ -90,6 +90,7 @@ const live = files(
 
 /** What needs a service that `npm test` does without. */
 const services = files(
+  "packages/cli/test/store",
   "packages/dashboard/test/page",
   "packages/cluster/test/redisFaults",
   "packages/cluster/test/crashes",

@@ -56,8 +56,8 @@ export const build = async (folder) => {
     logLevel: "warning",
     metafile: true,
     define: { PACKAGE_VERSION: JSON.stringify(version) },
-    // For a bar that this program does not draw.
-    external: ["cli-progress"],
+    // For a bar that this program does not draw, and for what is another driver of PostgreSQL where it is installed.
+    external: ["cli-progress", "pg-native"],
     // What is not ESM in it asks for `require`.
     banner: {
       js: `import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);`

@@ -68,6 +68,17 @@ describe("a wrong command line", () => {
     ["a value that makes no sense", ["run", "ep", "{}", "--timeout", "soon"], /--timeout takes a length of time/],
     ["an input that is no JSON", ["run", "ep", "{"], /The input is no JSON/],
     ["an input that is no object", ["run", "ep", "[1]"], /no JSON object/],
+    [
+      "a store that is no PostgreSQL",
+      ["batch", "list", "--store", "sqlite:batches.db"],
+      /--store takes PostgreSQL only[^]*Sql\.batchStore/
+    ],
+    [
+      "a password that every process can read",
+      ["batch", "inspect", "b", "--store", "postgres://me:secret@127.0.0.1:1/db"],
+      /--store has a password/
+    ],
+    ["a store whose variable is not set", ["batch", "report", "b", "--store", "NO_SUCH_URL"], /NO_SUCH_URL is not set/],
     ["a budget without a rate", ["batch", "run", "ep", "-", "--max-cost", "1"], /--max-cost needs --rate/]
   ] as const) {
     it.live(`is said once, on stderr, with status 2: ${name}`, () =>

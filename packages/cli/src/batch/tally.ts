@@ -44,7 +44,8 @@ export const rowData = ({ kind, message, ...row }: Row) => ({
   ...(message === undefined ? {} : { error: message })
 })
 
-const kinds = {
+/** What the ends of jobs are called. */
+export const settledKinds = {
   COMPLETED: "Completed",
   FAILED: "JobFailedError",
   CANCELLED: "JobCancelledError",
@@ -53,7 +54,7 @@ const kinds = {
 const open = { Intent: "in doubt", Submitted: "in flight", Released: "to be submitted again" }
 
 /** The state of an item of a journal, in one word. */
-export const stateOf = (item: Item): string => (item._tag === "Settled" ? kinds[item.status] : open[item._tag])
+export const stateOf = (item: Item): string => (item._tag === "Settled" ? settledKinds[item.status] : open[item._tag])
 
 /** What a batch came to. Only numbers are kept of its items, since they may be many. */
 export class Tally {

@@ -1,5 +1,6 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
+import * as Effect from "effect/Effect"
 import { inputFormats } from "../batch/formats.js"
 import {
   access,
@@ -85,39 +86,85 @@ const resume = verb(
   )
 )
 
-const journal = argument("journal", "The journal of the batch")
+const batchOrJournal = argument("journal", "The journal of the batch, or with --store its id")
 
-const inspect = verb(
-  "Show how the items of a journal stand, also while the batch runs",
-  Command.make(
-    "inspect",
-    { journal, all: flag("all", "Those that have an outcome, too; without it those that are open"), ...shared },
-    (args) =>
-      lazily(
-        () => import("../handlers/journal.js"),
-        ({ inspect }) => inspect(args)
-      )
-  )
-)
+const prefix = optional(text("prefix", "text", "What the names of its tables begin with; runpod_ unless it is given"))
 
-const report = verb(
-  "Show what a batch has come to, by its journal",
+/** Where batches are that a cluster works on. */
+const place = {
+  store: optional(
+    text(
+      "store",
+      "url",
+      "The PostgreSQL that has the batch: its URL without a password, or the name of a variable with it"
+    )
+  ),
+  prefix
+}
+
+const list = verb(
+  "Show the batches of a store, the newest first",
   Command.make(
-    "report",
+    "list",
     {
-      journal,
-      rate: bounds.rate,
-      html: optional(text("html", "path", "A file for the report as a page, or - for stdout")),
+      store: text("store", "url", "A PostgreSQL: its URL without a password, or the name of a variable with it"),
+      prefix,
+      limit: optional(count("limit", "How many at most; 20 unless it is given")),
       ...shared
     },
     (args) =>
       lazily(
-        () => import("../handlers/journal.js"),
-        ({ report }) => report(args)
+        () => import("../handlers/store.js"),
+        ({ list }) => list(args)
       )
   )
 )
 
+const inspect = verb(
+  "Show how the items of a batch stand, also while it runs",
+  Command.make(
+    "inspect",
+    {
+      journal: batchOrJournal,
+      all: flag("all", "Those that have an outcome, too; without it those that are open, of a store their numbers"),
+      ...place,
+      ...shared
+    },
+    ({ store, ...args }) =>
+      Effect.gen(function* () {
+        if (store !== undefined) {
+          const module = yield* Effect.promise(() => import("../handlers/store.js"))
+          return yield* module.inspect({ ...args, store })
+        }
+        const module = yield* Effect.promise(() => import("../handlers/journal.js"))
+        return yield* module.inspect(args)
+      })
+  )
+)
+
+const report = verb(
+  "Show what a batch has come to",
+  Command.make(
+    "report",
+    {
+      journal: batchOrJournal,
+      rate: bounds.rate,
+      html: optional(text("html", "path", "A file for the report of a journal as a page, or - for stdout")),
+      ...place,
+      ...shared
+    },
+    ({ store, ...args }) =>
+      Effect.gen(function* () {
+        if (store !== undefined) {
+          const module = yield* Effect.promise(() => import("../handlers/store.js"))
+          return yield* module.report({ ...args, store })
+        }
+        const module = yield* Effect.promise(() => import("../handlers/journal.js"))
+        return yield* module.report(args)
+      })
+  )
+)
+
 export const batch = group("batch", "Many inputs on one endpoint").pipe(
-  Command.withSubcommands([run, resume, inspect, report])
+  Command.withSubcommands([run, resume, list, inspect, report])
 )
