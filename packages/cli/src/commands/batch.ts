@@ -3,7 +3,6 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import { inputFormats } from "../batch/formats.js"
 import {
-  access,
   argument,
   count,
   dollars,
@@ -12,6 +11,7 @@ import {
   flag,
   optional,
   optionalArgument,
+  recorded,
   shared,
   text
 } from "./options.js"
@@ -56,7 +56,7 @@ const run = verb(
       executionTimeout: optional(duration("execution-timeout", "How long each job may be on a worker")),
       ttl: optional(duration("ttl", "How long RunPod keeps each job from its submit on")),
       retries: optional(count("retries", "How often a job that has failed is put back in the queue")),
-      ...access,
+      ...recorded,
       ...shared
     },
     (args) =>
@@ -75,7 +75,7 @@ const resume = verb(
       journal: argument("journal", "The journal of the batch"),
       inputs: optionalArgument("inputs", "The inputs, when they came from stdin or are elsewhere now"),
       ...bounds,
-      ...access,
+      ...recorded,
       ...shared
     },
     (args) =>

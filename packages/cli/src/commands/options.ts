@@ -95,5 +95,13 @@ export const access = {
   keyFile: optional(text("key-file", "path", "A file with the API key; without it the key comes from RUNPOD_API_KEY"))
 }
 
+/** What commands take that submit. */
+export const recorded = {
+  ...access,
+  record: optional(
+    text("record", "path", "Record what goes over the wire, without its contents, in this file: see flight inspect")
+  )
+}
+
 export const endpoint = argument("endpoint", "The id of the endpoint")
 export const job = argument("job", "The id of the job")

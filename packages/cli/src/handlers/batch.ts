@@ -38,6 +38,7 @@ interface OfThisRun {
   readonly retryFailed: boolean
   readonly resubmitAmbiguous: boolean
   readonly force: boolean
+  readonly record: string | undefined
 }
 
 interface RunArgs extends Bounds, OfThisRun {
@@ -228,8 +229,11 @@ const execute = Effect.fnUntraced(
     yield* checkEnd(tally, recipe.endpoint, journalFile)
   },
   Effect.scoped,
-  (effect, recipe) =>
-    Effect.provide(effect, Layer.provideMerge(Client.layer({ keyFile: recipe.keyFile }), costOf(recipe)))
+  (effect, recipe, _journal, { record }) =>
+    Effect.provide(
+      effect,
+      Layer.provideMerge(Client.layerRecorded({ keyFile: recipe.keyFile, record }), costOf(recipe))
+    )
 )
 
 /** What the batch came to: on stdout where that has no outcomes. */
@@ -242,8 +246,8 @@ const tell = (tally: Tally, out: string | undefined) =>
     if (mode !== "none") Progress.say(tally.toText())
   })
 
-export const run = ({ force, journal, resubmitAmbiguous, retryFailed, ...recipe }: RunArgs) =>
-  execute(recipe, journal, { force, resubmitAmbiguous, retryFailed })
+export const run = ({ force, journal, record, resubmitAmbiguous, retryFailed, ...recipe }: RunArgs) =>
+  execute(recipe, journal, { force, record, resubmitAmbiguous, retryFailed })
 
 /** What was given, over what was noted. */
 const over = <A extends object>(noted: A, given: Partial<A>): A => ({
@@ -252,7 +256,7 @@ const over = <A extends object>(noted: A, given: Partial<A>): A => ({
 })
 
 export const resume = Effect.fnUntraced(function* (args: ResumeArgs) {
-  const { force, inputs, journal, resubmitAmbiguous, retryFailed } = args
+  const { force, inputs, journal, record, resubmitAmbiguous, retryFailed } = args
   const { concurrency, deadline, expectedExecution, keyFile, maxCost, maxFailures, out, rate } = args
   const noted = yield* Recipes.read(journal)
   const given: Partial<Recipes.Recipe> = {
@@ -271,5 +275,5 @@ export const resume = Effect.fnUntraced(function* (args: ResumeArgs) {
       message: "The inputs came from stdin: give them again, as a file or with - for stdin."
     })
   }
-  yield* execute(recipe, journal, { force, resubmitAmbiguous, retryFailed })
+  yield* execute(recipe, journal, { force, record, resubmitAmbiguous, retryFailed })
 })

@@ -1,3 +1,4 @@
+import * as Flight from "effect-runpod/Flight"
 import { NodeRunPod } from "effect-runpod/Node"
 import * as RateLimits from "effect-runpod/RateLimits"
 import * as Effect from "effect/Effect"
@@ -10,6 +11,12 @@ import { textOf } from "./input.js"
 /** How the client is reached. */
 export interface Access {
   readonly keyFile: string | undefined
+}
+
+/** A command that can record what it sends and gets. */
+export interface Recorded extends Access {
+  /** The file that a recording is added to. */
+  readonly record: string | undefined
 }
 
 /** The API key, from a file or from the environment: never from an argument, which every process of the machine can read. */
@@ -43,3 +50,7 @@ export const layerWith = (apiKey: Redacted.Redacted) => NodeRunPod.layer({ apiKe
 
 /** The services of `effect-runpod`, over the network. */
 export const layer = (access: Access) => Layer.unwrapEffect(Effect.map(keyOf(access), layerWith))
+
+/** As `layer`, with a recording of what goes over the wire where that was asked for. */
+export const layerRecorded = (access: Recorded) =>
+  access.record === undefined ? layer(access) : Layer.provide(layer(access), Flight.layer(access.record))
