@@ -16,6 +16,9 @@ const inTerminal = (args: ReadonlyArray<string>, env: Readonly<Record<string, st
   })
 }
 
+/** What a terminal showed, where a line begins anew as `⏎`. */
+const shown = (text: string) => text.replaceAll("\r\u001b[2K", "⏎")
+
 const hasEscapes = (text: string) => text.includes("\u001b")
 
 describe("help", () => {
@@ -235,6 +238,19 @@ describe("a pipe", () => {
 })
 
 describe("a terminal", () => {
+  it.live("has data in lines of its own: the line of progress goes before it, and stays at the end", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served({ ep: { workers: 1, execution: "700 millis" } })
+      const file = `${yield* folder}/inputs.jsonl`
+      writeFileSync(file, `{"n":1}\n{"n":2}\n{"n":3}\n`)
+      const { stdout } = yield* (yield* inTerminal(["batch", "run", "ep", file], env)).ended
+      // Above each row there is a whole line, or one that was erased.
+      assert.match(shown(stdout), /in flight[^\n]*⏎0\tCompleted/)
+      assert.notMatch(shown(stdout), /in flight[^⏎\n]*\tCompleted/)
+      assert.match(stdout, /3 done, after \d+ s\r\nendpoint ep: 3 items/)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("gets the health of an endpoint again and again, until Ctrl-C is typed", () =>
     Effect.gen(function* () {
       const { env } = yield* served()
@@ -252,7 +268,8 @@ describe("a terminal", () => {
       const { env } = yield* served()
       const { code, stdout } = yield* (yield* inTerminal(["run", "ep", `{"a":1}`], env)).ended
       assert.strictEqual(code, 0)
-      assert.include(stdout, "\r\u001b[2KJob ")
+      // What it ended with stays above the data.
+      assert.match(shown(stdout), /⏎Job \S+ is COMPLETED\r\n\{/)
     }).pipe(Effect.scoped)
   )
 })
