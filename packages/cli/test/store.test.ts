@@ -77,6 +77,13 @@ describe("batches of a store", () => {
       const report = json((yield* ask("report", "one")).stdout)
       assert.deepInclude(report, { endpointId: "ep", items: 30, counts: { Completed: 27, JobFailedError: 3 } })
 
+      // As a database has it that no program of this version has opened.
+      yield* sql.unsafe(`DELETE FROM "${prefix}migrations" WHERE version > 1`)
+      const old = yield* ask("list")
+      assert.deepStrictEqual([old.code, old.stdout], [2, ""])
+      assert.include(old.stderr, "The tables are of an earlier version")
+      yield* Sql.batchStore({ prefix })
+
       const unknown = yield* ask("report", "three")
       assert.deepStrictEqual([unknown.code, unknown.stdout], [4, ""])
       assert.include(unknown.stderr, `no batch "three"`)
