@@ -45,6 +45,7 @@ const live = files(
   "contract/http",
   "packages/cli/test/shell",
   "packages/cli/test/batches",
+  "packages/cli/test/dashboard",
   "services/BatchCrash",
   "services/BatchHttp",
   "internal/files/appendLog",
@@ -89,6 +90,7 @@ const live = files(
 
 /** What needs a service that `npm test` does without. */
 const services = files(
+  "packages/cli/test/store",
   "packages/dashboard/test/page",
   "packages/cluster/test/redisFaults",
   "packages/cluster/test/crashes",

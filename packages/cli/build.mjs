@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Builds the commands: one ESM file for each that is loaded by itself, with all that they need inside, the help of every command as
- * text, and the licenses of what is inside.
+ * Builds the commands: one ESM file for each that is loaded by itself, with all that they need inside, the page of the dashboard, the
+ * help of every command as text, and the licenses of what is inside.
  */
 import { execFileSync } from "node:child_process"
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -9,6 +9,7 @@ import { dirname, join, resolve } from "node:path"
 import { argv, execPath } from "node:process"
 import { fileURLToPath } from "node:url"
 import * as Esbuild from "esbuild"
+import { build as buildPage } from "../dashboard/build.mjs"
 
 const root = fileURLToPath(new URL("../../", import.meta.url))
 const here = fileURLToPath(new URL("./", import.meta.url))
@@ -55,17 +56,18 @@ export const build = async (folder) => {
     logLevel: "warning",
     metafile: true,
     define: { PACKAGE_VERSION: JSON.stringify(version) },
-    // For a bar that this program does not draw.
-    external: ["cli-progress"],
+    // For a bar that this program does not draw, and for what is another driver of PostgreSQL where it is installed.
+    external: ["cli-progress", "pg-native"],
     // What is not ESM in it asks for `require`.
     banner: {
       js: `import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);`
     }
   })
+  const page = await buildPage(join(folder, "page"))
   const help = execFileSync(execPath, [join(folder, "help.js")], { encoding: "utf8" })
   rmSync(join(folder, "help.js"))
   writeFileSync(join(folder, "help.json"), help)
-  writeFileSync(join(folder, "licenses.txt"), licensesOf(packagesOf(Object.keys(metafile.inputs))))
+  writeFileSync(join(folder, "licenses.txt"), licensesOf(packagesOf([...Object.keys(metafile.inputs), ...page])))
 }
 
 if (argv[1] !== undefined && resolve(argv[1]) === fileURLToPath(import.meta.url)) {

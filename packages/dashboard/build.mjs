@@ -8,12 +8,16 @@ import * as Esbuild from "esbuild"
 
 const here = fileURLToPath(new URL("./", import.meta.url))
 
-/** @param {string} [folder] Where the files go. */
+/**
+ * Gives the files that it is made of, from the root of the repository.
+ *
+ * @param {string} [folder] Where the files go.
+ */
 export const build = async (folder = join(here, "dist/page")) => {
   mkdirSync(folder, { recursive: true })
-  await Esbuild.build({
-    absWorkingDir: here,
-    entryPoints: { page: "src/page/main.ts" },
+  const { metafile } = await Esbuild.build({
+    absWorkingDir: fileURLToPath(new URL("../../", import.meta.url)),
+    entryPoints: { page: "packages/dashboard/src/page/main.ts" },
     outdir: folder,
     bundle: true,
     minify: true,
@@ -21,9 +25,11 @@ export const build = async (folder = join(here, "dist/page")) => {
     platform: "browser",
     target: "es2022",
     logLevel: "warning",
+    metafile: true,
     legalComments: "eof"
   })
   for (const file of ["index.html", "icon.svg"]) copyFileSync(join(here, "src/page", file), join(folder, file))
+  return Object.keys(metafile.inputs)
 }
 
 if (argv[1] !== undefined && resolve(argv[1]) === fileURLToPath(import.meta.url)) await build()

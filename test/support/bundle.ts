@@ -67,7 +67,10 @@ export const setup = (project: TestProject) => {
     writeFileSync(`${folder}/${ended}.part`, problem)
     renameSync(`${folder}/${ended}.part`, `${folder}/${ended}`)
   }
-  const programs = [bundle(files, folder), ...(project.name === "live" ? [buildCli(`${folder}/cli`)] : [])]
+  const programs = [
+    bundle(files, folder),
+    ...(["live", "services"].includes(project.name) ? [buildCli(`${folder}/cli`)] : [])
+  ]
   const bundling = Promise.all(programs).then(
     () => end(""),
     (error: unknown) => end(String(error))

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 import { doctor, cancel, health, jobs, purge, retry, run as runJob, status, stream, watch } from "./commands/jobs.js"
 import { batch } from "./commands/batch.js"
+import { dashboard } from "./commands/dashboard.js"
 import { emulator } from "./commands/emulator.js"
 import { flight } from "./commands/flight.js"
 import { shared } from "./commands/options.js"
@@ -52,6 +53,7 @@ const app = Command.make(name).pipe(
     purge,
     batch,
     jobs,
+    dashboard,
     emulator,
     webhooks,
     flight,

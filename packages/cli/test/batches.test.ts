@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import { readFileSync, writeFileSync } from "node:fs"
 import { command, folder, run, served } from "./support/command.js"
 
@@ -69,6 +70,24 @@ describe("a batch", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("leaves at most 20 items in doubt when it is killed while it submits", () =>
+    Effect.gen(function* () {
+      // Answers take longer than anything here: the first submits stay on their way.
+      const { env, server } = yield* served({ faults: [{ _tag: "Delay", by: "1 minute", operations: ["run"] }] })
+      const cwd = yield* folder
+      const stdin = Array.from({ length: 300 }, (_, n) => `{"n":${n}}\n`).join("")
+      const killed = yield* command(["batch", "run", "ep", "-", "--journal", "j.jsonl"], { cwd, env, stdin })
+      yield* Effect.repeat(server.requests, {
+        until: (requests) => requests.length >= 20,
+        schedule: Schedule.spaced("20 millis")
+      })
+      killed.child.kill("SIGKILL")
+      yield* killed.ended
+      const { stdout } = yield* run(["batch", "report", "j.jsonl", "-o", "json"], { cwd })
+      assert.deepInclude(JSON.parse(stdout), { counts: { "in doubt": 20 } })
+    }).pipe(Effect.scoped)
+  )
+
   it.live("says at Ctrl-C what goes on and how to resume, and does that from stdin", () =>
     Effect.gen(function* () {
       const { env, server } = yield* served({ ep: { workers: 2, execution: "5 seconds" } })
@@ -131,6 +150,9 @@ describe("a batch", () => {
       assert.lengthOf(rowsOf(failures.stdout), 2)
       assert.strictEqual(budget.code, 7)
       assert.isBelow(rowsOf(budget.stdout).length, 6)
+      assert.match(budget.stderr, /--max-cost has no room for the next job \(\$/)
+      assert.match(failures.stderr, /stopped after 2 outcomes: as many items failed as --max-failures allows/)
+      assert.notMatch(failures.stderr + budget.stderr, /maxCost|maxFailures/)
       assert.strictEqual(some.code, 5)
       assert.deepInclude((JSON.parse(some.stdout) as ReadonlyArray<Row>)[0], { result: "JobFailedError" })
     }).pipe(Effect.scoped)

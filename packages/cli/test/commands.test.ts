@@ -5,7 +5,7 @@ import { NodeRunPod } from "effect-runpod/Node"
 import * as RunPod from "effect-runpod/RunPod"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { command, folder, run, served } from "./support/command.js"
 
 const json = (text: string): unknown => JSON.parse(text)
@@ -114,6 +114,25 @@ describe("what is not there", () => {
   )
 })
 
+describe("the doctor", () => {
+  it.live("says of the limits what is documented, and what it saw: how many of its requests were refused", () =>
+    Effect.gen(function* () {
+      const refused = yield* served({
+        faults: [{ _tag: "RateLimited", operations: ["health"], times: 1, retryAfter: "1 second" }]
+      })
+      const quiet = yield* served()
+      const limitsOf = (env: Readonly<Record<string, string>>) =>
+        Effect.map(run(["doctor", "ep", "-o", "json"], { env }), ({ stdout }) =>
+          (json(stdout) as Array<Readonly<Record<string, unknown>>>).find(({ name }) => name === "limits")
+        )
+      assert.deepInclude(yield* limitsOf(refused.env), { result: "warning", requests: 2, throttled: 1 })
+      const limits = yield* limitsOf(quiet.env)
+      assert.deepInclude(limits, { result: "ok", requests: 1, throttled: 0 })
+      assert.deepNestedInclude(limits, { "documented.run": { limit: 1000, window: 10_000 } })
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe("orphans", () => {
   it.live("are cancelled by a sweep that was confirmed", () =>
     Effect.gen(function* () {
@@ -200,6 +219,37 @@ describe("a recording", () => {
       const test = yield* run(["flight", "to-test", file, "--name", "my flight"])
       assert.include(test.stdout, "my flight")
       assert.strictEqual((yield* run(["flight", "inspect", `${file}.missing`])).code, 1)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a command that records", () => {
+  it.live("adds what it sent and got to a file, whose world the emulator makes again", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served()
+      const cwd = yield* folder
+      const stdin = [1, 2, 3].map((n) => `{"n":${n}}\n`).join("")
+      yield* run(["run", "ep", `{"secret":"x"}`, "--record", "f.jsonl"], { cwd, env })
+      const batch = yield* run(["batch", "run", "bad", "-", "--journal", "j.jsonl", "--record", "f.jsonl"], {
+        cwd,
+        env,
+        stdin
+      })
+      assert.strictEqual(batch.code, 5)
+      const { stdout } = yield* run(["flight", "inspect", "f.jsonl", "-o", "json"], { cwd })
+      const { outcomes } = json(stdout) as { readonly outcomes: ReadonlyArray<{ readonly ends: unknown }> }
+      assert.deepStrictEqual(
+        outcomes.map(({ ends }) => ends),
+        [["FAILED"], ["FAILED"], ["FAILED"]]
+      )
+      assert.notInclude(readFileSync(`${cwd}/f.jsonl`, "utf8"), "secret")
+      // It belongs to one run, and is not taken up again by a resume.
+      assert.notInclude(readFileSync(`${cwd}/j.jsonl.batch.json`, "utf8"), "f.jsonl")
+
+      const running = yield* command(["emulator", "start", "--flight", "f.jsonl"], { cwd })
+      const [url] = yield* running.wrote(/^http:\S+/)
+      const replayed = yield* run(["run", "e1", `{"n":1}`], { env: { ...env, RUNPOD_BASE_URL: url } })
+      assert.strictEqual(replayed.code, 5)
     }).pipe(Effect.scoped)
   )
 })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import { readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { bin, command, folder, run, served, start } from "./support/command.js"
@@ -7,12 +8,16 @@ import { bin, command, folder, run, served, start } from "./support/command.js"
 const key = { RUNPOD_API_KEY: "test-key-0123456789" }
 
 /** A pseudo-terminal of 80 columns around the command; what it shows is all on stdout. */
-const inTerminal = (args: ReadonlyArray<string>, env: Readonly<Record<string, string>>) => {
+const inTerminal = (args: ReadonlyArray<string>, env: Readonly<Record<string, string>>, typed = false) => {
   const line = [process.execPath, bin, ...args].map((arg) => `'${arg}'`).join(" ")
   return start("script", ["-qec", `stty cols 80; exec ${line}`, "/dev/null"], {
-    env: { TERM: "xterm", SHELL: "/bin/sh", ...env }
+    env: { TERM: "xterm", SHELL: "/bin/sh", ...env },
+    typed
   })
 }
+
+/** What a terminal showed, where a line begins anew as `⏎`. */
+const shown = (text: string) => text.replaceAll("\r\u001b[2K", "⏎")
 
 const hasEscapes = (text: string) => text.includes("\u001b")
 
@@ -66,6 +71,17 @@ describe("a wrong command line", () => {
     ["a value that makes no sense", ["run", "ep", "{}", "--timeout", "soon"], /--timeout takes a length of time/],
     ["an input that is no JSON", ["run", "ep", "{"], /The input is no JSON/],
     ["an input that is no object", ["run", "ep", "[1]"], /no JSON object/],
+    [
+      "a store that is no PostgreSQL",
+      ["batch", "list", "--store", "sqlite:batches.db"],
+      /--store takes PostgreSQL only[^]*Sql\.batchStore/
+    ],
+    [
+      "a password that every process can read",
+      ["batch", "inspect", "b", "--store", "postgres://me:secret@127.0.0.1:1/db"],
+      /--store has a password/
+    ],
+    ["a store whose variable is not set", ["batch", "report", "b", "--store", "NO_SUCH_URL"], /NO_SUCH_URL is not set/],
     ["a budget without a rate", ["batch", "run", "ep", "-", "--max-cost", "1"], /--max-cost needs --rate/]
   ] as const) {
     it.live(`is said once, on stderr, with status 2: ${name}`, () =>
@@ -90,13 +106,26 @@ describe("the API key", () => {
     })
   )
 
-  it.live("comes from a file, and one that is refused is said with status 3", () =>
+  it.live("comes from a file or stdin, and one that is refused is said with status 3", () =>
     Effect.gen(function* () {
       const { env } = yield* served()
       const path = `${yield* folder}/key`
       writeFileSync(path, "test-key-0123456789\n")
       const good = yield* run(["run", "ep", `{"a":1}`, "--key-file", path], { env: { ...env, RUNPOD_API_KEY: "" } })
       assert.strictEqual(good.code, 0, good.stderr)
+      const typed = yield* run(["run", "ep", `{"a":1}`, "--key-file", "-"], {
+        env: { ...env, RUNPOD_API_KEY: "" },
+        stdin: "test-key-0123456789\n"
+      })
+      assert.strictEqual(typed.code, 0, typed.stderr)
+      const empty = yield* run(["run", "ep", `{"a":1}`, "--key-file", "-"], { env })
+      assert.strictEqual(empty.code, 3)
+      assert.include(empty.stderr, "stdin is empty")
+      const twice = yield* run(["run", "ep", "-", "--key-file", "-"], { env, stdin: "test-key-0123456789\n" })
+      assert.strictEqual(twice.code, 2)
+      assert.include(twice.stderr, "Only one of the arguments can be -")
+      const doctor = yield* run(["doctor", "ep", "--key-file", "-"], { env, stdin: "test-key-0123456789\n" })
+      assert.strictEqual(doctor.code, 0, doctor.stderr + doctor.stdout)
       const wrong = yield* run(["status", "ep", "job"], { env: { ...env, RUNPOD_API_KEY: "wrong-key-0123456789" } })
       assert.strictEqual(wrong.code, 3)
       assert.notInclude(wrong.stderr, "wrong-key-0123456789")
@@ -153,6 +182,29 @@ describe("a signal", () => {
   )
 })
 
+describe("a second signal", () => {
+  it.live("during a submit leaves at once, when it was said where its job is found", () =>
+    Effect.gen(function* () {
+      const { env, server } = yield* served({ faults: [{ _tag: "Hang", operations: ["run"], processed: true }] })
+      const running = yield* command(["run", "slow", `{"a":1}`], { env })
+      yield* Effect.repeat(server.requests, {
+        until: (requests) => requests.length > 0,
+        schedule: Schedule.spaced("20 millis")
+      })
+      running.child.kill("SIGINT")
+      yield* running.wrote(/The submit is on its way[^]*effect-runpod jobs list slow\n/)
+      running.child.kill("SIGINT")
+      const { code, stdout } = yield* running.ended
+      assert.deepStrictEqual([code, stdout], [130, ""])
+      assert.lengthOf(yield* server.jobs("slow"), 1)
+    }).pipe(
+      Effect.scoped,
+      // The submit's answer would be waited for for 30 seconds.
+      Effect.timeoutFail({ duration: "25 seconds", onTimeout: () => "it waited for the answer" })
+    )
+  )
+})
+
 describe("a pipe", () => {
   it.live("whose reader leaves ends the command without a word about it", () =>
     Effect.gen(function* () {
@@ -186,12 +238,38 @@ describe("a pipe", () => {
 })
 
 describe("a terminal", () => {
+  it.live("has data in lines of its own: the line of progress goes before it, and stays at the end", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served({ ep: { workers: 1, execution: "700 millis" } })
+      const file = `${yield* folder}/inputs.jsonl`
+      writeFileSync(file, `{"n":1}\n{"n":2}\n{"n":3}\n`)
+      const { stdout } = yield* (yield* inTerminal(["batch", "run", "ep", file], env)).ended
+      // Above each row there is a whole line, or one that was erased.
+      assert.match(shown(stdout), /in flight[^\n]*⏎0\tCompleted/)
+      assert.notMatch(shown(stdout), /in flight[^⏎\n]*\tCompleted/)
+      assert.match(stdout, /3 done, after \d+ s\r\nendpoint ep: 3 items/)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("gets the health of an endpoint again and again, until Ctrl-C is typed", () =>
+    Effect.gen(function* () {
+      const { env } = yield* served()
+      const running = yield* inTerminal(["health", "ep", "--watch", "--interval", "50ms"], env, true)
+      yield* running.wrote(/(?:jobs: [^]*workers: [^]*){3}/)
+      running.child.stdin?.write("\u0003")
+      const { code, stdout } = yield* running.ended
+      assert.strictEqual(code, 130)
+      assert.isFalse(hasEscapes(stdout))
+    }).pipe(Effect.scoped)
+  )
+
   it.live("gets one line of progress that changes", () =>
     Effect.gen(function* () {
       const { env } = yield* served()
       const { code, stdout } = yield* (yield* inTerminal(["run", "ep", `{"a":1}`], env)).ended
       assert.strictEqual(code, 0)
-      assert.include(stdout, "\r\u001b[2KJob ")
+      // What it ended with stays above the data.
+      assert.match(shown(stdout), /⏎Job \S+ is COMPLETED\r\n\{/)
     }).pipe(Effect.scoped)
   )
 })

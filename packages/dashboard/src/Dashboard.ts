@@ -41,6 +41,8 @@ export interface Options {
   readonly interval?: Duration.DurationInput | undefined
   /** How many readings are kept for the charts. Default: 600. */
   readonly history?: number | undefined
+  /** The folder with the files of the page. Default: `dist/page` of this package; a program that is bundled with it has a copy elsewhere. */
+  readonly page?: string | undefined
 }
 
 /**
@@ -58,9 +60,9 @@ export const layer = (
 > =>
   Layer.unwrapScoped(
     Effect.gen(function* () {
-      const { allowedHosts = [], history = 600, interval = "1 second", sources, token } = options
+      const { allowedHosts = [], history = 600, interval = "1 second", page: folder, sources, token } = options
       if (Redacted.value(token).length < 16) throw new RangeError("the token must be at least 16 characters long")
-      const assets = yield* Assets.load
+      const assets = yield* Assets.load(folder)
       const watched = yield* Effect.forEach(sources, (source) => Sampler.watch(source, { interval, kept: history }))
       const all: Handlers.All = new Map(watched.map((one) => [one.source.name, one]))
       const page = HttpApiBuilder.Router.use((router) =>

@@ -13,6 +13,8 @@ interface Counted {
   readonly message?: string | undefined
   readonly delayTime?: number | undefined
   readonly executionTime?: number | undefined
+  /** What attempts before the last were on a worker. */
+  readonly earlierExecutionTime?: number | undefined
   readonly replayed: boolean
 }
 
@@ -42,7 +44,8 @@ export const rowData = ({ kind, message, ...row }: Row) => ({
   ...(message === undefined ? {} : { error: message })
 })
 
-const kinds = {
+/** What the ends of jobs are called. */
+export const settledKinds = {
   COMPLETED: "Completed",
   FAILED: "JobFailedError",
   CANCELLED: "JobCancelledError",
@@ -51,7 +54,7 @@ const kinds = {
 const open = { Intent: "in doubt", Submitted: "in flight", Released: "to be submitted again" }
 
 /** The state of an item of a journal, in one word. */
-export const stateOf = (item: Item): string => (item._tag === "Settled" ? kinds[item.status] : open[item._tag])
+export const stateOf = (item: Item): string => (item._tag === "Settled" ? settledKinds[item.status] : open[item._tag])
 
 /** What a batch came to. Only numbers are kept of its items, since they may be many. */
 export class Tally {
@@ -59,6 +62,7 @@ export class Tally {
   private readonly samples = new Map<string, string>()
   private readonly delays: Array<number> = []
   private readonly executions: Array<number> = []
+  private onWorkers = 0
   private replayed = 0
   private items = 0
 
@@ -68,19 +72,21 @@ export class Tally {
     private readonly rate?: number
   ) {}
 
-  add({ delayTime, executionTime, kind, message, replayed }: Counted): void {
+  add({ delayTime, earlierExecutionTime = 0, executionTime, kind, message, replayed }: Counted): void {
     this.items++
     this.counts.set(kind, this.countOf(kind) + 1)
     if (message !== undefined && !this.samples.has(kind)) this.samples.set(kind, message)
     if (delayTime !== undefined) this.delays.push(delayTime)
     if (executionTime !== undefined) this.executions.push(executionTime)
+    this.onWorkers += earlierExecutionTime + (executionTime ?? 0)
     if (replayed) this.replayed++
   }
 
   /** Counts an item of a journal. */
   addItem(item: Item): void {
     const { delayTime, executionTime } = item._tag === "Settled" ? item : {}
-    this.add({ kind: stateOf(item), delayTime, executionTime, replayed: false })
+    const { earlierExecutionTime } = item
+    this.add({ kind: stateOf(item), delayTime, executionTime, earlierExecutionTime, replayed: false })
   }
 
   countOf(kind: string): number {
@@ -94,7 +100,7 @@ export class Tally {
   /** What the time on workers costs at least, in USD. */
   private get floor(): number | undefined {
     if (this.rate === undefined) return undefined
-    return (this.executions.reduce((sum, time) => sum + time, 0) / 1000) * this.rate
+    return (this.onWorkers / 1000) * this.rate
   }
 
   toJson() {

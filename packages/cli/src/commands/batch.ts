@@ -1,8 +1,8 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
+import * as Effect from "effect/Effect"
 import { inputFormats } from "../batch/formats.js"
 import {
-  access,
   argument,
   count,
   dollars,
@@ -11,6 +11,7 @@ import {
   flag,
   optional,
   optionalArgument,
+  recorded,
   shared,
   text
 } from "./options.js"
@@ -55,7 +56,7 @@ const run = verb(
       executionTimeout: optional(duration("execution-timeout", "How long each job may be on a worker")),
       ttl: optional(duration("ttl", "How long RunPod keeps each job from its submit on")),
       retries: optional(count("retries", "How often a job that has failed is put back in the queue")),
-      ...access,
+      ...recorded,
       ...shared
     },
     (args) =>
@@ -74,7 +75,7 @@ const resume = verb(
       journal: argument("journal", "The journal of the batch"),
       inputs: optionalArgument("inputs", "The inputs, when they came from stdin or are elsewhere now"),
       ...bounds,
-      ...access,
+      ...recorded,
       ...shared
     },
     (args) =>
@@ -85,31 +86,85 @@ const resume = verb(
   )
 )
 
-const journal = argument("journal", "The journal of the batch")
+const batchOrJournal = argument("journal", "The journal of the batch, or with --store its id")
 
-const inspect = verb(
-  "Show how the items of a journal stand, also while the batch runs",
+const prefix = optional(text("prefix", "text", "What the names of its tables begin with; runpod_ unless it is given"))
+
+/** Where batches are that a cluster works on. */
+const place = {
+  store: optional(
+    text(
+      "store",
+      "url",
+      "The PostgreSQL that has the batch: its URL without a password, or the name of a variable with it"
+    )
+  ),
+  prefix
+}
+
+const list = verb(
+  "Show the batches of a store, the newest first",
   Command.make(
-    "inspect",
-    { journal, all: flag("all", "Those that have an outcome, too; without it those that are open"), ...shared },
+    "list",
+    {
+      store: text("store", "url", "A PostgreSQL: its URL without a password, or the name of a variable with it"),
+      prefix,
+      limit: optional(count("limit", "How many at most; 20 unless it is given")),
+      ...shared
+    },
     (args) =>
       lazily(
-        () => import("../handlers/journal.js"),
-        ({ inspect }) => inspect(args)
+        () => import("../handlers/store.js"),
+        ({ list }) => list(args)
       )
   )
 )
 
+const inspect = verb(
+  "Show how the items of a batch stand, also while it runs",
+  Command.make(
+    "inspect",
+    {
+      journal: batchOrJournal,
+      all: flag("all", "Those that have an outcome, too; without it those that are open, of a store their numbers"),
+      ...place,
+      ...shared
+    },
+    ({ store, ...args }) =>
+      Effect.gen(function* () {
+        if (store !== undefined) {
+          const module = yield* Effect.promise(() => import("../handlers/store.js"))
+          return yield* module.inspect({ ...args, store })
+        }
+        const module = yield* Effect.promise(() => import("../handlers/journal.js"))
+        return yield* module.inspect(args)
+      })
+  )
+)
+
 const report = verb(
-  "Show what a batch has come to, by its journal",
-  Command.make("report", { journal, rate: bounds.rate, ...shared }, (args) =>
-    lazily(
-      () => import("../handlers/journal.js"),
-      ({ report }) => report(args)
-    )
+  "Show what a batch has come to",
+  Command.make(
+    "report",
+    {
+      journal: batchOrJournal,
+      rate: bounds.rate,
+      html: optional(text("html", "path", "A file for the report of a journal as a page, or - for stdout")),
+      ...place,
+      ...shared
+    },
+    ({ store, ...args }) =>
+      Effect.gen(function* () {
+        if (store !== undefined) {
+          const module = yield* Effect.promise(() => import("../handlers/store.js"))
+          return yield* module.report({ ...args, store })
+        }
+        const module = yield* Effect.promise(() => import("../handlers/journal.js"))
+        return yield* module.report(args)
+      })
   )
 )
 
 export const batch = group("batch", "Many inputs on one endpoint").pipe(
-  Command.withSubcommands([run, resume, inspect, report])
+  Command.withSubcommands([run, resume, list, inspect, report])
 )

@@ -9,6 +9,7 @@ import {
   job,
   optional,
   optionalArgument,
+  recorded,
   shared,
   text
 } from "./options.js"
@@ -35,7 +36,7 @@ export const run = verb(
       cancelOnStop: flag("cancel-on-stop", "Cancel the job when a signal or --timeout ends the wait"),
       timeout,
       ...submits,
-      ...access,
+      ...recorded,
       ...shared
     },
     (args) =>

@@ -71,6 +71,12 @@ export const text = (name: string, pseudoName: string, description: string): Opt
 export const flag = (name: string, description: string): Options.Options<boolean> =>
   Options.boolean(name).pipe(Options.withDescription(description))
 
+/** Where a server of this machine listens. */
+export const port = Options.integer("port").pipe(
+  Options.withDefault(0),
+  Options.withDescription("Where it listens; 0 for any free port")
+)
+
 /** What every command takes. */
 export const shared = {
   output: Options.choice("output", formats).pipe(
@@ -87,6 +93,14 @@ export const shared = {
 /** What commands take that ask RunPod. */
 export const access = {
   keyFile: optional(text("key-file", "path", "A file with the API key; without it the key comes from RUNPOD_API_KEY"))
+}
+
+/** What commands take that submit. */
+export const recorded = {
+  ...access,
+  record: optional(
+    text("record", "path", "Record what goes over the wire, without its contents, in this file: see flight inspect")
+  )
 }
 
 export const endpoint = argument("endpoint", "The id of the endpoint")

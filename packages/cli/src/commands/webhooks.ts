@@ -1,6 +1,6 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import { argument, duration, endpoint, optional, shared, text } from "./options.js"
+import { argument, duration, endpoint, optional, port, shared, text } from "./options.js"
 import { group, lazily, verb } from "./verb.js"
 
 const secret = verb(
@@ -54,10 +54,7 @@ const listen = verb(
   Command.make(
     "listen",
     {
-      port: Options.withDescription(
-        Options.withDefault(Options.integer("port"), 0),
-        "Where it listens; 0 for any free port"
-      ),
+      port,
       host: Options.withDescription(Options.withDefault(Options.text("host"), "127.0.0.1"), "On which address"),
       path: Options.withDescription(Options.withDefault(Options.text("path"), "/"), "The only path that is served"),
       forward: optional(text("forward", "url", "Post each job that was delivered there, too, as JSON")),

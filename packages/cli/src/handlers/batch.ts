@@ -1,5 +1,6 @@
 import { FileSystem } from "@effect/platform/FileSystem"
 import * as Batch from "effect-runpod/Batch"
+import type { BatchStoppedError } from "effect-runpod/BatchError"
 import * as BatchJournal from "effect-runpod/BatchJournal"
 import * as Cost from "effect-runpod/Cost"
 import * as Endpoint from "effect-runpod/Endpoint"
@@ -37,6 +38,7 @@ interface OfThisRun {
   readonly retryFailed: boolean
   readonly resubmitAmbiguous: boolean
   readonly force: boolean
+  readonly record: string | undefined
 }
 
 interface RunArgs extends Bounds, OfThisRun {
@@ -149,6 +151,24 @@ const checkEnd = (tally: Tally, endpoint: string, journal: string | undefined) =
     : new Unsuccessful({ code: exitCodes.jobFailed, message: `${tally.failed} items failed.` })
 }
 
+const usd = (amount: number): string => `$${amount.toFixed(amount < 1 ? 4 : 2)}`
+
+/** Why the batch has stopped, in the words of its options. */
+const stoppedBy = ({ budget, reason, settled }: BatchStoppedError): Unsuccessful => {
+  const says = {
+    Deadline: "--deadline has passed.",
+    Failures: "as many items failed as --max-failures allows.",
+    Budget:
+      budget === undefined
+        ? "--max-cost has no room for the next job."
+        : `--max-cost has no room for the next job (${usd(budget.spent)} of ${usd(budget.maxCost)} were spent, and the next may cost ${usd(budget.next)}). Raise it to go on. Workers that start or wait for work cost more, which --max-cost does not bound.`
+  }
+  return new Unsuccessful({
+    code: exitCodes.stopped,
+    message: `The batch stopped after ${settled} outcomes: ${says[reason]}`
+  })
+}
+
 const optionsOf = (
   recipe: Recipes.Recipe,
   { resubmitAmbiguous, retryFailed }: OfThisRun
@@ -202,12 +222,18 @@ const execute = Effect.fnUntraced(
       Stream.map(rowOf),
       Stream.tap((row) => Effect.sync(() => tally.add(row)))
     )
-    yield* showing(rows.each(outcomes, rowData, rowText), tracker).pipe(Effect.ensuring(tell(tally, recipe.out)))
+    yield* showing(rows.each(outcomes, rowData, rowText), tracker).pipe(
+      Effect.catchTag("BatchStoppedError", stoppedBy),
+      Effect.ensuring(tell(tally, recipe.out))
+    )
     yield* checkEnd(tally, recipe.endpoint, journalFile)
   },
   Effect.scoped,
-  (effect, recipe) =>
-    Effect.provide(effect, Layer.provideMerge(Client.layer({ keyFile: recipe.keyFile }), costOf(recipe)))
+  (effect, recipe, _journal, { record }) =>
+    Effect.provide(
+      effect,
+      Layer.provideMerge(Client.layerRecorded({ keyFile: recipe.keyFile, record }), costOf(recipe))
+    )
 )
 
 /** What the batch came to: on stdout where that has no outcomes. */
@@ -220,8 +246,8 @@ const tell = (tally: Tally, out: string | undefined) =>
     if (mode !== "none") Progress.say(tally.toText())
   })
 
-export const run = ({ force, journal, resubmitAmbiguous, retryFailed, ...recipe }: RunArgs) =>
-  execute(recipe, journal, { force, resubmitAmbiguous, retryFailed })
+export const run = ({ force, journal, record, resubmitAmbiguous, retryFailed, ...recipe }: RunArgs) =>
+  execute(recipe, journal, { force, record, resubmitAmbiguous, retryFailed })
 
 /** What was given, over what was noted. */
 const over = <A extends object>(noted: A, given: Partial<A>): A => ({
@@ -230,7 +256,7 @@ const over = <A extends object>(noted: A, given: Partial<A>): A => ({
 })
 
 export const resume = Effect.fnUntraced(function* (args: ResumeArgs) {
-  const { force, inputs, journal, resubmitAmbiguous, retryFailed } = args
+  const { force, inputs, journal, record, resubmitAmbiguous, retryFailed } = args
   const { concurrency, deadline, expectedExecution, keyFile, maxCost, maxFailures, out, rate } = args
   const noted = yield* Recipes.read(journal)
   const given: Partial<Recipes.Recipe> = {
@@ -249,5 +275,5 @@ export const resume = Effect.fnUntraced(function* (args: ResumeArgs) {
       message: "The inputs came from stdin: give them again, as a file or with - for stdin."
     })
   }
-  yield* execute(recipe, journal, { force, resubmitAmbiguous, retryFailed })
+  yield* execute(recipe, journal, { force, record, resubmitAmbiguous, retryFailed })
 })

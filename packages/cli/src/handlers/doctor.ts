@@ -1,10 +1,15 @@
 import * as HttpClient from "@effect/platform/HttpClient"
+import * as Flight from "effect-runpod/Flight"
+import type { Attempt } from "effect-runpod/FlightRecord"
 import { NodeRunPod } from "effect-runpod/Node"
 import * as RateLimits from "effect-runpod/RateLimits"
 import * as RunPodConfig from "effect-runpod/RunPodConfig"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
 import process from "node:process"
 import * as Client from "../shell/client.js"
 import { codeOf, exitCodes, messageOf, Unsuccessful } from "../shell/errors.js"
@@ -24,6 +29,8 @@ interface Check {
   readonly detail: string
   /** The status that the command would end with for it. */
   readonly code?: number
+  /** What it found, as data. */
+  readonly data?: Readonly<Record<string, unknown>>
 }
 
 /** Above this, signed times such as those of webhook tokens are refused, in milliseconds. */
@@ -36,13 +43,13 @@ const failed = (name: string, error: unknown): Check => ({
   code: codeOf(error)
 })
 
-const keyCheck = (args: DoctorArgs) =>
-  Effect.match(Client.keyOf(args), {
-    onFailure: (error) => failed("key", error),
-    onSuccess: (): Check => ({
+const keyCheck = ({ keyFile }: DoctorArgs, key: Either.Either<unknown, unknown>): Check =>
+  Either.match(key, {
+    onLeft: (error) => failed("key", error),
+    onRight: () => ({
       name: "key",
       result: "ok",
-      detail: args.keyFile === undefined ? "from RUNPOD_API_KEY" : `from ${args.keyFile}`
+      detail: keyFile === undefined ? "from RUNPOD_API_KEY" : `from ${keyFile === "-" ? "stdin" : keyFile}`
     })
   })
 
@@ -71,8 +78,10 @@ const networkChecks = Effect.gen(function* () {
   return [network, clock]
 }).pipe(Effect.provide(NodeRunPod.layerHttpClient()))
 
-const endpointCheck = (args: DoctorArgs, endpoint: string) =>
-  Effect.provide(readingOf(endpoint), Client.layer(args)).pipe(
+/** Looks at the endpoint, and at what became of the requests for that. */
+const endpointChecks = Effect.fnUntraced(function* (key: Redacted.Redacted, endpoint: string) {
+  const { layer, recording } = yield* Flight.inMemory()
+  const check = yield* Effect.provide(readingOf(endpoint), Layer.provide(Client.layerWith(key), layer)).pipe(
     Effect.match({
       onFailure: (error) => failed("endpoint", error),
       onSuccess: ({ diagnosis, health }): Check => ({
@@ -82,6 +91,9 @@ const endpointCheck = (args: DoctorArgs, endpoint: string) =>
       })
     })
   )
+  const { attempts } = yield* recording
+  return [check, limitsCheck(attempts)]
+})
 
 const proxyCheck = (): Check => {
   const names = ["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"].filter(
@@ -90,14 +102,29 @@ const proxyCheck = (): Check => {
   return { name: "proxy", result: "ok", detail: names.length === 0 ? "none" : `by ${names.join(", ")}` }
 }
 
-const limitsCheck = (): Check => ({
-  name: "limits",
-  result: "ok",
-  detail: Object.entries(RateLimits.table)
-    .filter(([, { limit }]) => Number.isFinite(limit))
-    .map(([operation, { limit, window }]) => `${operation} ${limit} in ${String(window)}`)
-    .join(", ")
-})
+const documented = Object.entries(RateLimits.table).filter(([, { limit }]) => Number.isFinite(limit))
+
+/** RunPod's limits. How full they are it tells nobody: only an answer 429 says that one is, so that is what is told of `attempts`. */
+const limitsCheck = (attempts: ReadonlyArray<Attempt>): Check => {
+  const refused = attempts.filter(({ end }) => end._tag === "Answer" && end.status === 429)
+  const seen =
+    attempts.length === 0
+      ? "nothing was asked of an endpoint here"
+      : `of ${attempts.length} requests here ${refused.length === 0 ? "none was" : `${refused.length} were`} refused (429)`
+  const table = documented.map(([operation, { limit, window }]) => `${operation} ${limit} in ${String(window)}`)
+  return {
+    name: "limits",
+    result: refused.length === 0 ? "ok" : "warning",
+    detail: `RunPod does not tell how full they are; ${seen}. Documented for each endpoint: ${table.join(", ")}`,
+    data: {
+      requests: attempts.length,
+      throttled: refused.length,
+      documented: Object.fromEntries(
+        documented.map(([operation, { limit, window }]) => [operation, { limit, window: Duration.toMillis(window) }])
+      )
+    }
+  }
+}
 
 export const doctor = Effect.fnUntraced(function* (args: DoctorArgs) {
   const output = yield* Output
@@ -106,18 +133,19 @@ export const doctor = Effect.fnUntraced(function* (args: DoctorArgs) {
     result: "ok",
     detail: `effect-runpod-cli ${version}, Node ${process.version}`
   }
-  const key = yield* keyCheck(args)
+  const key = yield* Effect.either(Client.keyOf(args))
   const checks = [
     versions,
-    key,
+    keyCheck(args, key),
     proxyCheck(),
     ...(yield* networkChecks),
-    ...(args.endpoint === undefined || key.result === "failed" ? [] : [yield* endpointCheck(args, args.endpoint)]),
-    limitsCheck()
+    ...(args.endpoint === undefined || Either.isLeft(key)
+      ? [limitsCheck([])]
+      : yield* endpointChecks(key.right, args.endpoint))
   ]
   const text = checks.map(({ detail, name, result }) => `${result.padEnd(7)} ${name}: ${detail}`).join("\n")
   yield* output.one(
-    checks.map(({ code: _, ...check }) => check),
+    checks.map(({ code: _, data, ...check }) => ({ ...check, ...data })),
     text
   )
   const problem = checks.find(({ result }) => result === "failed")

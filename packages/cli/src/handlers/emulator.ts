@@ -21,6 +21,7 @@ interface StartArgs {
   readonly execution: Duration.Duration | undefined
   readonly coldStart: Duration.Duration | undefined
   readonly unlimited: boolean
+  readonly dashboard: boolean
   readonly flight: string | undefined
 }
 
@@ -53,19 +54,33 @@ const optionsOf = Effect.fnUntraced(function* (args: StartArgs) {
   }
 })
 
+/** Serves a page over its endpoints, and gives its address. */
+const dashboardOf = (server: NodeEmulator.Server, endpoints: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const [Source, { serve }] = yield* Effect.promise(() =>
+      Promise.all([import("effect-runpod-dashboard/Source"), import("../shell/page.js")])
+    )
+    return yield* serve(endpoints.map((id) => Source.emulator(server, id)))
+  })
+
 /** Tells where it listens once it does, and serves until it is interrupted. */
 export const start = Effect.fnUntraced(function* (args: StartArgs) {
   const options = yield* optionsOf(args)
   const output = yield* Output
   const { update } = yield* Progress
-  const { url } = yield* NodeEmulator.serve({ ...options, host: args.host, port: args.port })
+  const server = yield* NodeEmulator.serve({ ...options, host: args.host, port: args.port })
+  const { url } = server
   const endpoints = Object.keys(options.endpoints)
-  yield* output.one({ url, endpoints }, url)
+  const page = args.dashboard ? { dashboard: yield* dashboardOf(server, endpoints) } : {}
+  yield* output.one({ url, endpoints, ...page }, url)
   const key = options.apiKey === undefined ? "any" : "the one of --config"
   yield* update(
     `Serving ${endpoints.join(", ")}. In another shell: export RUNPOD_BASE_URL=${url} RUNPOD_API_KEY=… (${key})`,
-    { type: "serving", url, endpoints },
+    { type: "serving", url, endpoints, ...page },
     true
   )
+  if (page.dashboard !== undefined) {
+    yield* update(`Its dashboard: ${page.dashboard}`, { type: "dashboard", url: page.dashboard }, true)
+  }
   return yield* Effect.never
 }, Effect.scoped)

@@ -1,8 +1,10 @@
+import { FileSystem } from "@effect/platform/FileSystem"
 import * as BatchJournal from "effect-runpod/BatchJournal"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { stateOf, Tally } from "../batch/tally.js"
-import { Output } from "../shell/output.js"
+import { LocalError } from "../shell/errors.js"
+import { Output, toStdout } from "../shell/output.js"
 import { Progress } from "../shell/progress.js"
 
 interface InspectArgs {
@@ -36,14 +38,28 @@ export const inspect = Effect.fnUntraced(function* ({ all, journal }: InspectArg
   )
 })
 
+const write = (path: string, text: string) =>
+  FileSystem.pipe(
+    Effect.flatMap((fs) => fs.writeFileString(path, text)),
+    Effect.mapError(({ message }) => new LocalError({ message: `${path} cannot be written: ${message}` }))
+  )
+
 interface ReportArgs {
   readonly journal: string
   readonly rate: number | undefined
+  readonly html: string | undefined
 }
 
-export const report = Effect.fnUntraced(function* ({ journal, rate }: ReportArgs) {
+export const report = Effect.fnUntraced(function* ({ html, journal, rate }: ReportArgs) {
   const output = yield* Output
-  const { endpointId, items } = yield* BatchJournal.read(journal)
+  const snapshot = yield* BatchJournal.read(journal)
+  const { endpointId, items } = snapshot
+  if (html !== undefined) {
+    const { journalToHtml } = yield* Effect.promise(() => import("effect-runpod-dashboard/BatchReport"))
+    const page = journalToHtml(snapshot, { rate })
+    if (html === "-") return yield* toStdout(page)
+    yield* write(html, page)
+  }
   const tally = new Tally(endpointId, rate)
   for (const item of items) tally.addItem(item)
   yield* output.one(tally.toJson(), tally.toText())

@@ -9,7 +9,7 @@ import { Progress } from "../shell/progress.js"
 import { commandOf, Stopping } from "../shell/stopping.js"
 import { checkEnd, dataOf, goesOn, tellDiagnosis } from "./job.js"
 
-interface RunArgs extends Client.Access {
+interface RunArgs extends Client.Recorded {
   readonly endpoint: string
   readonly input: string
   readonly detach: boolean
@@ -59,5 +59,5 @@ export const run = Effect.fnUntraced(
     yield* output.one(dataOf(job), toText(job.output ?? null))
     yield* checkEnd(args.endpoint, job)
   },
-  (effect, args) => Effect.provide(effect, Client.layer(args))
+  (effect, args) => Effect.provide(effect, Client.layerRecorded(args))
 )

@@ -1,29 +1,36 @@
-import { FileSystem } from "@effect/platform/FileSystem"
+import * as Flight from "effect-runpod/Flight"
 import { NodeRunPod } from "effect-runpod/Node"
+import * as RateLimits from "effect-runpod/RateLimits"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import process from "node:process"
 import { KeyError } from "./errors.js"
+import { textOf } from "./input.js"
 
 /** How the client is reached. */
 export interface Access {
   readonly keyFile: string | undefined
 }
 
+/** A command that can record what it sends and gets. */
+export interface Recorded extends Access {
+  /** The file that a recording is added to. */
+  readonly record: string | undefined
+}
+
 /** The API key, from a file or from the environment: never from an argument, which every process of the machine can read. */
 export const keyOf = Effect.fnUntraced(function* ({ keyFile }: Access) {
-  const fs = yield* FileSystem
   const text =
     keyFile === undefined
       ? process.env["RUNPOD_API_KEY"]
       : yield* Effect.mapError(
-          fs.readFileString(keyFile === "-" ? "/dev/stdin" : keyFile),
+          textOf(keyFile),
           ({ message }) => new KeyError({ message: `The file of the API key cannot be read: ${message}` })
         )
   const key = text?.trim() ?? ""
   if (key !== "") return Redacted.make(key)
-  const where = keyFile === undefined ? "RUNPOD_API_KEY is not set" : `${keyFile} is empty`
+  const where = keyFile === undefined ? "RUNPOD_API_KEY is not set" : `${keyFile === "-" ? "stdin" : keyFile} is empty`
   return yield* new KeyError({
     message: `There is no API key: ${where}. Make one in the RunPod console, and set RUNPOD_API_KEY or give --key-file.`
   })
@@ -35,6 +42,15 @@ export const baseUrlOf = (): string | undefined => {
   return url === undefined || url === "" ? undefined : url
 }
 
+/** As documented, with few submits on their way at once: each of them is in doubt when the process is killed. */
+const limits = RateLimits.make({ run: { concurrency: 20 } })
+
+/** The services of `effect-runpod` with a key, over the network. */
+export const layerWith = (apiKey: Redacted.Redacted) => NodeRunPod.layer({ apiKey, baseUrl: baseUrlOf(), limits })
+
 /** The services of `effect-runpod`, over the network. */
-export const layer = (access: Access) =>
-  Layer.unwrapEffect(Effect.map(keyOf(access), (apiKey) => NodeRunPod.layer({ apiKey, baseUrl: baseUrlOf() })))
+export const layer = (access: Access) => Layer.unwrapEffect(Effect.map(keyOf(access), layerWith))
+
+/** As `layer`, with a recording of what goes over the wire where that was asked for. */
+export const layerRecorded = (access: Recorded) =>
+  access.record === undefined ? layer(access) : Layer.provide(layer(access), Flight.layer(access.record))

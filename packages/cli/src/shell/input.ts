@@ -10,17 +10,26 @@ import { LocalError, UsageError } from "./errors.js"
 const unreadable = (what: string) => (error: { readonly message: string }) =>
   new LocalError({ message: `${what} cannot be read: ${error.message}` })
 
+/** Whether stdin was read: there is one of it in a process. */
+let isStdinTaken = false
+
+const stdin = Stream.suspend(() => {
+  if (isStdinTaken) return Stream.fail(new LocalError({ message: "Only one of the arguments can be - for stdin." }))
+  isStdinTaken = true
+  return NodeStream.fromReadable(
+    () => process.stdin,
+    (cause) => unreadable("stdin")({ message: String(cause) })
+  )
+})
+
 /** The bytes of stdin (`-`) or of a file. */
 export const bytesOf = (path: string): Stream.Stream<Uint8Array, LocalError, FileSystem> => {
-  if (path === "-")
-    return NodeStream.fromReadable(
-      () => process.stdin,
-      (cause) => unreadable("stdin")({ message: String(cause) })
-    )
+  if (path === "-") return stdin
   return Stream.unwrap(Effect.map(FileSystem, (fs) => Stream.mapError(fs.stream(path), unreadable(path))))
 }
 
-const textOf = (path: string): Effect.Effect<string, LocalError, FileSystem> =>
+/** The text of stdin (`-`) or of a file. */
+export const textOf = (path: string): Effect.Effect<string, LocalError, FileSystem> =>
   Stream.mkString(Stream.decodeText(bytesOf(path)))
 
 /** The text of an argument that is a literal, `@file` or `-` for stdin. */

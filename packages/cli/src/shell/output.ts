@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import process from "node:process"
+import * as Line from "./line.js"
 
 export const formats = ["text", "json", "jsonl"] as const
 
@@ -31,6 +32,7 @@ export class Output extends Context.Tag("effect-runpod-cli/Output")<Output, Serv
 /** Writes to stdout, and waits until it has room. Where the reader has gone, `main.ts` stops the command: here that is no error. */
 export const toStdout: Write = (text) =>
   Effect.async((resume) => {
+    Line.makeRoom()
     process.stdout.write(text, () => resume(Effect.void))
   })
 

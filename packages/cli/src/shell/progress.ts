@@ -3,6 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import process from "node:process"
+import * as Line from "./line.js"
 import { toJson } from "./output.js"
 
 export const modes = ["auto", "plain", "jsonl", "none"] as const
@@ -22,19 +23,10 @@ export interface Service {
 
 export class Progress extends Context.Tag("effect-runpod-cli/Progress")<Progress, Service>() {}
 
-/** The line that changes, on the terminal. Plain state of the process, since whoever writes to stderr has to leave it first. */
-let isLineOpen = false
-
 /** Writes a line to stderr, below the one that changes. */
 export const say = (text: string): void => {
-  process.stderr.write(`${isLineOpen ? "\n" : ""}${text}\n`)
-  isLineOpen = false
-}
-
-const drawLine = (text: string): void => {
-  const width = process.stderr.columns || 80
-  process.stderr.write(`\r\u001b[2K${text.slice(0, width - 1)}`)
-  isLineOpen = true
+  Line.leave()
+  process.stderr.write(`${text}\n`)
 }
 
 const make = (mode: Mode): Service => {
@@ -51,7 +43,7 @@ const make = (mode: Mode): Service => {
       if (mode === "none") return Effect.void
       if (mode === "jsonl") return Effect.sync(() => say(toJson(value)))
       if (mode === "plain" || !process.stderr.isTTY) return plainly(text, isNews)
-      return Effect.sync(() => drawLine(text))
+      return Effect.sync(() => Line.draw(text, isNews))
     }
   }
 }
@@ -62,10 +54,6 @@ export const layer = (mode: Mode): Layer.Layer<Progress> =>
     Progress,
     Effect.acquireRelease(
       Effect.sync(() => make(mode)),
-      () =>
-        Effect.sync(() => {
-          if (isLineOpen) process.stderr.write("\n")
-          isLineOpen = false
-        })
+      () => Effect.sync(() => Line.leave())
     )
   )

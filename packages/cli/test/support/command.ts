@@ -31,6 +31,8 @@ export interface Options {
   /** Over those of this process, without RunPod's. */
   readonly env?: Readonly<Record<string, string>>
   readonly stdin?: string
+  /** Whether stdin stays open, for what is typed later. */
+  readonly typed?: boolean
   readonly cwd?: string
 }
 
@@ -40,7 +42,11 @@ const environmentOf = (env: Readonly<Record<string, string>>) => {
 }
 
 /** Starts a program; it is killed with the scope. */
-export const start = (file: string, args: ReadonlyArray<string>, { cwd, env = {}, stdin = "" }: Options = {}) =>
+export const start = (
+  file: string,
+  args: ReadonlyArray<string>,
+  { cwd, env = {}, stdin = "", typed = false }: Options = {}
+) =>
   Effect.acquireRelease(
     Effect.sync((): Running => {
       const child = spawn(file, args, { cwd, env: environmentOf(env), stdio: "pipe" })
@@ -53,7 +59,8 @@ export const start = (file: string, args: ReadonlyArray<string>, { cwd, env = {}
         })
       }
       child.stdin.on("error", () => undefined)
-      child.stdin.end(stdin)
+      if (typed) child.stdin.write(stdin)
+      else child.stdin.end(stdin)
       const ended = new Promise<Ended>((resolve) => {
         child.on("close", (code, signal) => resolve({ code: code ?? (signal === "SIGKILL" ? 137 : 128), ...written }))
       })

@@ -68,8 +68,22 @@ const format = (detail: string) => new BatchJournalError({ reason: "Format", det
 /** Two processes that create a table at once: PostgreSQL tells one of them that it exists, as an error. */
 const isRace = (error: SqlError) => /^(?:23505|42710|42P07|40001|40P01|SQLITE_BUSY.*)$/.test(codeOf(error) ?? "")
 
+/** Whether the tables are there as this version has them. PostgreSQL lets nobody make a table that exists who may not make one. */
+const isUpToDate = (db: Database) =>
+  Effect.gen(function* () {
+    if (!db.isPg) return false
+    const migrations = db.table("migrations")
+    const [table] = yield* db.run<{ readonly found: boolean }>(
+      `SELECT to_regclass('${migrations}') IS NOT NULL AS found`
+    )
+    if (table?.found !== true) return false
+    const [row] = yield* db.run<{ readonly v: number | null }>(`SELECT max(version) AS v FROM ${migrations}`)
+    return row?.v === steps.length
+  })
+
 const migrate = (db: Database) =>
   Effect.gen(function* () {
+    if (yield* isUpToDate(db)) return
     const migrations = db.table("migrations")
     yield* db.run(
       `CREATE TABLE IF NOT EXISTS ${migrations} (version INTEGER PRIMARY KEY, at DOUBLE PRECISION NOT NULL)`

@@ -17,17 +17,16 @@ const types = {
   "icon.svg": "image/svg+xml"
 }
 
-/** Reads the page, which lies at the same place of the package from its sources and when it is built. */
-export const load: Effect.Effect<
-  ReadonlyMap<string, Asset>,
-  PlatformError,
-  FileSystem.FileSystem | Path.Path
-> = Effect.gen(function* () {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const folder = yield* Effect.orDie(path.fromFileUrl(new URL("../../dist/page/", import.meta.url)))
-  const files = yield* Effect.forEach(Object.entries(types), ([name, type]) =>
-    Effect.map(fs.readFile(path.join(folder, name)), (body) => [name, { type, body }] as const)
-  )
-  return new Map(files)
-})
+/** Reads the page: unless it is said where, from the place of the package that is the same from its sources and when it is built. */
+export const load = (
+  page: string | undefined
+): Effect.Effect<ReadonlyMap<string, Asset>, PlatformError, FileSystem.FileSystem | Path.Path> =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const folder = page ?? (yield* Effect.orDie(path.fromFileUrl(new URL("../../dist/page/", import.meta.url))))
+    const files = yield* Effect.forEach(Object.entries(types), ([name, type]) =>
+      Effect.map(fs.readFile(path.join(folder, name)), (body) => [name, { type, body }] as const)
+    )
+    return new Map(files)
+  })
