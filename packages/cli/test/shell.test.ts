@@ -36,6 +36,18 @@ describe("help", () => {
     })
   )
 
+  it.live("has a line for each command, and no filler", () =>
+    Effect.gen(function* () {
+      const { stdout } = yield* run(["--help"])
+      const lines = stdout.slice(stdout.indexOf("COMMANDS")).trimEnd().split("\n").slice(2)
+      assert.isAbove(lines.length, 25)
+      for (const line of lines) assert.match(line, /^ {2}[a-z-]+( [a-z-]+)? {2,}[A-Z].{5,110}$/)
+      const ofRun = yield* run(["batch", "run", "--help"])
+      assert.match(ofRun.stdout, /\n {2}--deadline duration\n {6}Stop after this time\n {2}--max-cost usd\n/)
+      assert.notMatch(ofRun.stdout, /user-defined|This setting/)
+    })
+  )
+
   it.live("loads nothing of the program", () =>
     Effect.sync(() => {
       const imported = /^import .*"(\.\/[^"]+)"/gm
