@@ -186,14 +186,15 @@ export class JobSpans extends Context.Tag("effect-runpod-dashboard/JobSpans")<
   {
     /** The jobs of an endpoint that have changed since a cursor, 0 at first. */
     readonly changes: (endpointId: string, after: number) => Effect.Effect<Update>
-    /** What happened about a job: the newest 200 events, the oldest first. */
+    /** What happened about a job: the newest 100 events, the oldest first. */
     readonly events: (endpointId: string, id: string) => Effect.Effect<ReadonlyArray<JobEvent>>
   }
 >() {}
 
 /**
  * Keeps what the spans of `effect-runpod` tell of jobs, beside the tracer that the program has: provide it around the layers of the client and of
- * `Webhooks`, and within that of the tracer. `kept` is how many jobs it remembers; default: 10,000. Spans have no inputs, outputs or messages of workers.
+ * `Webhooks`, and within that of the tracer. `kept` is how many jobs it remembers, those that
+ * have changed last; default: 10,000. Spans have no inputs, outputs or messages of workers.
  *
  * @since 0.1.0
  * @category layers

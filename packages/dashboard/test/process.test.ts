@@ -163,7 +163,7 @@ describe("the program itself as a source", () => {
     )
   )
 
-  it.effect("forgets the oldest jobs that have ended", () =>
+  it.effect("forgets the jobs that have not changed for longest, whether they have ended or not", () =>
     finish(
       Effect.gen(function* () {
         const source = yield* Source.process("kept")
@@ -178,6 +178,12 @@ describe("the program itself as a source", () => {
         assert.deepStrictEqual(
           after.removed,
           before.jobs.slice(0, 1).map(({ id }) => id)
+        )
+        const handles = yield* Effect.all([endpoint.run({ n: 1 }), endpoint.run({ n: 2 }), endpoint.run({ n: 3 })])
+        const open = yield* source.read(0)
+        assert.deepStrictEqual(
+          new Set(open.jobs.map(({ id }) => id)),
+          new Set(handles.slice(1).map(({ id }) => String(id)))
         )
       }).pipe(Effect.provide(world("kept", { kept: 2 })))
     )

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Http from "node:http"
+import * as Net from "node:net"
 import { Api, Source } from "effect-runpod-dashboard"
 import * as NodeDashboard from "effect-runpod-dashboard/NodeDashboard"
 import { BatchJournal } from "effect-runpod"
@@ -157,6 +158,22 @@ describe("a dashboard's server", () => {
     })
   )
 
+  it.scopedLive("ends although a client stays connected with half a request", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { origin } = yield* Scope.extend(dashboard(0), scope)
+      const socket = Net.connect(Number(new URL(origin).port), "127.0.0.1")
+      yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+      socket.on("error", () => undefined)
+      yield* Effect.async<void>((resume) => {
+        socket.write("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", () => resume(Effect.void))
+      })
+      // An answer to another shows that the server has taken the connection.
+      yield* send(origin, "/api/sources")
+      yield* Scope.close(scope, Exit.void).pipe(Effect.disconnect, Effect.timeout("20 seconds"))
+    })
+  )
+
   it.scopedLive("has the document of its API", () =>
     Effect.gen(function* () {
       const { origin } = yield* dashboard(0)
@@ -165,7 +182,7 @@ describe("a dashboard's server", () => {
     })
   )
 
-  it.scopedLive("follows a journal that another process writes", () =>
+  it.scopedLive("follows a journal while it is written", () =>
     Effect.gen(function* () {
       const path = `${mkdtempSync(`${tmpdir()}/journal-`)}/it's a batch.jsonl`
       const source = yield* Source.journal(path, { name: "upscaler" })

@@ -23,8 +23,9 @@ interface Gone {
   readonly version: number
 }
 
-/** The jobs that were seen, the oldest first. */
+/** The jobs that were seen. */
 export class Recorder {
+  /** Those that have not changed for longest first. */
   private readonly jobs = new Map<string, SeenJob>()
   private readonly gone: Array<Gone> = []
   /** Who has read up to here or further need not read everything again. */
@@ -38,8 +39,14 @@ export class Recorder {
     return `${endpointId}\n${name}`
   }
 
+  /** It has changed. Those that have not for longest make room. */
   touch(job: SeenJob): void {
+    const key = this.keyOf(job.endpointId, job.name)
+    this.jobs.delete(key)
+    this.jobs.set(key, job)
     job.version = ++this.version
+    const [oldest] = this.jobs.values()
+    if (this.jobs.size > this.kept && oldest !== undefined) this.drop(oldest)
   }
 
   private drop(job: SeenJob): void {
@@ -50,15 +57,7 @@ export class Recorder {
   }
 
   private put(job: SeenJob): SeenJob {
-    this.jobs.set(this.keyOf(job.endpointId, job.name), job)
     this.touch(job)
-    if (this.jobs.size > this.kept) {
-      for (const old of this.jobs.values()) {
-        if (!old.hasEnded) continue
-        this.drop(old)
-        break
-      }
-    }
     return job
   }
 
@@ -87,6 +86,7 @@ export class Recorder {
     const jobs = [...this.jobs.values()]
       .filter((job) => job.endpointId === endpointId && (isReset || job.version > after))
       .map((job) => job.told())
+      .sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0))
     const removed = this.gone.filter((one) => one.endpointId === endpointId && one.version > after)
     return { cursor: this.version, isReset, jobs, removed: isReset ? [] : removed.map(({ name }) => name) }
   }

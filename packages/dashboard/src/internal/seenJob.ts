@@ -1,7 +1,7 @@
 import type { JobEvent, Job } from "../Source.js"
 
 /** At most so many events of a job are kept. */
-const mostEvents = 200
+const mostEvents = 100
 
 const numberIn = (value: unknown): number | undefined => (typeof value === "number" ? value : undefined)
 export const textIn = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
