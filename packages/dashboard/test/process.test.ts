@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Endpoint, RateLimits, Webhooks } from "effect-runpod"
+import { Batch, Endpoint, RateLimits, Webhooks } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { Effect, Fiber, Layer, Option, Schema } from "effect"
 import { Source } from "effect-runpod-dashboard"
@@ -71,6 +71,15 @@ describe("the program itself as a source", () => {
         const again = yield* source.read(0)
         assert.deepStrictEqual([again.isReset, again.jobs], [true, jobs])
         assert.deepStrictEqual(kindsOf(yield* eventsOf(source, open?.id ?? "")), ["request run", "request statusSync"])
+
+        // Seen long after its end, which is told by what it took.
+        const handle = yield* endpoint.run({ n: 2 })
+        yield* Effect.sleep("1 minute")
+        yield* handle.result()
+        const [late] = (yield* source.read(again.cursor)).jobs
+        assert.strictEqual((late?.finishedAt ?? 0) - (late?.acceptedAt ?? 0), (late?.delayTime ?? 0) + 10_000)
+        const elsewhere = yield* Source.process("elsewhere")
+        assert.deepStrictEqual((yield* elsewhere.read(0)).jobs, [])
       }).pipe(Effect.provide(world("seen")))
     )
   )
@@ -160,6 +169,32 @@ describe("the program itself as a source", () => {
         assert.deepStrictEqual([kinds[0], kinds.at(-1)], ["request run", "request status"])
         assert.strictEqual(kinds.filter((kind) => kind === "webhook").length, 1)
       }).pipe(Effect.provide(world("handled")))
+    )
+  )
+
+  it.effect("tells the items of a batch as jobs, each with its own requests", () =>
+    finish(
+      Effect.gen(function* () {
+        const source = yield* Source.process("items")
+        const endpoint = yield* endpointOf("items")
+        yield* Batch.collect(
+          endpoint,
+          [1, 2, -1].map((n) => ({ n })),
+          { key: ({ n }) => String(n) }
+        )
+        const { jobs } = yield* source.read(0)
+        assert.deepStrictEqual(jobs.map(({ error, status }) => [status, error]).sort(), [
+          ["COMPLETED", undefined],
+          ["COMPLETED", undefined],
+          ["FAILED", "JobFailedError"]
+        ])
+        for (const { id } of jobs) {
+          const kinds = kindsOf(yield* eventsOf(source, id))
+          assert.strictEqual(kinds[0], "request run")
+          assert.isAbove(kinds.length, 1)
+          assert.strictEqual(kinds.filter((kind) => kind === "request run").length, 1)
+        }
+      }).pipe(Effect.provide(world("items")))
     )
   )
 

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os"
 import { beforeAll } from "vitest"
 import { build } from "../build.mjs"
 import { fleet } from "./support/fleet.js"
+import { until } from "./support/until.js"
 
 beforeAll(() => build())
 
@@ -103,8 +104,7 @@ describe("a dashboard's server", () => {
   it.scopedLive("does nothing and shows no inputs without its token", () =>
     Effect.gen(function* () {
       const { emulator, origin } = yield* dashboard(5)
-      yield* Effect.sleep("150 millis")
-      const { jobs } = yield* listed(origin, "limit=10")
+      const { jobs } = yield* until(listed(origin, "limit=10"), ({ total }) => total === 5)
       expect(jobs).toHaveLength(5)
       expect(JSON.stringify(jobs)).not.toContain("input")
       const body = { source: "upscaler", id: jobs[0]!.id }
@@ -145,10 +145,14 @@ describe("a dashboard's server", () => {
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const { origin } = yield* Scope.extend(dashboard(1), scope)
-      yield* Effect.sleep("250 millis")
+      const history = Effect.map(send(origin, "/api/history?source=upscaler"), ({ text }) =>
+        Schema.decodeUnknownSync(Schema.parseJson(Schema.Array(Api.Sample)))(text)
+      )
+      yield* until(history, ({ length }) => length >= 5)
       const all = yield* Effect.fork(send(origin, "/api/events?source=upscaler"))
       const later = yield* Effect.fork(send(origin, "/api/events?source=upscaler", { "last-event-id": "3" }))
-      yield* Effect.sleep("200 millis")
+      const { length } = yield* history
+      yield* until(history, (samples) => samples.length >= length + 4)
       yield* Effect.timeout(Scope.close(scope, Exit.void), "5 seconds")
       const idsOf = ({ text }: Answer) => [...text.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id))
       const ids = idsOf(yield* all)
@@ -193,8 +197,8 @@ describe("a dashboard's server", () => {
       const item = { key: "<b>a</b>", hash: "h", at: 1 }
       yield* journal.append({ _tag: "Intent", ...item })
       yield* journal.append({ _tag: "Submitted", ...item, jobId: "job", attempts: 1 })
-      yield* Effect.sleep("200 millis")
-      expect((yield* listed(origin, "")).jobs).toMatchObject([{ id: item.key, status: "SUBMITTED", jobId: "job" }])
+      const submitted = yield* until(listed(origin, "status=SUBMITTED"), ({ total }) => total > 0)
+      expect(submitted.jobs).toMatchObject([{ id: item.key, status: "SUBMITTED", jobId: "job" }])
       yield* journal.append({
         _tag: "Settled",
         ...item,
@@ -206,10 +210,8 @@ describe("a dashboard's server", () => {
         delayTime: 5,
         executionTime: 7
       })
-      yield* Effect.sleep("200 millis")
-      expect((yield* listed(origin, "status=FAILED")).jobs).toMatchObject([
-        { id: item.key, error: "no", executionTime: 7 }
-      ])
+      const failed = yield* until(listed(origin, "status=FAILED"), ({ total }) => total > 0)
+      expect(failed.jobs).toMatchObject([{ id: item.key, error: "no", executionTime: 7 }])
       const sources = JSON.parse((yield* send(origin, "/api/sources")).text) as ReadonlyArray<{ resume: string }>
       expect(sources[0]!.resume).toBe(`effect-runpod batch resume '${path.replace("'", `'\\''`)}'`)
     }).pipe(Effect.provide(NodeContext.layer))

@@ -9,10 +9,7 @@ import { spawn } from "node:child_process"
 import { program } from "../../../test/support/program.js"
 import { watch } from "../src/internal/sampler.js"
 import { fleet } from "./support/fleet.js"
-
-/** Until something holds of what is read again and again. */
-const until = <A, E, R>(read: Effect.Effect<A, E, R>, holds: (value: A) => boolean): Effect.Effect<A, E, R> =>
-  Effect.repeat(Effect.delay(read, "10 millis"), { until: holds })
+import { until } from "./support/until.js"
 
 /** Runs an effect at a later time of the clock. */
 const later =
