@@ -73,6 +73,7 @@ const live = files(
   "emulator/openai",
   "packages/ai/test/clients",
   "packages/dashboard/test/server",
+  "packages/dashboard/test/sources",
   "packages/cluster/test/Sql",
   "packages/cluster/test/drive",
   "packages/cluster/test/list",

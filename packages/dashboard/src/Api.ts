@@ -71,13 +71,37 @@ export class Authorization extends HttpApiMiddleware.Tag<Authorization>()("effec
  */
 export const SourceInfo = Schema.Struct({
   name: Schema.String,
-  kind: Schema.Literal("emulator", "endpoint", "journal"),
+  kind: Schema.Literal("emulator", "endpoint", "process", "journal"),
   endpointId: text,
   resume: text,
   actions: Schema.Array(Schema.Literal("cancel", "retry", "setWorkers", "setFaults", "payload")),
   /** The names of faults that can be switched. */
   faults: Schema.Array(Schema.String)
 })
+
+/**
+ * How much of a limit was used in its last window, by this process. Times are milliseconds. `share` is the mean wait as a share of the window.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const LimitUse = Schema.Struct({
+  operation: Schema.String,
+  /** Missing where there is none. */
+  limit: number,
+  window: Schema.Number,
+  /** Requests that were let through in the window. */
+  sent: Schema.Number,
+  /** How long each of them had waited, on the average. */
+  meanWait: Schema.Number,
+  share: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface LimitUse extends Schema.Schema.Type<typeof LimitUse> {}
 
 /**
  * A source as it was at one moment. Times are milliseconds but `limiterWait`, which is seconds.
@@ -108,8 +132,12 @@ export const Sample = Schema.Struct({
   oldestQueued: number,
   diagnosis: text,
   requests: number,
+  /** Requests of this process that were sent again. */
+  retries: number,
   throttles: Schema.Number,
   limiterWait: Schema.Number,
+  /** Of this process, for each operation that it has sent. */
+  limits: Schema.Array(LimitUse),
   /** In USD. */
   spent: Schema.Number,
   faults: Schema.optional(Schema.Array(Schema.String)),
@@ -155,6 +183,7 @@ export const Job = Schema.Struct({
   jobId: text,
   status: Schema.String,
   createdAt: number,
+  acceptedAt: number,
   startedAt: number,
   finishedAt: number,
   delayTime: number,
@@ -165,7 +194,20 @@ export const Job = Schema.Struct({
   error: text
 })
 
-const Request = Schema.Struct({ at: Schema.Number, took: number, operation: text, status: number })
+/**
+ * Something that happened about a job, as `Source.JobEvent` says.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const JobEvent = Schema.Struct({
+  kind: Schema.Literal("request", "retry", "throttled", "limiter", "webhook"),
+  at: Schema.Number,
+  took: number,
+  operation: text,
+  status: number,
+  error: text
+})
 
 const ofSource = Schema.Struct({ source: Schema.String })
 const ofJob = Schema.Struct({ source: Schema.String, id: Schema.String })
@@ -214,7 +256,7 @@ export const view = HttpApiGroup.make("view", { topLevel: true })
   .add(
     HttpApiEndpoint.get("job", "/api/job")
       .setUrlParams(ofJob)
-      .addSuccess(Schema.Struct({ job: Job, requests: Schema.Array(Request) }))
+      .addSuccess(Schema.Struct({ job: Job, events: Schema.Array(JobEvent) }))
       .addError(NotFound)
   )
   .add(

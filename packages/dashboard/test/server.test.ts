@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as Http from "node:http"
+import * as Net from "node:net"
 import { Api, Source } from "effect-runpod-dashboard"
 import * as NodeDashboard from "effect-runpod-dashboard/NodeDashboard"
 import { BatchJournal } from "effect-runpod"
@@ -10,6 +11,7 @@ import { tmpdir } from "node:os"
 import { beforeAll } from "vitest"
 import { build } from "../build.mjs"
 import { fleet } from "./support/fleet.js"
+import { until } from "./support/until.js"
 
 beforeAll(() => build())
 
@@ -102,8 +104,7 @@ describe("a dashboard's server", () => {
   it.scopedLive("does nothing and shows no inputs without its token", () =>
     Effect.gen(function* () {
       const { emulator, origin } = yield* dashboard(5)
-      yield* Effect.sleep("150 millis")
-      const { jobs } = yield* listed(origin, "limit=10")
+      const { jobs } = yield* until(listed(origin, "limit=10"), ({ total }) => total === 5)
       expect(jobs).toHaveLength(5)
       expect(JSON.stringify(jobs)).not.toContain("input")
       const body = { source: "upscaler", id: jobs[0]!.id }
@@ -144,16 +145,36 @@ describe("a dashboard's server", () => {
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const { origin } = yield* Scope.extend(dashboard(1), scope)
-      yield* Effect.sleep("250 millis")
+      const history = Effect.map(send(origin, "/api/history?source=upscaler"), ({ text }) =>
+        Schema.decodeUnknownSync(Schema.parseJson(Schema.Array(Api.Sample)))(text)
+      )
+      yield* until(history, ({ length }) => length >= 5)
       const all = yield* Effect.fork(send(origin, "/api/events?source=upscaler"))
       const later = yield* Effect.fork(send(origin, "/api/events?source=upscaler", { "last-event-id": "3" }))
-      yield* Effect.sleep("200 millis")
+      const { length } = yield* history
+      yield* until(history, (samples) => samples.length >= length + 4)
       yield* Effect.timeout(Scope.close(scope, Exit.void), "5 seconds")
       const idsOf = ({ text }: Answer) => [...text.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id))
       const ids = idsOf(yield* all)
       expect(ids.slice(0, 4)).toEqual([1, 2, 3, 4])
       expect(ids).toEqual(ids.map((_, i) => i + 1))
       expect(idsOf(yield* later)[0]).toBe(4)
+    })
+  )
+
+  it.scopedLive("ends although a client stays connected with half a request", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { origin } = yield* Scope.extend(dashboard(0), scope)
+      const socket = Net.connect(Number(new URL(origin).port), "127.0.0.1")
+      yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+      socket.on("error", () => undefined)
+      yield* Effect.async<void>((resume) => {
+        socket.write("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", () => resume(Effect.void))
+      })
+      // An answer to another shows that the server has taken the connection.
+      yield* send(origin, "/api/sources")
+      yield* Scope.close(scope, Exit.void).pipe(Effect.disconnect, Effect.timeout("20 seconds"))
     })
   )
 
@@ -165,7 +186,7 @@ describe("a dashboard's server", () => {
     })
   )
 
-  it.scopedLive("follows a journal that another process writes", () =>
+  it.scopedLive("follows a journal while it is written", () =>
     Effect.gen(function* () {
       const path = `${mkdtempSync(`${tmpdir()}/journal-`)}/it's a batch.jsonl`
       const source = yield* Source.journal(path, { name: "upscaler" })
@@ -176,8 +197,8 @@ describe("a dashboard's server", () => {
       const item = { key: "<b>a</b>", hash: "h", at: 1 }
       yield* journal.append({ _tag: "Intent", ...item })
       yield* journal.append({ _tag: "Submitted", ...item, jobId: "job", attempts: 1 })
-      yield* Effect.sleep("200 millis")
-      expect((yield* listed(origin, "")).jobs).toMatchObject([{ id: item.key, status: "SUBMITTED", jobId: "job" }])
+      const submitted = yield* until(listed(origin, "status=SUBMITTED"), ({ total }) => total > 0)
+      expect(submitted.jobs).toMatchObject([{ id: item.key, status: "SUBMITTED", jobId: "job" }])
       yield* journal.append({
         _tag: "Settled",
         ...item,
@@ -189,10 +210,8 @@ describe("a dashboard's server", () => {
         delayTime: 5,
         executionTime: 7
       })
-      yield* Effect.sleep("200 millis")
-      expect((yield* listed(origin, "status=FAILED")).jobs).toMatchObject([
-        { id: item.key, error: "no", executionTime: 7 }
-      ])
+      const failed = yield* until(listed(origin, "status=FAILED"), ({ total }) => total > 0)
+      expect(failed.jobs).toMatchObject([{ id: item.key, error: "no", executionTime: 7 }])
       const sources = JSON.parse((yield* send(origin, "/api/sources")).text) as ReadonlyArray<{ resume: string }>
       expect(sources[0]!.resume).toBe(`effect-runpod batch resume '${path.replace("'", `'\\''`)}'`)
     }).pipe(Effect.provide(NodeContext.layer))

@@ -82,8 +82,8 @@ export const view = (all: All) =>
           const { index, source } = yield* find(all, urlParams.source)
           const job = index.get(urlParams.id)
           if (job === undefined) return yield* new NotFound({ message: "There is no such job." })
-          const requests = source.requests === undefined ? [] : yield* source.requests(urlParams.id)
-          return { job, requests }
+          const events = source.events === undefined ? [] : yield* source.events(urlParams.id)
+          return { job, events }
         })
       )
       .handleRaw("events", ({ urlParams }) =>

@@ -30,7 +30,8 @@ export interface Query {
 }
 
 const statuses = { queued: "IN_QUEUE", running: "IN_PROGRESS", completed: "COMPLETED" }
-const isOpen = (status: string) => !["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"].includes(status)
+const ended = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT", "REFUSED", "INTERRUPTED"]
+const isOpen = (status: string) => !ended.includes(status)
 
 /** What a failure is called: its first words, so that those of one kind count together. */
 const kindOf = ({ error, status }: Job): string => {

@@ -8,6 +8,7 @@ import * as QueueDiagnosis from "effect-runpod/QueueDiagnosis"
 import type { Sample } from "../Api.js"
 import type { Source } from "../Source.js"
 import { JobIndex } from "./jobIndex.js"
+import { LimitUses } from "./limitUse.js"
 import * as ProcessMetrics from "./processMetrics.js"
 
 /** A source with what was read of it. */
@@ -36,11 +37,12 @@ export const watch = (
   { interval, kept }: { readonly interval: Duration.DurationInput; readonly kept: number }
 ): Effect.Effect<Watched, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { cost, endpointId = "" } = source
+    const { cost, endpointId, limits } = source
     const index = new JobIndex((job) => {
       const status = job.status === "COMPLETED" || job.status === "FAILED" ? job.status : undefined
-      return cost?.costOf(endpointId, { executionTime: job.executionTime, workerId: job.workerId, status })
+      return cost?.costOf(endpointId ?? "", { executionTime: job.executionTime, workerId: job.workerId, status })
     })
+    const uses = new LimitUses(limits)
     const history: Array<Sample> = []
     const samples = yield* Effect.acquireRelease(PubSub.sliding<Sample>(16), PubSub.shutdown)
     const state = { cursor: 0, seq: 0 }
@@ -51,6 +53,7 @@ export const watch = (
       const at = yield* Clock.currentTimeMillis
       const client = yield* ProcessMetrics.read(endpointId)
       const { health } = update
+      const waited = [...client.operations.values()].reduce((sum, operation) => sum + operation.waited, 0)
       const oldest = index.oldestQueuedAt
       const oldestQueued = oldest === undefined ? undefined : Math.max(0, at - oldest)
       const diagnosis =
@@ -71,9 +74,11 @@ export const watch = (
         ...paceOf(history, at, index.done, index.total - index.done),
         oldestQueued,
         diagnosis: diagnosis && `${diagnosis.reason}: ${diagnosis.message}`,
-        requests: update.requests?.total,
+        requests: update.requests?.total ?? (endpointId === undefined ? undefined : client.requests),
+        retries: endpointId === undefined ? undefined : client.retries,
         throttles: update.requests?.throttled ?? client.throttles,
-        limiterWait: client.limiterWait,
+        limiterWait: waited,
+        limits: endpointId === undefined ? [] : uses.add({ at, metrics: client }),
         spent: index.summary(undefined).cost.spent,
         faults: update.faults,
         problem: update.problem

@@ -7,12 +7,15 @@ import { count, time } from "./format.js"
 
 export interface Series {
   readonly label: string
-  readonly color: string
+  /** The name of a property of the sheet of styles. */
+  readonly color: `--${string}`
   readonly of: (sample: Sample) => number | undefined
 }
 
-const textColor = () => getComputedStyle(document.documentElement).getPropertyValue("--text")
-const lineColor = () => getComputedStyle(document.documentElement).getPropertyValue("--line")
+/** A colour of the scheme that is used now. */
+const colorOf = (name: `--${string}`) => getComputedStyle(document.documentElement).getPropertyValue(name)
+const textColor = () => colorOf("--text")
+const lineColor = () => colorOf("--line")
 
 export const Chart = ({
   samples,
@@ -32,7 +35,11 @@ export const Chart = ({
   useEffect(() => {
     const element = place.current
     if (element === null) return
-    const axis = { stroke: textColor, grid: { stroke: lineColor }, ticks: { stroke: lineColor } }
+    const axis = {
+      stroke: textColor,
+      grid: { stroke: lineColor, width: 1 },
+      ticks: { stroke: lineColor, width: 1 }
+    }
     const made = new uPlot(
       {
         width: element.clientWidth,
@@ -40,7 +47,17 @@ export const Chart = ({
         axes: [axis, axis],
         cursor: { drag: { x: false, y: false } },
         scales: { y: { range: (_, __, max) => [0, Math.max(1, max * 1.1)] } },
-        series: [{}, ...series.map(({ color, label }) => ({ label, stroke: color, width: 2, fill: `${color}22` }))]
+        series: [
+          {},
+          ...series.map(({ color, label }) => ({
+            label,
+            stroke: () => colorOf(color),
+            width: 2,
+            fill: () => `${colorOf(color)}22`,
+            // One reading makes no line.
+            points: { show: ({ data: [times] }: uPlot) => times.length < 2 }
+          }))
+        ]
       },
       data,
       element
@@ -57,7 +74,12 @@ export const Chart = ({
       made.destroy()
     }
   }, [title])
-  useEffect(() => plot.current?.setData(data))
+  useEffect(() => {
+    const { current } = plot
+    current?.setData(data)
+    // The newest numbers, unless the cursor is at others.
+    if (typeof current?.cursor.idx !== "number") current?.setLegend({ idx: samples.length - 1 })
+  })
   const rows = samples.slice(-10).reverse()
   return h(
     "section",

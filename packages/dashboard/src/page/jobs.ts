@@ -2,10 +2,10 @@
 import { signal } from "@preact/signals"
 import { h } from "preact"
 import { useEffect, useState } from "preact/hooks"
-import type { Job } from "../Source.js"
-import type { Request } from "../Source.js"
+import type { Job, JobEvent } from "../Source.js"
 import { count, duration, time } from "./format.js"
 import { Section } from "./parts.js"
+import { Timeline } from "./timeline.js"
 import { act, get, go, hasToken, hrefOf, newest, params, post, source, summary } from "./state.js"
 
 const rowHeight = 32
@@ -52,7 +52,7 @@ const useWindow = () => {
 const Row = ({ job, y, index }: { job: Job; y: number; index: number }) =>
   h(
     "div",
-    { role: "row", "aria-rowindex": index + 1, style: { transform: `translateY(${y}px)` } },
+    { role: "row", "aria-rowindex": index + 2, style: { transform: `translateY(${y}px)` } },
     h("span", { role: "cell" }, h("a", { href: hrefOf({ job: job.id }), onClick: follow({ job: job.id }) }, job.id)),
     h("span", { role: "cell" }, job.status),
     h("span", { role: "cell" }, duration(job.delayTime)),
@@ -111,7 +111,7 @@ export const Jobs = () => {
         role: "table",
         tabIndex: 0,
         "aria-label": "Jobs",
-        "aria-rowcount": total,
+        "aria-rowcount": total + 1,
         onScroll: (event: Event) => {
           const { clientHeight, scrollTop } = event.target as HTMLElement
           scrolled.value = { top: scrollTop, height: clientHeight }
@@ -119,7 +119,18 @@ export const Jobs = () => {
       },
       h(
         "div",
-        { role: "rowgroup", style: { height: `${full}px` } },
+        { role: "rowgroup", class: "head" },
+        h(
+          "div",
+          { role: "row", "aria-rowindex": 1 },
+          ["Job", "Status", "Queued", "Running", "Error or worker"].map((name) =>
+            h("span", { role: "columnheader", key: name }, name)
+          )
+        )
+      ),
+      h(
+        "div",
+        { role: "rowgroup", class: "rows", style: { height: `${full}px` } },
         jobs
           .map((job, i) => ({ job, index: offset + i }))
           .filter(({ index }) => index >= first - 10 && index <= first + height / rowHeight + 10)
@@ -142,102 +153,20 @@ const Payload = ({ id }: { id: string }) => {
   if (!source.value?.actions.includes("payload")) return null
   return h(
     "div",
-    null,
+    { class: "payload" },
     shown === undefined
       ? h("button", { disabled: !hasToken, onClick: reveal }, "Show input and output")
       : h("pre", { "aria-label": "Input and output" }, shown)
   )
 }
 
-/** The parts of a job's life, each with its length, on one axis. */
-const Timeline = ({ job, requests }: { job: Job; requests: ReadonlyArray<Request> }) => {
-  const { coldStart = 0, createdAt, delayTime = 0, executionTime, startedAt } = job
-  if (createdAt === undefined)
-    return h("p", { class: "soft" }, `Queued ${duration(job.delayTime)}, running ${duration(executionTime)}.`)
-  const now = newest.value?.at ?? createdAt
-  const began = startedAt ?? job.finishedAt ?? now
-  const ended = job.finishedAt ?? Math.max(began, now)
-  const seenAt =
-    job.finishedAt === undefined ? undefined : requests.map(({ at, took = 0 }) => at + took).find((at) => at >= ended)
-  const end = Math.max(seenAt ?? ended, ended, createdAt + 1)
-  const parts = [
-    { name: "queued", from: createdAt, to: began - Math.min(coldStart, delayTime) },
-    { name: "cold", from: began - Math.min(coldStart, delayTime), to: began },
-    { name: "running", from: began, to: startedAt === undefined ? began : ended },
-    ...(seenAt === undefined ? [] : [{ name: "seen", from: ended, to: seenAt }])
-  ]
-  const percent = (at: number) => ((at - createdAt) / (end - createdAt)) * 100
-  const labels: Readonly<Record<string, string>> = {
-    queued: "queued",
-    cold: "cold start",
-    running: "running",
-    seen: "until it was seen"
-  }
-  return h(
-    "div",
-    null,
-    h(
-      "div",
-      {
-        class: "axis",
-        role: "img",
-        "aria-label": parts.map(({ from, name, to }) => `${labels[name]} ${duration(to - from)}`).join(", ")
-      },
-      parts.map(({ from, name, to }) =>
-        h("span", {
-          key: name,
-          class: name,
-          style: { left: `${percent(from)}%`, width: `${percent(to) - percent(from)}%` }
-        })
-      )
-    ),
-    h(
-      "div",
-      { class: "row" },
-      parts.map(({ from, name, to }) =>
-        h("span", { key: name }, h("span", { class: `key ${name}` }), `${labels[name]} ${duration(to - from)}`)
-      )
-    )
-  )
-}
-
-const Requests = ({ createdAt = 0, requests }: { createdAt?: number | undefined; requests: ReadonlyArray<Request> }) =>
-  h(
-    "table",
-    null,
-    h("caption", null, "Requests about this job"),
-    h(
-      "thead",
-      null,
-      h(
-        "tr",
-        null,
-        ["After", "Request", "Status", "Took"].map((name) => h("th", { key: name }, name))
-      )
-    ),
-    h(
-      "tbody",
-      null,
-      requests.map(({ at, operation, status, took }, i) =>
-        h(
-          "tr",
-          { key: i },
-          h("td", null, duration(Math.max(0, at - createdAt))),
-          h("td", null, operation ?? "–"),
-          h("td", null, status ?? "no answer"),
-          h("td", null, duration(took))
-        )
-      )
-    )
-  )
-
 export const OneJob = ({ id }: { id: string }) => {
-  const [found, setFound] = useState<{ job: Job; requests: ReadonlyArray<Request> } | string>("Loading …")
+  const [found, setFound] = useState<{ job: Job; events: ReadonlyArray<JobEvent> } | string>("Loading …")
   const name = source.value?.name ?? ""
   const version = newest.value?.version
   useEffect(() => {
     let isCurrent = true
-    get<{ job: Job; requests: ReadonlyArray<Request> }>("/api/job", { source: name, id }).then(
+    get<{ job: Job; events: ReadonlyArray<JobEvent> }>("/api/job", { source: name, id }).then(
       (next) => isCurrent && setFound(next),
       (error: unknown) => isCurrent && setFound(String(error))
     )
@@ -245,7 +174,7 @@ export const OneJob = ({ id }: { id: string }) => {
   }, [name, id, version])
   const back = h("a", { href: hrefOf({ job: "" }), onClick: follow({ job: "" }) }, "All jobs")
   if (typeof found === "string") return h(Section, { title: id }, h("p", null, found), back)
-  const { job, requests } = found
+  const { events, job } = found
   const has = (action: string) => source.value?.actions.includes(action) === true
   return h(
     Section,
@@ -256,7 +185,6 @@ export const OneJob = ({ id }: { id: string }) => {
       `${job.status}, submitted ${time(job.createdAt)}, worker ${job.workerId ?? "–"}, started again ${count(job.retries)} times. `,
       back
     ),
-    h(Timeline, { job, requests }),
     job.error === undefined ? null : h("pre", { class: "bad" }, job.error),
     h(
       "div",
@@ -284,6 +212,6 @@ export const OneJob = ({ id }: { id: string }) => {
         : null,
       h(Payload, { id, key: id })
     ),
-    requests.length === 0 ? null : h(Requests, { createdAt: job.createdAt, requests })
+    h(Timeline, { job, events, now: newest.value?.at })
   )
 }

@@ -6,7 +6,8 @@ import { count, duration, usd } from "./format.js"
 import { Histogram, Numbers, Section } from "./parts.js"
 import { act, hasToken, newest, samples, source, summary } from "./state.js"
 
-const colors = { blue: "#4a54d8", green: "#3f8f5f", orange: "#d08a2e", red: "#c0392b", grey: "#8a93a8" }
+/** As the sheet of styles has them, for either scheme. */
+const colors = { blue: "--blue", green: "--green", orange: "--orange", red: "--red", grey: "--grey" } as const
 
 export const Fleet = () => {
   const sample = newest.value
@@ -184,6 +185,64 @@ const Switches = () => {
   )
 }
 
+const LimitTable = () => {
+  const limits = newest.value?.limits ?? []
+  return h(
+    Section,
+    { title: "Waits for the limits, in the last window of each" },
+    limits.length === 0
+      ? h("p", { class: "soft" }, "This process has sent no requests to the endpoint.")
+      : h(
+          "table",
+          null,
+          h(
+            "thead",
+            null,
+            h(
+              "tr",
+              null,
+              ["Operation", "Limit", "Sent", "Mean wait", "Share of the window"].map((name) =>
+                h("th", { key: name, scope: "col" }, name)
+              )
+            )
+          ),
+          h(
+            "tbody",
+            null,
+            limits.map(({ limit, meanWait, operation, sent, share, window }) => {
+              const percent = `${Math.round(share * 100)} %`
+              return h(
+                "tr",
+                { key: operation },
+                h("td", null, operation),
+                h("td", null, limit === undefined ? "none" : `${count(limit)} in ${duration(window)}`),
+                h("td", null, count(sent)),
+                h("td", null, duration(meanWait)),
+                h(
+                  "td",
+                  { class: "share" },
+                  h("meter", {
+                    max: 1,
+                    low: 0.25,
+                    high: 0.75,
+                    optimum: 0,
+                    value: Math.min(1, share),
+                    "aria-label": `${operation}: ${percent}`
+                  }),
+                  ` ${percent}`
+                )
+              )
+            })
+          )
+        ),
+    h(
+      "p",
+      { class: "soft" },
+      "What the requests that were let through in the last window had waited on the average, as a share of that window. 0 %: none had to wait. 50 %: each waited for half a window, because the program sends more than the limit lets through. From 100 % on, at least a whole window of requests stands before each new one. What an answer 429 keeps back counts, too; a request that still waits counts when it is let through."
+    )
+  )
+}
+
 export const Limits = () => {
   const sample = newest.value
   return [
@@ -193,6 +252,7 @@ export const Limits = () => {
       h(Numbers, {
         of: [
           ["Requests", count(sample?.requests)],
+          ["Sent again", count(sample?.retries)],
           ["Answers 429", count(sample?.throttles)],
           ["Waited for the limits", duration(sample === undefined ? undefined : sample.limiterWait * 1000)]
         ]
@@ -207,6 +267,7 @@ export const Limits = () => {
         { label: "seconds waited", color: colors.blue, of: ({ limiterWait }) => Math.round(limiterWait * 10) / 10 }
       ]
     }),
+    h(LimitTable, null),
     h(Switches, null)
   ]
 }

@@ -15,16 +15,14 @@ const handler: Emulator.Handler = ({ n }) =>
       })
 
 /** An emulated fleet behind a server, and jobs on it. */
-export const fleet = (jobs: number, options: Emulator.EndpointOptions = {}) =>
+export const fleet = (jobs: number, options: Emulator.EndpointOptions = {}, limits = RateLimits.unlimited) =>
   Effect.gen(function* () {
     const emulator = yield* NodeEmulator.serve({
       apiKey: "key",
       limits: RateLimits.unlimited,
       endpoints: { upscaler: { workers: 4, coldStart: "400 millis", handler, ...options } }
     })
-    const context = yield* Layer.build(
-      NodeRunPod.layer({ apiKey: "key", baseUrl: emulator.url, limits: RateLimits.unlimited })
-    )
+    const context = yield* Layer.build(NodeRunPod.layer({ apiKey: "key", baseUrl: emulator.url, limits }))
     const runPod = yield* Effect.provide(RunPod, context)
     yield* Effect.forEach(
       Array.from({ length: jobs }, (_, n) => n + 1),

@@ -1,7 +1,13 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Fault, type JobState, type Service as Emulator } from "effect-runpod/Emulator"
-import type { Job, Options, Source } from "../../Source.js"
+import {
+  type DeliveryRecord,
+  Fault,
+  type JobState,
+  type RequestRecord,
+  type Service as Emulator
+} from "effect-runpod/Emulator"
+import type { JobEvent, Job, Options, Source } from "../../Source.js"
 import { errorOf } from "../text.js"
 
 /** What can be switched on from the page. */
@@ -28,6 +34,28 @@ const jobOf = ({ error, ...job }: JobState): Job => ({
   error: error === undefined ? undefined : errorOf(error)
 })
 
+const hasFailed = ({ status, took }: RequestRecord): boolean =>
+  took !== undefined && (status === undefined || status === 429 || status >= 500)
+
+/** The requests about a job: one that comes after another of its operation has failed was sent again. */
+const requestsOf = (requests: ReadonlyArray<RequestRecord>): ReadonlyArray<JobEvent> => {
+  const failed = new Set<string | undefined>()
+  return requests.map((request) => {
+    const { at, fault, operation, status, took } = request
+    const kind = status === 429 ? "throttled" : failed.has(operation) ? "retry" : "request"
+    if (hasFailed(request)) failed.add(operation)
+    else failed.delete(operation)
+    return { kind, at, took, operation, status, error: fault }
+  })
+}
+
+const deliveryOf = ({ at, faults, status }: DeliveryRecord): JobEvent => ({
+  kind: "webhook",
+  at,
+  status,
+  error: faults.length === 0 ? undefined : faults.join(", ")
+})
+
 export const make = (emulator: Emulator, endpointId: string, options: Options = {}): Source => {
   // Those that the program has set stay: only what the page has switched on is replaced.
   const ours = new Set(Object.values(switches))
@@ -37,6 +65,7 @@ export const make = (emulator: Emulator, endpointId: string, options: Options = 
     kind: "emulator",
     endpointId,
     cost: options.cost,
+    limits: options.limits,
     read: (after) =>
       Effect.gen(function* () {
         const { cursor, isReset, jobs, removed } = yield* emulator.changes(endpointId, { after, limit: Infinity })
@@ -57,7 +86,14 @@ export const make = (emulator: Emulator, endpointId: string, options: Options = 
         job(id),
         Option.map(({ input, output }) => ({ input, output }))
       ),
-    requests: (id) => Effect.map(emulator.requests, (all) => all.filter(({ jobId }) => jobId === id)),
+    events: (id) =>
+      Effect.gen(function* () {
+        const isOurs = (one: { readonly endpointId?: string | undefined; readonly jobId?: string | undefined }) =>
+          one.endpointId === endpointId && one.jobId === id
+        const requests = requestsOf((yield* emulator.requests).filter(isOurs))
+        const deliveries = (yield* emulator.deliveries).filter(isOurs).map(deliveryOf)
+        return [...requests, ...deliveries].sort((a, b) => a.at - b.at)
+      }),
     actions: {
       cancel: (id) =>
         Effect.flatMap(emulator.end(endpointId, id, { status: "CANCELLED" }), (done) =>

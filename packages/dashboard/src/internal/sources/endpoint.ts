@@ -40,6 +40,7 @@ export const make = (runPod: RunPod.Service, endpointId: string, options: Option
     kind: "endpoint",
     endpointId,
     cost: options.cost,
+    limits: options.limits,
     read: () =>
       Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
