@@ -13,7 +13,7 @@ import { shared } from "./commands/options.js"
 import { webhooks } from "./commands/webhooks.js"
 import { verb } from "./commands/verb.js"
 import { exitCodes, Unsuccessful } from "./shell/errors.js"
-import { toStdout } from "./shell/output.js"
+import { Output } from "./shell/output.js"
 import { version } from "./shell/version.js"
 
 const name = "effect-runpod"
@@ -35,8 +35,12 @@ const completions = verb(
       ),
       ...shared
     },
-    ({ shell }): Effect.Effect<void> =>
-      Effect.flatMap(shells[shell](app, name), (lines) => toStdout(`${lines.join("\n")}\n`))
+    ({ shell }): Effect.Effect<void, never, Output> =>
+      Effect.gen(function* () {
+        const script = (yield* shells[shell](app, name)).join("\n")
+        const output = yield* Output
+        yield* output.one({ shell, script }, script)
+      })
   )
 )
 

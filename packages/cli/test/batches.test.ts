@@ -101,7 +101,7 @@ describe("a batch", () => {
       stopped.child.kill("SIGINT")
       const { code, stderr } = yield* stopped.ended
       assert.strictEqual(code, 130)
-      assert.match(stderr, /2 jobs in flight go on at RunPod/)
+      assert.match(stderr, /2 items in flight: those that have a job by now go on at RunPod/)
       assert.include(stderr, "effect-runpod batch resume 'my batch.jsonl' - < the same inputs")
       const without = yield* run(["batch", "resume", "my batch.jsonl"], { cwd, env })
       assert.deepStrictEqual([without.code, without.stdout], [2, ""])

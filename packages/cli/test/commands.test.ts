@@ -261,6 +261,8 @@ describe("completions", () => {
         const { code, stdout } = yield* run(["completions", shell])
         assert.strictEqual(code, 0)
         assert.include(stdout, "emulator")
+        const json = yield* run(["completions", shell, "-o", "json"])
+        assert.deepStrictEqual(JSON.parse(json.stdout), { shell, script: stdout.trimEnd() })
       })
     )
   }

@@ -74,16 +74,16 @@ const stopLines = (
   journal: string | undefined
 ): ReadonlyArray<string> => {
   const { inFlight } = counts
-  const jobs = `${inFlight} ${inFlight === 1 ? "job" : "jobs"} in flight`
+  const items = `${inFlight} ${inFlight === 1 ? "item" : "items"} in flight`
   if (journal === undefined) {
     if (inFlight === 0) return []
     return [
-      `${jobs}: an interrupted batch without --journal cancels them. Who leaves before that has ended lets them go on at RunPod.`
+      `${items}: an interrupted batch without --journal cancels their jobs. Who leaves before that has ended lets them go on at RunPod.`
     ]
   }
   const command = commandOf("batch", "resume", journal, ...(inputs === "-" ? ["-"] : []))
   return [
-    ...(inFlight === 0 ? [] : [`${jobs} go on at RunPod.`]),
+    ...(inFlight === 0 ? [] : [`${items}: those that have a job by now go on at RunPod.`]),
     `  resume: ${command}${inputs === "-" ? " < the same inputs" : ""}`
   ]
 }
