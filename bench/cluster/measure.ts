@@ -24,7 +24,7 @@ export interface ClusterFigures {
   readonly items: number
   readonly counts: Readonly<Record<string, number>>
   readonly submitted: number
-  /** From the start of the batch, its inputs stored, to its last outcome. */
+  /** From the start of the batch, its inputs stored, until a process knows that each has its outcome. */
   readonly seconds: number
   /** What storing the inputs took of that. */
   readonly storing: number
@@ -32,7 +32,7 @@ export interface ClusterFigures {
   readonly bound?: number
   readonly throttled: number
   readonly requests: number
-  /** Statements of all processes; each commits by itself. */
+  /** Statements of all processes, those that read the report, too; each commits by itself. */
   readonly queries: number
   /** Milliseconds an item, of all processes. */
   readonly cpu: number
@@ -98,8 +98,9 @@ const measure = ({ chunkSize, isLimited, isWarm, items, name, seconds: execution
     first.send(items)
     yield* Effect.promise(() => Processes.nextMessage<"started">(first))
     const storing = (performance.now() - startedAt) / 1000
-    const counts = yield* Effect.promise(() => Processes.nextMessage<Record<string, number>>(first))
+    yield* Effect.promise(() => Processes.nextMessage<"ended">(first))
     const seconds = (performance.now() - startedAt) / 1000
+    const counts = yield* Effect.promise(() => Processes.nextMessage<Record<string, number>>(first))
     const queries = (yield* queriesOf(postgres)) - before
     const used = yield* Effect.forEach(children, (child) =>
       Effect.promise(() => {

@@ -55,7 +55,9 @@ const program = Effect.gen(function* () {
       Effect.gen(function* () {
         yield* numbers.start("batch", inputs(Number(message)))
         process.send?.("started")
-        const { counts } = yield* Effect.zipRight(numbers.awaitEnd("batch"), numbers.report("batch"))
+        yield* numbers.awaitEnd("batch")
+        process.send?.("ended")
+        const { counts } = yield* numbers.report("batch")
         process.send?.(counts)
       })
     )

@@ -22,7 +22,7 @@ const allowance = 150
 /** How long starts may be used whose requests tell when they were answered, in milliseconds: what arrives late counts from then on. */
 const longestUse = 1_000
 /** When starts that nobody waits for are given back after they were asked for, in milliseconds. */
-export const surplusAfter = 200
+export const surplusAfter = 100
 
 /** Times are milliseconds on the monotonic clock of the process. */
 export class Starts {
