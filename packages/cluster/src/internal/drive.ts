@@ -21,6 +21,8 @@ import { lookAt } from "./looks.js"
 
 /** How often the batch is looked at: whether it was cancelled, and how many items have failed. */
 const lookEvery = "2 seconds"
+/** How old a look of another chunk may be: a little less, so that each chunk sees a new one in its turn. */
+const lookAge = "1900 millis"
 /** Problems are written down when there are so many, and at the end. */
 const mostProblems = 100
 
@@ -124,7 +126,7 @@ export const drive = <I, IE, O, P, C, E, R>(
               ? Deferred.succeed(stopped, "Deadline")
               : Effect.void
       yield* stopBy(before)
-      const status = yield* lookAt(store, id, "1900 millis")
+      const status = yield* lookAt(store, id, lookAge)
       const look = Effect.flatMap(status, stopBy)
       yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep(lookEvery), Effect.ignore(look))))
       yield* Effect.flatMap(Deferred.await(stopped), (why) =>
