@@ -98,7 +98,7 @@ describe("JobFailure.fromError", () => {
     { error: FastCheck.oneof(json, FastCheck.anything({ withBigInt: true, withDate: true, withMap: true })) },
     ({ error }) => {
       const failure = JobFailure.fromError(error)
-      assert.strictEqual(failure.raw, error)
+      assert.isTrue(Object.is(failure.raw, error))
       assert.oneOf(failure.reason, ["Handler", "ExecutionTimeout", "RetriesExhausted"])
       if (failure.message !== undefined) assert.isString(failure.message)
     },
