@@ -143,7 +143,8 @@ export interface Options<in I>
 /**
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
  *
- * A `FatalError`, an error of the inputs or of the journal stops submission; what is in flight settles, then the stream fails
+ * Inputs are taken as the limits let submits through: at most 64 wait for their turn. A `FatalError`, an error of the inputs or of the journal stops
+ * submission; what is in flight settles, then the stream fails
  * with it. At `deadline`, `maxFailures` or `maxCost` it fails with `BatchStoppedError`. Rate limits are waited out. While
  * submits only end in doubt, ten in a row, one at a time is sent, with growing pauses, until one is answered. Ending the stream early is
  * an interruption.

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Emulator from "../../src/emulator/Emulator.js"
 import * as Batch from "../../src/services/Batch.js"
+import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import {
@@ -76,6 +77,44 @@ describe("Batch.run", () => {
       const { byOperation } = yield* counts
       assert.strictEqual(byOperation.statusSync.maxInFlight, 4)
     }).pipe(Effect.provide(emulated({ workers: 10, execution: "1 second" })))
+  )
+
+  const tenPerWindow = { limits: RateLimits.make({ run: { limit: 10, window: "10 seconds" } }) }
+
+  inVirtualTime("takes few inputs more than the limits let through", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      let taken = 0
+      const lazily = function* () {
+        for (const input of inputs(400)) {
+          taken++
+          yield input
+        }
+      }
+      const fiber = yield* Effect.fork(Batch.collect(ep, lazily()))
+      for (const window of [1, 2, 3]) {
+        yield* VirtualTime.advance("5 seconds")
+        assert.strictEqual((yield* counts).submitted, 10 * window)
+        // 64 wait for their turn.
+        assert.strictEqual(taken, 10 * window + 64)
+        yield* VirtualTime.advance("5 seconds")
+      }
+      yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(emulated({ workers: 400, execution: "1 minute" }, { client: tenPerWindow })))
+  )
+
+  inVirtualTime("inputs whose jobs are known already keep no others waiting", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const journal = yield* BatchJournal.memory
+      const first = yield* Effect.fork(Batch.collect(ep, inputs(100), { journal }))
+      yield* VirtualTime.advance("5 seconds")
+      yield* Fiber.interrupt(first)
+      const second = yield* Effect.fork(Batch.collect(ep, Stream.fromIterable(inputs(105)), { journal }))
+      yield* VirtualTime.advance("5 seconds")
+      assert.strictEqual((yield* counts).submitted, 105)
+      yield* Fiber.interrupt(second)
+    }).pipe(Effect.provide(emulated({ workers: 400, execution: "1 minute" })))
   )
 
   inVirtualTime("a slow reader stops the submits, not the reading of results", () =>

@@ -29,6 +29,8 @@ import { isFatal, mostStrange, outage, pauseAfter, strangeAnswer } from "./rules
 export interface ItemInput<out I> {
   readonly item: Item
   readonly input: I
+  /** Lets another input be taken: this one does not wait for its turn to be submitted any more. */
+  readonly takeNext: () => void
 }
 
 /** An item for which a job may run, and none is known. */
@@ -78,6 +80,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   /** Whether it may run: what does not tell when it is sent counts as sent from then on. */
   mayRun(): Effect.Effect<boolean> {
     if (this.run.endpoint.encode !== undefined) return Effect.succeed(true)
+    this.item.takeNext()
     return Effect.map(this.intend(undefined), (mayBeSent) => {
       this.isPresumed = this.isSent = mayBeSent
       this.attempts = mayBeSent ? 1 : 0
@@ -121,6 +124,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
 
   readonly beforeSend: Submit.SubmitHooks["beforeSend"] = (webhookKey) =>
     Effect.suspend(() => {
+      this.item.takeNext()
       if (this.isPresumed) {
         this.isPresumed = this.isSent = false
         this.attempts = 0

@@ -202,7 +202,10 @@ export class Resume<I, O, P, C> {
   }
 
   /** Goes on with an item where the journal says that it stands. */
-  end(input: I, { key, trace }: Pick<JournalEntry.Intent, "key" | "trace">): Effect.Effect<ItemEnd<O, P, C>> {
+  end(
+    input: I,
+    { key, takeNext, trace }: Pick<JournalEntry.Intent, "key" | "trace"> & Pick<Item.ItemInput<I>, "takeNext">
+  ): Effect.Effect<ItemEnd<O, P, C>> {
     return Effect.gen(this, function* () {
       const { journal, keys, run } = this
       const problem = keyProblem(key)
@@ -214,13 +217,14 @@ export class Resume<I, O, P, C> {
       const found = yield* Effect.either(journal.find(key))
       if (found._tag === "Left") return yield* run.openWith(found.left)
       const unknown = { key, hash: hash.right, ...defined({ trace }) }
-      if (Option.isNone(found.right)) return yield* Item.fresh(run, { item: unknown, input })
+      if (Option.isNone(found.right)) return yield* Item.fresh(run, { item: unknown, input, takeNext })
       const state = found.right.value
       if (this.isChanged(state, hash.right)) return yield* run.openWith(inputChanged(key))
-      if (state._tag === "Settled") return yield* this.settled({ item: unknown, input })
+      if (state._tag === "Settled") return yield* this.settled({ item: unknown, input, takeNext })
       const { earlier, earlierExecutionTime } = state
       this.tellEarlier(earlierExecutionTime)
-      const item = { item: { ...unknown, ...defined({ earlier, earlierExecutionTime }) }, input }
+      if (state._tag !== "Released") takeNext()
+      const item = { item: { ...unknown, ...defined({ earlier, earlierExecutionTime }) }, input, takeNext }
       return yield* state._tag === "Intent" ? this.inDoubt(item, state) : this.goOn(item, state)
     })
   }
@@ -265,10 +269,15 @@ export class Resume<I, O, P, C> {
    * Submits an item again, for which jobs were started so many times after the `earlier` ones, and took so long, where that is
    * known: in the span of the item, or, where its job was followed in one that has ended, in another.
    */
-  private again({ input, item }: Item.ItemInput<I>, attempts: number, took?: number): Effect.Effect<ItemEnd<O, P, C>> {
+  private again(
+    { input, item, takeNext }: Item.ItemInput<I>,
+    attempts: number,
+    took?: number
+  ): Effect.Effect<ItemEnd<O, P, C>> {
     const { run } = this
     return inJobSpan("Batch.item", { endpointId: run.endpoint.id, isItem: true }, (span) => {
-      const again = { input, item: { ...withEarlier(item, attempts, took), ...defined({ trace: span?.trace }) } }
+      const traced = { ...withEarlier(item, attempts, took), ...defined({ trace: span?.trace }) }
+      const again = { input, item: traced, takeNext }
       return Effect.map(Item.fresh(run, again), (end) => {
         const all = inAll(again, end)
         if (all._tag === "Open") return all

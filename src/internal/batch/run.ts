@@ -20,7 +20,7 @@ import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
 import * as Item from "./item.js"
 import * as Progress from "./progress.js"
 import { Resume } from "./resume.js"
-import { concurrencyOf, indexAsKey, inSpan, kindOf, outputOf, supervise } from "./rules.js"
+import { concurrencyOf, indexAsKey, inSpan, kindOf, mostAhead, outputOf, supervise } from "./rules.js"
 import { type OnWork, Spend } from "./spend.js"
 
 /** A batch, and where its outcomes go. */
@@ -31,6 +31,11 @@ export interface Batch<I, O, P, C, E> {
   readonly emit: (outcome: Outcome<I, O>) => Effect.Effect<unknown>
   /** Hears of work on workers. */
   readonly onWork?: OnWork | undefined
+}
+
+/** An input with its name. */
+interface Taken<out I> extends Indexed<I>, Pick<Item.ItemInput<I>, "takeNext"> {
+  readonly key: string
 }
 
 /** Tells of what the job of an outcome did on its worker. */
@@ -44,7 +49,7 @@ const tellWork = <I, O, P, C>({ onWork }: Spend, end: Ended<O, P, C> | Failed, {
   onWork({ ...job, startedAt, end: Exit.isSuccess(result) ? "Completed" : "Failed" }, replayed ? "Earlier" : "This")
 }
 
-const outcomeOf = <I, O, P, C>({ index, input }: Indexed<I>, key: string, end: Ended<O, P, C> | Failed) => {
+const outcomeOf = <I, O, P, C>({ index, input, key }: Taken<I>, end: Ended<O, P, C> | Failed) => {
   const facts = { index, key, input, attempts: end.attempts }
   if (end._tag === "Failed") {
     const { error, jobId } = end
@@ -127,33 +132,33 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
     const concurrency = concurrencyOf(endpoint, inputs, options.concurrency)
     const resume = yield* begin(batch, run, tracker)
 
-    const endOf = (input: I, key: string, trace: string | undefined): Effect.Effect<ItemEnd<O, P, C>> =>
+    const endOf = ({ input, key, takeNext }: Taken<I>, trace: string | undefined): Effect.Effect<ItemEnd<O, P, C>> =>
       resume === undefined
-        ? Item.fresh(run, { item: { key, hash: "", ...defined({ trace }) }, input })
-        : resume.end(input, { key, trace })
+        ? Item.fresh(run, { item: { key, hash: "", ...defined({ trace }) }, input, takeNext })
+        : resume.end(input, { key, trace, takeNext })
 
-    const outcomeIn = (indexed: Indexed<I>, key: string) => (span: JobSpan | undefined) =>
+    const outcomeIn = (taken: Taken<I>) => (span: JobSpan | undefined) =>
       Effect.gen(function* () {
         tracker.counts.inFlight++
         const end = yield* Effect.ensuring(
-          endOf(indexed.input, key, span?.trace),
+          endOf(taken, span?.trace),
           Effect.sync(() => tracker.counts.inFlight--)
         )
         if (end._tag === "Open") return undefined
-        const outcome = yield* outcomeOf(indexed, key, end)
+        const outcome = yield* outcomeOf(taken, end)
         tellWork(run.spend, end, outcome)
         if (span !== undefined) describe(span, end, outcome, run.scrub)
         return outcome
       })
 
-    const use = (indexed: Indexed<I>): Effect.Effect<void> =>
+    const use = (indexed: Indexed<I>, takeNext: () => void): Effect.Effect<void> =>
       Effect.gen(function* () {
         yield* run.checkDeadline
         if (run.stop !== undefined) return
-        const key = keyOf(indexed.input, indexed.index)
-        const outcome = yield* resume?.isFollowed(key) === true
-          ? outcomeIn(indexed, key)(undefined)
-          : inJobSpan("Batch.item", { endpointId: endpoint.id, isItem: true }, outcomeIn(indexed, key))
+        const taken = { ...indexed, key: keyOf(indexed.input, indexed.index), takeNext }
+        const outcome = yield* resume?.isFollowed(taken.key) === true
+          ? outcomeIn(taken)(undefined)
+          : inJobSpan("Batch.item", { endpointId: endpoint.id, isItem: true }, outcomeIn(taken))
         if (outcome === undefined) return
         yield* count(run, tracker, outcome)
         yield* emit(outcome)
@@ -165,7 +170,7 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
       inputError = Option.some(error)
       return Stream.empty
     })
-    yield* forEachInput(taken, { concurrency, use, stopped: run.stopped })
+    yield* forEachInput(taken, { concurrency, ahead: mostAhead, use, stopped: run.stopped })
     run.isOver = true
     const { settled, stop } = run
     if (stop?._tag === "Error") return yield* Effect.fail(stop.error)
