@@ -1,6 +1,6 @@
 /** The part of one process in a lane's submits: when it asks the store for starts and places, and who gets them. */
 import type { Block, Request } from "../../packages/cluster/src/PermitStore.js"
-import { Starts } from "../../packages/cluster/src/internal/permits/starts.js"
+import { Starts, surplusAfter } from "../../packages/cluster/src/internal/permits/starts.js"
 import type { Drive } from "./drive.js"
 import type { Item, Lane } from "./lane.js"
 import type { Runner } from "./runner.js"
@@ -28,7 +28,11 @@ export class Pool {
   private partUntil = -Infinity
   private owes = false
   private isAsking = false
+  /** Questions that wait for the answer to the one before: whether they are for starts, too. */
+  private readonly asks: Array<boolean> = []
   private isPaused = false
+  private isGivingBack = false
+  private isScarce = false
   private isActive = false
   private idle = 0
 
@@ -104,9 +108,21 @@ export class Pool {
       this.line.length = 0
       this.first = 0
     }
+    if (this.waiting === 0) this.giveBackSurplus()
     if (this.waiting === 0 || this.isAsking || this.isPaused) return
     if (this.kept.length > 0 || this.hasPlace() || this.now >= this.partUntil) this.ask(true)
     else this.pause(times.pause)
+  }
+
+  private giveBackSurplus(): void {
+    if (this.isGivingBack || !this.starts.has(this.now)) return
+    this.isGivingBack = true
+    this.runner.after(surplusAfter, () => {
+      this.isGivingBack = false
+      if (this.waiting > 0 || !this.starts.has(this.now)) return
+      if (this.starts.isSurplus(this.now)) this.ask(false)
+      else this.giveBackSurplus()
+    })
   }
 
   private pause(millis: number): void {
@@ -120,10 +136,15 @@ export class Pool {
   }
 
   private ask(wantsStarts: boolean): void {
+    if (this.isAsking) this.asks.push(wantsStarts)
+    else this.askNow(wantsStarts)
+  }
+
+  private askNow(wantsStarts: boolean): void {
     const { runner, starts } = this
     const at = this.now
-    const wanted =
-      wantsStarts && !starts.has(at) ? starts.wanted(this.waiting, at, this.part - this.inFlight) : undefined
+    const expected = { isScarce: this.isScarce, places: this.part - this.inFlight }
+    const wanted = wantsStarts && !starts.has(at) ? starts.wanted(this.waiting, at, expected) : undefined
     const demand = Math.max(this.inFlight + this.waiting, this.idle <= idleRenewals ? 1 : 0)
     const request: Request = {
       pool: "",
@@ -148,11 +169,14 @@ export class Pool {
         this.owes = lease.places < (this.now < this.partUntil ? this.part : 0)
         this.part = lease.places
         this.partUntil = at + times.ttl
+        this.isScarce = lease.free === 0
         starts.saved()
         this.onStarts(wanted, lease.granted, at)
         if (this.waiting > 0 && !starts.has(this.now) && lease.retryAfter > 0) {
-          this.pause(Math.ceil(Math.max(1, Math.min(lease.retryAfter, times.renewal))))
+          this.pause(Math.ceil(Math.max(1, Math.min(lease.retryAfter, times.ask))))
         }
+        const next = this.asks.shift()
+        if (next !== undefined) this.askNow(next)
         this.pump()
       })
     })
@@ -168,7 +192,7 @@ export class Pool {
       this.isActive = false
       return
     }
-    if (!this.isAsking) this.ask(false)
+    this.ask(false)
     this.runner.after(times.renewal, () => this.renew())
   }
 }

@@ -25,6 +25,8 @@ export const times = {
   hold: 200,
   ttl: 10_000,
   renewal: 1_000,
+  /** How often a process that needs starts asks for some. */
+  ask: 250,
   pause: 100,
   /** How often it is looked for the facts of an owner before, and whether a chunk is free. */
   look: 500,

@@ -164,12 +164,60 @@ describe("a pool of permits", () => {
       const [pool, other] = [permits.pool(options), permits.pool(options)]
       yield* take(pool, 10)
       const next = yield* Effect.fork(take(other))
-      yield* VirtualTime.advance(150)
+      yield* VirtualTime.advance(90)
       assert.isNull(next.unsafePoll())
       // They could be used for a second.
-      yield* VirtualTime.advance(600)
+      yield* VirtualTime.advance(270)
       assert.isNotNull(next.unsafePoll())
       assert.strictEqual(takeAll(pool), 0)
+    }))
+
+  test("gives starts back when the last who waited for one has gone, long after they were asked for", () =>
+    Effect.gen(function* () {
+      const [pool, other] = yield* twoPools({ isHeld: false })
+      yield* take(pool, 10)
+      const kept = yield* keepAll(pool, 10)
+      const next = yield* Effect.fork(take(other))
+      yield* VirtualTime.advance(300)
+      yield* kept
+      assert.isNull(next.unsafePoll())
+      // Within 100 milliseconds, and the other asks four times a second.
+      yield* VirtualTime.advance(360)
+      assert.isNotNull(next.unsafePoll())
+    }))
+
+  test("gives starts back that were asked for while older ones were about to be", () =>
+    Effect.gen(function* () {
+      const { store } = yield* makeStore
+      const permits = yield* permitsOver(store)
+      const options = { ...poolOptions({ limit: 20, concurrency: Infinity }), isHeld: false }
+      const [pool, other] = [permits.pool(options), permits.pool(options)]
+      yield* take(pool, 10)
+      assert.strictEqual(takeAll(pool), 9)
+      yield* VirtualTime.advance(60)
+      yield* take(pool, 10)
+      const next = yield* Effect.fork(take(other))
+      yield* VirtualTime.advance(90)
+      assert.isNull(next.unsafePoll())
+      yield* VirtualTime.advance(250)
+      assert.isNotNull(next.unsafePoll())
+    }))
+
+  test("asks for no more than wait where others have taken all that there is", () =>
+    Effect.gen(function* () {
+      const { state, store } = yield* makeStore
+      const permits = yield* permitsOver(store)
+      const options = { ...poolOptions({ limit: 20, concurrency: Infinity }), isHeld: false }
+      const [pool, other] = [permits.pool(options), permits.pool(options)]
+      yield* take(pool, 8)
+      assert.strictEqual(takeAll(pool), 7)
+      yield* take(other, 12)
+      assert.strictEqual(takeAll(other), 11)
+      const next = yield* Effect.fork(take(pool, 2))
+      yield* VirtualTime.advance(600)
+      assert.isNull(next.unsafePoll())
+      // Eight came of late, and two wait.
+      assert.strictEqual(state.asked.filter(({ wanted }) => wanted !== undefined).at(-1)?.wanted?.count, 2)
     }))
 
   test("counts a start that was taken late, and answered soon, from the answer on, too", () =>

@@ -74,6 +74,7 @@ class SharedPool implements Permits.Pool {
   /** Whether the store was told that more places are used than the part has by now: others wait for these. */
   private owes = false
   private isActive = false
+  private isGivingBack = false
   private idle = 0
   private changed = Deferred.unsafeMake<void>(FiberId.none)
   private name: string | undefined
@@ -146,7 +147,10 @@ class SharedPool implements Permits.Pool {
       this.wake()
       return Effect.ensuring(
         wait,
-        Effect.sync(() => this.lines.delete(line))
+        Effect.sync(() => {
+          this.lines.delete(line)
+          this.giveBackSurplus()
+        })
       )
     })
   }
@@ -235,10 +239,8 @@ class SharedPool implements Permits.Pool {
       Effect.suspend(() => {
         const at = this.now()
         const wants = wantsStarts && !this.hasStart(at)
-        const request = this.requestOf(
-          wants ? this.starts?.wanted(this.waiting, at, this.freePlaces(at)) : undefined,
-          at
-        )
+        const expected = { isScarce: this.last?.lease.free === 0, places: this.freePlaces(at) }
+        const request = this.requestOf(wants ? this.starts?.wanted(this.waiting, at, expected) : undefined, at)
         return Effect.matchEffect(
           Effect.flatMap(this.poolName, (pool) => this.leased({ ...request, pool })),
           {
@@ -297,13 +299,23 @@ class SharedPool implements Permits.Pool {
     }
   }
 
+  /** Whether there are starts at hand for which nobody waits. */
+  private get hasSurplus(): boolean {
+    return this.lines.size === 0 && this.starts?.has(this.now()) === true
+  }
+
   /** Others need at once what nobody here waits for. */
   private giveBackSurplus(): void {
+    if (this.isGivingBack || !this.hasSurplus) return
+    this.isGivingBack = true
     const { runtime, scope } = this.settings
-    const giveBack = Effect.suspend(() =>
-      this.lines.size === 0 && this.starts?.has(this.now()) === true ? this.ask(false) : Effect.void
-    )
-    Runtime.runFork(runtime)(Effect.delay(giveBack, Duration.millis(surplusAfter)), { scope })
+    const giveBack: Effect.Effect<unknown> = Effect.suspend(() => {
+      if (this.hasSurplus && this.starts?.isSurplus(this.now()) === true) return this.ask(false)
+      // Those at hand may be newer than these were.
+      return this.hasSurplus ? Effect.delay(giveBack, Duration.millis(surplusAfter)) : Effect.void
+    })
+    const done = Effect.sync(() => void (this.isGivingBack = false))
+    Runtime.runFork(runtime)(Effect.ensuring(Effect.delay(giveBack, Duration.millis(surplusAfter)), done), { scope })
   }
 
   private settle(): void {

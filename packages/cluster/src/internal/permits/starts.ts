@@ -14,6 +14,14 @@ interface Own {
   told: number | undefined
 }
 
+/** What is known where a block is asked for. */
+interface Expected {
+  /** Whether the window was full when the store was asked last. */
+  readonly isScarce?: boolean
+  /** Free places in flight. */
+  readonly places?: number
+}
+
 /** The most starts of a block: what is not used within `hold` was kept from others. */
 const largestBlock = 100
 const smallestBlock = 10
@@ -90,18 +98,23 @@ export class Starts {
 
   /**
    * The block to ask for: for those who wait, and for as many as came in the last time that a block is good for, but not for many more than have a
-   * `place`. It counts from when its last start was used.
+   * `place`. Where starts are `scarce`, others wait for them, too: only for those who wait. It counts from when its last start was used.
    */
-  wanted(waiting: number, now: number, places = Infinity): Block {
+  wanted(waiting: number, now: number, { isScarce = false, places = Infinity }: Expected = {}): Block {
     this.slide(now)
-    const useful = Math.max(1, waiting, this.taken, this.takenBefore)
+    const useful = isScarce ? Math.max(1, waiting) : Math.max(1, waiting, this.taken, this.takenBefore)
     const count = Math.min(this.largest, useful, Math.max(places, smallestBlock))
     return { id: this.nextId++, count, age: 0 }
   }
 
+  /** Whether those at hand were asked for so long ago that they are given back when nobody waits for them. */
+  isSurplus(now: number): boolean {
+    return now >= this.goodUntil - this.hold + surplusAfter
+  }
+
   /** Gives up what has become too old to be used, or what nobody `waits` for; `undefined` if nothing has. */
   returned(now: number, waits: boolean): Pick<Block, "id" | "count"> | undefined {
-    if (now < this.goodUntil && (waits || now < this.goodUntil - this.hold + surplusAfter)) return undefined
+    if (now < this.goodUntil && (waits || !this.isSurplus(now))) return undefined
     const returned = this.giveUp()
     if (returned !== undefined) this.largest = Math.max(smallestBlock, Math.ceil(this.largest / 2))
     return returned
