@@ -1,14 +1,27 @@
 /** Processes that work on one batch together over a database and a Redis that crash, beside another cluster, and with another definition. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { RateLimits } from "effect-runpod"
 import { NodeEmulator } from "effect-runpod/Node"
+import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
 import { check, longestPause, makeCluster, numbered, say, serve, submitted, usual } from "./support/clusters.js"
-import { clientOf, ownPostgres, postgresUrl } from "./support/databases.js"
+import { clientOf, newPrefix, ownPostgres, postgresUrl } from "./support/databases.js"
 import { ownRedis } from "./support/redisServer.js"
 
 describe("a cluster of processes", () => {
+  it.scopedLive("that all begin in one moment on an empty database creates its tables once", () =>
+    Effect.gen(function* () {
+      const url = Redacted.make(postgresUrl())
+      for (let round = 0; round < 4; round++) {
+        const layer = BatchCluster.layerPostgres({ url, prefix: newPrefix(), maxConnections: 2 })
+        yield* Effect.forEach(Array.from({ length: 6 }), () => Layer.build(Layer.fresh(layer)), {
+          concurrency: "unbounded"
+        })
+      }
+    })
+  )
+
   it.scopedLive(
     "whose database crashes twice loses nothing, has nothing in doubt, and drives each chunk to its end",
     () =>

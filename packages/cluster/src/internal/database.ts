@@ -13,7 +13,7 @@ export type Parameter = string | number | null
 const longestStatement = Duration.seconds(15)
 
 /** The database's own code of an error: an SQLSTATE, one of SQLite, or one of the system. */
-export const codeOf = ({ cause }: SqlError): string | undefined => {
+export const codeOf = ({ cause }: Pick<SqlError, "cause">): string | undefined => {
   for (let error: unknown = cause, depth = 0; error !== undefined && depth < 5; depth++) {
     if (hasProperty(error, "code") && typeof error.code === "string") return error.code
     error = hasProperty(error, "cause") ? error.cause : undefined

@@ -66,7 +66,8 @@ const prefixes = /^[a-z_][a-z0-9_]{0,39}$/
 const format = (detail: string) => new BatchJournalError({ reason: "Format", detail })
 
 /** Two processes that create a table at once: PostgreSQL tells one of them that it exists, as an error. */
-const isRace = (error: SqlError) => /^(?:23505|42710|42P07|40001|40P01|SQLITE_BUSY.*)$/.test(codeOf(error) ?? "")
+export const isRace = (error: Pick<SqlError, "cause">) =>
+  /^(?:23505|42710|42P07|40001|40P01|SQLITE_BUSY.*)$/.test(codeOf(error) ?? "")
 
 /** Whether the tables are there as this version has them. PostgreSQL lets nobody make a table that exists who may not make one. */
 const isUpToDate = (db: Database) =>
