@@ -1,9 +1,9 @@
 /**
  * A tour without an account: RunPod's stand-in behind a real server, a small fleet that starts cold and a network that
- * misbehaves. First six jobs, each followed on its way; then a batch of sixty; then what it all came to.
+ * misbehaves. First six jobs, each followed on its way; then a batch of sixty; then what it all came to. A page shows it meanwhile.
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Batch, Endpoint, JobError } from "effect-runpod"
+import { Batch, Cost, Endpoint, JobError } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { NodeEmulator, NodeProgress, NodeRunPod } from "effect-runpod/Node"
 import { Array, Console, Effect, Layer, Redacted, Schema } from "effect"
@@ -90,16 +90,22 @@ const batch = Effect.gen(function* () {
   )
 })
 
-/** A page that shows the fleet: `npm run demo -- --dashboard`, which goes on until it is interrupted. */
-const wantsDashboard = process.argv.includes("--dashboard")
+/** A page that shows the fleet, and the jobs as this program sees them. What a worker costs is invented. */
+const dashboard = Effect.gen(function* () {
+  const emulator = yield* NodeEmulator.NodeEmulator
+  const cost = yield* Cost.make({ rates: Cost.rates({ "Demo GPU": { flex: 0.0002 } }), gpu: "Demo GPU" })
+  const program = yield* Source.process("upscaler", { name: "this program", cost })
+  return yield* NodeDashboard.serve({ sources: [Source.emulator(emulator, "upscaler", { cost }), program] })
+})
+
+/** `npm run demo -- --dashboard` goes on until it is interrupted. */
+const keepsDashboard = process.argv.includes("--dashboard")
 
 const program = Effect.gen(function* () {
   const emulator = yield* NodeEmulator.NodeEmulator
   yield* Console.log(`An emulated RunPod listens at ${emulator.url}, on a network that misbehaves.`)
-  if (wantsDashboard) {
-    const { url } = yield* NodeDashboard.serve({ sources: [Source.emulator(emulator, "upscaler")] })
-    yield* Console.log(`Its dashboard: ${Redacted.value(url)}`)
-  }
+  const { url } = yield* dashboard
+  yield* Console.log(`Its dashboard, while this runs: ${Redacted.value(url)}`)
 
   yield* Console.log("\nSix jobs on three workers, all cold:\n")
   const results = yield* jobs
@@ -113,10 +119,12 @@ const program = Effect.gen(function* () {
 
   yield* Console.log("\nAll together:")
   yield* Summary.print(emulator)
-  if (wantsDashboard) {
+  if (keepsDashboard) {
     yield* Console.log("\nThe dashboard goes on. Ctrl-C ends it.")
     yield* Effect.never
   }
 })
 
-program.pipe(Effect.scoped, Effect.provide(Layer.provideMerge(client, server)), NodeRuntime.runMain)
+const layer = client.pipe(Layer.provideMerge(Source.layerJobSpans()), Layer.provideMerge(server))
+
+program.pipe(Effect.scoped, Effect.provide(layer), NodeRuntime.runMain)

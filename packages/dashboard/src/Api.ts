@@ -139,7 +139,7 @@ export const Sample = Schema.Struct({
   /** Of this process, for each operation that it has sent. */
   limits: Schema.Array(LimitUse),
   /** In USD. */
-  spent: Schema.Number,
+  spent: number,
   faults: Schema.optional(Schema.Array(Schema.String)),
   problem: text
 })
@@ -151,7 +151,8 @@ export const Sample = Schema.Struct({
 export interface Sample extends Schema.Schema.Type<typeof Sample> {}
 
 /**
- * What the jobs of a source come to. Costs are USD; histograms count by `bounds`, in milliseconds, and what is above all of them.
+ * What the jobs of a source come to. Costs are USD, where the source has rates: `unpriced` is how many jobs were on a worker for which there is none.
+ * Histograms count by `bounds`, in milliseconds, and what is above all of them.
  *
  * @since 0.1.0
  * @category schemas
@@ -163,7 +164,7 @@ export const Summary = Schema.Struct({
   bounds: Schema.Array(Schema.Number),
   delays: Schema.Array(Schema.Number),
   executions: Schema.Array(Schema.Number),
-  cost: Schema.Struct({ spent: Schema.Number, wasted: Schema.Number, expected: number, budget: number })
+  cost: Schema.Struct({ spent: number, wasted: number, expected: number, budget: number, unpriced: Schema.Number })
 })
 
 /**

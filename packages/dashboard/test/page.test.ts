@@ -164,6 +164,9 @@ describe("the page", () => {
             expect(x + width).toBeLessThanOrEqual(box!.x + box!.width + 1)
           }
           await picture(page, "job-mine")
+          await page.getByRole("link", { name: "Cost" }).click()
+          await page.getByText("the program gives no rate for the workers of this source").waitFor()
+          expect(await page.getByText("$").count()).toBe(0)
           expect(said).toEqual([])
         })
       }).pipe(Effect.provide(Source.layerJobSpans()))

@@ -50,10 +50,14 @@ export class JobIndex {
   private spent = 0
   private wasted = 0
   private ended = 0
+  /** Jobs that have ended whose cost is known, and those that were on a worker whose rate is not. */
+  private priced = 0
+  private unpriced = 0
   /** Rises with each change. */
   version = 0
 
-  constructor(private readonly costOf: (job: Job) => number | undefined) {}
+  /** `costOf` is missing where there are no rates. */
+  constructor(private readonly costOf: ((job: Job) => number | undefined) | undefined) {}
 
   apply({ isReset, jobs, removed }: Update): void {
     if (!isReset && jobs.length === 0 && removed.length === 0) return
@@ -85,7 +89,10 @@ export class JobIndex {
     add(this.counts, job.status)
     if (isOpen(job.status)) return
     this.ended += by
-    const cost = this.costOf(job) ?? 0
+    const known = this.costOf?.(job)
+    if (known !== undefined) this.priced += by
+    else if (job.executionTime !== undefined) this.unpriced += by
+    const cost = known ?? 0
     this.spent += by * cost
     if (job.status !== statuses.completed) {
       this.wasted += by * cost
@@ -142,10 +149,19 @@ export class JobIndex {
     return jobs
   }
 
+  /** In USD; `undefined` where there are no rates, or none for any job so far. */
+  get spentSoFar(): number | undefined {
+    if (this.costOf === undefined) return undefined
+    return this.unpriced > 0 && this.priced === 0 ? undefined : this.spent
+  }
+
   /** What the jobs that have ended come to, and what those still open are expected to. */
   summary(budget: Cost.BudgetState | undefined) {
     const open = this.jobs.size - this.ended
-    const mean = this.ended === 0 ? undefined : this.spent / this.ended
+    // Those that were on no worker cost nothing.
+    const known = this.ended - this.unpriced
+    const mean = known === 0 ? undefined : this.spent / known
+    const spent = this.spentSoFar
     return {
       total: this.jobs.size,
       counts: Object.fromEntries(this.counts),
@@ -157,10 +173,10 @@ export class JobIndex {
       delays: [...this.delays],
       executions: [...this.executions],
       cost: {
-        spent: this.spent,
-        wasted: this.wasted,
-        ...(mean === undefined ? {} : { expected: this.spent + open * mean }),
-        ...(budget === undefined ? {} : { budget: budget.maxCost })
+        ...(spent === undefined ? {} : { spent, wasted: this.wasted }),
+        ...(spent === undefined || mean === undefined ? {} : { expected: spent + open * mean }),
+        ...(budget === undefined ? {} : { budget: budget.maxCost }),
+        unpriced: this.unpriced
       }
     }
   }

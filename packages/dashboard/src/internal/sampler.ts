@@ -4,9 +4,10 @@ import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import type * as Cost from "effect-runpod/Cost"
 import * as QueueDiagnosis from "effect-runpod/QueueDiagnosis"
 import type { Sample } from "../Api.js"
-import type { Source } from "../Source.js"
+import type { Job, Source } from "../Source.js"
 import { JobIndex } from "./jobIndex.js"
 import { LimitUses } from "./limitUse.js"
 import * as ProcessMetrics from "./processMetrics.js"
@@ -38,10 +39,11 @@ export const watch = (
 ): Effect.Effect<Watched, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { cost, endpointId, limits } = source
-    const index = new JobIndex((job) => {
+    const costOf = (cost: Cost.Service) => (job: Job) => {
       const status = job.status === "COMPLETED" || job.status === "FAILED" ? job.status : undefined
-      return cost?.costOf(endpointId ?? "", { executionTime: job.executionTime, workerId: job.workerId, status })
-    })
+      return cost.costOf(endpointId ?? "", { executionTime: job.executionTime, workerId: job.workerId, status })
+    }
+    const index = new JobIndex(cost && costOf(cost))
     const uses = new LimitUses(limits)
     const history: Array<Sample> = []
     const samples = yield* Effect.acquireRelease(PubSub.sliding<Sample>(16), PubSub.shutdown)
@@ -79,7 +81,7 @@ export const watch = (
         throttles: update.requests?.throttled ?? client.throttles,
         limiterWait: waited,
         limits: endpointId === undefined ? [] : uses.add({ at, metrics: client }),
-        spent: index.summary(undefined).cost.spent,
+        spent: index.spentSoFar,
         faults: update.faults,
         problem: update.problem
       }

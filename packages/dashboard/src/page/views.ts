@@ -1,6 +1,7 @@
 /** The views of numbers over time: fleet, batch, limits and cost. */
 import { h } from "preact"
 import { useState } from "preact/hooks"
+import type { Summary } from "../Api.js"
 import { Chart } from "./chart.js"
 import { count, duration, usd } from "./format.js"
 import { Histogram, Numbers, Section } from "./parts.js"
@@ -272,6 +273,20 @@ export const Limits = () => {
   ]
 }
 
+/** How far the figures go. */
+const costNote = (cost: Summary["cost"] | undefined): string => {
+  if (cost === undefined) return ""
+  if (cost.spent === undefined) {
+    return "What this costs is not known: the program gives no rate for the workers of this source. The option `cost` of its `Source` takes one."
+  }
+  const { unpriced } = cost
+  const shown =
+    "By the time on workers of the jobs that are shown, at the rates that the program gives: at the least what they cost."
+  return unpriced === 0
+    ? shown
+    : `${shown} Without ${unpriced} job${unpriced === 1 ? "" : "s"} on workers for which it gives none.`
+}
+
 export const Cost = () => {
   const cost = summary.value?.cost
   return [
@@ -294,16 +309,14 @@ export const Cost = () => {
             value: cost.spent,
             "aria-label": `Spent ${usd(cost.spent)} of ${usd(cost.budget)}`
           }),
-      h(
-        "p",
-        { class: "soft" },
-        "By the time on workers of the jobs that are shown, at the rates that the program gives: at the least what they cost."
-      )
+      h("p", { class: "soft" }, costNote(cost))
     ),
-    h(Chart, {
-      title: "Spent, in cents",
-      samples: samples.value,
-      series: [{ label: "cents", color: colors.green, of: ({ spent }) => spent * 100 }]
-    })
+    cost?.spent === undefined
+      ? null
+      : h(Chart, {
+          title: "Spent, in cents",
+          samples: samples.value,
+          series: [{ label: "cents", color: colors.green, of: ({ spent }) => spent && spent * 100 }]
+        })
   ]
 }
