@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Batch, Endpoint, RateLimits, Webhooks } from "effect-runpod"
+import { Batch, Endpoint, RateLimits, RunPod, Webhooks } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { Effect, Fiber, Layer, Option, Schema } from "effect"
 import { Source } from "effect-runpod-dashboard"
@@ -169,6 +169,23 @@ describe("the program itself as a source", () => {
         assert.deepStrictEqual([kinds[0], kinds.at(-1)], ["request run", "request status"])
         assert.strictEqual(kinds.filter((kind) => kind === "webhook").length, 1)
       }).pipe(Effect.provide(world("handled")))
+    )
+  )
+
+  it.effect("knows the requests of a job under spans of the program's own, around it and in between", () =>
+    finish(
+      Effect.gen(function* () {
+        const source = yield* Source.process("wrapped")
+        const runPod = yield* RunPod.RunPod
+        const endpoint = yield* Effect.provideService(endpointOf("wrapped"), RunPod.RunPod, {
+          ...runPod,
+          run: (...args) => runPod.run(...args).pipe(Effect.withSpan("mine"), Effect.withSpan("mine, too"))
+        })
+        yield* endpoint.call({ n: 1 }).pipe(Effect.withSpan("around"))
+        const { jobs } = yield* source.read(0)
+        assert.strictEqual(jobs.length, 1)
+        assert.strictEqual(kindsOf(yield* eventsOf(source, jobs[0]?.id ?? ""))[0], "request run")
+      }).pipe(Effect.provide(world("wrapped")))
     )
   )
 
