@@ -95,7 +95,9 @@ const dashboard = Effect.gen(function* () {
   const emulator = yield* NodeEmulator.NodeEmulator
   const cost = yield* Cost.make({ rates: Cost.rates({ "Demo GPU": { flex: 0.0002 } }), gpu: "Demo GPU" })
   const program = yield* Source.process("upscaler", { name: "this program", cost })
-  return yield* NodeDashboard.serve({ sources: [Source.emulator(emulator, "upscaler", { cost }), program] })
+  const sources = [Source.emulator(emulator, "upscaler", { cost }), program]
+  // The page is where this repository builds it: the tests run the demo as a bundle.
+  return yield* NodeDashboard.serve({ sources, page: "packages/dashboard/dist/page" })
 })
 
 /** `npm run demo -- --dashboard` goes on until it is interrupted. */
