@@ -60,13 +60,16 @@ const takeAll = (pool: Permits.Pool): number => {
   return taken
 }
 
-/** Two pools of one budget of 10 starts. */
-const twoPools = (options: Partial<Permits.PoolOptions> = {}) =>
+/** Two pools of one budget, of 10 starts unless it is said, and their store. */
+const twoPools = (
+  options: Partial<Permits.PoolOptions> = {},
+  limit: Partial<Permits.PoolOptions["limit"]> = { limit: 10, concurrency: 10 }
+) =>
   Effect.gen(function* () {
-    const { store } = yield* makeStore
+    const { state, store } = yield* makeStore
     const permits = yield* permitsOver(store)
-    const all = { ...poolOptions({ limit: 10, concurrency: 10 }), ...options }
-    return [permits.pool(all), permits.pool(all)] as const
+    const all = { ...poolOptions(limit), ...options }
+    return [permits.pool(all), permits.pool(all), state] as const
   })
 
 /** Keeps all places of a pool while others stand in line: starts at hand are not given back meanwhile. */
@@ -158,10 +161,7 @@ describe("a pool of permits", () => {
 
   test("gives starts back that nobody waits for, before they are too old to be used", () =>
     Effect.gen(function* () {
-      const { store } = yield* makeStore
-      const permits = yield* permitsOver(store)
-      const options = { ...poolOptions({ limit: 10, concurrency: Infinity }), isHeld: false }
-      const [pool, other] = [permits.pool(options), permits.pool(options)]
+      const [pool, other] = yield* twoPools({ isHeld: false }, { limit: 10, concurrency: Infinity })
       yield* take(pool, 10)
       const next = yield* Effect.fork(take(other))
       yield* VirtualTime.advance(90)
@@ -188,10 +188,7 @@ describe("a pool of permits", () => {
 
   test("gives starts back that were asked for while older ones were about to be", () =>
     Effect.gen(function* () {
-      const { store } = yield* makeStore
-      const permits = yield* permitsOver(store)
-      const options = { ...poolOptions({ limit: 20, concurrency: Infinity }), isHeld: false }
-      const [pool, other] = [permits.pool(options), permits.pool(options)]
+      const [pool, other] = yield* twoPools({ isHeld: false }, { limit: 20, concurrency: Infinity })
       yield* take(pool, 10)
       assert.strictEqual(takeAll(pool), 9)
       yield* VirtualTime.advance(60)
@@ -205,10 +202,7 @@ describe("a pool of permits", () => {
 
   test("asks for no more than wait where others have taken all that there is", () =>
     Effect.gen(function* () {
-      const { state, store } = yield* makeStore
-      const permits = yield* permitsOver(store)
-      const options = { ...poolOptions({ limit: 20, concurrency: Infinity }), isHeld: false }
-      const [pool, other] = [permits.pool(options), permits.pool(options)]
+      const [pool, other, state] = yield* twoPools({ isHeld: false }, { limit: 20, concurrency: Infinity })
       yield* take(pool, 8)
       assert.strictEqual(takeAll(pool), 7)
       yield* take(other, 12)

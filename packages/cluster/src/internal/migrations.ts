@@ -1,7 +1,9 @@
 /** The tables, made step by step: a database of an earlier version gets the steps that it lacks. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { hasProperty } from "effect/Predicate"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import { codeOf, Database, ioError } from "./database.js"
 import * as Webhooks from "./webhooks/statements.js"
@@ -66,20 +68,34 @@ const prefixes = /^[a-z_][a-z0-9_]{0,39}$/
 const format = (detail: string) => new BatchJournalError({ reason: "Format", detail })
 
 /** Two processes that create a table at once: PostgreSQL tells one of them that it exists, as an error. */
-export const isRace = (error: Pick<SqlError, "cause">) =>
-  /^(?:23505|42710|42P07|40001|40P01|SQLITE_BUSY.*)$/.test(codeOf(error) ?? "")
+const isRace = (error: unknown) =>
+  hasProperty(error, "cause") && /^(?:23505|42710|42P07|40001|40P01|SQLITE_BUSY.*)$/.test(codeOf(error) ?? "")
+
+/** Runs what creates tables where they are missing, again when another process has created one in the same moment, of which it fails or dies. */
+export const amidOthers = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  effect.pipe(
+    Effect.sandbox,
+    Effect.retry({
+      times: 20,
+      while: (cause) => [...Cause.failures(cause), ...Cause.defects(cause)].some(isRace)
+    }),
+    Effect.unsandbox
+  )
+
+const versionOf = (db: Database) =>
+  Effect.map(
+    db.run<{ readonly v: number | null }>(`SELECT max(version) AS v FROM ${db.table("migrations")}`),
+    ([row]) => row?.v ?? 0
+  )
 
 /** Whether the tables are there as this version has them. PostgreSQL lets nobody make a table that exists who may not make one. */
 const isUpToDate = (db: Database) =>
   Effect.gen(function* () {
     if (!db.isPg) return false
-    const migrations = db.table("migrations")
     const [table] = yield* db.run<{ readonly found: boolean }>(
-      `SELECT to_regclass('${migrations}') IS NOT NULL AS found`
+      `SELECT to_regclass('${db.table("migrations")}') IS NOT NULL AS found`
     )
-    if (table?.found !== true) return false
-    const [row] = yield* db.run<{ readonly v: number | null }>(`SELECT max(version) AS v FROM ${migrations}`)
-    return row?.v === steps.length
+    return table?.found === true && (yield* versionOf(db)) === steps.length
   })
 
 const migrate = (db: Database) =>
@@ -89,8 +105,7 @@ const migrate = (db: Database) =>
     yield* db.run(
       `CREATE TABLE IF NOT EXISTS ${migrations} (version INTEGER PRIMARY KEY, at DOUBLE PRECISION NOT NULL)`
     )
-    const [row] = yield* db.run<{ readonly v: number | null }>(`SELECT max(version) AS v FROM ${migrations}`)
-    const version = row?.v ?? 0
+    const version = yield* versionOf(db)
     if (version > steps.length) {
       const detail = `the tables are of version ${version}, and this package knows ${steps.length}. Install a newer one.`
       return yield* new BatchJournalError({ reason: "Version", detail })
@@ -123,9 +138,6 @@ export const connect = (prefix: string): Effect.Effect<Database, BatchJournalErr
     if (dialect === undefined)
       return yield* format("its tables are for PostgreSQL and SQLite. Give a client of one of them.")
     const db = new Database(client, prefix, dialect)
-    yield* Effect.retry(migrate(db), {
-      times: 20,
-      while: (error) => error._tag === "SqlError" && isRace(error)
-    })
+    yield* amidOthers(migrate(db))
     return db
   })

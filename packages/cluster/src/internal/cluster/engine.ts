@@ -11,13 +11,10 @@ import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import * as SqlRunnerStorage from "@effect/cluster/SqlRunnerStorage"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
-import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { hasProperty } from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchCluster from "../../BatchCluster.js"
 import type * as BatchStore from "../../BatchStore.js"
@@ -38,25 +35,9 @@ const io = (detail: string) => new BatchJournalError({ reason: "Io", detail })
 const withoutDetails = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, BatchJournalError, R> =>
   Layer.mapError(layer, () => io("the database cannot be reached, or refuses the tables of the cluster."))
 
-/**
- * Builds a layer that creates tables where they are missing, again when another process has created one in the same moment: the cluster's own
- * layers fail then, or die.
- */
-const amidOthers = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
-  Layer.scopedContext(
-    Layer.build(layer).pipe(
-      Effect.sandbox,
-      Effect.retry({
-        times: 20,
-        schedule: Schedule.jittered(Schedule.spaced("50 millis")),
-        while: (cause) =>
-          [...Cause.failures(cause), ...Cause.defects(cause)].some(
-            (error) => hasProperty(error, "cause") && Migrations.isRace(error)
-          )
-      }),
-      Effect.unsandbox
-    )
-  )
+/** A layer of the cluster's own, which creates its tables where they are missing. */
+const withTables = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
+  Layer.scopedContext(Migrations.amidOthers(Layer.build(layer)))
 
 /** Looks often enough that work is taken over within seconds, and keeps locks in rows: advisory ones ignore the prefix, and outlive a stopped process. */
 export const config = {
@@ -155,8 +136,8 @@ export const layerPostgres = ({
             runnerAddress: Option.map(Option.fromNullable(listen), ({ host, port }) => RunnerAddress.make(host, port))
           }
         }).pipe(
-          Layer.provideMerge(amidOthers(SqlMessageStorage.layerWith({ prefix }))),
-          Layer.provide(amidOthers(SqlRunnerStorage.layerWith({ prefix }))),
+          Layer.provideMerge(withTables(SqlMessageStorage.layerWith({ prefix }))),
+          Layer.provide(withTables(SqlRunnerStorage.layerWith({ prefix }))),
           Layer.provide(ShardingConfig.layer(config))
         )
     )
