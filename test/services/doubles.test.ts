@@ -163,6 +163,8 @@ describe("a test double of RunPod, and nothing else", () => {
   )
 
   describe("under the hooks of a batch", () => {
+    const withHooks = <A, E, R>(effect: Effect.Effect<A, E, R>, hooks: Submit.SubmitHooks) =>
+      Effect.uninterruptibleMask((restore) => Effect.flatten(Submit.exitWithHooks(restore(effect), hooks)))
     const hooksOf = (isWanted: boolean) => {
       const told: Array<string> = []
       const tell = (what: string) => Effect.sync(() => void told.push(what))
@@ -179,7 +181,7 @@ describe("a test double of RunPod, and nothing else", () => {
       Effect.gen(function* () {
         const { hooks, told } = hooksOf(false)
         const fake = double()
-        const exit = yield* Effect.exit(use(fake, (ep) => Submit.withHooks(ep.run({ n: 1 }), hooks)))
+        const exit = yield* Effect.exit(use(fake, (ep) => withHooks(ep.run({ n: 1 }), hooks)))
         assert.isTrue(Exit.isInterrupted(exit))
         assert.deepStrictEqual([told, fake.asked], [["beforeSend"], []])
       })
@@ -189,7 +191,7 @@ describe("a test double of RunPod, and nothing else", () => {
       Effect.gen(function* () {
         const { hooks, told } = hooksOf(true)
         const fake = double({ run: () => Effect.fail(new RateLimitedError(where)) })
-        yield* Effect.flip(use(fake, (ep) => Submit.withHooks(ep.run({ n: 1 }), hooks)))
+        yield* Effect.flip(use(fake, (ep) => withHooks(ep.run({ n: 1 }), hooks)))
         assert.deepStrictEqual(told, ["beforeSend", "onRefused"])
       })
     )
@@ -198,7 +200,7 @@ describe("a test double of RunPod, and nothing else", () => {
       Effect.gen(function* () {
         const { hooks, told } = hooksOf(true)
         const fake = double({ run: () => Effect.delay(Effect.succeed(queued), "2 seconds") })
-        const fiber = yield* Effect.fork(use(fake, (ep) => Submit.withHooks(ep.run({ n: 1 }), hooks)))
+        const fiber = yield* Effect.fork(use(fake, (ep) => withHooks(ep.run({ n: 1 }), hooks)))
         yield* VirtualTime.advance("1 second")
         yield* Effect.fork(Fiber.interrupt(fiber))
         yield* VirtualTime.advance("2 seconds")

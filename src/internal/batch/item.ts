@@ -240,7 +240,7 @@ class ItemRun<I, O, P, C> {
         const submit = new ItemSubmit(this.run, this.input, isProbe)
         if (!(yield* submit.mayRun())) return withdrawn
         submitting.add(submit)
-        const exit = yield* Effect.exit(restore(Submit.withHooks(endpoint.run(this.input.input, runOptions), submit)))
+        const exit = yield* Submit.exitWithHooks(restore(endpoint.run(this.input.input, runOptions)), submit)
         submitting.delete(submit)
         this.webhookKey = submit.webhookKey
         const handle = submit.handleOf(exit)

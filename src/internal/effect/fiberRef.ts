@@ -24,6 +24,9 @@ export const update: <A, E, R, V>(
   f: (outer: V) => V
 ) => Effect.Effect<A, E, R> = Effect.locallyWith
 
+/** Changes the value for what comes after it in its fiber: for fibers of our own, which end with it. */
+export const change: <V>(ref: FiberRef.FiberRef<V>, f: (outer: V) => V) => Effect.Effect<void> = FiberRef.update
+
 /** Changes the context for what comes after it in its fiber, up to the end of the effect that was provided with that context. */
 export const updateContext = (f: (context: Context.Context<never>) => Context.Context<never>): Effect.Effect<void> =>
   FiberRef.update(FiberRef.currentContext, f)

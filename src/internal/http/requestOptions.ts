@@ -46,6 +46,10 @@ export const withObserver = <A, E, R>(
   observer: AttemptObserver
 ): Effect.Effect<A, E, R> => FiberRefs.update(effect, current, (outer) => ({ ...outer, observer }))
 
+/** Sends what comes after it in its fiber with this observer. */
+export const useObserver = (observer: AttemptObserver): Effect.Effect<void> =>
+  FiberRefs.change(current, (outer) => ({ ...outer, observer }))
+
 /** Sends an attempt, if it has an observer only when that wants it to be sent, and tells it when that had no effect. */
 export const observe = <A>(
   send: () => Effect.Effect<A, RunPodError>,

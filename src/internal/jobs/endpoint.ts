@@ -20,7 +20,6 @@ import type {
 } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Restore } from "../effect/fiber.js"
-import * as FiberRefs from "../effect/fiberRef.js"
 import { contextOf, refuse } from "../http/arguments.js"
 import { monotonicAt, monotonicMillis, timeoutAt } from "../pace/monotonic.js"
 import { ofEndpoint } from "../telemetry/instruments.js"
@@ -94,7 +93,7 @@ class JobSubmit {
         ? runPod.run(endpointId, this.request, { resubmit })
         : runPod.runSync(endpointId, this.request, { resubmit, wait: hold })
     const submission = Submit.start({
-      send: FiberRefs.provide(send, Submit.currentHooks, undefined),
+      send,
       isObserved: runtime.keepsDeadlines,
       where: contextOf(operation, { endpointId }),
       beforeSend: hooks?.beforeSend(this.webhookKey),

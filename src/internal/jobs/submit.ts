@@ -6,9 +6,9 @@ import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import * as Causes from "../effect/cause.js"
-import { interruptLater, type Restore } from "../effect/fiber.js"
+import { awaitEnd, interruptLater, type Restore } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
-import { observe, withObserver } from "../http/requestOptions.js"
+import { observe, useObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
 import { record } from "../telemetry/record.js"
 
@@ -122,10 +122,11 @@ export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
     const { fork, isObserved = true, send, where } = options
     const state = new State()
     const observer = observerOf(state, options)
-    const observed = isObserved ? withObserver(send, observer) : observe(() => send, observer)
-    return Effect.map(Effect.forkDaemon(Effect.interruptible(Effect.exit(observed))), (fiber) => {
-      const end = Fiber.await(fiber).pipe(
-        Effect.flatMap((exit) => toSubmitted(Exit.flatten(exit), state, where)),
+    const observed = isObserved ? Effect.zipRight(useObserver(observer), send) : observe(() => send, observer)
+    // What asks and tells about this submit is not for those that are sent for it.
+    const alone = Effect.zipRight(withoutHooks, observed)
+    return Effect.map(Effect.forkDaemon(Effect.interruptible(Effect.exit(alone))), (fiber) => {
+      const end = Effect.flatMap(awaitEnd(fiber), (exit) => toSubmitted(Exit.flatten(exit), state, where)).pipe(
         Effect.tap((submitted) => count(submitted, state, where))
       )
       const withdraw = () => {
@@ -173,6 +174,14 @@ export interface SubmitHooks {
 
 export const currentHooks = FiberRefs.make<SubmitHooks | undefined>("currentSubmitHooks", undefined)
 
-/** Runs an effect whose `Endpoint.run` asks and tells these hooks. */
-export const withHooks = <A, E, R>(effect: Effect.Effect<A, E, R>, hooks: SubmitHooks): Effect.Effect<A, E, R> =>
-  FiberRefs.provide(effect, currentHooks, hooks)
+const withoutHooks = FiberRefs.change(currentHooks, () => undefined)
+
+/** Runs, in an uninterruptible region, an effect whose `Endpoint.run` asks and tells these hooks, and gives how it ends. */
+export const exitWithHooks = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  hooks: SubmitHooks
+): Effect.Effect<Exit.Exit<A, E>, never, R> =>
+  Effect.zipRight(
+    FiberRefs.change(currentHooks, () => hooks),
+    Effect.zipLeft(Effect.exit(effect), withoutHooks)
+  )

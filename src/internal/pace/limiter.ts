@@ -292,8 +292,6 @@ export class Limiter {
   }
 
   private acquireAtHead(restore: Restore): Effect.Effect<Permit> {
-    // The fiber must not yield, and so not be interrupted, between the taking and the end of the interruptible region.
-    const take = Effect.withMaxOpsBeforeYield(restore(this.semaphore.take(1)), Infinity)
     // Gate and windows move while it sleeps: look again.
     const admit: Effect.Effect<Permit> = withClock((clock) => {
       const now = monotonicMillis(clock)
@@ -303,9 +301,19 @@ export class Limiter {
       return this.takeShared() ? Effect.succeed(this.admit(now)) : Effect.zipRight(restore(this.sharedFrom(now)), admit)
     })
     return Effect.zipRight(
-      take,
+      this.takePlace(restore),
       Effect.onInterrupt(admit, () => this.semaphore.release(1))
     )
+  }
+
+  /** Waits for a place where there is none. */
+  private takePlace(restore: Restore): Effect.Effect<unknown> {
+    return Effect.flatMap(this.semaphore.release(-1), (free) => {
+      if (free >= 0) return Effect.void
+      // The fiber must not yield, and so not be interrupted, between the taking and the end of the interruptible region.
+      const take = Effect.withMaxOpsBeforeYield(restore(this.semaphore.take(1)), Infinity)
+      return Effect.zipRight(this.semaphore.release(1), take)
+    })
   }
 
   /** Waits for what processes share, as for a window of ours. */
