@@ -28,8 +28,8 @@ export class Pool {
   private partUntil = -Infinity
   private owes = false
   private isAsking = false
-  /** Questions that wait for the answer to the one before: whether they are for starts, too. */
-  private readonly asks: Array<boolean> = []
+  /** How many questions wait for the answer to the one before. */
+  private asks = 0
   private isPaused = false
   private isGivingBack = false
   private isScarce = false
@@ -70,7 +70,7 @@ export class Pool {
     this.starts.answered(startedAt, this.now)
     if (this.owes && this.inFlight <= this.part) {
       this.owes = false
-      this.ask(false)
+      this.ask()
     }
     this.pump()
   }
@@ -110,7 +110,7 @@ export class Pool {
     }
     if (this.waiting === 0) this.giveBackSurplus()
     if (this.waiting === 0 || this.isAsking || this.isPaused) return
-    if (this.kept.length > 0 || this.hasPlace() || this.now >= this.partUntil) this.ask(true)
+    if (this.needsStarts()) this.ask()
     else this.pause(times.pause)
   }
 
@@ -120,7 +120,7 @@ export class Pool {
     this.runner.after(surplusAfter, () => {
       this.isGivingBack = false
       if (this.waiting > 0 || !this.starts.has(this.now)) return
-      if (this.starts.isSurplus(this.now)) this.ask(false)
+      if (this.starts.isSurplus(this.now)) this.ask()
       else this.giveBackSurplus()
     })
   }
@@ -130,21 +130,27 @@ export class Pool {
     this.isPaused = true
     this.runner.after(millis, () => {
       this.isPaused = false
-      if (this.waiting > 0 && !this.isAsking && !this.hasPlace()) this.ask(false)
+      if (this.waiting > 0 && !this.isAsking && !this.hasPlace()) this.ask()
       this.pump()
     })
   }
 
-  private ask(wantsStarts: boolean): void {
-    if (this.isAsking) this.asks.push(wantsStarts)
-    else this.askNow(wantsStarts)
+  /** Whether somebody could use a start, and there is none at hand. */
+  private needsStarts(): boolean {
+    if (this.waiting === 0 || this.starts.has(this.now)) return false
+    return this.kept.length > 0 || this.hasPlace() || this.now >= this.partUntil
   }
 
-  private askNow(wantsStarts: boolean): void {
+  private ask(): void {
+    if (this.isAsking) this.asks++
+    else this.askNow()
+  }
+
+  private askNow(): void {
     const { runner, starts } = this
     const at = this.now
-    const expected = { isScarce: this.isScarce, places: this.part - this.inFlight }
-    const wanted = wantsStarts && !starts.has(at) ? starts.wanted(this.waiting, at, expected) : undefined
+    const expected = { isScarce: this.isScarce, places: at < this.partUntil ? this.part : limits.places }
+    const wanted = this.needsStarts() ? starts.wanted(this.waiting, at, expected) : undefined
     const demand = Math.max(this.inFlight + this.waiting, this.idle <= idleRenewals ? 1 : 0)
     const request: Request = {
       pool: "",
@@ -175,8 +181,10 @@ export class Pool {
         if (this.waiting > 0 && !starts.has(this.now) && lease.retryAfter > 0) {
           this.pause(Math.ceil(Math.max(1, Math.min(lease.retryAfter, times.ask))))
         }
-        const next = this.asks.shift()
-        if (next !== undefined) this.askNow(next)
+        if (this.asks > 0) {
+          this.asks--
+          this.askNow()
+        }
         this.pump()
       })
     })
@@ -192,7 +200,7 @@ export class Pool {
       this.isActive = false
       return
     }
-    this.ask(false)
+    this.ask()
     this.runner.after(times.renewal, () => this.renew())
   }
 }

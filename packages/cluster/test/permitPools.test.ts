@@ -214,6 +214,28 @@ describe("a pool of permits", () => {
       assert.strictEqual(state.asked.filter(({ wanted }) => wanted !== undefined).at(-1)?.wanted?.count, 2)
     }))
 
+  test("asks for the start that somebody needs with the question that is due anyway", () =>
+    Effect.gen(function* () {
+      const { memory, state, store } = yield* makeStore
+      const pool = (yield* permitsOver(store)).pool(poolOptions())
+      const other = (yield* permitsOver(memory)).pool(poolOptions())
+      yield* take(pool, 20)
+      assert.strictEqual(takeAll(pool), 11)
+      // Its starts are too old by then, and its part is a half.
+      yield* Effect.forkScoped(take(other, 12))
+      yield* VirtualTime.advance("2 seconds")
+      state.delay = 50
+      const next = yield* Effect.fork(take(pool, 8))
+      yield* VirtualTime.advance("1 second")
+      assert.isNull(next.unsafePoll())
+      // With the seventh place it tells the store that it owes it nothing any more.
+      for (let i = 0; i < 7; i++) pool.release()
+      const asked = state.asked.length
+      yield* VirtualTime.advance(250)
+      assert.isNotNull(next.unsafePoll())
+      assert.isAtMost(state.asked.length - asked, 2)
+    }))
+
   test("counts a start that was taken late, and answered soon, from the answer on, too", () =>
     Effect.gen(function* () {
       const [pool, other] = yield* twoPools({ isHeld: false })

@@ -1,8 +1,7 @@
 /** One statement for all that came while the last was under way. */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
+import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 
 interface Options<A, B, E> {
@@ -15,7 +14,7 @@ interface Options<A, B, E> {
 
 interface Waiting<A, B, E> {
   readonly item: A
-  readonly done: Deferred.Deferred<B, E>
+  readonly resume: (result: Effect.Effect<B, E>) => void
 }
 
 const mostItems = 500
@@ -27,6 +26,7 @@ export type Ask<A, B, E> = (item: A) => Effect.Effect<B, E>
 export const make = <A, B, E>(options: Options<A, B, E>): Effect.Effect<Ask<A, B, E>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
+    const runtime = yield* Effect.runtime<never>()
     let waiting: Array<Waiting<A, B, E>> = []
     let running: ReadonlyArray<Waiting<A, B, E>> = []
     let isRunning = false
@@ -58,29 +58,28 @@ export const make = <A, B, E>(options: Options<A, B, E>): Effect.Effect<Ask<A, B
         return Effect.void
       }
       return Effect.exit(options.run(group.map(({ item }) => item))).pipe(
-        Effect.flatMap((exit) =>
-          Effect.forEach(group, ({ done }, i) =>
-            Deferred.done(
-              done,
-              Exit.flatMap(exit, (results) => results[i] ?? Exit.die("A group lacks a result"))
-            )
-          )
-        ),
-        Effect.zipRight(runAll)
+        Effect.flatMap((exit) => {
+          for (const [i, { resume }] of group.entries()) {
+            resume(Exit.flatMap(exit, (results) => results[i] ?? Exit.die("A group lacks a result")))
+          }
+          return runAll
+        })
       )
     })
 
     // Also whose group was under way: its fiber has ended without a word.
     yield* Effect.addFinalizer(() =>
-      Effect.forEach([...running, ...waiting], ({ done }) => Deferred.interrupt(done), { discard: true })
+      Effect.sync(() => {
+        for (const { resume } of [...running, ...waiting]) resume(Effect.interrupt)
+      })
     )
+    // Who is interrupted leaves its item in the group: it may be on its way.
     return (item) =>
-      Effect.suspend(() => {
-        const done = Deferred.unsafeMake<B, E>(FiberId.none)
-        waiting.push({ item, done })
-        if (isRunning) return Deferred.await(done)
+      Effect.async((resume) => {
+        waiting.push({ item, resume })
+        if (isRunning) return
         isRunning = true
         // What is asked for in the same moment is in the first group, too.
-        return Effect.zipRight(Effect.forkIn(Effect.zipRight(Effect.yieldNow(), runAll), scope), Deferred.await(done))
+        Runtime.runFork(runtime)(Effect.zipRight(Effect.yieldNow(), runAll), { scope })
       })
   })

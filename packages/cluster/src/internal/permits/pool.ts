@@ -52,6 +52,14 @@ interface Asked {
   readonly inFlight: number
 }
 
+/** Who stands in line. */
+interface Line {
+  /** How many requests it stands for. */
+  readonly waiting: () => number
+  /** Whether a start alone is of no use to it. */
+  readonly needsPlace: boolean
+}
+
 class SharedPool implements Permits.Pool {
   /** Two pools of one name, those of two layers, are two holders. */
   private readonly holder = crypto.randomUUID()
@@ -61,8 +69,8 @@ class SharedPool implements Permits.Pool {
   private part = 0
   private partUntil = -Infinity
   private inFlight = 0
-  /** Those who wait in `ready` and `start`: each tells how many requests it stands for. */
-  private readonly lines = new Set<() => number>()
+  /** Those who wait in `ready` and `start`. */
+  private readonly lines = new Set<Line>()
   /** Whether room was asked for in vain since the last renewal. */
   private isAskedFor = false
   private last: { readonly lease: Lease; readonly at: number; readonly demand: number } | undefined
@@ -76,7 +84,12 @@ class SharedPool implements Permits.Pool {
   private isActive = false
   private isGivingBack = false
   private idle = 0
+  /** Completes when those who wait are to look again. */
   private changed = Deferred.unsafeMake<void>(FiberId.none)
+  /** Whether it does with the next place that is given back. */
+  private awaitsPlace = false
+  /** Whether it does within `pause` anyway. */
+  private tellsLater = false
   private name: string | undefined
   private readonly lock = Effect.unsafeMakeSemaphore(1)
   /** How many questions are under way. */
@@ -117,7 +130,7 @@ class SharedPool implements Permits.Pool {
   release(took?: number): void {
     this.inFlight--
     if (took !== undefined) this.answered(took)
-    if (this.lines.size > 0) this.tell()
+    if (this.awaitsPlace) this.tell()
     if (this.owes && this.inFlight <= this.part) this.settle()
   }
 
@@ -127,7 +140,7 @@ class SharedPool implements Permits.Pool {
   }
 
   ready(waiting: () => number): Effect.Effect<void> {
-    return this.inLine(waiting, this.untilReady(true))
+    return this.inLine({ waiting, needsPlace: true }, this.untilReady(true))
   }
 
   readonly start: Effect.Effect<void> = Effect.suspend(() => {
@@ -136,13 +149,11 @@ class SharedPool implements Permits.Pool {
         ? Effect.void
         : Effect.zipRight(this.untilReady(false), take)
     )
-    return this.inLine(() => 1, take)
+    return this.inLine({ waiting: () => 1, needsPlace: false }, take)
   })
 
-  private inLine(waiting: () => number, wait: Effect.Effect<void>): Effect.Effect<void> {
+  private inLine(line: Line, wait: Effect.Effect<void>): Effect.Effect<void> {
     return Effect.suspend(() => {
-      // Two lines may be told by one function.
-      const line = () => waiting()
       this.lines.add(line)
       this.wake()
       return Effect.ensuring(
@@ -190,6 +201,7 @@ class SharedPool implements Permits.Pool {
   /** Wakes those who wait. */
   private tell(): void {
     const { changed } = this
+    this.awaitsPlace = false
     this.changed = Deferred.unsafeMake(FiberId.none)
     Deferred.unsafeDone(changed, Effect.void)
   }
@@ -204,43 +216,68 @@ class SharedPool implements Permits.Pool {
       const hasPlace = !needsPlace || this.hasPlace(now)
       if (hasPlace && this.hasStart(now)) return Effect.void
       const again = this.untilReady(needsPlace)
-      // A place is given back, or the store has answered another question. `renew` asks it while it is down.
-      const change = Effect.timeoutOption(Deferred.await(this.changed), Duration.millis(pause))
-      if (this.downSince !== undefined || this.asks > 0) return Effect.zipRight(change, again)
+      if (!hasPlace) this.awaitsPlace = true
       // What has come to stand in line since then is to be told at once.
       const isTold = now < this.partUntil && this.last !== undefined && this.last.demand > this.part
-      const asksForStarts = hasPlace || now >= this.partUntil
-      const ask = Effect.flatMap(this.ask(asksForStarts), (retryAfter) => {
+      const wasAsked = this.last !== undefined && now < this.last.at + pause
+      // `renew` asks while the store is down.
+      const waits = this.downSince !== undefined || this.asks > 0 || (!hasPlace && isTold && wasAsked)
+      if (waits) return Effect.zipRight(this.change, again)
+      return Effect.flatMap(this.ask, (retryAfter) => {
         const now = this.now()
         if ((needsPlace && !this.hasPlace(now)) || this.hasStart(now)) return again
         const wait = Math.ceil(Math.max(1, Math.min(retryAfter, askEvery)))
         return Effect.zipRight(Effect.sleep(Duration.millis(wait)), again)
       })
-      if (hasPlace || !isTold) return ask
-      return Effect.flatMap(change, () => (this.hasPlace(this.now()) ? again : ask))
     })
   }
+
+  /** A place is given back to who waits for one, the store has answered, or it is time to ask it again. */
+  private readonly change: Effect.Effect<void> = Effect.suspend(() => {
+    const { changed } = this
+    if (!this.tellsLater) {
+      this.tellsLater = true
+      const tell = Effect.sync(() => {
+        this.tellsLater = false
+        this.tell()
+      })
+      const { runtime, scope } = this.settings
+      Runtime.runFork(runtime)(Effect.delay(tell, Duration.millis(pause)), { scope })
+    }
+    return Deferred.await(changed)
+  })
 
   /** How many places could be used now. */
   private get demand(): number {
     let demand = this.inFlight
-    for (const waiting of this.lines) demand += waiting()
+    for (const { waiting } of this.lines) demand += waiting()
     return demand
+  }
+
+  /** Whether somebody could use a start, and there is none at hand. */
+  private needsStarts(now: number): boolean {
+    if (this.hasStart(now)) return false
+    const mayHavePlace = this.hasPlace(now) || now >= this.partUntil
+    for (const { needsPlace } of this.lines) if (mayHavePlace || !needsPlace) return true
+    return false
   }
 
   // --- the store ----------------------------------------------------------------------------------------------------
 
   /**
-   * Asks the store, for a block, too, when `wantsStarts`; gives when to ask again, in milliseconds. Its answer is of use to the next
-   * request when this one is interrupted.
+   * Asks the store, for a block, too, when somebody needs one by then; gives when to ask again, in milliseconds. Its answer is of use to
+   * the next request when this one is interrupted.
    */
-  private ask(wantsStarts: boolean): Effect.Effect<number> {
+  private readonly ask: Effect.Effect<number> = Effect.suspend(() => {
     const asked = this.lock.withPermits(1)(
       Effect.suspend(() => {
         const at = this.now()
-        const wants = wantsStarts && !this.hasStart(at)
-        const expected = { isScarce: this.last?.lease.free === 0, places: this.freePlaces(at) }
-        const request = this.requestOf(wants ? this.starts?.wanted(this.waiting, at, expected) : undefined, at)
+        // Where it has not heard of its part, it may have all.
+        const { places = Infinity } = this
+        const part = at < this.partUntil ? Math.min(this.part, places) : places
+        const expected = { isScarce: this.last?.lease.free === 0, places: part }
+        const wanted = this.needsStarts(at) ? this.starts?.wanted(this.waiting, at, expected) : undefined
+        const request = this.requestOf(wanted, at)
         return Effect.matchEffect(
           Effect.flatMap(this.poolName, (pool) => this.leased({ ...request, pool })),
           {
@@ -254,11 +291,9 @@ class SharedPool implements Permits.Pool {
       asked,
       Effect.sync(() => void this.asks--)
     )
-    return Effect.suspend(() => {
-      this.asks++
-      return Effect.flatMap(Effect.forkIn(counted, this.settings.scope), Fiber.join)
-    })
-  }
+    this.asks++
+    return Effect.flatMap(Effect.forkIn(counted, this.settings.scope), Fiber.join)
+  })
 
   private get waiting(): number {
     return this.demand - this.inFlight
@@ -310,7 +345,7 @@ class SharedPool implements Permits.Pool {
     this.isGivingBack = true
     const { runtime, scope } = this.settings
     const giveBack: Effect.Effect<unknown> = Effect.suspend(() => {
-      if (this.hasSurplus && this.starts?.isSurplus(this.now()) === true) return this.ask(false)
+      if (this.hasSurplus && this.starts?.isSurplus(this.now()) === true) return this.ask
       // Those at hand may be newer than these were.
       return this.hasSurplus ? Effect.delay(giveBack, Duration.millis(surplusAfter)) : Effect.void
     })
@@ -321,7 +356,7 @@ class SharedPool implements Permits.Pool {
   private settle(): void {
     const { runtime, scope } = this.settings
     this.owes = false
-    Runtime.runFork(runtime)(this.ask(false), { scope })
+    Runtime.runFork(runtime)(this.ask, { scope })
   }
 
   private onLease(lease: Lease, { at, demand, inFlight, wanted }: Asked): Effect.Effect<number> {
@@ -413,7 +448,7 @@ class SharedPool implements Permits.Pool {
       const next = Effect.suspend(() =>
         Effect.sleep(this.downSince === undefined ? every : Math.min(every, probeEvery))
       )
-      return Effect.zipRight(this.ask(false), Effect.zipRight(next, once))
+      return Effect.zipRight(this.ask, Effect.zipRight(next, once))
     })
     return Effect.ensuring(
       once,

@@ -18,7 +18,7 @@ interface Own {
 interface Expected {
   /** Whether the window was full when the store was asked last. */
   readonly isScarce?: boolean
-  /** Free places in flight. */
+  /** How many may be in flight. */
   readonly places?: number
 }
 
@@ -97,8 +97,8 @@ export class Starts {
   }
 
   /**
-   * The block to ask for: for those who wait, and for as many as came in the last time that a block is good for, but not for many more than have a
-   * `place`. Where starts are scarce, others wait for them, too: only for those who wait. It counts from when its last start was used.
+   * The block to ask for: for those who wait, and for as many as came in the last time that a block is good for, but not for many more than can be
+   * in flight. Where starts are scarce, others wait for them, too: only for those who wait. It counts from when its last start was used.
    */
   wanted(waiting: number, now: number, { isScarce = false, places = Infinity }: Expected = {}): Block {
     this.slide(now)
