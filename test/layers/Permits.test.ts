@@ -6,13 +6,16 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/TestClock"
-import { withDeadline, withObserver } from "../../src/internal/http/requestOptions.js"
+import { useObserver, withDeadline } from "../../src/internal/http/requestOptions.js"
 import * as Permits from "../../src/layers/Permits.js"
 import * as RateLimits from "../../src/layers/RateLimits.js"
 import type { AttemptObserver } from "../../src/layers/RunPodHttpClient.js"
 import * as RunPod from "../../src/services/RunPod.js"
 import { finish } from "../support/finish.js"
 import * as Scripted from "../support/scripted.js"
+
+const observed = <A, E, R>(effect: Effect.Effect<A, E, R>, observer: AttemptObserver) =>
+  Effect.zipRight(useObserver(observer), effect)
 
 /** A budget that has whatever is asked for; `another` is how long another start takes, in milliseconds. */
 const makePermits = (another = 0) => {
@@ -95,9 +98,9 @@ describe("a layer with permits", () => {
     () =>
       Effect.gen(function* () {
         const { asked, counts, layer } = setUp({ another: 2_000 })
-        yield* finish(withObserver(submit, keeping(5_100)).pipe(Effect.provide(layer)))
+        yield* finish(observed(submit, keeping(5_100)).pipe(Effect.provide(layer)))
         assert.strictEqual(counts.another, 0)
-        const kept = yield* Effect.fork(withObserver(submit, keeping(5_101)).pipe(Effect.provide(layer)))
+        const kept = yield* Effect.fork(observed(submit, keeping(5_101)).pipe(Effect.provide(layer)))
         yield* TestClock.adjust(5_101)
         assert.strictEqual(counts.another, 1)
         yield* TestClock.adjust(1_999)
@@ -112,7 +115,7 @@ describe("a layer with permits", () => {
   it.effect("does not send a request whose deadline has passed while it waited for another start", () =>
     Effect.gen(function* () {
       const { asked, counts, layer } = setUp({ another: 2_000 })
-      const kept = withObserver(withDeadline(submit, 6_000), keeping(5_500))
+      const kept = observed(withDeadline(submit, 6_000), keeping(5_500))
       const error = yield* finish(Effect.flip(kept).pipe(Effect.provide(layer)))
       assert.deepInclude(error, { _tag: "RequestTimeoutError", sent: "No" })
       assert.lengthOf(asked, 0)

@@ -41,11 +41,6 @@ export const once = <A, E, R>(effect: Effect.Effect<A, E, R>, deadline = Infinit
 export const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>, grace: number): Effect.Effect<A, E, R> =>
   FiberRefs.update(effect, current, (outer) => ({ ...outer, grace, deadline: Infinity }))
 
-export const withObserver = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  observer: AttemptObserver
-): Effect.Effect<A, E, R> => FiberRefs.update(effect, current, (outer) => ({ ...outer, observer }))
-
 /** Sends what comes after it in its fiber with this observer. */
 export const useObserver = (observer: AttemptObserver): Effect.Effect<void> =>
   FiberRefs.change(current, (outer) => ({ ...outer, observer }))

@@ -26,7 +26,7 @@ import { failureOf } from "../effect/cause.js"
 import { fromEither } from "../effect/either.js"
 import * as Fibers from "../effect/fiber.js"
 import { checkIds, contextOf, readBody, readHold, refuse } from "../http/arguments.js"
-import { withCaller, withObserver } from "../http/requestOptions.js"
+import { useObserver, withCaller } from "../http/requestOptions.js"
 import { monotonicMillis } from "../pace/monotonic.js"
 import { excerpt } from "../text/excerpt.js"
 import { isJsonObject, parseJson } from "../text/json.js"
@@ -133,11 +133,10 @@ class LocalWorker {
         (error) => !provesNoEffect(error),
         (error) => Effect.succeed(failed(ids, whyNot(error)))
       ),
-      (outcome) => withObserver(outcome, observer),
       Effect.exit,
       Effect.flatMap((exit) => this.onEnd(ids, running, exit))
     )
-    running.fiber = this.fork(outcome)
+    running.fiber = this.fork(Effect.zipRight(useObserver(observer), outcome))
     return running.end
   }
 

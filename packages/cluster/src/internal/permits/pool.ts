@@ -1,15 +1,14 @@
 /** The part of a process in what a store shares: its places, the starts it has at hand, and when it asks for more. */
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import type * as Permits from "effect-runpod/Permits"
 import type { Block, Lease, Options, Request, Service } from "../../PermitStore.js"
 import { monotonicMillis } from "../monotonic.js"
 import { nameOf } from "./poolName.js"
+import { Signal } from "./signal.js"
 import { Starts, surplusAfter } from "./starts.js"
 
 interface Settings {
@@ -20,7 +19,8 @@ interface Settings {
   readonly scope: Scope.Scope
   /** Pools that the store may know of. */
   readonly open: Set<SharedPool>
-  readonly runtime: Runtime.Runtime<never>
+  /** On a fiber of that scope. */
+  readonly fork: (effect: Effect.Effect<unknown>) => unknown
   /** Milliseconds on the monotonic clock. */
   readonly now: () => number
 }
@@ -84,12 +84,9 @@ class SharedPool implements Permits.Pool {
   private isActive = false
   private isGivingBack = false
   private idle = 0
-  /** Completes when those who wait are to look again. */
-  private changed = Deferred.unsafeMake<void>(FiberId.none)
-  /** Whether it does with the next place that is given back. */
+  /** The store has answered, a place was given back to who waits for one, or it is time to ask again. */
+  private readonly changed: Signal
   private awaitsPlace = false
-  /** Whether it does within `pause` anyway. */
-  private tellsLater = false
   private name: string | undefined
   private readonly lock = Effect.unsafeMakeSemaphore(1)
   /** How many questions are under way. */
@@ -100,7 +97,8 @@ class SharedPool implements Permits.Pool {
     private readonly settings: Settings
   ) {
     const { concurrency, limit, window } = options.limit
-    const { hold } = settings
+    const { fork, hold } = settings
+    this.changed = new Signal(pause, fork)
     this.starts = Number.isFinite(limit)
       ? new Starts({ limit: Math.floor(limit), window: Duration.toMillis(window), hold, isHeld: options.isHeld })
       : undefined
@@ -200,10 +198,8 @@ class SharedPool implements Permits.Pool {
 
   /** Wakes those who wait. */
   private tell(): void {
-    const { changed } = this
     this.awaitsPlace = false
-    this.changed = Deferred.unsafeMake(FiberId.none)
-    Deferred.unsafeDone(changed, Effect.void)
+    this.changed.give()
   }
 
   // --- waiting ------------------------------------------------------------------------------------------------------
@@ -222,7 +218,7 @@ class SharedPool implements Permits.Pool {
       const wasAsked = this.last !== undefined && now < this.last.at + pause
       // `renew` asks while the store is down.
       const waits = this.downSince !== undefined || this.asks > 0 || (!hasPlace && isTold && wasAsked)
-      if (waits) return Effect.zipRight(this.change, again)
+      if (waits) return Effect.zipRight(this.changed.wait, again)
       return Effect.flatMap(this.ask, (retryAfter) => {
         const now = this.now()
         if ((needsPlace && !this.hasPlace(now)) || this.hasStart(now)) return again
@@ -231,21 +227,6 @@ class SharedPool implements Permits.Pool {
       })
     })
   }
-
-  /** A place is given back to who waits for one, the store has answered, or it is time to ask it again. */
-  private readonly change: Effect.Effect<void> = Effect.suspend(() => {
-    const { changed } = this
-    if (!this.tellsLater) {
-      this.tellsLater = true
-      const tell = Effect.sync(() => {
-        this.tellsLater = false
-        this.tell()
-      })
-      const { runtime, scope } = this.settings
-      Runtime.runFork(runtime)(Effect.delay(tell, Duration.millis(pause)), { scope })
-    }
-    return Deferred.await(changed)
-  })
 
   /** How many places could be used now. */
   private get demand(): number {
@@ -273,9 +254,8 @@ class SharedPool implements Permits.Pool {
       Effect.suspend(() => {
         const at = this.now()
         // Where it has not heard of its part, it may have all.
-        const { places = Infinity } = this
-        const part = at < this.partUntil ? Math.min(this.part, places) : places
-        const expected = { isScarce: this.last?.lease.free === 0, places: part }
+        const places = at < this.partUntil ? this.part : (this.places ?? Infinity)
+        const expected = { isScarce: this.last?.lease.free === 0, places }
         const wanted = this.needsStarts(at) ? this.starts?.wanted(this.waiting, at, expected) : undefined
         const request = this.requestOf(wanted, at)
         return Effect.matchEffect(
@@ -343,20 +323,18 @@ class SharedPool implements Permits.Pool {
   private giveBackSurplus(): void {
     if (this.isGivingBack || !this.hasSurplus) return
     this.isGivingBack = true
-    const { runtime, scope } = this.settings
     const giveBack: Effect.Effect<unknown> = Effect.suspend(() => {
       if (this.hasSurplus && this.starts?.isSurplus(this.now()) === true) return this.ask
       // Those at hand may be newer than these were.
       return this.hasSurplus ? Effect.delay(giveBack, Duration.millis(surplusAfter)) : Effect.void
     })
     const done = Effect.sync(() => void (this.isGivingBack = false))
-    Runtime.runFork(runtime)(Effect.ensuring(Effect.delay(giveBack, Duration.millis(surplusAfter)), done), { scope })
+    this.settings.fork(Effect.ensuring(Effect.delay(giveBack, Duration.millis(surplusAfter)), done))
   }
 
   private settle(): void {
-    const { runtime, scope } = this.settings
     this.owes = false
-    Runtime.runFork(runtime)(this.ask, { scope })
+    this.settings.fork(this.ask)
   }
 
   private onLease(lease: Lease, { at, demand, inFlight, wanted }: Asked): Effect.Effect<number> {
@@ -430,9 +408,9 @@ class SharedPool implements Permits.Pool {
     this.idle = 0
     if (this.isActive) return
     this.isActive = true
-    const { open, runtime, scope } = this.settings
+    const { fork, open } = this.settings
     open.add(this)
-    Runtime.runFork(runtime)(this.renew, { scope })
+    fork(this.renew)
   }
 
   /**
@@ -473,6 +451,8 @@ export const make = (
 ): Effect.Effect<Permits.Service, never, Scope.Scope> =>
   Effect.gen(function* () {
     const clock = yield* Effect.clock
+    const scope = yield* Effect.scope
+    const runtime = yield* Effect.runtime<never>()
     const open = new Set<SharedPool>()
     yield* Effect.addFinalizer(() => Effect.forEach(open, ({ close }) => close, { concurrency: 16, discard: true }))
     const settings: Settings = {
@@ -480,9 +460,9 @@ export const make = (
       goesOn: onStoreDown === "share",
       hold: Duration.toMillis(hold),
       ttl: Duration.toMillis(ttl),
-      scope: yield* Effect.scope,
+      scope,
       open,
-      runtime: yield* Effect.runtime<never>(),
+      fork: (effect) => Runtime.runFork(runtime)(effect, { scope }),
       now: () => monotonicMillis(clock)
     }
     return { pool: (options) => new SharedPool(options, settings) }
