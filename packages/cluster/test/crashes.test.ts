@@ -26,7 +26,8 @@ const stopBetweenWrites = (
   const stop = Effect.sync(() => child.kill("SIGSTOP"))
   const goOn = Effect.sync(() => child.kill("SIGCONT"))
   return Effect.zipRight(stop, write).pipe(
-    Effect.tapError(() => Effect.delay(goOn, "5 millis")),
+    // It runs for a while before it is stopped again.
+    Effect.tapError(() => Effect.zipRight(goOn, Effect.sleep("5 millis"))),
     Effect.retry({ times: 50 }),
     Effect.orDie,
     Effect.asVoid
