@@ -151,6 +151,7 @@ export class Pool {
     const at = this.now
     const expected = { isScarce: this.isScarce, places: at < this.partUntil ? this.part : limits.places }
     const wanted = this.needsStarts() ? starts.wanted(this.waiting, at, expected) : undefined
+    starts.giveUpSurplus(at, this.waiting > 0)
     const demand = Math.max(this.inFlight + this.waiting, this.idle <= idleRenewals ? 1 : 0)
     const request: Request = {
       pool: "",
@@ -158,7 +159,6 @@ export class Pool {
       window: starts.window,
       places: limits.places,
       wanted,
-      returned: starts.returned(at, this.waiting > 0),
       demand,
       inFlight: Math.max(this.inFlight, at < this.partUntil ? this.part : 0),
       ttl: times.ttl,

@@ -154,7 +154,7 @@ export interface Kind<out R = never> {
   /** What it came to so far. It goes through all outcomes, a page at a time. */
   readonly report: (id: string) => Effect.Effect<Report, BatchJournalError, BatchStore.BatchStore>
   /**
-   * Waits until each input has an outcome, or the batch has stopped. It looks five times a second at first, and less often the longer it has
+   * Waits until each input has an outcome, or the batch has stopped. It looks ten times a second at first, and less often the longer it has
    * waited, but each `poll` at least. Default: 1 second.
    */
   readonly awaitEnd: (

@@ -65,8 +65,6 @@ export interface Request {
   readonly places: number | undefined
   /** The block that is asked for, if any: its `count` is the most that is wanted, its `age` is 0. */
   readonly wanted: Block | undefined
-  /** How many starts of an earlier block were not used and will not be. */
-  readonly returned: Pick<Block, "id" | "count"> | undefined
   /** How many places this holder could use. One that could use none, and uses none, is forgotten. */
   readonly demand: number
   /** How many it uses, or may use until it has the answer: what it was told it has is its own until it is told otherwise. */
@@ -74,8 +72,9 @@ export interface Request {
   /** How many milliseconds its places are its own when it says nothing more. */
   readonly ttl: number
   /**
-   * Blocks of this holder that the store was not asked for, while it was away, and those whose requests were answered so late that they count from
-   * a later time on. One that the store knows as it is changes nothing.
+   * Blocks of this holder that the store does not know as they are: what it was not asked for, while it was away; of which some starts were not used
+   * and will not be, up to all; whose requests were answered so late that they count from a later time on; and what was answered earlier than the rest of
+   * its block, which has fewer since. A block counts from the latest time that was told of it.
    */
   readonly unsaved: ReadonlyArray<Block>
   /** All blocks of this holder that still count, for a store that has lost what it knew. */

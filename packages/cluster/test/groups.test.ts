@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Option, Scope, TestClock } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Option, Scope, TestClock } from "effect"
 import * as Groups from "../src/internal/groups.js"
 
 describe("groups", () => {
@@ -25,6 +25,69 @@ describe("groups", () => {
         const exit = Option.getOrUndefined(yield* Fiber.poll(fiber))
         assert.isTrue(exit !== undefined && Exit.isInterrupted(exit))
       }
+    })
+  )
+
+  /** Groups that each take 100 milliseconds, and those that were run. */
+  const timed = (options: { readonly apart?: number; readonly atOnce?: number }) =>
+    Effect.gen(function* () {
+      const begun: Array<{ readonly at: number; readonly items: ReadonlyArray<string> }> = []
+      const ask = yield* Groups.make<string, void, never>({
+        ...options,
+        keyOf: (item) => item,
+        sizeOf: () => 1,
+        run: (items) =>
+          Effect.gen(function* () {
+            begun.push({ at: yield* Clock.currentTimeMillis, items })
+            yield* Effect.sleep(100)
+            return items.map(() => Exit.void)
+          })
+      })
+      return { begun, ask }
+    })
+
+  it.scoped("begin at once where none has begun of late, and else a while after the last one", () =>
+    Effect.gen(function* () {
+      const { ask, begun } = yield* timed({ apart: 150 })
+      yield* Effect.fork(ask("a"))
+      yield* TestClock.adjust(100)
+      yield* Effect.fork(ask("b"))
+      yield* TestClock.adjust(20)
+      yield* Effect.fork(ask("c"))
+      yield* TestClock.adjust(400)
+      yield* Effect.fork(ask("d"))
+      yield* TestClock.adjust(100)
+      assert.deepStrictEqual(begun, [
+        { at: 0, items: ["a"] },
+        { at: 150, items: ["b", "c"] },
+        { at: 520, items: ["d"] }
+      ])
+    })
+  )
+
+  it.scoped("are under way at once when more wait than one takes, and never with the same key", () =>
+    Effect.gen(function* () {
+      const { ask, begun } = yield* timed({ atOnce: 2 })
+      const many = (count: number) => Array.from({ length: count }, (_, i) => String(i))
+      const asked = yield* Effect.fork(
+        Effect.forEach([...many(1_100), "0", "1"], ask, { concurrency: "unbounded", discard: true })
+      )
+      yield* TestClock.adjust(99)
+      assert.deepStrictEqual(
+        begun.map(({ at, items }) => [at, items.length]),
+        [
+          [0, 500],
+          [0, 500]
+        ]
+      )
+      yield* TestClock.adjust(101)
+      assert.isNotNull(asked.unsafePoll())
+      const rest = begun.slice(2)
+      assert.isTrue(rest.every(({ at }) => at === 100))
+      assert.deepStrictEqual(
+        rest.flatMap(({ items }) => items),
+        [...many(1_100).slice(1_000), "0", "1"]
+      )
     })
   )
 })

@@ -236,7 +236,7 @@ describe("a pool of permits", () => {
       assert.isAtMost(state.asked.length - asked, 2)
     }))
 
-  test("counts a start that was taken late, and answered soon, from the answer on, too", () =>
+  test("counts each start of a block from when it was taken, and not from when the last one was", () =>
     Effect.gen(function* () {
       const [pool, other] = yield* twoPools({ isHeld: false })
       yield* take(pool, 10)
@@ -249,12 +249,19 @@ describe("a pool of permits", () => {
       assert.strictEqual(takeAll(pool), 8)
       for (let i = 0; i < 8; i++) pool.release(0)
       yield* VirtualTime.advance(1_000)
-      const next = yield* Effect.fork(take(other))
-      // Without that they would have left the window after 10 seconds, with it they do after 10.75.
-      yield* VirtualTime.advance(8_800)
-      assert.isNull(next.unsafePoll())
-      yield* VirtualTime.advance(100)
-      assert.isNotNull(next.unsafePoll())
+      const first = yield* Effect.fork(take(other, 2))
+      // The first two leave the window after 10 seconds, the others after 10.9.
+      yield* VirtualTime.advance(8_000)
+      assert.isNull(first.unsafePoll())
+      yield* VirtualTime.advance(120)
+      assert.isNotNull(first.unsafePoll())
+      assert.strictEqual(takeAll(other), 1)
+      const last = yield* Effect.fork(take(other, 8))
+      yield* VirtualTime.advance(700)
+      assert.isNull(last.unsafePoll())
+      yield* VirtualTime.advance(250)
+      assert.isNotNull(last.unsafePoll())
+      assert.strictEqual(takeAll(other), 7)
     }))
 
   test("has its part of the places as long as it says that it lives, and none when the store knows it no more", () =>

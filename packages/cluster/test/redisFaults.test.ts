@@ -145,7 +145,6 @@ describe.concurrent("permits in Redis", () => {
           window: undefined,
           places: 1,
           wanted: undefined,
-          returned: undefined,
           demand: 1,
           inFlight: 0,
           ttl: 1_000,

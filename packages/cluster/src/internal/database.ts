@@ -64,7 +64,7 @@ export class Database {
   readonly isPg: boolean
   /** Milliseconds since 1970 by the database's clock, which all processes share. */
   readonly now: string
-  /** Locks what is read against a change, until the statement ends. A statement of SQLite has the whole file. */
+  /** Locks what is read of `x` against a change, until the statement ends. A statement of SQLite has the whole file. */
   readonly forShare: string
 
   constructor(
@@ -76,7 +76,7 @@ export class Database {
     this.now = this.isPg
       ? "(extract(epoch from clock_timestamp()) * 1000)::float8"
       : "((julianday('now') - 2440587.5) * 86400000.0)"
-    this.forShare = this.isPg ? "FOR SHARE" : ""
+    this.forShare = this.isPg ? "FOR SHARE OF x" : ""
   }
 
   table(name: string): string {
@@ -110,25 +110,23 @@ export class Database {
   }
 
   /**
-   * `rowsOf`, and what finds the row `x` of a table that each is about: that of a batch, by its key. Without statistics SQLite takes a batch for ten
+   * `rowsOf`, and what finds the row `x` of a table that each is about: by its batch and key. Without statistics SQLite takes a batch for ten
    * rows, and would go through all of them for each: it is told to begin with the parameter's, by
    * `CROSS JOIN`, and to keep to that, by a limit that is none.
    */
   rowsAbout(
     table: string,
     {
-      batch,
       columns,
       rows
     }: {
       readonly rows: number
       readonly columns: Readonly<Record<string, "text" | "int" | "float8">>
-      readonly batch: number
     }
   ): { readonly from: string; readonly where: string } {
     const given = this.rowsOf(rows, columns)
-    if (this.isPg) return { from: `${given} AS e`, where: `x.batch = ${this.text(batch)} AND x.key = e.k` }
-    const found = `SELECT g.*, y.rowid AS row FROM ${given} AS g CROSS JOIN ${table} AS y WHERE y.batch = ${this.text(batch)} AND y.key = g.k LIMIT -1`
+    if (this.isPg) return { from: `${given} AS e`, where: "x.batch = e.b AND x.key = e.k" }
+    const found = `SELECT g.*, y.rowid AS row FROM ${given} AS g CROSS JOIN ${table} AS y WHERE y.batch = g.b AND y.key = g.k LIMIT -1`
     return { from: `(${found}) AS e`, where: "x.rowid = e.row" }
   }
 

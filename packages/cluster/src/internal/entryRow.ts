@@ -1,4 +1,5 @@
 import type * as JournalEntry from "effect-runpod/JournalEntry"
+import type { Taken } from "../BatchStore.js"
 
 /** An entry on its way into its row; the fields are the columns of the statements below. */
 export interface Written {
@@ -10,6 +11,8 @@ export interface Written {
 }
 
 export const columns = {
+  b: "text",
+  c: "int",
   k: "text",
   h: "text",
   s: "text",
@@ -36,10 +39,12 @@ const kindOf = ({ output, status }: JournalEntry.Settled): string | null => {
 }
 
 /** A time goes as an age, and the database counts it back from its own clock. */
-export const rowOf = ({ entry, intent, text }: Written, now: number) => {
+export const rowOf = ({ entry, intent, text }: Written, { batch, chunk }: Taken, now: number) => {
   const settled = entry._tag === "Settled" ? entry : undefined
   const { earlierExecutionTime, executionTime, workerId } = settled ?? {}
   return {
+    b: batch,
+    c: chunk,
     k: entry.key,
     h: entry.hash,
     s: entry._tag,

@@ -1,5 +1,4 @@
 /** The journal of a chunk that is taken. */
-import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,17 +11,12 @@ import { BatchJournalError } from "effect-runpod/BatchError"
 import type { BatchJournal } from "effect-runpod/BatchJournal"
 import * as JournalEntry from "effect-runpod/JournalEntry"
 import type { Taken } from "../BatchStore.js"
-import { type Database, ioError, isDataProblem } from "./database.js"
-import { columns, rowOf, type Written } from "./entryRow.js"
+import { type Appends, unstorable } from "./appends.js"
+import { type Database, ioError } from "./database.js"
+import type { Written } from "./entryRow.js"
 import * as Doubts from "./doubts.js"
 import * as Groups from "./groups.js"
 import { locked, lostTo } from "./lease.js"
-
-export interface JournalSettings {
-  readonly lease: Duration.Duration
-  readonly grace: Duration.Duration
-  readonly outage: Duration.Duration
-}
 
 /** What is kept in memory of an item: of a settled one what its jobs took, but not its outcome. */
 type Kept =
@@ -80,18 +74,13 @@ interface StateRow {
   readonly now: number
 }
 
-const unstorable = (key: string, why: string) => {
-  const detail = `the entry cannot be written, since ${why}. Let the worker return less, and \`parseJson\` plain data.`
-  return new BatchJournalError({ reason: "Unstorable", key, detail })
-}
-
 /** An entry is a string in the JSON of its group, which no string of V8 may be too long for. */
 const longestText = 64 * 1024 * 1024
 /** How many rows are read at once when a journal is opened. */
 const pageSize = 2_000
 
 /** In which order the items are read: by what is at hand without a look at those of other chunks. */
-interface Order {
+export interface Order {
   readonly first: string | number
   readonly next: (db: Database) => string
   readonly of: (row: StateRow) => string | number
@@ -110,6 +99,12 @@ export const byIndex: Order = {
   of: ({ idx }) => idx ?? -1
 }
 
+export interface JournalOptions {
+  readonly order: Order
+  readonly lease: Duration.Duration
+  readonly grace: Duration.Duration
+}
+
 class ChunkJournal {
   private readonly items = new Map<string, Kept>()
   /** The intents of items that have not settled. */
@@ -121,15 +116,15 @@ class ChunkJournal {
 
   constructor(
     private readonly db: Database,
+    private readonly appends: Appends,
     private readonly taken: Taken,
-    private readonly settings: JournalSettings,
-    private readonly order: Order
+    private readonly options: JournalOptions
   ) {}
 
   // --- reading ----------------------------------------------------------------------------------------------------
 
   private rows<A extends object>(statement: string, parameters: ReadonlyArray<string | number>) {
-    return Effect.mapError(this.db.retried<A>(statement, parameters, this.settings.lease), ioError)
+    return Effect.mapError(this.db.retried<A>(statement, parameters, this.options.lease), ioError)
   }
 
   private readRows(
@@ -154,7 +149,7 @@ class ChunkJournal {
     this.items.clear()
     this.intents.clear()
     const doubtful: Array<string> = []
-    const { first, next, of } = this.order
+    const { first, next, of } = this.options.order
     for (let after = first; ;) {
       const condition = `state <> 'New' AND ${next(this.db)} LIMIT ${pageSize}`
       const rows = yield* this.readRows(condition, after)
@@ -170,7 +165,7 @@ class ChunkJournal {
   /** Whether whoever has written its intent may live, and not have its answer yet. */
   private mayBeTold({ at, key, now }: StateRow): boolean {
     const kept = this.items.get(key)
-    return kept?._tag === "Intent" && kept.cause === undefined && now - at < Duration.toMillis(this.settings.grace)
+    return kept?._tag === "Intent" && kept.cause === undefined && now - at < Duration.toMillis(this.options.grace)
   }
 
   /** Reads how these stand by now, and gives those of whose jobs an owner before may still tell. */
@@ -294,124 +289,54 @@ class ChunkJournal {
     return intent !== undefined && (entry._tag === "Submitted" || entry._tag === "Settled")
   }
 
-  private parameters(group: ReadonlyArray<Written>, ...more: ReadonlyArray<string | number>) {
-    return Effect.map(Clock.currentTimeMillis, (now) => [JSON.stringify(group.map((one) => rowOf(one, now))), ...more])
-  }
-
-  /** What decides whether a job may be started: written only while the chunk is this owner's. */
-  private decide(group: ReadonlyArray<Written>) {
-    const { db, taken } = this
-    return db.retried<{ readonly key: string }>(
-      `WITH c AS (SELECT epoch FROM ${db.table("chunks")}
-         WHERE batch = ${db.text(2)} AND chunk = ${db.int(3)} AND epoch = ${db.int(4)} ${db.forShare})
-       INSERT INTO ${db.table("items")} AS x (batch, key, chunk, hash, state, intent, job, attempts, at, entry, work, outcome, kind)
-       SELECT ${db.text(2)}, k, ${db.int(3)}, h, s, i, j, n, ${db.now} - a, t, w, o, f
-       FROM ${db.rowsOf(1, columns)} AS e CROSS JOIN c WHERE true
-       ON CONFLICT (batch, key) DO UPDATE SET hash = excluded.hash, state = excluded.state, intent = excluded.intent,
-         job = excluded.job, attempts = excluded.attempts, at = excluded.at, entry = excluded.entry, work = excluded.work,
-         outcome = excluded.outcome, kind = excluded.kind, problem = NULL
-       WHERE x.chunk = excluded.chunk
-       RETURNING key`,
-      this.parameters(group, taken.batch, taken.chunk, taken.epoch),
-      this.settings.lease
-    )
-  }
-
-  /**
-   * What has happened is true whoever tells it: written where its intent still stands. The first outcome of an intent stays. One in doubt whose
-   * job becomes known stays so, too, since its chunk may have been driven to its end: until the job's end is told, or it is opened again.
-   */
-  private tell(group: ReadonlyArray<Written>) {
-    const { db, settings, taken } = this
-    const unlessSettled = (column: string, value: string) =>
-      `${column} = CASE WHEN x.state = 'Settled' THEN x.${column} ELSE ${value} END`
-    const atItsEnd = (column: string, value: string) =>
-      `${column} = CASE WHEN x.state = 'Settled' OR e.s <> 'Settled' THEN x.${column} ELSE ${value} END`
-    const items = db.table("items")
-    const { from, where } = db.rowsAbout(items, { rows: 1, columns, batch: 2 })
-    return db.retried<{ readonly key: string }>(
-      `UPDATE ${items} AS x SET ${unlessSettled("state", "e.s")}, ${unlessSettled("job", "e.j")},
-         ${unlessSettled("attempts", "e.n")}, ${unlessSettled("at", `${db.now} - e.a`)}, ${unlessSettled("entry", "e.t")},
-         ${unlessSettled("work", "e.w")}, ${unlessSettled("outcome", "e.o")}, ${atItsEnd("kind", "e.f")},
-         ${atItsEnd("problem", "NULL")}
-       FROM ${from} WHERE ${where} AND x.intent = e.i RETURNING key`,
-      this.parameters(group, taken.batch),
-      settings.outage
-    )
-  }
-
-  private write(
-    group: ReadonlyArray<Written>,
-    statement: (group: ReadonlyArray<Written>) => Effect.Effect<ReadonlyArray<{ readonly key: string }>, SqlError>,
-    refusal: () => BatchJournalError
-  ): Effect.Effect<ReadonlyArray<Exit.Exit<void, BatchJournalError>>> {
-    return Effect.matchEffect(statement(group), {
-      onFailure: (error) => {
-        if (!isDataProblem(error)) return Effect.succeed(group.map(() => Exit.fail(ioError(error))))
-        // One of them cannot be stored: alone, each tells whether it is that one.
-        if (group.length > 1)
-          return Effect.map(
-            Effect.forEach(group, (one) => this.write([one], statement, refusal)),
-            (all) => all.flat()
-          )
-        return Effect.succeed(
-          group.map(({ entry }) => Exit.fail(unstorable(entry.key, "the database does not take it")))
-        )
-      },
-      onSuccess: (rows) =>
-        Effect.sync(() => {
-          const written = new Set(rows.map(({ key }) => key))
-          return group.map((one) => {
-            if (!written.has(one.entry.key)) return Exit.fail(refusal())
-            this.keep(one)
-            return Exit.void
-          })
-        })
-    })
-  }
-
-  private keep({ entry, intent }: Written): void {
+  private keep({ entry, intent }: Written): Exit.Exit<void> {
     const { key } = entry
     if (intent === undefined || entry._tag === "Settled") this.intents.delete(key)
     else this.intents.set(key, intent)
-    if (entry._tag !== "Settled") return void this.items.set(key, entry)
-    const { _tag, earlierExecutionTime, executionTime, hash, workerId } = entry
-    this.items.set(key, { _tag, key, hash, earlierExecutionTime, executionTime, workerId })
+    if (entry._tag === "Settled") {
+      const { _tag, earlierExecutionTime, executionTime, hash, workerId } = entry
+      this.items.set(key, { _tag, key, hash, earlierExecutionTime, executionTime, workerId })
+    } else this.items.set(key, entry)
+    return Exit.void
   }
 
-  readonly writeDecisions = (group: ReadonlyArray<Written>) => {
-    const refusal = () => {
-      this.isLost = true
-      return lostTo(this.taken)
-    }
-    if (this.isLost) return Effect.succeed(group.map(() => Exit.fail(refusal())))
-    return this.write(group, (group) => this.decide(group), refusal)
-  }
-
-  readonly writeFacts = (group: ReadonlyArray<Written>) =>
-    this.write(
-      group,
-      (group) => this.tell(group),
-      () => locked(`another run of batch "${this.taken.batch}" has decided anew about this item. Let that one go on.`)
+  append(entry: JournalEntry.Entry): Effect.Effect<void, BatchJournalError> {
+    return Effect.flatMap(
+      Effect.suspend(() => this.prepare(entry)),
+      (written) => (this.isFact(written) ? this.tell(written) : this.decide(written))
     )
-}
+  }
 
-/** How much of the group's statement an entry takes, about. */
-const sizeOf = ({ text }: Written) => text.length
+  private tell(written: Written): Effect.Effect<void, BatchJournalError> {
+    const { taken } = this
+    const decided = () =>
+      locked(`another run of batch "${taken.batch}" has decided anew about this item. Let that one go on.`)
+    const end = (isWritten: boolean) => (isWritten ? this.keep(written) : Exit.fail(decided()))
+    return this.appends.tell({ taken, written, end })
+  }
+
+  private decide(written: Written): Effect.Effect<void, BatchJournalError> {
+    const { taken } = this
+    if (this.isLost) return lostTo(taken)
+    const end = (isWritten: boolean) => {
+      if (isWritten) return this.keep(written)
+      this.isLost = true
+      return Exit.fail(lostTo(taken))
+    }
+    return this.appends.decide({ taken, written, end })
+  }
+}
 
 export const make = (
   db: Database,
+  appends: Appends,
   taken: Taken,
-  { order, ...settings }: JournalSettings & { readonly order: Order }
+  options: JournalOptions
 ): Effect.Effect<BatchJournal, BatchJournalError, Scope.Scope> =>
   Effect.gen(function* () {
-    const journal = new ChunkJournal(db, taken, settings, order)
+    const journal = new ChunkJournal(db, appends, taken, options)
     const doubtful = yield* journal.load
     const told = yield* Doubts.make(doubtful, journal.lookAgain)
-    const keyOf = ({ entry }: Written) => entry.key
-    // In an outage facts are written again for longer, and hold no decision up.
-    const decide = yield* Groups.make({ keyOf, sizeOf, run: journal.writeDecisions })
-    const tell = yield* Groups.make({ keyOf, sizeOf, run: journal.writeFacts })
     const outcome = yield* Groups.make({ keyOf: (key: string) => key, sizeOf: () => 1, run: journal.readOutcomes })
     return {
       begin: (endpointId) => journal.begin(endpointId),
@@ -420,10 +345,6 @@ export const make = (
       outcome: (key) => journal.outcome(outcome, key),
       submitted: journal.submitted,
       work: journal.work,
-      append: (entry) =>
-        Effect.flatMap(
-          Effect.suspend(() => journal.prepare(entry)),
-          (written) => (journal.isFact(written) ? tell(written) : decide(written))
-        )
+      append: (entry) => journal.append(entry)
     }
   })

@@ -2,12 +2,14 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as RcRef from "effect/RcRef"
+import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { BatchJournalError } from "effect-runpod/BatchError"
 import type { BatchJournal } from "effect-runpod/BatchJournal"
 import type * as BatchStore from "../BatchStore.js"
 import type * as Sql from "../Sql.js"
+import * as Appends from "./appends.js"
 import { Batches, chunksOf, defaults, unknownBatch, wrongId } from "./batches.js"
 import * as Counts from "./counts.js"
 import { Creation } from "./creation.js"
@@ -44,7 +46,10 @@ const isFound = `(state = 'Submitted' AND kind = 'SubmitAmbiguousError')`
 const pageOf = ({ after = -1, limit = 100 }: BatchStore.Page) => ({ after, limit: Math.max(1, Math.floor(limit)) })
 
 class Store {
-  constructor(private readonly batches: Batches) {}
+  constructor(
+    private readonly batches: Batches,
+    private readonly appends: Effect.Effect<Appends.Appends, never, Scope.Scope>
+  ) {}
 
   create<E, R>(
     batch: BatchStore.NewBatch,
@@ -76,7 +81,12 @@ class Store {
   }
 
   journal(taken: BatchStore.Taken): Effect.Effect<BatchJournal, Error, Scope.Scope> {
-    return Journal.make(this.batches.db, taken, { ...this.batches.settings, order: Journal.byIndex })
+    return this.openJournal(taken, Journal.byIndex)
+  }
+
+  private openJournal(taken: BatchStore.Taken, order: Journal.Order) {
+    const { db, settings } = this.batches
+    return Effect.flatMap(this.appends, (appends) => Journal.make(db, appends, taken, { ...settings, order }))
   }
 
   progress(id: string): Effect.Effect<BatchStore.Progress, Error> {
@@ -274,13 +284,22 @@ class Store {
       if (state !== "Journal") return yield* wrongId(`"${id}" is a batch in chunks, and no journal. Give another id.`)
       const { db, settings } = this.batches
       const taken = yield* Lease.take(db, id, { ...settings, chunk: 0 })
-      return yield* Journal.make(db, taken, { ...settings, order: Journal.byKey })
+      return yield* this.openJournal(taken, Journal.byKey)
     })
   }
 }
 
 const open = ({ prefix = defaults.prefix, ...options }: Sql.Options) =>
-  Effect.map(Migrations.open(prefix), (db) => new Store(new Batches(db, options)))
+  Effect.gen(function* () {
+    const db = yield* Migrations.open(prefix)
+    const batches = new Batches(db, options)
+    // Of a scope that nobody closes: they begin with the first journal that is open, and end with the last.
+    const appends = yield* Scope.extend(
+      RcRef.make({ acquire: Appends.make(db, batches.settings) }),
+      yield* Scope.make()
+    )
+    return new Store(batches, RcRef.get(appends))
+  })
 
 export const make = (options: Sql.Options): Effect.Effect<BatchStore.Service, Error, SqlClient.SqlClient> =>
   Effect.map(open(options), (store) => ({

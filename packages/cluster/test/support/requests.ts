@@ -7,7 +7,6 @@ export const request = (options: Partial<PermitStore.Request>): PermitStore.Requ
   window: { limit: 100, span: 60_000 },
   places: 10,
   wanted: undefined,
-  returned: undefined,
   demand: 1,
   inFlight: 0,
   ttl: 60_000,

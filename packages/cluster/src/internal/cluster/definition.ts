@@ -66,7 +66,7 @@ const isOpen = (end: BatchStore.Driven): end is "Unread" | "Budget" => end === "
 
 const pageSize = 250
 /** In milliseconds. */
-const shortestPoll = 200
+const shortestPoll = 100
 /** How long a chunk that could not be driven is left alone, at most. */
 const longestPause = Duration.minutes(1)
 export const usualChunks = 8
@@ -301,7 +301,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
         const startedAt = monotonicMillis(clock)
         for (;;) {
           if (yield* hasEnded(store, storeId(id))) return yield* store.progress(storeId(id))
-          const waited = Duration.millis(Math.max(shortestPoll, (monotonicMillis(clock) - startedAt) / 100))
+          const waited = Duration.millis(Math.max(shortestPoll, (monotonicMillis(clock) - startedAt) / 250))
           yield* Effect.sleep(Duration.min(poll, waited))
         }
       }),

@@ -38,15 +38,13 @@ const longestSilence = 2_500
 
 const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((sum, n) => sum + n, 0)
 
-/** The blocks that count now, as the holder knows its own, and without what it gives back. */
-const countedOf = ({ blocks }: State, { holder, returned, unsaved, window }: Request, now: number) => {
+/** The blocks that count now, as the holder knows its own. */
+const countedOf = ({ blocks }: State, { holder, unsaved, window }: Request, now: number) => {
   if (window === undefined) return []
   const isOwn = (block: Counted, id: number) => block.holder === holder && block.id === id
   const own = (block: Counted): Counted => {
     const told = unsaved.find(({ id }) => isOwn(block, id))
-    const at = told === undefined ? block.at : Math.max(block.at, now - told.age)
-    const count = returned !== undefined && isOwn(block, returned.id) ? block.count - returned.count : block.count
-    return { ...block, at, count }
+    return told === undefined ? block : { ...block, at: Math.max(block.at, now - told.age), count: told.count }
   }
   const forgotten = unsaved
     .filter(({ id }) => !blocks.some((block) => isOwn(block, id)))

@@ -35,6 +35,8 @@ const idleRenewals = 2
 const pause = 100
 /** How often whoever needs a start asks for one: others may give some back before the window opens. In milliseconds. */
 const askEvery = 250
+/** For how long it waits at least: what comes free in that time is had with one question. In milliseconds. */
+const askNoSooner = 20
 /** How long all processes need to tell a store that is back what they have done meanwhile, in milliseconds. */
 const comeBack = 2_000
 /** How often a store that is down is tried, in milliseconds. */
@@ -222,7 +224,7 @@ class SharedPool implements Permits.Pool {
       return Effect.flatMap(this.ask, (retryAfter) => {
         const now = this.now()
         if ((needsPlace && !this.hasPlace(now)) || this.hasStart(now)) return again
-        const wait = Math.ceil(Math.max(1, Math.min(retryAfter, askEvery)))
+        const wait = Math.ceil(Math.max(askNoSooner, Math.min(retryAfter, askEvery)))
         return Effect.zipRight(Effect.sleep(Duration.millis(wait)), again)
       })
     })
@@ -294,6 +296,7 @@ class SharedPool implements Permits.Pool {
 
   private requestOf(wanted: Block | undefined, at: number): Omit<Request, "pool"> {
     const { places, starts } = this
+    starts?.giveUpSurplus(at, this.lines.size > 0)
     // One that was just here, or could not be told that there is room, may come again.
     const isExpected = this.idle <= idleRenewals || this.isAskedFor
     const demand = Math.max(this.demand, isExpected ? 1 : 0)
@@ -304,7 +307,6 @@ class SharedPool implements Permits.Pool {
       window: starts?.window,
       places,
       wanted,
-      returned: starts?.returned(at, this.lines.size > 0),
       demand,
       // Until the answer is here it may fill what it has now.
       inFlight: places === undefined ? this.inFlight : Math.max(this.inFlight, this.partAt(at)),
@@ -438,8 +440,8 @@ class SharedPool implements Permits.Pool {
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     const { downSince, inFlight, last, starts } = this
     if (downSince !== undefined || last === undefined) return Effect.void
-    const returned = starts?.giveUp()
-    const request = { ...this.requestOf(undefined, this.now()), returned, demand: inFlight, inFlight }
+    starts?.giveUp()
+    const request = { ...this.requestOf(undefined, this.now()), demand: inFlight, inFlight }
     const told = Effect.flatMap(this.poolName, (pool) => this.leased({ ...request, pool }))
     return Effect.ignore(Effect.disconnect(Effect.interruptible(told)))
   })

@@ -98,7 +98,6 @@ const greeting: Request = {
   window: undefined,
   places: undefined,
   wanted: undefined,
-  returned: undefined,
   demand: 0,
   inFlight: 0,
   ttl: 1_000,

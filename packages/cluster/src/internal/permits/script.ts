@@ -49,13 +49,11 @@ if limit then
   end
   for _, block in ipairs(request.unsaved) do
     local known, at = own[block.id], now - block.age
-    if known then known.t = math.max(known.t, at)
+    if known then known.t, known.n = math.max(known.t, at), block.count
     else table.insert(state.blocks, { h = name, i = block.id, n = block.count, t = at }) end
   end
   for _, block in ipairs(state.blocks) do
-    local count = block.n
-    if request.returned and block.h == name and block.i == request.returned.id then count = count - request.returned.count end
-    if count > 0 and block.t + span > now then table.insert(blocks, { h = block.h, i = block.i, n = count, t = block.t }) end
+    if block.n > 0 and block.t + span > now then table.insert(blocks, block) end
   end
   table.sort(blocks, function(a, b) return a.t < b.t end)
   free = math.max(0, limit - sum(blocks, "n"))

@@ -1,17 +1,24 @@
 /** The starts of one process: those at hand, and the blocks they were leased in as long as these count. */
 import type { Block, Lease } from "../../PermitStore.js"
 
+/** Since when so many count. */
+interface Counted {
+  readonly at: number
+  readonly count: number
+}
+
 /** Own blocks, as the process saw them; times on its monotonic clock. */
 interface Own {
   readonly id: number
   readonly leasedAt: number
-  /** Since when it counts. */
   at: number
   count: number
-  /** Since when it counts for the store; `undefined` if that does not know it. */
-  known: number | undefined
-  /** Since when it does by what the store is being told. */
-  told: number | undefined
+  /** How many were taken, and are not answered yet. */
+  open: number
+  /** What the store knows of it; `undefined` for nothing. */
+  known: Counted | undefined
+  /** What it knows when it has answered. */
+  told: Counted | undefined
 }
 
 /** What is known where a block is asked for. */
@@ -29,6 +36,8 @@ const smallestBlock = 10
 const allowance = 150
 /** How long starts may be used whose requests tell when they were answered, in milliseconds: what arrives late counts from then on. */
 const longestUse = 1_000
+/** What was answered within so long counts as one block, in milliseconds. */
+const together = 100
 /** When starts that nobody waits for are given back after they were asked for, in milliseconds. */
 export const surplusAfter = 100
 
@@ -40,7 +49,10 @@ export class Starts {
   /** How long starts may be used after they were asked for. */
   readonly hold: number
   private atHand = 0
-  private current = 0
+  /** What is at hand is of this block. */
+  private current: Own | undefined
+  /** The last block of those that were answered. */
+  private last: Own | undefined
   private goodUntil = -Infinity
   private nextId = 1
   private largest = 25
@@ -76,24 +88,32 @@ export class Starts {
   take(now: number): boolean {
     if (!this.has(now)) return false
     this.atHand--
+    if (this.current !== undefined) this.current.open++
     this.slide(now)
     this.taken++
     return true
   }
 
   /**
-   * A request whose start was taken at `startedAt` was answered, or given up. RunPod counts it when it arrives, which may be as late as that: its
-   * block counts from then on, less the allowance.
+   * A request whose start was taken at `startedAt` was answered, or given up. RunPod counts it when it arrives, which may be as late as that: it
+   * counts from then on, less the allowance, in a block with others that were answered with it. So does what is left of its own, whose requests leave
+   * later.
    */
   answered(startedAt: number, now: number): void {
-    // By its block, and not by its start: that block may have been leased for a while when it was taken. One that was asked for in the same
-    // moment may be it, or the next.
-    for (let i = this.own.length - 1; i >= 0; i--) {
-      const block = this.own[i]
-      if (block === undefined || block.leasedAt > startedAt) continue
-      block.at = Math.max(block.at, now - allowance)
-      if (block.leasedAt < startedAt) return
+    const block = this.own.findLast(({ leasedAt, open }) => open > 0 && leasedAt <= startedAt)
+    if (block === undefined) return
+    block.open--
+    block.count--
+    block.at = Math.max(block.at, now - allowance)
+    const at = Math.max(startedAt, now - allowance)
+    const { last } = this
+    if (last !== undefined && last.count > 0 && at < last.leasedAt + together) {
+      last.count++
+      last.at = Math.max(last.at, at)
+      return
     }
+    this.last = { id: this.nextId++, leasedAt: at, at, count: 1, open: 0, known: undefined, told: undefined }
+    this.own.push(this.last)
   }
 
   /**
@@ -112,28 +132,24 @@ export class Starts {
     return now >= this.goodUntil - this.hold + surplusAfter
   }
 
-  /** Gives up what has become too old to be used, or what nobody `waits` for; `undefined` if nothing has. */
-  returned(now: number, waits: boolean): Pick<Block, "id" | "count"> | undefined {
-    if (now < this.goodUntil && (waits || !this.isSurplus(now))) return undefined
-    const returned = this.giveUp()
-    if (returned !== undefined) this.largest = Math.max(smallestBlock, Math.ceil(this.largest / 2))
-    return returned
+  /** Gives up what has become too old to be used, or what nobody `waits` for. */
+  giveUpSurplus(now: number, waits: boolean): void {
+    if (this.atHand === 0 || (now < this.goodUntil && (waits || !this.isSurplus(now)))) return
+    this.giveUp()
+    this.largest = Math.max(smallestBlock, Math.ceil(this.largest / 2))
   }
 
   /** Gives up all that is at hand. */
-  giveUp(): Pick<Block, "id" | "count"> | undefined {
-    if (this.atHand === 0) return undefined
-    const returned = { id: this.current, count: this.atHand }
-    const block = this.own.find(({ id }) => id === returned.id)
-    if (block !== undefined) block.count -= returned.count
+  giveUp(): void {
+    const block = this.current
+    if (block !== undefined) block.count -= this.atHand
     this.atHand = 0
-    return returned
   }
 
   /** The store has given so many of the block, which it was asked for at `at`. */
   granted(id: number, count: number, at: number): void {
     if (count === 0) return
-    this.lease({ id, count, leasedAt: at, at, known: at, told: undefined })
+    this.lease({ id, count, leasedAt: at, known: { at, count } })
     if (count === this.largest) this.largest = Math.min(largestBlock, count * 2)
   }
 
@@ -154,26 +170,27 @@ export class Starts {
     if (left <= 0) return
     const { count, id } = this.wanted(waiting, now)
     // What is at hand of an older block was counted, and is not used any more.
-    this.lease({ id, count: Math.min(count, left), leasedAt: now, at: now, known: undefined, told: undefined })
+    this.lease({ id, count: Math.min(count, left), leasedAt: now, known: undefined })
   }
 
-  private lease(block: Own): void {
+  private lease(leased: Pick<Own, "id" | "count" | "leasedAt" | "known">): void {
+    const block = { ...leased, at: leased.leasedAt, open: 0, told: undefined }
     this.own.push(block)
-    this.current = block.id
+    this.current = block
     this.atHand = block.count
     this.goodUntil = block.leasedAt + this.hold
   }
 
-  /** Blocks that the store does not know as they are: it was not asked for them, or they count for longer than it thinks. */
+  /** Blocks that the store does not know as they are, those of which nothing is left among them. */
   unsaved(now: number): ReadonlyArray<Block> {
-    const unsaved = this.blocks(now, ({ at, known }) => at !== known)
-    for (const own of this.own) own.told = own.at
+    const unsaved = this.blocks(now, ({ at, count, known }) => at !== known?.at || count !== known.count)
+    for (const own of this.own) own.told = { at: own.at, count: own.count }
     return unsaved
   }
 
   /** All blocks that count. */
   known(now: number): ReadonlyArray<Block> {
-    return this.blocks(now, () => true)
+    return this.blocks(now, ({ count }) => count > 0)
   }
 
   /** The store knows what it was told. */
@@ -187,7 +204,8 @@ export class Starts {
   }
 
   private forget(now: number): void {
-    this.own = this.own.filter(({ at, count }) => count > 0 && at + this.span > now)
+    const counts = ({ at, count, known }: Own) => at + this.span > now && (count > 0 || (known?.count ?? 0) > 0)
+    this.own = this.own.filter(counts)
   }
 
   private slide(now: number): void {
