@@ -29,7 +29,7 @@ describe("groups", () => {
   )
 
   /** Groups that each take 100 milliseconds, and those that were run. */
-  const timed = (options: { readonly apart?: number; readonly atOnce?: number }) =>
+  const timed = (options: { readonly gather?: number; readonly apart?: number; readonly atOnce?: number }) =>
     Effect.gen(function* () {
       const begun: Array<{ readonly at: number; readonly items: ReadonlyArray<string> }> = []
       const ask = yield* Groups.make<string, void, never>({
@@ -61,6 +61,22 @@ describe("groups", () => {
         { at: 0, items: ["a"] },
         { at: 150, items: ["b", "c"] },
         { at: 520, items: ["d"] }
+      ])
+    })
+  )
+
+  it.scoped("wait for more than their first item", () =>
+    Effect.gen(function* () {
+      const { ask, begun } = yield* timed({ gather: 3, apart: 20 })
+      yield* Effect.fork(ask("a"))
+      yield* TestClock.adjust(2)
+      yield* Effect.fork(ask("b"))
+      yield* TestClock.adjust(2)
+      yield* Effect.fork(ask("c"))
+      yield* TestClock.adjust(110)
+      assert.deepStrictEqual(begun, [
+        { at: 3, items: ["a", "b"] },
+        { at: 106, items: ["c"] }
       ])
     })
   )

@@ -11,7 +11,9 @@ interface Options<A, B, E> {
   readonly sizeOf: (item: A) => number
   /** The results, one for each item. */
   readonly run: (items: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<Exit.Exit<B, E>>>
-  /** How long after a group began the next one does, at the soonest, in milliseconds: more come meanwhile. Default: 0. */
+  /** For how many milliseconds a group waits for more than its first item. Default: until all that is asked for in the same moment is in it. */
+  readonly gather?: number
+  /** How long after a group began the next one does, at the soonest, in milliseconds. Default: 0. */
   readonly apart?: number
   /** How many groups may be under way: another one begins when more wait than one of them takes. Default: 1. */
   readonly atOnce?: number
@@ -76,9 +78,8 @@ class Groups<A, B, E> {
   }
 
   private readonly untilNext: Effect.Effect<void> = Effect.clockWith((clock) => {
-    const { apart = 0 } = this.options
-    const wait = this.lastBegan + apart - monotonicMillis(clock)
-    // What is asked for in the same moment is in the group, too.
+    const { apart = 0, gather = 0 } = this.options
+    const wait = Math.max(gather, this.lastBegan + apart - monotonicMillis(clock))
     return wait > 0 ? Effect.sleep(wait) : Effect.yieldNow()
   })
 
