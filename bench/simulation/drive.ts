@@ -1,5 +1,4 @@
 /** A chunk, and what a process does with one: as `internal/drive.ts`, `journal.ts` and `lease.ts` of the package do it. */
-import { Group } from "./group.js"
 import type { Item, Lane } from "./lane.js"
 import type { Runner } from "./runner.js"
 import { chunkStatements, times } from "./setup.js"
@@ -32,25 +31,11 @@ export class Drive {
   /** It submits nothing more: it was interrupted, or another has its chunk. */
   isOver = false
   private isClosed = false
-  private readonly decisions: Group<Item>
-  private readonly facts: Group<Item>
 
   constructor(
     readonly runner: Runner,
     readonly chunk: Chunk
-  ) {
-    const { counts } = runner.world
-    this.decisions = new Group(runner.connections, {
-      count: () => counts.intents++,
-      commit: (item) => this.intend(item),
-      answered: (item, isWritten) => this.onIntent(item, isWritten)
-    })
-    this.facts = new Group(runner.connections, {
-      count: () => counts.facts++,
-      commit: (item) => (item.isEnding ? this.settle(item) : this.tellJob(item)),
-      answered: (item, isWritten) => (item.isEnding ? this.onSettled() : this.onJobTold(item, isWritten))
-    })
-  }
+  ) {}
 
   private get now(): number {
     return this.runner.world.events.now
@@ -182,17 +167,17 @@ export class Drive {
     this.inFlight++
     item.submitter = this
     item.since = this.now
-    this.decisions.add(item)
+    this.runner.appends.decide(this, item)
   }
 
-  private intend(item: Item): boolean {
+  intend(item: Item): boolean {
     if (this.chunk.epoch !== this.epoch) return false
     item.state = "Intent"
     item.intent = this
     return true
   }
 
-  private onIntent(item: Item, isWritten: boolean): void {
+  onIntent(item: Item, isWritten: boolean): void {
     const pool = this.runner.poolOf(this.chunk.lane)
     if (isWritten) return pool.leave(item, this)
     this.isOver = true
@@ -210,18 +195,18 @@ export class Drive {
       runner.world.events.after(there, () => chunk.lane.arrive(item))
       runner.after(there + back, () => {
         runner.poolOf(chunk.lane).release(item.since)
-        this.facts.add(item)
+        runner.appends.tell(this, item)
       })
     })
   }
 
-  private tellJob(item: Item): boolean {
+  tellJob(item: Item): boolean {
     if (item.state !== "Intent" || item.intent !== this) return false
     item.state = "Submitted"
     return true
   }
 
-  private onJobTold(item: Item, isWritten: boolean): void {
+  onJobTold(item: Item, isWritten: boolean): void {
     if (isWritten) this.chunk.lane.wait(item, this)
     this.submitEnded()
   }
@@ -236,11 +221,11 @@ export class Drive {
     const { runner } = this
     runner.compute(runner.world.assumed.cpu.outcome, () => {
       item.isEnding = true
-      this.facts.add(item)
+      runner.appends.tell(this, item)
     })
   }
 
-  private settle(item: Item): boolean {
+  settle(item: Item): boolean {
     if (item.state !== "Submitted") return false
     item.state = "Settled"
     item.outcomes++
@@ -248,7 +233,7 @@ export class Drive {
     return true
   }
 
-  private onSettled(): void {
+  onSettled(): void {
     this.open--
     if (this.open === 0 && !this.isOver) this.finish()
   }

@@ -1,6 +1,6 @@
-/** The connections of a process to the database, and one statement for all that came while the last was under way. */
+/** The connections of a process to the database, and one statement for all that came while the last was under way: `internal/groups.ts`. */
 import type { Runner } from "./runner.js"
-import { limits } from "./setup.js"
+import { limits, times } from "./setup.js"
 
 export class Connections {
   private free: number = limits.connections
@@ -43,8 +43,10 @@ export class Group<A> {
   private waiting: Array<A> = []
   private isRunning = false
 
+  private lastBegan = -Infinity
+
   constructor(
-    private readonly connections: Connections,
+    private readonly runner: Runner,
     private readonly options: {
       readonly count: () => void
       /** Whether it was written. */
@@ -59,12 +61,18 @@ export class Group<A> {
   }
 
   private next(): void {
+    this.isRunning = this.waiting.length > 0
+    if (!this.isRunning) return
+    const wait = Math.max(times.gather, this.lastBegan + times.apart - this.runner.world.events.now)
+    this.runner.after(wait, () => this.run())
+  }
+
+  private run(): void {
     const { answered, commit, count } = this.options
     const entries = this.waiting.splice(0, limits.group)
-    this.isRunning = entries.length > 0
-    if (!this.isRunning) return
+    this.lastBegan = this.runner.world.events.now
     count()
-    this.connections.statement(
+    this.runner.connections.statement(
       () => entries.map(commit),
       (written) => {
         for (const [i, entry] of entries.entries()) answered(entry, written[i] ?? false)

@@ -179,7 +179,7 @@ export class Pool {
         starts.saved()
         this.onStarts(wanted, lease.granted, at)
         if (this.waiting > 0 && !starts.has(this.now) && lease.retryAfter > 0) {
-          this.pause(Math.ceil(Math.max(1, Math.min(lease.retryAfter, times.ask))))
+          this.pause(Math.ceil(Math.max(times.askNoSooner, Math.min(lease.retryAfter, times.ask))))
         }
         if (this.asks > 0) {
           this.asks--

@@ -1,4 +1,5 @@
 /** A process that works: its shards, the chunks it drives, and whether it is up. */
+import { Appends } from "./appends.js"
 import { type Chunk, Drive } from "./drive.js"
 import type { Owner } from "./events.js"
 import { Connections } from "./group.js"
@@ -10,6 +11,7 @@ import type { World } from "./world.js"
 export class Runner implements Owner {
   readonly name: string
   readonly connections = new Connections(this)
+  readonly appends: Appends
   /** When it last said that it lives. */
   heartbeat = 0
   settled = 0
@@ -29,6 +31,7 @@ export class Runner implements Owner {
     readonly world: World,
     readonly index: number
   ) {
+    this.appends = new Appends(this)
     this.name = `runner-${String(index).padStart(3, "0")}`
   }
 

@@ -1,6 +1,7 @@
 /** What is simulated, and the numbers it goes by: those of the packages where they have them, assumptions where they cannot. */
 import { Duration } from "effect"
 import { RateLimits } from "effect-runpod"
+import { pace } from "../../packages/cluster/src/internal/appends.js"
 import { defaults } from "../../packages/cluster/src/internal/batches.js"
 import { usualChunks } from "../../packages/cluster/src/internal/cluster/definition.js"
 import { config, usualLease } from "../../packages/cluster/src/internal/cluster/engine.js"
@@ -28,6 +29,8 @@ export const times = {
   /** How often a process that needs starts asks for some. */
   ask: 250,
   pause: 100,
+  askNoSooner: 20,
+  ...pace,
   /** How often it is looked for the facts of an owner before, and whether a chunk is free. */
   look: 500,
   batchLook: 1_000
@@ -48,7 +51,7 @@ export const limits = {
   chunkSize: 250,
   /** Connections of a process to the database. */
   connections: 5,
-  /** Entries of a statement of the journal. */
+  /** Entries of a statement. */
   group: 500
 } as const
 

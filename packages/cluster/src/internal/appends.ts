@@ -37,8 +37,7 @@ interface ItemRow {
 }
 
 /** In milliseconds: enough that those which come one by one share a statement, and little beside a request. */
-const gather = 3
-const apart = 20
+export const pace = { gather: 3, apart: 20 }
 
 const itemOf = ({ batch, key }: ItemRow) => `${batch}\u0000${key}`
 const keyOf = ({ taken: { batch }, written: { entry } }: Append) => itemOf({ batch, key: entry.key })
@@ -139,8 +138,7 @@ export const make = (db: Database, settings: Settings): Effect.Effect<Appends, n
       // How much of the group's statement an entry takes, about.
       sizeOf: ({ written }) => written.text.length,
       run: (group) => write(group, statement),
-      gather,
-      apart,
+      ...pace,
       atOnce: 4
     })
   // In an outage facts are written again for longer, and hold no decision up.
