@@ -72,9 +72,9 @@ export interface Request {
   /** How many milliseconds its places are its own when it says nothing more. */
   readonly ttl: number
   /**
-   * Blocks of this holder that the store does not know as they are: what it was not asked for, while it was away; of which some starts were not used
-   * and will not be, up to all; whose requests were answered so late that they count from a later time on; and what was answered earlier than the rest of
-   * its block, which has fewer since. A block counts from the latest time that was told of it.
+   * Blocks of this holder that the store does not know as they are. One it has not is added. Of one it has, the smaller count and the later time
+   * stay, whatever was told before: starts that will not be used are given back so, up to all of a block, those whose requests are answered late
+   * count from then on, and those that were answered together become a block of their own.
    */
   readonly unsaved: ReadonlyArray<Block>
   /** All blocks of this holder that still count, for a store that has lost what it knew. */

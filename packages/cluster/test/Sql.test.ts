@@ -198,6 +198,29 @@ for (const { name, place } of databases) {
         assert.strictEqual(again?.jobId, "its own")
       }))
 
+    test("of an owner before writes no intent either when one of the owner after, in the same process, comes with it", (prefix) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* Sql.batchStore({ prefix, lease: "30 seconds" })
+        const items = ["k1", "k2", "k3"].map((key) => ({ key, input: key }))
+        yield* store.create({ id: "a", endpointId: "ep", chunkSize: 2 }, Stream.make(items))
+        const before = yield* store.take("a", 0)
+        const journalBefore = yield* store.journal(before)
+        // As if no renewal had come through.
+        yield* sql.unsafe(`UPDATE "${prefix}chunks" SET until = 0`)
+        const after = yield* store.take("a", 0)
+        const journals = [yield* store.journal(after), yield* store.journal({ ...after })]
+        const other = yield* store.journal(yield* store.take("a", 1))
+        const asked = [
+          reason(journalBefore.append(intent("k1"))),
+          ...["k1", "k2"].map((key, i) => Effect.exit(journals[i]!.append(intent(key)))),
+          Effect.exit(other.append(intent("k3")))
+        ]
+        const results = yield* Effect.all(asked, { concurrency: "unbounded" })
+        assert.deepStrictEqual(results, ["Locked", Exit.void, Exit.void, Exit.void])
+        assert.strictEqual(yield* reason(journalBefore.append(submitted("k1"))), "Locked")
+      }))
+
     test("opens at once after a crash, and tells of an item in doubt when the owner before has, or `grace` is over", (prefix) =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient

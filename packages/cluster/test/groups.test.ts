@@ -106,4 +106,53 @@ describe("groups", () => {
       )
     })
   )
+
+  it.scoped("go on beside one that takes long, up to so many, but for its keys", () =>
+    Effect.gen(function* () {
+      const begun: Array<string> = []
+      const ask = yield* Groups.make<string, void, never>({
+        atOnce: 3,
+        keyOf: (item) => item[0] ?? "",
+        sizeOf: () => 1,
+        run: (items) =>
+          Effect.zipRight(
+            Effect.sync(() => begun.push(items.join())),
+            Effect.never
+          )
+      })
+      yield* Effect.fork(ask("a1"))
+      yield* TestClock.adjust(500)
+      for (const item of ["a2", "b1"]) yield* Effect.fork(ask(item))
+      yield* TestClock.adjust(499)
+      assert.deepStrictEqual(begun, ["a1"])
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(begun, ["a1", "b1"])
+      yield* TestClock.adjust(1_000)
+      yield* Effect.fork(ask("c1"))
+      yield* TestClock.adjust(1_000)
+      for (const item of ["d1", "e1"]) yield* Effect.fork(ask(item))
+      yield* TestClock.adjust(5_000)
+      assert.deepStrictEqual(begun, ["a1", "b1", "c1"])
+    })
+  )
+
+  it.scopedLive("leave nobody waiting who asks while the last is about to end, wherever its fiber yields", () =>
+    Effect.gen(function* () {
+      for (let steps = 0; steps < 40; steps++) {
+        const ask = yield* Effect.withMaxOpsBeforeYield(
+          Groups.make<string, void, never>({
+            keyOf: (item) => item,
+            sizeOf: () => 1,
+            run: (items) =>
+              Effect.as(
+                Effect.repeatN(Effect.void, steps),
+                items.map(() => Exit.void)
+              )
+          }),
+          51
+        )
+        yield* Effect.timeout(Effect.zipRight(ask("a"), ask("b")), "5 seconds")
+      }
+    })
+  )
 })

@@ -78,32 +78,28 @@ const rowsOf = (group: ReadonlyArray<Append>) =>
     JSON.stringify(group.map(({ taken, written }) => rowOf(written, taken, now)))
   )
 
-/** The chunks of a group, as who writes has them. */
-const chunksOf = (group: ReadonlyArray<Append>) =>
-  JSON.stringify(
-    Array.from(new Set(group.map(({ taken }) => taken)), ({ batch, chunk, epoch }) => ({
-      b: batch,
-      c: chunk,
-      p: epoch
-    }))
-  )
+/** Who writes the entries of a group, each once. */
+const ownersOf = (group: ReadonlyArray<Append>) => {
+  const texts = group.map(({ taken: { batch, chunk, epoch } }) => JSON.stringify({ b: batch, c: chunk, p: epoch }))
+  return `[${Array.from(new Set(texts)).join()}]`
+}
 
-/** Written only while the chunk is its owner's. */
+/** Written only while the chunk is its owner's: a group may have entries of one before, in the same process. */
 const decide =
   (db: Database, { lease }: Settings): Statement =>
   (group) =>
     db.retried(
-      `WITH own AS (SELECT x.batch, x.chunk FROM ${db.rowsOf(2, { b: "text", c: "int", p: "int" })} AS o
+      `WITH own AS (SELECT x.batch, x.chunk, x.epoch FROM ${db.rowsOf(2, { b: "text", c: "int", p: "int" })} AS o
          CROSS JOIN ${db.table("chunks")} AS x WHERE x.batch = o.b AND x.chunk = o.c AND x.epoch = o.p ${db.forShare})
        INSERT INTO ${db.table("items")} AS x (batch, key, chunk, hash, state, intent, job, attempts, at, entry, work, outcome, kind)
        SELECT b, k, c, h, s, i, j, n, ${db.now} - a, t, w, o, f
-       FROM ${db.rowsOf(1, columns)} AS e CROSS JOIN own WHERE own.batch = e.b AND own.chunk = e.c
+       FROM ${db.rowsOf(1, columns)} AS e CROSS JOIN own WHERE own.batch = e.b AND own.chunk = e.c AND own.epoch = e.p
        ON CONFLICT (batch, key) DO UPDATE SET hash = excluded.hash, state = excluded.state, intent = excluded.intent,
          job = excluded.job, attempts = excluded.attempts, at = excluded.at, entry = excluded.entry, work = excluded.work,
          outcome = excluded.outcome, kind = excluded.kind, problem = NULL
        WHERE x.chunk = excluded.chunk
        RETURNING batch, key`,
-      Effect.map(rowsOf(group), (rows) => [rows, chunksOf(group)]),
+      Effect.map(rowsOf(group), (rows) => [rows, ownersOf(group)]),
       lease
     )
 

@@ -1,7 +1,7 @@
 import type * as JournalEntry from "effect-runpod/JournalEntry"
 import type { Taken } from "../BatchStore.js"
 
-/** An entry on its way into its row; the fields are the columns of the statements below. */
+/** An entry on its way into its row. */
 export interface Written {
   readonly entry: JournalEntry.Entry
   /** The entry's text; absent from the row of a settled one, where it is the outcome. */
@@ -13,6 +13,7 @@ export interface Written {
 export const columns = {
   b: "text",
   c: "int",
+  p: "int",
   k: "text",
   h: "text",
   s: "text",
@@ -39,12 +40,13 @@ const kindOf = ({ output, status }: JournalEntry.Settled): string | null => {
 }
 
 /** A time goes as an age, and the database counts it back from its own clock. */
-export const rowOf = ({ entry, intent, text }: Written, { batch, chunk }: Taken, now: number) => {
+export const rowOf = ({ entry, intent, text }: Written, { batch, chunk, epoch }: Taken, now: number) => {
   const settled = entry._tag === "Settled" ? entry : undefined
   const { earlierExecutionTime, executionTime, workerId } = settled ?? {}
   return {
     b: batch,
     c: chunk,
+    p: epoch,
     k: entry.key,
     h: entry.hash,
     s: entry._tag,

@@ -1,6 +1,7 @@
-/** One statement for all that came while the last was under way. */
+/** One statement for all that came meanwhile: while it waited for more, or the last was under way. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { monotonicMillis } from "./monotonic.js"
@@ -13,9 +14,9 @@ interface Options<A, B, E> {
   readonly run: (items: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<Exit.Exit<B, E>>>
   /** For how many milliseconds a group waits for more than its first item. Default: until all that is asked for in the same moment is in it. */
   readonly gather?: number
-  /** How long after a group began the next one does, at the soonest, in milliseconds. Default: 0. */
+  /** How long after a group began its runner begins the next one, at the soonest, in milliseconds. Default: 0. */
   readonly apart?: number
-  /** How many groups may be under way: another one begins when more wait than one of them takes. Default: 1. */
+  /** How many groups may be under way: another one begins when as many wait as one takes, or all under way are late. Default: 1. */
   readonly atOnce?: number
 }
 
@@ -26,6 +27,8 @@ interface Waiting<A, B, E> {
   readonly resume: (result: Effect.Effect<B, E>) => void
 }
 
+/** When a group under way holds up no other any more: its connection may be dead without a word. In milliseconds. */
+const late = 1_000
 const mostItems = 500
 const mostSize = 4 * 1024 * 1024
 
@@ -38,19 +41,29 @@ class Groups<A, B, E> {
   /** What is in the groups under way, by its key. */
   private readonly running = new Map<string, Waiting<A, B, E>>()
   private runners = 0
+  /** How many of them have a group that is late. */
+  private lateRunners = 0
   private lastBegan = -Infinity
 
-  constructor(private readonly options: Options<A, B, E>) {}
+  constructor(
+    private readonly options: Options<A, B, E>,
+    private readonly fork: (effect: Effect.Effect<void>) => Fiber.RuntimeFiber<void>
+  ) {}
 
-  /** Whether this one is to be run for by one more runner. */
-  add(item: A, resume: (result: Effect.Effect<B, E>) => void): boolean {
+  add(item: A, resume: (result: Effect.Effect<B, E>) => void): void {
     const size = this.options.sizeOf(item)
     this.waiting.push({ item, key: this.options.keyOf(item), size, resume })
     this.size += size
+    this.run()
+  }
+
+  /** One more runner, if there is something for it to do. */
+  private run(): void {
     const { atOnce = 1 } = this.options
-    if (this.runners > 0 && (this.runners >= atOnce || !this.isFull)) return false
+    const { lateRunners, runners, waiting } = this
+    if (waiting.length === 0 || runners >= atOnce || (runners > lateRunners && !this.isFull)) return
     this.runners++
-    return true
+    this.fork(Effect.interruptible(this.runAll))
   }
 
   private get isFull(): boolean {
@@ -83,18 +96,22 @@ class Groups<A, B, E> {
     return wait > 0 ? Effect.sleep(wait) : Effect.yieldNow()
   })
 
-  readonly runAll: Effect.Effect<void> = Effect.suspend(() =>
-    this.waiting.length === 0 ? this.end : Effect.zipRight(this.untilNext, this.runNext)
+  private readonly runAll: Effect.Effect<void> = Effect.suspend(() =>
+    this.waiting.length === 0 ? this.end() : Effect.zipRight(this.untilNext, this.runNext)
   )
 
-  private readonly end = Effect.sync(() => void this.runners--)
+  /** In the same step as the look at what waits: who comes next begins anew. */
+  private end(): Effect.Effect<void> {
+    this.runners--
+    return Effect.void
+  }
 
   private readonly runNext: Effect.Effect<void> = Effect.clockWith((clock) => {
     const group = this.next()
     // All wait for a group under way, whose runner goes on with them.
-    if (group.length === 0) return this.end
+    if (group.length === 0) return this.end()
     this.lastBegan = monotonicMillis(clock)
-    return Effect.exit(this.options.run(group.map(({ item }) => item))).pipe(
+    return Effect.exit(this.timed(this.options.run(group.map(({ item }) => item)))).pipe(
       Effect.flatMap((exit) => {
         for (const [i, { key, resume }] of group.entries()) {
           this.running.delete(key)
@@ -104,6 +121,29 @@ class Groups<A, B, E> {
       })
     )
   })
+
+  /** Has another runner go on where this one takes long. */
+  private timed<R>(run: Effect.Effect<R>): Effect.Effect<R> {
+    if (this.options.atOnce === undefined) return run
+    let isLate = false
+    const timer = this.fork(
+      Effect.delay(
+        Effect.sync(() => {
+          isLate = true
+          this.lateRunners++
+          this.run()
+        }),
+        late
+      )
+    )
+    return Effect.ensuring(
+      run,
+      Effect.suspend(() => {
+        if (isLate) this.lateRunners--
+        return Fiber.interruptFork(timer)
+      })
+    )
+  }
 
   /** Also those whose group was under way: its fiber has ended without a word. */
   interruptAll(): void {
@@ -115,11 +155,8 @@ export const make = <A, B, E>(options: Options<A, B, E>): Effect.Effect<Ask<A, B
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const runtime = yield* Effect.runtime<never>()
-    const groups = new Groups(options)
+    const groups = new Groups(options, (effect) => Runtime.runFork(runtime)(effect, { scope }))
     yield* Effect.addFinalizer(() => Effect.sync(() => groups.interruptAll()))
     // Who is interrupted leaves its item in the group: it may be on its way.
-    return (item) =>
-      Effect.async((resume) => {
-        if (groups.add(item, resume)) Runtime.runFork(runtime)(Effect.interruptible(groups.runAll), { scope })
-      })
+    return (item) => Effect.async((resume) => groups.add(item, resume))
   })

@@ -44,7 +44,9 @@ const countedOf = ({ blocks }: State, { holder, unsaved, window }: Request, now:
   const isOwn = (block: Counted, id: number) => block.holder === holder && block.id === id
   const own = (block: Counted): Counted => {
     const told = unsaved.find(({ id }) => isOwn(block, id))
-    return told === undefined ? block : { ...block, at: Math.max(block.at, now - told.age), count: told.count }
+    if (told === undefined) return block
+    // Whatever comes late, or twice.
+    return { ...block, at: Math.max(block.at, now - told.age), count: Math.min(block.count, told.count) }
   }
   const forgotten = unsaved
     .filter(({ id }) => !blocks.some((block) => isOwn(block, id)))

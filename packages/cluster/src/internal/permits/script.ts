@@ -49,7 +49,7 @@ if limit then
   end
   for _, block in ipairs(request.unsaved) do
     local known, at = own[block.id], now - block.age
-    if known then known.t, known.n = math.max(known.t, at), block.count
+    if known then known.t, known.n = math.max(known.t, at), math.min(known.n, block.count)
     else table.insert(state.blocks, { h = name, i = block.id, n = block.count, t = at }) end
   end
   for _, block in ipairs(state.blocks) do

@@ -1,8 +1,8 @@
 /** The starts of one process: those at hand, and the blocks they were leased in as long as these count. */
 import type { Block, Lease } from "../../PermitStore.js"
 
-/** Since when so many count. */
-interface Counted {
+/** So many count since then. */
+interface Known {
   readonly at: number
   readonly count: number
 }
@@ -16,9 +16,9 @@ interface Own {
   /** How many were taken, and are not answered yet. */
   open: number
   /** What the store knows of it; `undefined` for nothing. */
-  known: Counted | undefined
+  known: Known | undefined
   /** What it knows when it has answered. */
-  told: Counted | undefined
+  told: Known | undefined
 }
 
 /** What is known where a block is asked for. */
@@ -101,13 +101,16 @@ export class Starts {
    */
   answered(startedAt: number, now: number): void {
     const block = this.own.findLast(({ leasedAt, open }) => open > 0 && leasedAt <= startedAt)
-    if (block === undefined) return
-    block.open--
-    block.count--
-    block.at = Math.max(block.at, now - allowance)
+    // One whose answer comes behind its window was counted as late as that, too.
+    if (block !== undefined) {
+      block.open--
+      block.count--
+      block.at = Math.max(block.at, now - allowance)
+    }
     const at = Math.max(startedAt, now - allowance)
     const { last } = this
-    if (last !== undefined && last.count > 0 && at < last.leasedAt + together) {
+    // What the store was told of a block only gets less.
+    if (last !== undefined && last.told === undefined && at < last.leasedAt + together && now < last.at + this.span) {
       last.count++
       last.at = Math.max(last.at, at)
       return
@@ -118,7 +121,7 @@ export class Starts {
 
   /**
    * The block to ask for: for those who wait, and for as many as came in the last time that a block is good for, but not for many more than can be
-   * in flight. Where starts are scarce, others wait for them, too: only for those who wait. It counts from when its last start was used.
+   * in flight. Where starts are scarce, others wait for them, too: only for those who wait.
    */
   wanted(waiting: number, now: number, { isScarce = false, places = Infinity }: Expected = {}): Block {
     this.slide(now)
@@ -188,9 +191,9 @@ export class Starts {
     return unsaved
   }
 
-  /** All blocks that count. */
+  /** All blocks that count, or of which the store does not know that none is left. */
   known(now: number): ReadonlyArray<Block> {
-    return this.blocks(now, ({ count }) => count > 0)
+    return this.blocks(now, () => true)
   }
 
   /** The store knows what it was told. */
