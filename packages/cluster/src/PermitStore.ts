@@ -77,7 +77,7 @@ export interface Request {
    * count from then on, and those that were answered together become a block of their own.
    */
   readonly unsaved: ReadonlyArray<Block>
-  /** All blocks of this holder that still count, for a store that has lost what it knew. */
+  /** All blocks of this holder that still count, or may for a store that was not told of their end: for one that has lost what it knew. */
   readonly known: () => ReadonlyArray<Block>
 }
 

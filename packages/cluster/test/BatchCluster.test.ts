@@ -2,9 +2,13 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Chunk, Context, Effect, Exit, Fiber, Layer, Option, Schema, Stream } from "effect"
+import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
+import { Cause, Chunk, Context, Effect, Exit, Fiber, Layer, Option, Schema, Scope, Stream } from "effect"
 import * as Emulator from "effect-runpod/Emulator"
+import { BatchStore, Sql } from "effect-runpod-cluster"
 import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
+import { chunkWorkflow } from "../src/internal/cluster/definition.js"
+import { clientOf } from "./support/databases.js"
 
 const { Fault } = Emulator
 const Numbered = Schema.Struct({ n: Schema.Number })
@@ -165,6 +169,69 @@ describe.concurrent("a cluster in a file", () => {
         assert.deepInclude(yield* numbers.report("a"), { state: "Cancelled", open: 120 })
         assert.strictEqual(yield* submitted, 80)
       }).pipe(Effect.provide(started({ workers: 200, handler: () => Effect.never }))),
+    30_000
+  )
+
+  it.scopedLive(
+    "drives a chunk again that is interrupted from within, since the end of its workflow would be stored",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* file
+        let calls = 0
+        const loaded = BatchCluster.make({
+          ...kind,
+          // The first one is for what the batch is made of.
+          load: (_, { from, to }) =>
+            Effect.suspend(() => (++calls === 2 ? Effect.interrupt : Effect.succeed(inputs(20).slice(from, to))))
+        })
+        const services = loaded.layer.pipe(
+          Layer.provideMerge(BatchCluster.layerSqlite(path)),
+          Layer.provideMerge(emulated({}))
+        )
+        yield* Effect.gen(function* () {
+          yield* loaded.start("a", { count: 8 })
+          assert.deepInclude(yield* loaded.awaitEnd("a", { poll }), { done: 1, settled: 8 })
+        }).pipe(Effect.provide(services))
+        assert.strictEqual(calls, 3)
+      }),
+    30_000
+  )
+
+  it.scopedLive(
+    "gives its chunks back when its layer is closed, whether its engine waits for their workflows or not",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* file
+        const scope = yield* Effect.scope
+        const outliving = Layer.effect(
+          WorkflowEngine.WorkflowEngine,
+          Effect.map(WorkflowEngine.WorkflowEngine, (engine): WorkflowEngine.WorkflowEngine["Type"] => ({
+            ...engine,
+            register: (workflow, execute) => Scope.extend(engine.register(workflow, execute), scope)
+          }))
+        ).pipe(Layer.provide(WorkflowEngine.layerMemory))
+        const services = yield* Layer.build(
+          Layer.mergeAll(
+            outliving,
+            Layer.provide(Sql.layerBatchStore(), clientOf({ sqlite: path })),
+            emulated({ handler: () => Effect.never })
+          )
+        )
+        yield* Effect.gen(function* () {
+          const layer = yield* Scope.make()
+          yield* Layer.buildWithScope(numbers.layer, layer)
+          yield* numbers.start("a", inputs(40))
+          yield* Effect.repeat(Effect.delay(submitted, "20 millis"), { until: (count) => count === 40 })
+          yield* Scope.close(layer, Exit.void)
+          const store = yield* BatchStore.BatchStore
+          for (const chunk of [0, 1]) {
+            assert.deepInclude(yield* store.take("numbers/a", chunk), { epoch: 2, crashed: false })
+            const payload = { batch: "numbers/a", chunk, round: 0 }
+            const workflow = chunkWorkflow("numbers")
+            assert.isUndefined(yield* workflow.poll(yield* workflow.executionId(payload)))
+          }
+        }).pipe(Effect.provide(services))
+      }),
     30_000
   )
 

@@ -136,6 +136,23 @@ describe("groups", () => {
     })
   )
 
+  it.scoped("wait for the one under way, whatever became of those before it, and wherever they were made", () =>
+    Effect.gen(function* () {
+      const { ask, begun } = yield* Effect.uninterruptible(timed({ atOnce: 2 }))
+      yield* Effect.fork(ask("a"))
+      yield* TestClock.adjust(2_000)
+      yield* Effect.fork(ask("b"))
+      yield* TestClock.adjust(50)
+      yield* Effect.fork(ask("c"))
+      yield* TestClock.adjust(500)
+      assert.deepStrictEqual(begun, [
+        { at: 0, items: ["a"] },
+        { at: 2_000, items: ["b"] },
+        { at: 2_100, items: ["c"] }
+      ])
+    })
+  )
+
   it.scopedLive("leave nobody waiting who asks while the last is about to end, wherever its fiber yields", () =>
     Effect.gen(function* () {
       for (let steps = 0; steps < 40; steps++) {

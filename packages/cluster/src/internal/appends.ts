@@ -85,11 +85,8 @@ const ownersOf = (group: ReadonlyArray<Append>) => {
 }
 
 /** Written only while the chunk is its owner's: a group may have entries of one before, in the same process. */
-const decide =
-  (db: Database, { lease }: Settings): Statement =>
-  (group) =>
-    db.retried(
-      `WITH own AS (SELECT x.batch, x.chunk, x.epoch FROM ${db.rowsOf(2, { b: "text", c: "int", p: "int" })} AS o
+const decide = (db: Database, { lease }: Settings): Statement => {
+  const statement = `WITH own AS (SELECT x.batch, x.chunk, x.epoch FROM ${db.rowsOf(2, { b: "text", c: "int", p: "int" })} AS o
          CROSS JOIN ${db.table("chunks")} AS x WHERE x.batch = o.b AND x.chunk = o.c AND x.epoch = o.p ${db.forShare})
        INSERT INTO ${db.table("items")} AS x (batch, key, chunk, hash, state, intent, job, attempts, at, entry, work, outcome, kind)
        SELECT b, k, c, h, s, i, j, n, ${db.now} - a, t, w, o, f
@@ -98,10 +95,14 @@ const decide =
          job = excluded.job, attempts = excluded.attempts, at = excluded.at, entry = excluded.entry, work = excluded.work,
          outcome = excluded.outcome, kind = excluded.kind, problem = NULL
        WHERE x.chunk = excluded.chunk
-       RETURNING batch, key`,
+       RETURNING batch, key`
+  return (group) =>
+    db.retried(
+      statement,
       Effect.map(rowsOf(group), (rows) => [rows, ownersOf(group)]),
       lease
     )
+}
 
 /**
  * True whoever tells it: written where its intent still stands. The first outcome of an intent stays. One in doubt whose job becomes known stays so,

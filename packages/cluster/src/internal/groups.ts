@@ -1,7 +1,6 @@
 /** One statement for all that came meanwhile: while it waited for more, or the last was under way. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { monotonicMillis } from "./monotonic.js"
@@ -27,7 +26,12 @@ interface Waiting<A, B, E> {
   readonly resume: (result: Effect.Effect<B, E>) => void
 }
 
-/** When a group under way holds up no other any more: its connection may be dead without a word. In milliseconds. */
+interface UnderWay {
+  /** Whether it holds up no other any more. */
+  isLate: boolean
+}
+
+/** When a group under way is late: its connection may be dead without a word. In milliseconds. */
 const late = 1_000
 const mostItems = 500
 const mostSize = 4 * 1024 * 1024
@@ -41,13 +45,13 @@ class Groups<A, B, E> {
   /** What is in the groups under way, by its key. */
   private readonly running = new Map<string, Waiting<A, B, E>>()
   private runners = 0
-  /** How many of them have a group that is late. */
-  private lateRunners = 0
+  /** The groups under way. */
+  private readonly underWay = new Set<UnderWay>()
   private lastBegan = -Infinity
 
   constructor(
     private readonly options: Options<A, B, E>,
-    private readonly fork: (effect: Effect.Effect<void>) => Fiber.RuntimeFiber<void>
+    private readonly fork: (effect: Effect.Effect<void>) => unknown
   ) {}
 
   add(item: A, resume: (result: Effect.Effect<B, E>) => void): void {
@@ -60,10 +64,16 @@ class Groups<A, B, E> {
   /** One more runner, if there is something for it to do. */
   private run(): void {
     const { atOnce = 1 } = this.options
-    const { lateRunners, runners, waiting } = this
-    if (waiting.length === 0 || runners >= atOnce || (runners > lateRunners && !this.isFull)) return
+    if (this.waiting.length === 0 || this.runners >= atOnce || (this.isBusy && !this.isFull)) return
     this.runners++
-    this.fork(Effect.interruptible(this.runAll))
+    this.fork(this.runAll)
+  }
+
+  /** Whether a runner will soon go on with what waits. */
+  private get isBusy(): boolean {
+    let late = 0
+    for (const { isLate } of this.underWay) if (isLate) late++
+    return this.runners > late
   }
 
   private get isFull(): boolean {
@@ -111,8 +121,10 @@ class Groups<A, B, E> {
     // All wait for a group under way, whose runner goes on with them.
     if (group.length === 0) return this.end()
     this.lastBegan = monotonicMillis(clock)
-    return Effect.exit(this.timed(this.options.run(group.map(({ item }) => item)))).pipe(
+    const underWay = this.begin()
+    return Effect.exit(this.options.run(group.map(({ item }) => item))).pipe(
       Effect.flatMap((exit) => {
+        this.underWay.delete(underWay)
         for (const [i, { key, resume }] of group.entries()) {
           this.running.delete(key)
           resume(Exit.flatMap(exit, (results) => results[i] ?? Exit.die("A group lacks a result")))
@@ -122,27 +134,15 @@ class Groups<A, B, E> {
     )
   })
 
-  /** Has another runner go on where this one takes long. */
-  private timed<R>(run: Effect.Effect<R>): Effect.Effect<R> {
-    if (this.options.atOnce === undefined) return run
-    let isLate = false
-    const timer = this.fork(
-      Effect.delay(
-        Effect.sync(() => {
-          isLate = true
-          this.lateRunners++
-          this.run()
-        }),
-        late
-      )
-    )
-    return Effect.ensuring(
-      run,
-      Effect.suspend(() => {
-        if (isLate) this.lateRunners--
-        return Fiber.interruptFork(timer)
-      })
-    )
+  private begin(): UnderWay {
+    const underWay = { isLate: false }
+    this.underWay.add(underWay)
+    const onLate = Effect.sync(() => {
+      underWay.isLate = true
+      this.run()
+    })
+    if (this.options.atOnce !== undefined) this.fork(Effect.delay(onLate, late))
+    return underWay
   }
 
   /** Also those whose group was under way: its fiber has ended without a word. */
@@ -155,7 +155,8 @@ export const make = <A, B, E>(options: Options<A, B, E>): Effect.Effect<Ask<A, B
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const runtime = yield* Effect.runtime<never>()
-    const groups = new Groups(options, (effect) => Runtime.runFork(runtime)(effect, { scope }))
+    const fork = (effect: Effect.Effect<void>) => Runtime.runFork(runtime)(Effect.interruptible(effect), { scope })
+    const groups = new Groups(options, fork)
     yield* Effect.addFinalizer(() => Effect.sync(() => groups.interruptAll()))
     // Who is interrupted leaves its item in the group: it may be on its way.
     return (item) => Effect.async((resume) => groups.add(item, resume))

@@ -8,6 +8,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
@@ -108,14 +110,19 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
 
   const again = Schedule.exponential("1 second").pipe(Schedule.union(Schedule.spaced(longestPause)), Schedule.jittered)
 
-  const layer = Layer.unwrapEffect(
-    Effect.map(Effect.makeSemaphore(chunks), (places) =>
-      ChunkWorkflow.toLayer(({ batch, chunk }) =>
+  const layer = Layer.unwrapScoped(
+    Effect.gen(function* () {
+      const places = yield* Effect.makeSemaphore(chunks)
+      // They end with this layer: the cluster does not wait for a workflow whose shard is on its way to another process just then.
+      const drives = yield* FiberSet.make<BatchStore.Driven, unknown>()
+      const within = <E, R>(driven: Effect.Effect<BatchStore.Driven, E, R>) =>
+        Effect.flatMap(FiberSet.run(drives, driven), (fiber) =>
+          Effect.onInterrupt(Fiber.join(fiber), () => Fiber.interrupt(fiber))
+        )
+      return ChunkWorkflow.toLayer(({ batch, chunk }) =>
         Activity.make({
           name: "drive",
           success: Schema.String,
-          // Another process goes on where this one is interrupted.
-          interruptRetryPolicy: Schedule.stop,
           execute: Effect.gen(function* () {
             const made = yield* Endpoint.make(endpoint, { input, output })
             const driven = BatchStore.drive(made, {
@@ -127,19 +134,19 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
               ...(load === undefined ? {} : { load: (range: BatchStore.Range) => load(idOf(batch), range) })
             })
             return yield* places
-              .withPermits(1)(driven)
+              .withPermits(1)(within(driven))
               .pipe(
                 Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
                 Effect.sandbox,
                 Effect.tapError((cause) => logTrouble(`${batch}, chunk ${chunk}`, cause)),
-                Effect.retry({ schedule: again, while: (cause) => !Cause.isInterruptedOnly(cause) }),
-                Effect.catchAll(Effect.failCause),
+                // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
+                Effect.retry(again),
                 Effect.orDie
               )
           })
         })
       )
-    )
+    })
   )
 
   /** Has all chunks driven that are open. */
@@ -388,6 +395,4 @@ const missing = (index: number) => {
 
 /** It is driven again in a while: another process has it, or the endpoint or the database have a problem that somebody can mend. */
 const logTrouble = (what: string, cause: Cause.Cause<unknown>) =>
-  Cause.isInterruptedOnly(cause)
-    ? Effect.void
-    : Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)
+  Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)
