@@ -55,9 +55,15 @@ const suffixes: Readonly<Record<string, ReadonlyArray<string>>> = {
 /** The buckets of each histogram rise to `+Inf`, which is the count. */
 const checkHistogram = (name: string, { samples }: Family): void => {
   const seriesOf = ({ le: _, ...labels }: Sample["labels"]) => JSON.stringify(labels)
-  const counts = samples.filter((sample) => sample.name === `${name}_count`)
-  for (const { labels, value } of counts) {
-    const same = samples.filter((sample) => seriesOf(sample.labels) === seriesOf(labels))
+  const bySeries = new Map<string, Array<Sample>>()
+  for (const sample of samples) {
+    const series = seriesOf(sample.labels)
+    const same = bySeries.get(series) ?? []
+    bySeries.set(series, same)
+    same.push(sample)
+  }
+  for (const { labels, value } of samples.filter((sample) => sample.name === `${name}_count`)) {
+    const same = bySeries.get(seriesOf(labels)) ?? []
     const buckets = same.filter((sample) => sample.name === `${name}_bucket`)
     let last = { bound: -Infinity, value: 0 }
     for (const bucket of buckets) {
