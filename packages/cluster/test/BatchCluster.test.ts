@@ -1,6 +1,7 @@
 /** Batches of a cluster of one process, in a file. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { FileSystem } from "@effect/platform/FileSystem"
+import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
 import { Cause, Chunk, Context, Effect, Exit, Fiber, Layer, Option, Schema, Scope, Stream } from "effect"
@@ -233,6 +234,26 @@ describe.concurrent("a cluster in a file", () => {
         }).pipe(Effect.provide(services))
       }),
     30_000
+  )
+
+  it.scopedLive(
+    "works while its file is read",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* file
+        yield* Effect.gen(function* () {
+          yield* numbers.start("a", inputs(20))
+          const reader = Context.get(yield* Layer.build(clientOf({ sqlite: path })), SqlClient.SqlClient)
+          yield* reader.unsafe("BEGIN")
+          yield* reader.unsafe("SELECT count(*) FROM runpod_items")
+          yield* numbers.awaitEnd("a", { poll })
+          yield* reader.unsafe("ROLLBACK")
+        }).pipe(
+          Effect.provide(Layer.provideMerge(numbers.layer, BatchCluster.layerSqlite(path))),
+          Effect.provide(emulated({}))
+        )
+      }),
+    10_000
   )
 
   it.scopedLive(

@@ -18,10 +18,12 @@ import type { AttachOptions, Endpoint, RunOptions } from "../../services/Endpoin
 import type { JobHandle } from "../../services/JobHandle.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
+import type { Timer } from "../pace/timer.js"
 import { defined } from "../text/json.js"
 import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 import { CircuitBreaker } from "./breaker.js"
 import type { Spend } from "./spend.js"
+import { Submits } from "./submits.js"
 
 /**
  * An item of a batch: its name; where there is a journal, the SHA-256 of its input, what is known of earlier jobs, and where the span
@@ -102,7 +104,7 @@ export class BatchRun<I, O, P, C> {
   /** Completes when nothing more is to be submitted. */
   readonly stopped = Deferred.unsafeMake<void>(FiberId.none)
   stop: Stop | undefined
-  readonly submitting = new Set<{ readonly withdraw: () => void }>()
+  readonly submits: Submits
   /** For submits that all end in doubt. */
   readonly breaker: CircuitBreaker
   /** When a submit or a job was last answered. */
@@ -118,10 +120,12 @@ export class BatchRun<I, O, P, C> {
     readonly endpoint: Endpoint<I, O, P, C>,
     readonly options: Options<I>,
     readonly clock: Clock.Clock,
-    readonly spend: Spend
+    readonly spend: Spend,
+    timer: Timer
   ) {
     const { adoptWithin, deadline, journal, policy, resubmit, s3Config, timeout, webhook } = options
     this.startedAt = this.now()
+    this.submits = new Submits(timer)
     this.breaker = new CircuitBreaker(endpoint.id, this.stopped)
     this.deadline = deadline === undefined ? Infinity : this.startedAt + Duration.toMillis(deadline)
     this.timeout = Duration.toMillis(timeout ?? policy?.ttl ?? waitDefaults.timeout)
@@ -144,7 +148,7 @@ export class BatchRun<I, O, P, C> {
     return Effect.suspend(() => {
       if (this.stop !== undefined) return Effect.void
       this.stop = why
-      for (const submit of this.submitting) submit.withdraw()
+      this.submits.withdrawAll()
       this.spend.stop()
       return Effect.asVoid(Deferred.succeed(this.stopped, undefined))
     })

@@ -234,14 +234,14 @@ class ItemRun<I, O, P, C> {
   private readonly submitOnce = (isProbe: boolean): Effect.Effect<Submitted<I, O, P, C> | Refused | Withdrawn> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(this, function* () {
-        const { breaker, checkDeadline, endpoint, runOptions, submitting } = this.run
+        const { breaker, checkDeadline, endpoint, runOptions, submits } = this.run
         yield* checkDeadline
         if (this.run.stop !== undefined) return open
         const submit = new ItemSubmit(this.run, this.input, isProbe)
         if (!(yield* submit.mayRun())) return withdrawn
-        submitting.add(submit)
+        submits.add(submit)
         const exit = yield* Submit.exitWithHooks(restore(endpoint.run(this.input.input, runOptions)), submit)
-        submitting.delete(submit)
+        submits.delete(submit)
         this.webhookKey = submit.webhookKey
         const handle = submit.handleOf(exit)
         if (handle !== undefined) {
@@ -334,8 +334,27 @@ class ItemRun<I, O, P, C> {
     Effect.onInterrupt(effect, () => (this.job === undefined ? Effect.void : BatchJob.abandon(this.job)))
 }
 
+/** How long after its submit a job is first asked for at the latest, in milliseconds. */
+const longestRest = 1_500
+
+/**
+ * Asks for no job that was just submitted while others of the batch are submitted: a request that is held for a job from a moment later on sees its
+ * end as soon, and a job that is not submitted does not run. Not where the job may have ended by then, as far as that is known.
+ */
+const submitsFirst = <I, O, P, C>({ run, submittedAt, until }: BatchJob.BatchJob<I, O, P, C>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { hold, poll, webhook } = run.options
+    // Those have first looks of their own.
+    if (hold === false || poll !== undefined || webhook !== undefined) return Effect.void
+    const { id, runtime } = run.endpoint
+    const earliestEnd = runtime?.expectedEnd(id, { age: 0, queuedAt: 0, delayTime: undefined })?.from ?? longestRest
+    return run.submits.awaitThrough(Math.min(until, submittedAt + Math.min(longestRest, earliestEnd)))
+  })
+
 const followed = <I, O, P, C>(submitted: Submitted<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>
-  submitted._tag === "Started" ? BatchJob.follow(submitted) : Effect.succeed(submitted)
+  submitted._tag === "Started"
+    ? Effect.zipRight(submitsFirst(submitted), BatchJob.follow(submitted))
+    : Effect.succeed(submitted)
 
 export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>): Effect.Effect<ItemEnd<O, P, C>> =>
   Effect.suspend(() => {

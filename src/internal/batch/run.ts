@@ -11,6 +11,7 @@ import type { BatchJournal } from "../../services/BatchJournal.js"
 import type { Endpoint } from "../../services/Endpoint.js"
 import { failureOf } from "../effect/cause.js"
 import { sleepUntil } from "../pace/monotonic.js"
+import * as Timer from "../pace/timer.js"
 import { inJobSpan, type JobSpan } from "../telemetry/jobSpan.js"
 import { record } from "../telemetry/record.js"
 import { defined } from "../text/json.js"
@@ -200,7 +201,7 @@ export const drive = <I, O, P, C, E>(
     const { endpoint, options } = batch
     const tracker = options.tracker ?? (yield* Progress.tracker)
     const spend = yield* Spend.make(endpoint, options, batch.onWork)
-    const run = new BatchRun(endpoint, options, yield* Effect.clock, spend)
+    const run = new BatchRun(endpoint, options, yield* Effect.clock, spend, yield* Timer.make)
     // Whoever follows a batch that never began hears of its end, too.
     return yield* supervise(endpoint, Effect.scoped(driveIn(batch, run, tracker))).pipe(
       Effect.ensuring(Progress.end(tracker)),
@@ -208,7 +209,7 @@ export const drive = <I, O, P, C, E>(
         options.journal === undefined ? Effect.void : sayWhatGoesOn(endpoint.id, options.journal)
       )
     )
-  }).pipe(inSpan("Batch.run", batch.endpoint.id))
+  }).pipe(Effect.scoped, inSpan("Batch.run", batch.endpoint.id))
 
 export const run = <I, O, P, C, E = never>(
   endpoint: Endpoint<I, O, P, C>,
