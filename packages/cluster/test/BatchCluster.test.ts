@@ -199,7 +199,7 @@ describe.concurrent("a cluster in a file", () => {
   )
 
   it.scopedLive(
-    "gives its chunks back when its layer is closed, whether its engine waits for their workflows or not",
+    "gives its chunks back when its layer is closed, though its engine does not wait for their workflows",
     () =>
       Effect.gen(function* () {
         const path = yield* file
@@ -242,10 +242,10 @@ describe.concurrent("a cluster in a file", () => {
       Effect.gen(function* () {
         const path = yield* file
         yield* Effect.gen(function* () {
-          yield* numbers.start("a", inputs(20))
           const reader = Context.get(yield* Layer.build(clientOf({ sqlite: path })), SqlClient.SqlClient)
           yield* reader.unsafe("BEGIN")
           yield* reader.unsafe("SELECT count(*) FROM runpod_items")
+          yield* numbers.start("a", inputs(20))
           yield* numbers.awaitEnd("a", { poll })
           yield* reader.unsafe("ROLLBACK")
         }).pipe(

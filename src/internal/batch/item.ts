@@ -338,17 +338,18 @@ class ItemRun<I, O, P, C> {
 const longestRest = 1_500
 
 /**
- * Asks for no job that was just submitted while others of the batch are submitted: a request that is held for a job from a moment later on sees its
- * end as soon, and a job that is not submitted does not run. Not where the job may have ended by then, as far as that is known.
+ * Asks for no job that was just submitted while others of the batch are submitted: what is not submitted does not run, and of a job that takes longer
+ * a request that is held from a moment later on sees the end as soon. Not where the job may have ended by then, as far as that is known.
  */
 const submitsFirst = <I, O, P, C>({ run, submittedAt, until }: BatchJob.BatchJob<I, O, P, C>): Effect.Effect<void> =>
   Effect.suspend(() => {
-    const { hold, poll, webhook } = run.options
-    // Those have first looks of their own.
-    if (hold === false || poll !== undefined || webhook !== undefined) return Effect.void
+    const { hold, maxFailures, poll, webhook } = run.options
     const { id, runtime } = run.endpoint
-    const earliestEnd = runtime?.expectedEnd(id, { age: 0, queuedAt: 0, delayTime: undefined })?.from ?? longestRest
-    return run.submits.awaitThrough(Math.min(until, submittedAt + Math.min(longestRest, earliestEnd)))
+    // Those have first looks of their own, and a batch that may have to stop looks at once.
+    const looksItself = hold === false || poll !== undefined || webhook !== undefined || maxFailures !== undefined
+    if (looksItself || runtime === undefined) return Effect.void
+    const earliestEnd = runtime.expectedEnd(id, { age: 0, queuedAt: 0, delayTime: undefined })?.from ?? longestRest
+    return run.submits.awaitThrough(submittedAt + Math.min(longestRest, earliestEnd, (until - submittedAt) / 2))
   })
 
 const followed = <I, O, P, C>(submitted: Submitted<I, O, P, C>): Effect.Effect<ItemEnd<O, P, C>> =>

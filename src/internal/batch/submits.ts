@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import type { Timer } from "../pace/timer.js"
+import type { Alarm, Timer } from "../pace/timer.js"
 
 interface Submit {
   /** Takes it back if it was not sent yet. */
@@ -41,8 +41,10 @@ export class Submits {
         clear()
         resume(Effect.void)
       }
-      const alarm = this.timer.set(until, end)
+      const alarm: Alarm = { at: until, order: 0, index: -1, run: end }
       this.waiting.add(end)
+      // It may be due by now, and end at once.
+      this.timer.add(alarm)
       return Effect.sync(clear)
     })
   }

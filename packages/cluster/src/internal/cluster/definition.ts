@@ -116,9 +116,16 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
       // They end with this layer: the cluster does not wait for a workflow whose shard is on its way to another process just then.
       const drives = yield* FiberSet.make<BatchStore.Driven, unknown>()
       const within = <E, R>(driven: Effect.Effect<BatchStore.Driven, E, R>) =>
-        Effect.flatMap(FiberSet.run(drives, driven), (fiber) =>
-          Effect.onInterrupt(Fiber.join(fiber), () => Fiber.interrupt(fiber))
+        Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(FiberSet.run(drives, restore(driven)), (fiber) =>
+            Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))
+          )
         )
+      let isClosing = false
+      yield* Effect.addFinalizer(() => Effect.sync(() => void (isClosing = true)))
+      // Another process has the chunk, or the endpoint or the database have a problem that somebody can mend.
+      const logTrouble = (what: string) => (cause: Cause.Cause<unknown>) =>
+        isClosing ? Effect.void : Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)
       return ChunkWorkflow.toLayer(({ batch, chunk }) =>
         Activity.make({
           name: "drive",
@@ -138,7 +145,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
               .pipe(
                 Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
                 Effect.sandbox,
-                Effect.tapError((cause) => logTrouble(`${batch}, chunk ${chunk}`, cause)),
+                Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
                 // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
                 Effect.retry(again),
                 Effect.orDie
@@ -392,7 +399,3 @@ const missing = (index: number) => {
   const detail = `\`load\` gave no input at index ${index}. Let it give as many as it is asked for, or \`start\` a batch of fewer.`
   return new BatchJournalError({ reason: "InputChanged", detail })
 }
-
-/** It is driven again in a while: another process has it, or the endpoint or the database have a problem that somebody can mend. */
-const logTrouble = (what: string, cause: Cause.Cause<unknown>) =>
-  Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)
