@@ -3,10 +3,13 @@
  * where it is, then every later delivery and, now and then, how much memory it takes. With `killAt` it dies between storing that
  * delivery and answering it.
  */
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Layer, Logger, Stream } from "effect"
 import * as NodeWebhooks from "../../src/node/NodeWebhooks.js"
 import * as WebhookStore from "../../src/layers/WebhookStore.js"
 import * as Webhooks from "../../src/services/Webhooks.js"
+
+/** What is logged is no line of what it prints. */
+const logger = Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger))
 
 const print = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
@@ -45,6 +48,6 @@ export const runReceiver = <E>(
   }).pipe(Layer.provide(Layer.effect(WebhookStore.WebhookStore, killing)), Layer.provide(store))
 
   process.stdin.once("data", (line) => {
-    void Effect.runPromise(Effect.provide(program(Number(String(line))), layer))
+    void Effect.runPromise(program(Number(String(line))).pipe(Effect.provide(layer), Effect.provide(logger)))
   })
 }
