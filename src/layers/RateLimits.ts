@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Record from "effect/Record"
 import { defined } from "../internal/text/json.js"
-import { type Operation, operations } from "../schemas/Operation.js"
+import { type Definition, type Operation, operations } from "../schemas/Operation.js"
 
 /**
  * The limit of one operation on one endpoint.
@@ -62,13 +62,16 @@ export const table: Readonly<Record<Operation, Limit>> = {
   requests: { limit: 10, window: "10 seconds", concurrency: 2 }
 }
 
-// Requests that leave evenly do not arrive evenly: windows a little longer than RunPod's keep two full ones from meeting there.
-const withMargin = (limit: Limit): Limit => ({ ...limit, window: Duration.times(limit.window, 1.02) })
+// Clocks differ a little; and where answers may be held, they say nothing of when requests arrive, which is not as evenly as they leave.
+const withMargin = (limit: Limit, operation: Operation): Limit => {
+  const { hold }: Definition = operations[operation]
+  return { ...limit, window: Duration.times(limit.window, hold === undefined ? 1.002 : 1.02) }
+}
 
 /**
- * The documented limits with each window 2 % longer, for the jitter of arrival. The default. A request that is answered late, and may have arrived
- * late, counts from its answer on, less 150 milliseconds: what is sent stays within the limit where RunPod counts it. One whose answer may be
- * held counts from its start.
+ * The documented limits. The default. A request counts from its answer on, which is when it has arrived at the latest, and windows are 0.2 % longer
+ * than RunPod's: what is sent stays within the limit where RunPod counts it. One whose answer may be held (runSync, statusSync, stream) counts from
+ * its start, in windows that are 2 % longer.
  *
  * @since 0.1.0
  * @category constructors

@@ -98,10 +98,10 @@ describe("a layer with permits", () => {
     () =>
       Effect.gen(function* () {
         const { asked, counts, layer } = setUp({ another: 2_000 })
-        yield* finish(observed(submit, keeping(5_100)).pipe(Effect.provide(layer)))
+        yield* finish(observed(submit, keeping(5_010)).pipe(Effect.provide(layer)))
         assert.strictEqual(counts.another, 0)
-        const kept = yield* Effect.fork(observed(submit, keeping(5_101)).pipe(Effect.provide(layer)))
-        yield* TestClock.adjust(5_101)
+        const kept = yield* Effect.fork(observed(submit, keeping(5_011)).pipe(Effect.provide(layer)))
+        yield* TestClock.adjust(5_011)
         assert.strictEqual(counts.another, 1)
         yield* TestClock.adjust(1_999)
         assert.lengthOf(asked, 1)

@@ -52,11 +52,11 @@ describe("RunPodHttpClient: limits", () => {
       })
     )
 
-    it.effect("counts a request that is answered late from its answer on, since it may have arrived late", () =>
+    it.effect("counts a request from its answer on, since it may have arrived as late as that", () =>
       Effect.gen(function* () {
         assert.deepStrictEqual(tally(yield* timesOf("status", 6, limits, "800 millis")), [
           [0, 3],
-          [10_650, 3]
+          [10_800, 3]
         ])
       })
     )
@@ -141,15 +141,16 @@ describe("RunPodHttpClient: limits", () => {
   })
 
   describe("the documented ones, the default", () => {
-    // By RunPod's table, with windows 2 % longer.
+    // By RunPod's table, with windows 0.2 % longer, and 2 % where answers may be held.
     const table: ReadonlyArray<readonly [Operation, count: number, second: number]> = [
-      ["cancel", 100, 10_200],
-      ["purgeQueue", 2, 10_200],
-      ["requests", 10, 10_200]
+      ["stream", 2_000, 10_200],
+      ["cancel", 100, 10_020],
+      ["purgeQueue", 2, 10_020],
+      ["requests", 10, 10_020]
     ]
 
     for (const [operation, limit, next] of table) {
-      it.effect(`let ${limit} of ${operation} through in 10.2 seconds`, () =>
+      it.effect(`let ${limit} of ${operation} through in ${next / 1000} seconds`, () =>
         Effect.gen(function* () {
           const times = yield* timesOf(operation, limit + 1, RateLimits.documented)
           assert.deepStrictEqual(tally(times), [

@@ -49,8 +49,6 @@ const longestSilence = 25_000
  * arrival: half of what windows are longer than RunPod's for.
  */
 const longestHandOff = 100
-/** How much later than it leaves a request may arrive, in milliseconds: what windows are longer than RunPod's for. Of one answered later, more is assumed. */
-const allowance = 150
 /** With this many requests in flight and none refused, a gate is open again. */
 const fullyOpen = 256
 
@@ -230,7 +228,7 @@ export class Limiter {
   private end({ startedAt }: Permit): Effect.Effect<unknown> {
     return withClock((clock) => {
       const now = monotonicMillis(clock)
-      for (const window of this.windows) SlidingWindow.answered(window, startedAt, now)
+      for (const window of this.windows) SlidingWindow.answered(window, now)
       return this.giveBack(this.isHeld ? undefined : now - startedAt)
     })
   }
@@ -362,7 +360,7 @@ export class Limiters {
       const isLimited = Number.isFinite(limit.limit) || Number.isFinite(limit.concurrency)
       limiter = new Limiter({
         concurrency: limit.concurrency,
-        windows: [...windowsOf(limit, isHeld ? undefined : allowance), ...this.overall],
+        windows: [...windowsOf(limit, !isHeld), ...this.overall],
         pool: isLimited ? this.poolOf?.(key, limit, isHeld) : undefined,
         isHeld
       })
@@ -374,6 +372,6 @@ export class Limiters {
 
 export const windowsOf = (
   of: Pick<Limit, "limit" | "window">,
-  allowance?: number
+  countsAnswers = false
 ): ReadonlyArray<SlidingWindow.SlidingWindow> =>
-  Number.isFinite(of.limit) ? [SlidingWindow.make(of.limit, Duration.toMillis(of.window), allowance)] : []
+  Number.isFinite(of.limit) ? [SlidingWindow.make(of.limit, Duration.toMillis(of.window), countsAnswers)] : []

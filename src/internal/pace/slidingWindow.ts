@@ -2,13 +2,13 @@
  * An exact sliding window: any span of `length` milliseconds holds at most `limit` admissions. It remembers one number
  * per admission still inside the window, in a ring that grows and shrinks with them.
  *
- * With an `allowance` it is the window of a server, which counts a request when it arrives: some time between its admission and its answer.
- * It counts from the admission where the answer comes within the allowance, in milliseconds, and else from so long before the answer.
+ * Where it counts answers, it is the window of a server, which counts a request when it arrives, some time between its admission and its answer: an
+ * admission leaves the window so long after its answer.
  */
 export interface SlidingWindow {
   readonly limit: number
   readonly length: number
-  readonly allowance: number | undefined
+  readonly countsAnswers: boolean
   /** Admissions whose answers have not come. */
   pending: number
   times: Float64Array
@@ -18,11 +18,11 @@ export interface SlidingWindow {
 
 const smallest = 16
 
-export const make = (limit: number, length: number, allowance?: number): SlidingWindow => ({
+export const make = (limit: number, length: number, countsAnswers = false): SlidingWindow => ({
   // Admissions are whole: of 2.5 only 2 fit.
   limit: Math.floor(limit),
   length,
-  allowance,
+  countsAnswers,
   pending: 0,
   times: new Float64Array(smallest),
   head: 0,
@@ -55,7 +55,7 @@ export const nextAt = (window: SlidingWindow, now: number): number => {
   const surplus = window.size + window.pending - window.limit
   if (surplus < 0) return now
   // One that is answered from now on leaves no sooner than this.
-  return surplus < window.size ? at(window, surplus) + window.length : now + window.length - (window.allowance ?? 0)
+  return surplus < window.size ? at(window, surplus) + window.length : now + window.length
 }
 
 const record = (window: SlidingWindow, time: number): void => {
@@ -67,15 +67,14 @@ const record = (window: SlidingWindow, time: number): void => {
 /** Records an admission. Times must not decrease. */
 export const admit = (window: SlidingWindow, now: number): void => {
   forgetBefore(window, now)
-  if (window.allowance === undefined) record(window, now)
-  else window.pending++
+  if (window.countsAnswers) window.pending++
+  else record(window, now)
 }
 
-/** Records the end of what was admitted at `admittedAt`: an answer, or the certainty that there will be none. */
-export const answered = (window: SlidingWindow, admittedAt: number, now: number): void => {
-  if (window.allowance === undefined) return
+/** Records the end of an admission: an answer, or the certainty that there will be none. Times must not decrease. */
+export const answered = (window: SlidingWindow, now: number): void => {
+  if (!window.countsAnswers) return
   forgetBefore(window, now)
   window.pending--
-  const last = window.size === 0 ? -Infinity : at(window, window.size - 1)
-  record(window, Math.max(last, admittedAt, now - window.allowance))
+  record(window, now)
 }

@@ -81,11 +81,10 @@ describe("SlidingWindow", () => {
   )
 
   it.prop(
-    "with an allowance keeps to the limit where requests arrive, which may be at any time until their answers",
+    "that counts answers keeps to the limit where requests arrive, which may be at any time until then",
     {
       limit: FastCheck.integer({ min: 1, max: 5 }),
       length: FastCheck.integer({ min: 10, max: 40 }),
-      allowance: FastCheck.integer({ min: 0, max: 10 }),
       requests: FastCheck.array(
         FastCheck.record({
           wait: FastCheck.oneof(FastCheck.constant(0), FastCheck.nat({ max: 20 })),
@@ -96,16 +95,13 @@ describe("SlidingWindow", () => {
         { maxLength: 60, size: "max" }
       )
     },
-    ({ allowance, length, limit, requests }) => {
-      const window = SlidingWindow.make(limit, length + allowance, allowance)
-      const answers: Array<{ readonly admittedAt: number; readonly at: number }> = []
+    ({ length, limit, requests }) => {
+      const window = SlidingWindow.make(limit, length, true)
+      const answers: Array<number> = []
       const arrivals: Array<number> = []
       const answerUntil = (now: number) => {
-        answers.sort((a, b) => a.at - b.at)
-        while (answers[0] !== undefined && answers[0].at <= now) {
-          const { admittedAt, at } = answers.shift()!
-          SlidingWindow.answered(window, admittedAt, at)
-        }
+        answers.sort((a, b) => a - b)
+        while (answers[0] !== undefined && answers[0] <= now) SlidingWindow.answered(window, answers.shift() ?? now)
       }
       let now = 0
       for (const { latency, share, wait } of requests) {
@@ -117,7 +113,7 @@ describe("SlidingWindow", () => {
         }
         SlidingWindow.admit(window, now)
         arrivals.push(now + share * latency)
-        answers.push({ admittedAt: now, at: now + latency })
+        answers.push(now + latency)
       }
       assertWithin(
         arrivals.sort((a, b) => a - b),
@@ -128,20 +124,20 @@ describe("SlidingWindow", () => {
     { fastCheck: { numRuns: 500 } }
   )
 
-  it("with an allowance counts from the admission what is answered within it, and the rest from so long before its answer", () => {
-    const window = SlidingWindow.make(1, 10, 2)
+  it("that counts answers says when there is room after an answer, and what is the soonest while there is none", () => {
+    const window = SlidingWindow.make(1, 10, true)
     const timesAfter = (latency: number, from: number) => {
       SlidingWindow.admit(window, from)
-      SlidingWindow.answered(window, from, from + latency)
+      SlidingWindow.answered(window, from + latency)
       return SlidingWindow.nextAt(window, from + latency)
     }
-    assert.strictEqual(timesAfter(2, 0), 10)
-    assert.strictEqual(timesAfter(5, 10), 23)
-    SlidingWindow.admit(window, 23)
+    assert.strictEqual(timesAfter(2, 0), 12)
+    assert.strictEqual(timesAfter(5, 12), 27)
+    SlidingWindow.admit(window, 27)
     // It is not answered yet.
-    assert.strictEqual(SlidingWindow.nextAt(window, 100), 108)
-    SlidingWindow.answered(window, 23, 100)
-    assert.strictEqual(SlidingWindow.nextAt(window, 100), 108)
+    assert.strictEqual(SlidingWindow.nextAt(window, 100), 110)
+    SlidingWindow.answered(window, 100)
+    assert.strictEqual(SlidingWindow.nextAt(window, 104), 110)
   })
 
   it("takes a limit of 2.5 for 2, as requests are whole", () => {

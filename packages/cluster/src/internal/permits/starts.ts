@@ -32,8 +32,6 @@ interface Expected {
 /** The most starts of a block: what is not used within `hold` was kept from others. */
 const largestBlock = 100
 const smallestBlock = 10
-/** How much later than it leaves a request may arrive, in milliseconds: what windows are longer than RunPod's for. */
-const allowance = 150
 /** How long starts may be used whose requests tell when they were answered, in milliseconds: what arrives late counts from then on. */
 const longestUse = 1_000
 /** What was answered within so long counts as one block, in milliseconds. */
@@ -96,8 +94,7 @@ export class Starts {
 
   /**
    * A request whose start was taken at `startedAt` was answered, or given up. RunPod counts it when it arrives, which may be as late as that: it
-   * counts from then on, less the allowance, in a block with others that were answered with it. So does what is left of its own, whose requests leave
-   * later.
+   * counts from then on, in a block with others that were answered with it. So does what is left of its own, whose requests leave later.
    */
   answered(startedAt: number, now: number): void {
     const block = this.own.findLast(({ leasedAt, open }) => open > 0 && leasedAt <= startedAt)
@@ -105,17 +102,16 @@ export class Starts {
     if (block !== undefined) {
       block.open--
       block.count--
-      block.at = Math.max(block.at, now - allowance)
+      block.at = now
     }
-    const at = Math.max(startedAt, now - allowance)
     const { last } = this
     // What the store was told of a block only gets less.
-    if (last !== undefined && last.told === undefined && at < last.leasedAt + together && now < last.at + this.span) {
+    if (last !== undefined && last.told === undefined && now < last.leasedAt + together && now < last.at + this.span) {
       last.count++
-      last.at = Math.max(last.at, at)
+      last.at = now
       return
     }
-    this.last = { id: this.nextId++, leasedAt: at, at, count: 1, open: 0, known: undefined, told: undefined }
+    this.last = { id: this.nextId++, leasedAt: now, at: now, count: 1, open: 0, known: undefined, told: undefined }
     this.own.push(this.last)
   }
 
