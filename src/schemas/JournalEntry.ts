@@ -12,7 +12,7 @@ import { Count, Finite, Json } from "../internal/text/reply.js"
 
 const item = {
   key: Schema.String,
-  /** The SHA-256 of the encoded input's JSON, in hex. */
+  /** The SHA-256 of the encoded input's JSON, in hex; empty where the journal has the inputs (`hasInputs`). */
   hash: Schema.String,
   /** When it was written, in milliseconds of the clock. */
   at: Finite,

@@ -13,6 +13,7 @@ import type { BatchStoppedError, FatalError, RunError } from "../errors/BatchErr
 import type { JobError } from "../errors/JobError.js"
 import type * as Errors from "../errors/RunPodError.js"
 import type * as Cost from "../layers/Cost.js"
+import * as inputsInternal from "../internal/batch/inputs.js"
 import * as internal from "../internal/batch/run.js"
 import * as progressInternal from "../internal/batch/progress.js"
 import * as reportInternal from "../internal/batch/report.js"
@@ -136,14 +137,40 @@ export interface Options<in I>
   readonly cancelOnTimeout?: boolean | undefined
   /** How jobs are polled. Each is read at least every 10 minutes, whatever the policy says. Default: see `WaitOptions`. */
   readonly poll?: PollPolicy | undefined
+  /** How many inputs wait for their turn to be submitted, together with those of other batches. Default: 32 of this one. */
+  readonly ahead?: Ahead | undefined
   /** Follows the batch; see `progress`. */
   readonly tracker?: Tracker | undefined
 }
 
 /**
+ * Counts the inputs of batches that share it which wait for their turn to be submitted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Ahead {
+  /** How many there may be. */
+  readonly most: number
+  /** Waits until there are fewer. */
+  readonly room: Effect.Effect<void>
+  /** One more; the function, called once or more often, takes it off again. */
+  readonly add: () => () => void
+}
+
+/**
+ * Counts inputs that wait for their turn: give it to all batches of one endpoint that run at once, and they take few inputs before the limits let them
+ * through, also together. Default: 32. RangeError for less than 1.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ahead: (most?: number) => Ahead = inputsInternal.ahead
+
+/**
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.
  *
- * Inputs are taken as the limits let submits through: at most 64 wait for their turn. A `FatalError`, an error of the inputs or of the journal stops
+ * Inputs are taken as the limits let submits through: at most 32 wait for their turn (`ahead`). A `FatalError`, an error of the inputs or of the journal stops
  * submission; what is in flight settles, then the stream fails
  * with it. At `deadline`, `maxFailures` or `maxCost` it fails with `BatchStoppedError`. Rate limits are waited out. While
  * submits only end in doubt, ten in a row, one at a time is sent, with growing pauses, until one is answered. Ending the stream early is

@@ -37,7 +37,7 @@ export interface BatchJournal {
   readonly awaitJob?: ((key: string) => Effect.Effect<Option.Option<State>, BatchJournalError>) | undefined
   /**
    * Whether the inputs come from where the journal is, so that a key has one input for ever: what it is sent as may change then, as by another
-   * version of its schema. Default: false, another input under a key is `InputChanged`.
+   * version of its schema. Entries have an empty `hash` then. Default: false, another input under a key is `InputChanged`.
    */
   readonly hasInputs?: boolean | undefined
   /** How long jobs were on workers so far, item by item: what a `maxCost` counts of earlier runs. A batch that has one needs it. */

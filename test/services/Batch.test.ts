@@ -95,11 +95,42 @@ describe("Batch.run", () => {
       for (const window of [1, 2, 3]) {
         yield* VirtualTime.advance("5 seconds")
         assert.strictEqual((yield* counts).submitted, 10 * window)
-        // 64 wait for their turn.
-        assert.strictEqual(taken, 10 * window + 64)
+        // 32 wait for their turn.
+        assert.strictEqual(taken, 10 * window + 32)
         yield* VirtualTime.advance("5 seconds")
       }
       yield* Fiber.interrupt(fiber)
+    }).pipe(Effect.provide(emulated({ workers: 400, execution: "1 minute" }, { client: tenPerWindow })))
+  )
+
+  inVirtualTime("takes few inputs more together with a batch that shares them, which gets as many", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const taken = [0, 0]
+      const ahead = Batch.ahead(4)
+      const batch = (which: number) => {
+        const lazily = function* () {
+          for (const input of inputs(400)) {
+            taken[which] = (taken[which] ?? 0) + 1
+            yield input
+          }
+        }
+        return Effect.fork(Batch.collect(ep, lazily(), { ahead }))
+      }
+      const fibers = yield* Effect.all([batch(0), batch(1)])
+      for (const window of [1, 2, 3]) {
+        yield* VirtualTime.advance("5 seconds")
+        assert.strictEqual((yield* counts).submitted, 10 * window)
+        const [first = 0, second = 0] = taken
+        // One more of each is at hand.
+        assert.isAtMost(first + second, 10 * window + 4 + 2)
+        assert.isAtMost(Math.abs(first - second), 10, String(taken))
+        yield* VirtualTime.advance("5 seconds")
+      }
+      yield* Fiber.interruptAll(fibers)
+      // Those that were interrupted wait no more.
+      yield* ahead.room
+      assert.throws(() => Batch.ahead(0), RangeError)
     }).pipe(Effect.provide(emulated({ workers: 400, execution: "1 minute" }, { client: tenPerWindow })))
   )
 

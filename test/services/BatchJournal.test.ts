@@ -383,6 +383,16 @@ describe("a journal that does not fit", () => {
     }).pipe(Effect.provide(emulated({})))
   )
 
+  inVirtualTime("that has the inputs takes whatever they are sent as, and is told no hash of it", () =>
+    Effect.gen(function* () {
+      const { entries, journal } = yield* observed
+      yield* run({ journal: { ...journal, hasInputs: true } }, inputs(2))
+      const again = yield* run({ journal: { ...journal, hasInputs: true } }, [{ n: 99 }, { n: 98 }])
+      assert.strictEqual(again.replayed, 2)
+      assert.deepStrictEqual([...new Set(entries.map(({ hash }) => hash))], [""])
+    }).pipe(Effect.provide(emulated({})))
+  )
+
   inVirtualTime("in a stream, before that item is sent", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory

@@ -5,6 +5,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
 import { Cause, Chunk, Context, Effect, Exit, Fiber, Layer, Option, Schema, Scope, Stream } from "effect"
+import { RateLimits } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { BatchStore, Sql } from "effect-runpod-cluster"
 import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
@@ -89,6 +90,36 @@ describe.concurrent("a cluster in a file", () => {
         const changed = yield* Effect.flip(numbers.start("a", inputs(49)))
         assert.deepInclude(changed, { _tag: "BatchJournalError", reason: "InputChanged" })
       }).pipe(Effect.provide(started())),
+    30_000
+  )
+
+  it.scopedLive(
+    "takes few inputs of all chunks before the limits let them through",
+    () =>
+      Effect.gen(function* () {
+        let taken = 0
+        const Counted = Schema.transform(Numbered, Schema.typeSchema(Numbered), {
+          decode: (value) => {
+            taken++
+            return value
+          },
+          encode: (value) => value
+        })
+        const counted = BatchCluster.make({ ...kind, input: Counted })
+        const path = yield* file
+        const client = { limits: RateLimits.make({ run: { limit: 5, window: "1 minute" } }) }
+        const services = counted.layer.pipe(
+          Layer.provideMerge(BatchCluster.layerSqlite(path)),
+          Layer.provideMerge(Emulator.layerRunPod({ endpoints: { ep: { workers: 50, handler } }, client }))
+        )
+        yield* Effect.gen(function* () {
+          yield* counted.start("a", inputs(200))
+          yield* Effect.repeat(Effect.delay(counted.progress("a"), poll), { until: ({ settled }) => settled === 5 })
+          // Each of the four chunks has one more at hand.
+          assert.isAtLeast(taken, 5 + 32)
+          assert.isAtMost(taken, 5 + 32 + kind.chunks)
+        }).pipe(Effect.provide(services))
+      }),
     30_000
   )
 

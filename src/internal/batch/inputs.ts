@@ -4,7 +4,7 @@ import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import { hasProperty } from "effect/Predicate"
 import * as Stream from "effect/Stream"
-import type { Inputs } from "../../services/Batch.js"
+import type * as Batch from "../../services/Batch.js"
 
 /** An input and its place. */
 export interface Indexed<out I> {
@@ -12,9 +12,10 @@ export interface Indexed<out I> {
   readonly input: I
 }
 
-const isStream = <I, E>(inputs: Inputs<I, E>): inputs is Stream.Stream<I, E> => hasProperty(inputs, Stream.StreamTypeId)
+const isStream = <I, E>(inputs: Batch.Inputs<I, E>): inputs is Stream.Stream<I, E> =>
+  hasProperty(inputs, Stream.StreamTypeId)
 
-export const sizeOf = (inputs: Inputs<unknown, unknown>): number | undefined => {
+export const sizeOf = (inputs: Batch.Inputs<unknown, unknown>): number | undefined => {
   if (Array.isArray(inputs)) return inputs.length
   return inputs instanceof Set || inputs instanceof Map ? inputs.size : undefined
 }
@@ -24,7 +25,7 @@ const oneByOne = function* <I>(inputs: Iterable<I>): Generator<I> {
 }
 
 /** The inputs as a stream that takes nothing before it is asked for, and closes the iterator of an iterable. */
-export const toStream = <I, E>(inputs: Inputs<I, E>): Stream.Stream<I, E> =>
+export const toStream = <I, E>(inputs: Batch.Inputs<I, E>): Stream.Stream<I, E> =>
   isStream(inputs)
     ? inputs
     : Stream.suspend(() => {
@@ -33,12 +34,12 @@ export const toStream = <I, E>(inputs: Inputs<I, E>): Stream.Stream<I, E> =>
         return Stream.ensuring(Stream.fromIteratorSucceed(iterator, 1), close)
       })
 
-/** Counts inputs that nothing was done with yet, of which there may be so many; only one fiber waits for there to be fewer. */
-class Ahead {
+/** Counts inputs that nothing was done with yet, of which there may be so many. Who waits for there to be fewer stands in line. */
+class Ahead implements Batch.Ahead {
   private count = 0
-  private fewer: Deferred.Deferred<void> | undefined
+  private readonly line = new Set<Deferred.Deferred<void>>()
 
-  constructor(private readonly most: number) {}
+  constructor(readonly most: number) {}
 
   /** One more; the function, called at any time and as often as one likes, takes it off again. */
   add(): () => void {
@@ -48,23 +49,42 @@ class Ahead {
       if (!isAhead) return
       isAhead = false
       this.count--
-      if (this.fewer === undefined || this.count >= this.most) return
-      Deferred.unsafeDone(this.fewer, Effect.void)
-      this.fewer = undefined
+      this.tell()
     }
   }
 
   readonly room: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.count < this.most) return Effect.void
-    this.fewer = Deferred.unsafeMake(FiberId.none)
-    return Deferred.await(this.fewer)
+    if (this.count < this.most && this.line.size === 0) return Effect.void
+    const turn = Deferred.unsafeMake<void>(FiberId.none)
+    this.line.add(turn)
+    this.tell()
+    const leave = Effect.sync(() => {
+      this.line.delete(turn)
+      // It may be interrupted, or find that there are no more inputs.
+      this.tell()
+    })
+    return Effect.ensuring(Deferred.await(turn), leave)
   })
+
+  /** Wakes who is the first in line. */
+  private tell(): void {
+    const [first] = this.line
+    if (first !== undefined && this.count < this.most) Deferred.unsafeDone(first, Effect.void)
+  }
+}
+
+/** What limits let through much later would take CPU from what they let through now. */
+const usualAhead = 32
+
+export const ahead = (most = usualAhead): Batch.Ahead => {
+  if (!(most >= 1)) throw new RangeError(`A batch must take at least 1 input ahead, got ${most}`)
+  return new Ahead(most)
 }
 
 /**
  * Runs `use` for each input, for so many at once, and takes an input only when there is room for it, until `stopped`
- * completes. Of those in use at most `ahead` have not called `takeNext` yet. A failure of the inputs and an interruption
- * interrupt what is in use.
+ * completes. Of those in use at most `ahead` have not called `takeNext` yet, or one more for each batch that shares that number. A failure of the
+ * inputs and an interruption interrupt what is in use.
  *
  * `Effect.forEach` would take all of an iterable before it begins; `Stream.mapEffect` costs 440 µs of CPU an input, this 40.
  */
@@ -73,15 +93,14 @@ export const forEachInput = <I, E>(
   options: {
     readonly concurrency: number
     /** Default: as many as are in use. */
-    readonly ahead?: number
+    readonly ahead?: Batch.Ahead
     readonly use: (indexed: Indexed<I>, takeNext: () => void) => Effect.Effect<void>
     readonly stopped?: Deferred.Deferred<void>
   }
 ): Effect.Effect<void, E> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { concurrency, stopped, use } = options
-      const ahead = new Ahead(options.ahead ?? Infinity)
+      const { ahead = new Ahead(Infinity), concurrency, stopped, use } = options
       const inUse = yield* FiberSet.make<void, never>()
       const places = Effect.unsafeMakeSemaphore(concurrency)
       let index = 0
@@ -96,7 +115,7 @@ export const forEachInput = <I, E>(
         )
         return Effect.zipRight(FiberSet.run(inUse, used), Effect.zipRight(ahead.room, places.take(1)))
       }
-      const taking = Effect.zipRight(places.take(1), Stream.runForEach(inputs, start))
+      const taking = Effect.zipRight(Effect.zipRight(ahead.room, places.take(1)), Stream.runForEach(inputs, start))
       const taken = stopped === undefined ? taking : Effect.raceFirst(taking, Deferred.await(stopped))
       // A defect in `use` ends it all.
       yield* Effect.raceFirst(Effect.zipRight(taken, FiberSet.awaitEmpty(inUse)), FiberSet.join(inUse))

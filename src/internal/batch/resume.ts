@@ -9,7 +9,6 @@ import type { RunPodError } from "../../errors/RunPodError.js"
 import * as JobId from "../../schemas/JobId.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { BatchJournal } from "../../services/BatchJournal.js"
-import type { Endpoint } from "../../services/Endpoint.js"
 import { failureOf } from "../effect/cause.js"
 import { monotonicAt } from "../pace/monotonic.js"
 import { inJobSpan } from "../telemetry/jobSpan.js"
@@ -24,10 +23,6 @@ import { inSpanOf, type Spanned, takeTurns } from "./wait.js"
 
 /** A job of an earlier run is looked at for so long, or as long as its `timeout` is, even if its time is over. */
 const lastLook = 60_000
-
-/** The SHA-256 of what an input is sent as. */
-const hashOf = <I>(endpoint: Endpoint<I, unknown>, input: I): Effect.Effect<string, RunPodError> =>
-  Effect.map((endpoint.encode ?? Effect.succeed<unknown>)(input), (encoded) => sha256(identityOf(encoded)))
 
 const inputChanged = (key: string) => {
   const detail =
@@ -115,12 +110,19 @@ export class Resume<I, O, P, C> {
         const state = yield* this.journal.find(key)
         if (Option.isNone(state)) continue
         states[state.value._tag]++
-        const hash = yield* Effect.option(hashOf(this.run.endpoint, input))
+        const hash = yield* Effect.option(this.hashOf(input))
         if (Option.isSome(hash) && this.isChanged(state.value, hash.value)) return yield* Effect.fail(inputChanged(key))
       }
       const { Intent: intended, Settled: settled, Submitted: submitted } = states
       return { inputs: inputs.length, settled, submitted, intended }
     })
+  }
+
+  /** The SHA-256 of what an input is sent as; empty where the journal has the inputs, and nothing is compared. */
+  private hashOf(input: I): Effect.Effect<string, RunPodError> {
+    if (this.journal.hasInputs === true) return Effect.succeed("")
+    const { encode = Effect.succeed<unknown> } = this.run.endpoint
+    return Effect.map(encode(input), (encoded) => sha256(identityOf(encoded)))
   }
 
   private isChanged(state: JournalEntry.State, hash: string): boolean {
@@ -210,7 +212,7 @@ export class Resume<I, O, P, C> {
       const { journal, keys, run } = this
       const problem = keyProblem(key)
       if (problem !== undefined) return yield* run.openWith(problem)
-      const hash = yield* Effect.either(hashOf(run.endpoint, input))
+      const hash = yield* Effect.either(this.hashOf(input))
       if (hash._tag === "Left") return { _tag: "Failed", error: hash.left, attempts: 0 }
       if (keys.has(key)) return yield* run.openWith(duplicateKey(key))
       keys.add(key)

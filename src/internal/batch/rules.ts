@@ -25,11 +25,6 @@ import { sizeOf } from "./inputs.js"
 const usualConcurrency = 400
 /** The most items in flight where nobody knows how many there are. */
 const mostConcurrency = 10_000
-/**
- * How many items of a batch may wait for their turn to be submitted: what limits let through much later would take CPU from what they let
- * through now.
- */
-export const mostAhead = 64
 /** Every job is read at least so often, so that RunPod, which keeps results for 30 minutes, has not deleted its result. */
 export const longestInterval = 10 * 60_000
 /** How long there may be no way to RunPod before the batch gives up; it does at once when there never was one. */

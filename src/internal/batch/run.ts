@@ -17,11 +17,11 @@ import { record } from "../telemetry/record.js"
 import { defined } from "../text/json.js"
 import type { Scrub } from "../text/scrub.js"
 import { BatchRun, type Ended, type Failed, type ItemEnd } from "./batchRun.js"
-import { forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
+import { ahead, forEachInput, type Indexed, sizeOf, toStream } from "./inputs.js"
 import * as Item from "./item.js"
 import * as Progress from "./progress.js"
 import { Resume } from "./resume.js"
-import { concurrencyOf, indexAsKey, inSpan, kindOf, mostAhead, outputOf, supervise } from "./rules.js"
+import { concurrencyOf, indexAsKey, inSpan, kindOf, outputOf, supervise } from "./rules.js"
 import { type OnWork, Spend } from "./spend.js"
 
 /** A batch, and where its outcomes go. */
@@ -171,7 +171,7 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
       inputError = Option.some(error)
       return Stream.empty
     })
-    yield* forEachInput(taken, { concurrency, ahead: mostAhead, use, stopped: run.stopped })
+    yield* forEachInput(taken, { concurrency, ahead: options.ahead ?? ahead(), use, stopped: run.stopped })
     run.isOver = true
     const { settled, stop } = run
     if (stop?._tag === "Error") return yield* Effect.fail(stop.error)

@@ -113,6 +113,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
   const layer = Layer.unwrapScoped(
     Effect.gen(function* () {
       const places = yield* Effect.makeSemaphore(chunks)
+      const ahead = Batch.ahead()
       // They end with this layer: the cluster does not wait for a workflow whose shard is on its way to another process just then.
       const drives = yield* FiberSet.make<BatchStore.Driven, unknown>()
       const within = <E, R>(driven: Effect.Effect<BatchStore.Driven, E, R>) =>
@@ -134,6 +135,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
             const made = yield* Endpoint.make(endpoint, { input, output })
             const driven = BatchStore.drive(made, {
               onInvalidInput: "leave",
+              ahead,
               ...driveOptions,
               id: batch,
               chunk,
