@@ -134,6 +134,23 @@ describe("Batch.run", () => {
     }).pipe(Effect.provide(emulated({ workers: 400, execution: "1 minute" }, { client: tenPerWindow })))
   )
 
+  inVirtualTime("whose batch is interrupted keeps no others from taking inputs, at whatever step that is", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const ahead = Batch.ahead(1)
+      for (let steps = 0; steps < 80; steps++) {
+        const fibers = yield* Effect.forEach([0, 1, 2], () => Effect.fork(Batch.collect(ep, inputs(9), { ahead })))
+        for (let i = 0; i < steps; i++) yield* Effect.yieldNow()
+        yield* Effect.fork(Fiber.interruptAll(fibers))
+        yield* VirtualTime.advance("5 seconds")
+        for (const fiber of fibers) assert.isNotNull(fiber.unsafePoll(), `after ${steps} steps`)
+        const room = yield* Effect.fork(ahead.room)
+        yield* VirtualTime.advance(0)
+        assert.isNotNull(room.unsafePoll(), `no room after ${steps} steps`)
+      }
+    }).pipe(Effect.provide(emulated({ workers: 400, execution: "1 minute" }, { client: tenPerWindow })))
+  )
+
   inVirtualTime("inputs whose jobs are known already keep no others waiting", () =>
     Effect.gen(function* () {
       const ep = yield* endpoint

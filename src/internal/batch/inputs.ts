@@ -53,7 +53,7 @@ class Ahead implements Batch.Ahead {
     }
   }
 
-  readonly room: Effect.Effect<void> = Effect.suspend(() => {
+  readonly room: Effect.Effect<void> = Effect.uninterruptibleMask((restore) => {
     if (this.count < this.most && this.line.size === 0) return Effect.void
     const turn = Deferred.unsafeMake<void>(FiberId.none)
     this.line.add(turn)
@@ -63,7 +63,7 @@ class Ahead implements Batch.Ahead {
       // It may be interrupted, or find that there are no more inputs.
       this.tell()
     })
-    return Effect.ensuring(Deferred.await(turn), leave)
+    return Effect.ensuring(restore(Deferred.await(turn)), leave)
   })
 
   /** Wakes who is the first in line. */
@@ -101,11 +101,25 @@ export const forEachInput = <I, E>(
   Effect.scoped(
     Effect.gen(function* () {
       const { ahead = new Ahead(Infinity), concurrency, stopped, use } = options
+      // A fiber that is interrupted before it begins takes nothing off, and one of a race may begin when all is over: others would wait for ever.
+      const untaken = new Set<() => void>()
+      let isOver = false
+      const takeAllOff = Effect.sync(() => {
+        isOver = true
+        for (const takeNext of untaken) takeNext()
+      })
+      yield* Effect.addFinalizer(() => takeAllOff)
       const inUse = yield* FiberSet.make<void, never>()
       const places = Effect.unsafeMakeSemaphore(concurrency)
       let index = 0
       const start = (input: I) => {
-        const takeNext = ahead.add()
+        if (isOver) return Effect.interrupt
+        const takeOff = ahead.add()
+        const takeNext = () => {
+          untaken.delete(takeNext)
+          takeOff()
+        }
+        untaken.add(takeNext)
         const used = Effect.ensuring(
           use({ index: index++, input }, takeNext),
           Effect.suspend(() => {
