@@ -390,6 +390,8 @@ describe("a journal that does not fit", () => {
       const again = yield* run({ journal: { ...journal, hasInputs: true } }, [{ n: 99 }, { n: 98 }])
       assert.strictEqual(again.replayed, 2)
       assert.deepStrictEqual([...new Set(entries.map(({ hash }) => hash))], [""])
+      // Nor has one anything to compare that is told later that it has no inputs.
+      assert.strictEqual((yield* run({ journal }, inputs(2))).replayed, 2)
     }).pipe(Effect.provide(emulated({})))
   )
 

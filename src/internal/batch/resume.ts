@@ -126,7 +126,7 @@ export class Resume<I, O, P, C> {
   }
 
   private isChanged(state: JournalEntry.State, hash: string): boolean {
-    return this.journal.hasInputs !== true && state.hash !== hash
+    return this.journal.hasInputs !== true && state.hash !== "" && state.hash !== hash
   }
 
   /** Says what this run goes on with; `jobs` is how many of an earlier one are waited for. */
