@@ -15,7 +15,10 @@ import { type Definition, type Operation, operations } from "../schemas/Operatio
  * @category models
  */
 export interface Limit {
-  /** Requests, or effects of a `RateLimiter`, started in any span of `window`. `Infinity` for no limit. */
+  /**
+   * Requests, or effects of a `RateLimiter`, started in any span of `window`, or where an answer tells more: that may have arrived at RunPod in one.
+   * `Infinity` for no limit.
+   */
   readonly limit: number
   /** The span; numbers are milliseconds. */
   readonly window: Duration.DurationInput

@@ -117,6 +117,19 @@ describe("a batch with a journal", () => {
     )
   )
 
+  inVirtualTime("replays outcomes to one who runs a batch for each that shares its inputs ahead", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const journal = yield* BatchJournal.memory
+      const ahead = Batch.ahead(4)
+      yield* run({ journal }, inputs(40))
+      const outcomes = Batch.run(ep, inputs(40), { journal, ahead })
+      const more = Stream.mapEffect(outcomes, () => Batch.collect(ep, inputs(2), { ahead }))
+      assert.strictEqual(yield* finish(Stream.runCount(more), "1 hour"), 40)
+      assert.strictEqual((yield* counts).submitted, 120)
+    }).pipe(Effect.provide(emulated({ execution: "1 second" })))
+  )
+
   inVirtualTime("goes on where an interruption left it: the jobs run on, and are collected", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory

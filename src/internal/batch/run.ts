@@ -161,6 +161,8 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
           ? outcomeIn(taken)(undefined)
           : inJobSpan("Batch.item", { endpointId: endpoint.id, isItem: true }, outcomeIn(taken))
         if (outcome === undefined) return
+        // Whoever reads the outcomes may wait for a batch that shares `ahead`.
+        takeNext()
         yield* count(run, tracker, outcome)
         yield* emit(outcome)
       })

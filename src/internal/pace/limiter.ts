@@ -46,7 +46,7 @@ const longestCooldown = 60_000
 const longestSilence = 25_000
 /**
  * How long after its permit a request may leave with the start it has of what processes share, in milliseconds, where its answer tells nothing of its
- * arrival: half of what windows are longer than RunPod's for.
+ * arrival: half of what the documented windows are longer than RunPod's for.
  */
 const longestHandOff = 100
 /** With this many requests in flight and none refused, a gate is open again. */
