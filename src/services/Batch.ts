@@ -139,6 +139,11 @@ export interface Options<in I>
   readonly poll?: PollPolicy | undefined
   /** How many inputs wait for their turn to be submitted, together with those of other batches. Default: 32 of this one. */
   readonly ahead?: Ahead | undefined
+  /**
+   * Asked about an input when its turn has come, before anything is noted or sent for it: `false` leaves it out, and it has no outcome. For what is
+   * known only then, such as that its batch was cancelled; what is known before belongs into the inputs. Default: none is left out.
+   */
+  readonly accept?: ((input: I, key: string) => Effect.Effect<boolean>) | undefined
   /** Follows the batch; see `progress`. */
   readonly tracker?: Tracker | undefined
 }

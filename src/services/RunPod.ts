@@ -203,23 +203,20 @@ const chunksOf = (
  * @category constructors
  */
 export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(RunPodHttpClient, (client) => {
-  const call = <A>(
+  type Ids = readonly [endpointId: string, jobId?: string]
+
+  const send = <A>(
     operation: Operation,
-    [endpointId, jobId]: readonly [endpointId: string, jobId?: string],
+    [endpointId, jobId]: Ids,
     read: Request<A>["read"],
     choices?: Partial<Request<A>>
   ): Effect.Effect<A, RunPodError> =>
+    client.execute({ operation: rows[operation], params: { endpointId, jobId }, read, idOf: Job.idOf, ...choices })
+
+  const call = <A>(operation: Operation, ids: Ids, read: Request<A>["read"], choices?: Partial<Request<A>>) =>
     Effect.suspend(() => {
-      const problem = checkIds(operation, endpointId, jobId)
-      return problem === undefined
-        ? client.execute({
-            operation: rows[operation],
-            params: { endpointId, jobId },
-            read,
-            idOf: Job.idOf,
-            ...choices
-          })
-        : Effect.fail(problem)
+      const problem = checkIds(operation, ...ids)
+      return problem === undefined ? send(operation, ids, read, choices) : Effect.fail(problem)
     })
 
   const holds = new Holds()
@@ -240,7 +237,7 @@ export const make: Effect.Effect<Service, never, RunPodHttpClient> = Effect.map(
       if (Either.isLeft(parts)) return Effect.fail(parts.left)
       const [body, hold] = parts.right
       const secrets = RunRequest.secretsOf(request)
-      return call(operation, [endpointId], read, { body, hold, secrets, resubmit: options?.resubmit })
+      return send(operation, [endpointId], read, { body, hold, secrets, resubmit: options?.resubmit })
     })
 
   return {

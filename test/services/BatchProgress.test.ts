@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { PassThrough } from "node:stream"
 import * as Emulator from "../../src/emulator/Emulator.js"
@@ -215,6 +216,18 @@ describe.sequential("NodeProgress.show", () => {
       assert.match(after, /3 of 3 done, after 0:00[^\n]*\n$/)
       assert.notInclude(after.trimEnd(), "\n")
     }).pipe(Effect.provide(emulated({ workers: 3, execution: "300 millis" })))
+  )
+
+  it.effect("has nothing in flight once its batch was interrupted", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const tracker = yield* Batch.tracker
+      const fiber = yield* Effect.fork(Batch.collect(ep, inputs(9), { concurrency: 4, tracker }))
+      const progress = yield* Effect.fork(Stream.runLast(Batch.progress(tracker, { interval: "1 second" })))
+      yield* finish(Effect.zipRight(Effect.sleep("15 seconds"), Fiber.interrupt(fiber)))
+      const last = Option.getOrThrow(yield* Fiber.join(progress))
+      assert.deepInclude(last, { total: 9, done: 4, inFlight: 0, ended: true })
+    }).pipe(Effect.provide(emulated({ workers: 9, execution: "10 seconds" })))
   )
 
   it.effect("ends with its effect, whether a batch was run in it or not", () =>

@@ -5,8 +5,10 @@ import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import * as Emulator from "../../src/emulator/Emulator.js"
@@ -14,7 +16,7 @@ import * as RetryPolicy from "../../src/layers/RetryPolicy.js"
 import * as Batch from "../../src/services/Batch.js"
 import * as BatchJournal from "../../src/services/BatchJournal.js"
 import * as RunPod from "../../src/services/RunPod.js"
-import { counts, emulated, endpoint, inputs, jobsPerInput } from "../support/batches.js"
+import { counts, emulated, endpoint, inputs, jobsPerInput, type Numbered } from "../support/batches.js"
 import { finishWithin as finish } from "../support/finish.js"
 import { inVirtualTime } from "../support/inVirtualTime.js"
 import * as VirtualTime from "../support/virtualTime.js"
@@ -259,5 +261,45 @@ describe("`maxFailures`", () => {
         })
       )
     )
+  )
+})
+
+describe("`accept`", () => {
+  inVirtualTime(
+    "leaves out inputs when their turn has come: nothing is sent or noted for them, and they count nowhere",
+    () =>
+      Effect.gen(function* () {
+        const ep = yield* endpoint
+        const journal = yield* BatchJournal.memory
+        const tracker = yield* Batch.tracker
+        const asked: Array<string> = []
+        let isCancelled = false
+        const accept = ({ n }: Numbered, key: string) =>
+          Effect.sync(() => {
+            asked.push(key)
+            return !isCancelled && n % 2 === 0
+          })
+        yield* Effect.fork(
+          Effect.delay(
+            Effect.sync(() => (isCancelled = true)),
+            "15 seconds"
+          )
+        )
+        const options = { accept, concurrency: 2, journal, key: ({ n }: Numbered) => `key ${n}`, tracker }
+        const followed = yield* Effect.fork(Stream.runLast(Batch.progress(tracker, { interval: "1 second" })))
+        const report = yield* finish(Batch.collect(ep, inputs(100), options))
+        assert.deepStrictEqual(
+          report.results.map(({ index, key }) => [index, key]),
+          [0, 2, 4, 6].map((n) => [n, `key ${n}`])
+        )
+        assert.deepStrictEqual(
+          asked,
+          inputs(100).map(({ n }) => `key ${n}`)
+        )
+        assert.strictEqual((yield* counts).submitted, 4)
+        assert.isTrue(Option.isNone(yield* journal.find("key 1")))
+        const last = Option.getOrThrow(yield* Fiber.join(followed))
+        assert.deepInclude(last, { total: 4, done: 4, inFlight: 0, ended: true })
+      }).pipe(Effect.provide(emulated({ workers: 2, execution: "10 seconds" })))
   )
 })

@@ -16,6 +16,7 @@ import * as RunRequest from "../../schemas/RunRequest.js"
 import type { Options } from "../../services/Batch.js"
 import type { AttachOptions, Endpoint, RunOptions } from "../../services/Endpoint.js"
 import type { JobHandle } from "../../services/JobHandle.js"
+import { catchFailure } from "../effect/cause.js"
 import { waitDefaults } from "../jobs/waitPolicy.js"
 import { monotonicMillis, wallMillis } from "../pace/monotonic.js"
 import type { Timer } from "../pace/timer.js"
@@ -113,6 +114,8 @@ export class BatchRun<I, O, P, C> {
   strange = 0
   settled = 0
   failures = 0
+  /** How many items have been taken and have no end yet. */
+  inFlight = 0
   /** All inputs are through: jobs of an earlier run that none of them has asked for go on. */
   isOver = false
 
@@ -144,25 +147,30 @@ export class BatchRun<I, O, P, C> {
   }
 
   /** Ends the taking of inputs, and withdraws the submits that have not been sent. The first reason counts. */
-  halt(why: Stop): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      if (this.stop !== undefined) return Effect.void
-      this.stop = why
-      this.submits.withdrawAll()
-      this.spend.stop()
-      return Effect.asVoid(Deferred.succeed(this.stopped, undefined))
-    })
+  halt(why: Stop): void {
+    if (this.stop !== undefined) return
+    this.stop = why
+    this.submits.withdrawAll()
+    this.spend.stop()
+    Deferred.unsafeDone(this.stopped, Effect.void)
   }
 
   /** Ends an item without an outcome, and the batch with it. */
   openWith(error: FatalError | BatchJournalError): Effect.Effect<Open> {
-    return Effect.as(this.halt({ _tag: "Error", error }), open)
+    return Effect.sync(() => {
+      this.halt({ _tag: "Error", error })
+      return open
+    })
   }
 
-  /** At the deadline, jobs that end by it would make room for further items before the fiber that halts has its turn. */
-  readonly checkDeadline = Effect.suspend(() =>
-    this.now() < this.deadline ? Effect.void : this.halt({ _tag: "Option", reason: "Deadline" })
-  )
+  /**
+   * Whether nothing more is to be submitted. At the deadline, jobs that end by it would make room for further items before the fiber that halts has
+   * its turn.
+   */
+  isHalted(): boolean {
+    if (this.now() >= this.deadline) this.halt({ _tag: "Option", reason: "Deadline" })
+    return this.stop !== undefined
+  }
 
   /** A handle on a job of this batch; `submittedAt` is when it was by the wall clock. */
   attach(jobId: string, { submittedAt, trace }: Pick<AttachOptions, "submittedAt" | "trace">): JobHandle<O, P, C> {
@@ -184,15 +192,16 @@ class Notes {
   constructor(private readonly run: BatchRun<never, unknown, unknown, unknown>) {}
 
   private append(entry: (at: number) => JournalEntry.Entry): Effect.Effect<boolean> {
-    return Effect.catchAll(this.tryAppend(entry), (error) => Effect.as(this.run.openWith(error), false))
+    if (this.run.options.journal === undefined) return Effect.succeed(true)
+    return catchFailure(this.tryAppend(entry), (error) => Effect.as(this.run.openWith(error), false))
   }
 
-  private tryAppend(entry: (at: number) => JournalEntry.Entry): Effect.Effect<true, BatchJournalError> {
+  private tryAppend(entry: (at: number) => JournalEntry.Entry): Effect.Effect<boolean, BatchJournalError> {
     const { clock, options } = this.run
     const { journal } = options
     if (journal === undefined) return Effect.succeed(true)
     const append = Effect.suspend(() => journal.append(entry(wallMillis(clock))))
-    return Effect.uninterruptible(Effect.as(append, true as const))
+    return Effect.uninterruptible(Effect.as(append, true))
   }
 
   /** The item is about to be submitted, with a webhook whose URL was issued under this name. */
@@ -228,11 +237,11 @@ class Notes {
       const at = Math.round(now - (this.run.now() - submittedAt))
       return { _tag: "Submitted", ...item, at, jobId, attempts }
     })
-    return Effect.tap(entry, (isNoted) =>
-      isNoted
-        ? Effect.void
-        : Effect.logWarning(`Job ${jobId} on endpoint ${endpoint.id} goes on, but could not be noted in the journal`)
-    )
+    return Effect.flatMap(entry, (isNoted) => {
+      if (isNoted) return Effect.succeed(true)
+      const text = `Job ${jobId} on endpoint ${endpoint.id} goes on, but could not be noted in the journal`
+      return Effect.as(Effect.logWarning(text), false)
+    })
   }
 
   /** Fails only when the job's result is of a kind that the journal cannot hold: the job stays noted as submitted then. */

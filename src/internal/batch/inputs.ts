@@ -4,6 +4,7 @@ import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import { hasProperty } from "effect/Predicate"
 import * as Stream from "effect/Stream"
+import { takeAtOnce } from "../effect/semaphore.js"
 import type * as Batch from "../../services/Batch.js"
 
 /** An input and its place. */
@@ -53,8 +54,11 @@ class Ahead implements Batch.Ahead {
     }
   }
 
-  readonly room: Effect.Effect<void> = Effect.uninterruptibleMask((restore) => {
-    if (this.count < this.most && this.line.size === 0) return Effect.void
+  readonly room: Effect.Effect<void> = Effect.suspend(() =>
+    this.count < this.most && this.line.size === 0 ? Effect.void : this.inLine
+  )
+
+  private readonly inLine: Effect.Effect<void> = Effect.uninterruptibleMask((restore) => {
     const turn = Deferred.unsafeMake<void>(FiberId.none)
     this.line.add(turn)
     this.tell()
@@ -111,6 +115,7 @@ export const forEachInput = <I, E>(
       yield* Effect.addFinalizer(() => takeAllOff)
       const inUse = yield* FiberSet.make<void, never>()
       const places = Effect.unsafeMakeSemaphore(concurrency)
+      const takePlace = takeAtOnce(places)
       let index = 0
       const start = (input: I) => {
         if (isOver) return Effect.interrupt
@@ -127,9 +132,9 @@ export const forEachInput = <I, E>(
             return places.release(1)
           })
         )
-        return Effect.zipRight(FiberSet.run(inUse, used), Effect.zipRight(ahead.room, places.take(1)))
+        return Effect.zipRight(FiberSet.run(inUse, used), Effect.zipRight(ahead.room, takePlace))
       }
-      const taking = Effect.zipRight(Effect.zipRight(ahead.room, places.take(1)), Stream.runForEach(inputs, start))
+      const taking = Effect.zipRight(Effect.zipRight(ahead.room, takePlace), Stream.runForEach(inputs, start))
       const taken = stopped === undefined ? taking : Effect.raceFirst(taking, Deferred.await(stopped))
       // A defect in `use` ends it all.
       yield* Effect.raceFirst(Effect.zipRight(taken, FiberSet.awaitEmpty(inUse)), FiberSet.join(inUse))

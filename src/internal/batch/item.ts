@@ -17,6 +17,7 @@ import {
 import type { BudgetState, Reservation } from "../../layers/Cost.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { JobHandle } from "../../services/JobHandle.js"
+import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import { catchFailure, isInterruption } from "../effect/cause.js"
 import { contextOf } from "../http/arguments.js"
 import * as Submit from "../jobs/submit.js"
@@ -56,6 +57,7 @@ type Withdrawn = typeof withdrawn
 
 /** One `Endpoint.run` of an item: notes the intent when it is about to be sent, and counts its attempts. */
 class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
+  readonly supervisor: JobRuntime["supervise"] | undefined
   /** How many attempts may have started a job. */
   attempts = 0
   /** The name its webhook's URL was issued under. */
@@ -75,16 +77,18 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     private readonly item: ItemInput<I>,
     /** It is sent although the circuit breaker is open. */
     private readonly isProbe: boolean
-  ) {}
+  ) {
+    this.supervisor = run.endpoint.runtime?.supervise
+  }
 
-  /** Whether it may run: what does not tell when it is sent counts as sent from then on. */
-  mayRun(): Effect.Effect<boolean> {
-    if (this.run.endpoint.encode !== undefined) return Effect.succeed(true)
+  /** Runs it if it may be sent: what does not tell when it is sent counts as sent from then on. */
+  ifMayRun<A>(run: () => Effect.Effect<A>): Effect.Effect<A | Withdrawn> {
+    if (this.run.endpoint.encode !== undefined) return run()
     this.item.takeNext()
-    return Effect.map(this.intend(undefined), (mayBeSent) => {
+    return Effect.flatMap(this.intend(undefined), (mayBeSent): Effect.Effect<A | Withdrawn> => {
       this.isPresumed = this.isSent = mayBeSent
       this.attempts = mayBeSent ? 1 : 0
-      return mayBeSent
+      return mayBeSent ? run() : Effect.succeed(withdrawn)
     })
   }
 
@@ -181,7 +185,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     const { run } = this
     const answer = strangeAnswer(error)
     if (answer !== undefined && run.answeredAt === -Infinity && ++run.strange >= mostStrange) {
-      return run.halt({ _tag: "Error", error: answer })
+      return Effect.sync(() => run.halt({ _tag: "Error", error: answer }))
     }
     return run.breaker.onError(error)
   }
@@ -208,6 +212,9 @@ const lookForWebhook = 1_000
 /** A submit that has been answered, or an end before that. */
 type Submitted<I, O, P, C> = BatchJob.BatchJob<I, O, P, C> | Failed | Open
 
+/** What has become of one submit. */
+type Once<I, O, P, C> = Submitted<I, O, P, C> | Refused | Withdrawn
+
 class ItemRun<I, O, P, C> {
   private job: BatchJob.BatchJob<I, O, P, C> | undefined
   /** Its room in the budget while there is no job that has it. */
@@ -231,42 +238,44 @@ class ItemRun<I, O, P, C> {
   }
 
   /** A job that was started is noted, also after an interruption. */
-  private readonly submitOnce = (isProbe: boolean): Effect.Effect<Submitted<I, O, P, C> | Refused | Withdrawn> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(this, function* () {
-        const { breaker, checkDeadline, endpoint, runOptions, submits } = this.run
-        yield* checkDeadline
-        if (this.run.stop !== undefined) return open
-        const submit = new ItemSubmit(this.run, this.input, isProbe)
-        if (!(yield* submit.mayRun())) return withdrawn
+  private readonly submitOnce = (isProbe: boolean): Effect.Effect<Once<I, O, P, C>> =>
+    Effect.uninterruptibleMask((restore) => {
+      const { breaker, endpoint, runOptions, submits } = this.run
+      if (this.run.isHalted()) return Effect.succeed(open)
+      const submit = new ItemSubmit(this.run, this.input, isProbe)
+      return submit.ifMayRun(() => {
         submits.add(submit)
-        const exit = yield* Submit.exitWithHooks(restore(endpoint.run(this.input.input, runOptions)), submit)
-        submits.delete(submit)
-        this.webhookKey = submit.webhookKey
-        const handle = submit.handleOf(exit)
-        if (handle !== undefined) {
-          breaker.onAccepted()
-          return yield* this.begin(handle, submit.attempts)
-        }
-        return Exit.isSuccess(exit) ? open : yield* submit.onFailure(exit.cause)
+        const run = restore(endpoint.run(this.input.input, runOptions))
+        return Effect.flatMap(Submit.exitWithHooks(run, submit), (exit): Effect.Effect<Once<I, O, P, C>> => {
+          submits.delete(submit)
+          this.webhookKey = submit.webhookKey
+          const handle = submit.handleOf(exit)
+          if (handle !== undefined) {
+            breaker.onAccepted()
+            return this.begin(handle, submit.attempts)
+          }
+          return Exit.isSuccess(exit) ? Effect.succeed(open) : submit.onFailure(exit.cause)
+        })
       })
-    )
+    })
 
   /** Submits the item once there is room for it in the budget. */
-  private readonly submitWithRoom = (isProbe: boolean): Effect.Effect<Submitted<I, O, P, C> | Refused | Withdrawn> => {
-    const { checkDeadline, spend } = this.run
-    return Effect.flatMap(Effect.zipRight(checkDeadline, spend.enter()), (answer) => {
-      if (answer === "Stopped") return Effect.succeed(open)
-      if (answer._tag === "BudgetState") return this.haltWith(answer)
-      this.room = answer
-      return this.submitOnce(isProbe)
-    })
-  }
+  private readonly submitWithRoom = (isProbe: boolean): Effect.Effect<Once<I, O, P, C>> =>
+    this.run.isHalted()
+      ? Effect.succeed(open)
+      : this.run.spend.enter((answer) => {
+          if (answer === "Stopped") return Effect.succeed(open)
+          if (answer._tag === "BudgetState") return this.haltWith(answer)
+          this.room = answer
+          return this.submitOnce(isProbe)
+        })
 
   /** A budget, which stands so, has no room for the item, and will have none. */
   private haltWith({ inFlight, maxCost, next, spent }: BudgetState): Effect.Effect<Open> {
-    const budget = { inFlight, maxCost, next, spent }
-    return Effect.as(this.run.halt({ _tag: "Option", reason: "Budget", budget }), open)
+    return Effect.sync(() => {
+      this.run.halt({ _tag: "Option", reason: "Budget", budget: { inFlight, maxCost, next, spent } })
+      return open
+    })
   }
 
   /** Gives up the room of an item that ends without a job that is known. */

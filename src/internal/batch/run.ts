@@ -92,8 +92,14 @@ const count = <I, O, P, C>(run: BatchRun<I, O, P, C>, { counts }: Tracker, { rep
     if (Exit.isSuccess(result)) return counted
     counts.failed++
     if (replayed || ++run.failures < (run.options.maxFailures ?? Infinity)) return counted
-    return Effect.zipRight(counted, run.halt({ _tag: "Option", reason: "Failures" }))
+    run.halt({ _tag: "Option", reason: "Failures" })
+    return counted
   })
+
+/** An input has no outcome. */
+const leaveOut = ({ counts }: Tracker): void => {
+  if (counts.total !== undefined) counts.total--
+}
 
 const begin = <I, O, P, C, E>(
   { endpoint, inputs, options }: Batch<I, O, P, C, E>,
@@ -114,7 +120,7 @@ const begin = <I, O, P, C, E>(
       if (earlier.length > 0) yield* Effect.forkScoped(resume.collect(earlier))
     }
     if (run.deadline !== Infinity) {
-      yield* Effect.forkScoped(Effect.zipRight(sleepUntil(run.deadline), run.checkDeadline))
+      yield* Effect.forkScoped(Effect.map(sleepUntil(run.deadline), () => run.isHalted()))
     }
     const newJob = { age: 0, queuedAt: 0, delayTime: 0 }
     yield* Progress.begin(tracker, {
@@ -140,11 +146,11 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
 
     const outcomeIn = (taken: Taken<I>) => (span: JobSpan | undefined) =>
       Effect.gen(function* () {
+        run.inFlight++
         tracker.counts.inFlight++
-        const end = yield* Effect.ensuring(
-          endOf(taken, span?.trace),
-          Effect.sync(() => tracker.counts.inFlight--)
-        )
+        const end = yield* endOf(taken, span?.trace)
+        run.inFlight--
+        tracker.counts.inFlight--
         if (end._tag === "Open") return undefined
         const outcome = yield* outcomeOf(taken, end)
         tellWork(run.spend, end, outcome)
@@ -154,9 +160,11 @@ const driveIn = <I, O, P, C, E>(batch: Batch<I, O, P, C, E>, run: BatchRun<I, O,
 
     const use = (indexed: Indexed<I>, takeNext: () => void): Effect.Effect<void> =>
       Effect.gen(function* () {
-        yield* run.checkDeadline
-        if (run.stop !== undefined) return
+        if (run.isHalted()) return
         const taken = { ...indexed, key: keyOf(indexed.input, indexed.index), takeNext }
+        if (options.accept !== undefined && !(yield* options.accept(taken.input, taken.key))) {
+          return leaveOut(tracker)
+        }
         const outcome = yield* resume?.isFollowed(taken.key) === true
           ? outcomeIn(taken)(undefined)
           : inJobSpan("Batch.item", { endpointId: endpoint.id, isItem: true }, outcomeIn(taken))
@@ -206,7 +214,13 @@ export const drive = <I, O, P, C, E>(
     const run = new BatchRun(endpoint, options, yield* Effect.clock, spend, yield* Timer.make)
     // Whoever follows a batch that never began hears of its end, too.
     return yield* supervise(endpoint, Effect.scoped(driveIn(batch, run, tracker))).pipe(
-      Effect.ensuring(Progress.end(tracker)),
+      Effect.ensuring(
+        Effect.suspend(() => {
+          // Items that were interrupted, or have died, have not counted themselves out.
+          tracker.counts.inFlight -= run.inFlight
+          return Progress.end(tracker)
+        })
+      ),
       Effect.onInterrupt(() =>
         options.journal === undefined ? Effect.void : sayWhatGoesOn(endpoint.id, options.journal)
       )

@@ -96,22 +96,18 @@ export class Spend {
   }
 
   /**
-   * Takes room for an item, once there is some. Gives where the budget stands when there is none and none will come, since no job
-   * of the batch is in flight.
+   * Takes room for an item, at once where there is some, for what is done with it. Gives where the budget stands when there is none and none will come,
+   * since no job of the batch is in flight.
    */
-  enter(): Effect.Effect<Answer> {
-    return Effect.suspend(() => {
-      if (this.isStopped) return Effect.succeed("Stopped")
-      const room = this.reserve()
-      if (room._tag === "BudgetState") {
-        return Effect.flatMap(this.waitIn(this.waiting, room), (state) =>
-          state ? Effect.succeed(state) : this.enter()
-        )
-      }
-      // There may be room for another one.
-      wakeFirst(this.waiting)
-      return Effect.succeed(room)
-    })
+  enter<A, E, R>(use: (answer: Answer) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    if (this.isStopped) return use("Stopped")
+    const room = this.reserve()
+    if (room._tag === "BudgetState") {
+      return Effect.flatMap(this.waitIn(this.waiting, room), (state) => (state ? use(state) : this.enter(use)))
+    }
+    // There may be room for another one.
+    wakeFirst(this.waiting)
+    return use(room)
   }
 
   /** Nothing more is to be submitted. */

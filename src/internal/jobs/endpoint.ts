@@ -1,7 +1,7 @@
 import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
@@ -21,7 +21,7 @@ import type {
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Restore } from "../effect/fiber.js"
 import { contextOf, refuse } from "../http/arguments.js"
-import { monotonicAt, monotonicMillis, timeoutAt } from "../pace/monotonic.js"
+import { monotonicAt, monotonicMillis, timeoutAt, withClock } from "../pace/monotonic.js"
 import { ofEndpoint } from "../telemetry/instruments.js"
 import { inJobSpan, type JobSpan, streamInJobSpan } from "../telemetry/jobSpan.js"
 import { defined } from "../text/json.js"
@@ -47,10 +47,10 @@ const factsOf = ({ policy, s3Config, submittedAt, trace, webhook }: AttachOption
 })
 
 /** The `submittedAt` of a submit that is known just now. */
-const justNow = Effect.map(Effect.clock, (clock) => {
+const justNow = (clock: Clock.Clock): Handle.SubmitFacts["submittedAt"] => {
   const now = monotonicMillis(clock)
   return () => now
-})
+}
 
 class JobSubmit {
   private constructor(
@@ -61,24 +61,27 @@ class JobSubmit {
     private readonly webhookKey?: string
   ) {}
 
-  static readonly prepare = Effect.fnUntraced(function* (
+  static prepare(
     context: Handle.EndpointContext,
     encodeInput: Effect.Effect<object, RunPodError>,
     options: RunOptions
-  ) {
+  ): Effect.Effect<JobSubmit, RunPodError> {
     const { endpointId, webhooks } = context
     const { policy, s3Config, webhook } = options
-    if (webhook === true && webhooks === undefined) return yield* Effect.fail(WebhookEnd.missing("run"))
-    const input = yield* encodeInput
+    if (webhook === true && webhooks === undefined) return Effect.fail(WebhookEnd.missing("run"))
     const url = webhook === true ? undefined : webhook
-    const request = { input, policy, s3Config, webhook: url }
-    if (webhook === undefined || webhooks === undefined) return new JobSubmit(context, options, request)
-    if (url !== undefined && !URL.canParse(String(url))) {
-      return yield* Effect.fail(refuse("run", "the webhook must be an absolute http or https URL"))
-    }
-    const issued = yield* WebhookEnd.issue(webhooks, endpointId, { ttl: factsOf(request).ttl, url })
-    return new JobSubmit(context, options, { ...request, webhook: issued.url }, issued.key)
-  })
+    return Effect.flatMap(encodeInput, (input) => {
+      const request = { input, policy, s3Config, webhook: url }
+      if (webhook === undefined || webhooks === undefined) {
+        return Effect.succeed(new JobSubmit(context, options, request))
+      }
+      if (url !== undefined && !URL.canParse(String(url))) {
+        return Effect.fail(refuse("run", "the webhook must be an absolute http or https URL"))
+      }
+      const issued = WebhookEnd.issue(webhooks, endpointId, { ttl: factsOf(request).ttl, url })
+      return Effect.map(issued, ({ key, url }) => new JobSubmit(context, options, { ...request, webhook: url }, key))
+    })
+  }
 
   /** Starts it: with `hold` through `/runsync`, whose answer RunPod then holds for so many milliseconds. */
   start(
@@ -141,7 +144,9 @@ class JobSubmit {
 
   /** What is known of it once it was made, in this span. */
   factsIn(span: JobSpan | undefined): Effect.Effect<Handle.SubmitFacts> {
-    return Effect.map(justNow, (submittedAt) => ({ ...factsOf(this.request), submittedAt, trace: span?.trace }))
+    return withClock((clock) =>
+      Effect.succeed({ ...factsOf(this.request), submittedAt: justNow(clock), trace: span?.trace })
+    )
   }
 }
 
@@ -289,10 +294,12 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
   const prepare = (input: I, options: RunOptions) => JobSubmit.prepare(context, encode(input), options)
 
   /** Submits a prepared job. An interruption at any moment before its handle is returned cancels it. */
-  const submitted = (submit: JobSubmit, span: JobSpan | undefined): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
+  const submitted = (
+    submit: JobSubmit,
+    { hooks, span }: { readonly hooks: Submit.SubmitHooks | undefined; readonly span: JobSpan | undefined }
+  ): Effect.Effect<JobHandle<O, P, C>, RunPodError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const hooks = yield* FiberRef.get(Submit.currentHooks)
         const handle = (job: Job.SyncJob) =>
           Job.hasId(job)
             ? Effect.map(submit.factsIn(span), (facts) => handleOf(job.id, facts))
@@ -321,7 +328,12 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     id: endpointId,
     run: (input, options = {}) =>
       inJobSpan("Endpoint.run", { endpointId, kind: "producer" }, (span) =>
-        Effect.flatMap(prepare(input, options), (submit) => runtime.supervise(submitted(submit, span)))
+        Effect.flatMap(prepare(input, options), (submit) =>
+          Submit.withHooks((hooks) => {
+            const run = submitted(submit, { hooks, span })
+            return hooks?.supervisor === runtime.supervise ? run : runtime.supervise(run)
+          })
+        )
       ),
     call: callWith("Endpoint.call", undefined),
     runSync: callWith("Endpoint.runSync", runSyncHold),
@@ -339,7 +351,7 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
         ? Effect.succeed(undefined)
         : Effect.zipWith(
             WebhookEnd.adopt(webhooks, { endpointId, key, within: Duration.toMillis(within) }),
-            justNow,
+            Effect.map(Effect.clock, justNow),
             (jobId, submittedAt) => jobId && handleOf(jobId, { submittedAt, webhook: true })
           ),
     runtime

@@ -6,7 +6,7 @@ import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import * as Causes from "../effect/cause.js"
-import { awaitEnd, interruptLater, type Restore } from "../effect/fiber.js"
+import { awaitEnd, interruptLater, type Restore, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { observe, useObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
@@ -93,28 +93,31 @@ const observerOf = (
     })
 })
 
-const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Effect.Effect<Submitted<A>> => {
+/** A defect is that of the submit. */
+const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Exit.Exit<Submitted<A>> => {
   const attempts = Math.max(1, state.attempts)
-  if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "Accepted", value: exit.value, attempts })
+  if (Exit.isSuccess(exit)) return Exit.succeed({ _tag: "Accepted", value: exit.value, attempts })
   if (Causes.isInterruption(exit.cause)) {
-    if (!state.isDoubtful && state.phase !== "Sent") return Effect.succeed({ _tag: "Withdrawn" })
-    return Effect.succeed({ _tag: "Ambiguous", error: new SubmitAmbiguousError(where), attempts })
+    if (!state.isDoubtful && state.phase !== "Sent") return Exit.succeed({ _tag: "Withdrawn" })
+    return Exit.succeed({ _tag: "Ambiguous", error: new SubmitAmbiguousError(where), attempts })
   }
   const failure = Causes.failureOf(exit.cause)
-  if (failure === undefined) return Effect.die(Causes.squash(exit.cause))
+  if (failure === undefined) return Exit.die(Causes.squash(exit.cause))
   const error = admitDoubt(failure, undefined)
-  if (error._tag === "SubmitAmbiguousError") return Effect.succeed({ _tag: "Ambiguous", error, attempts })
-  return Effect.succeed({ _tag: "Refused", error, attempts: state.attempts })
+  if (error._tag === "SubmitAmbiguousError") return Exit.succeed({ _tag: "Ambiguous", error, attempts })
+  return Exit.succeed({ _tag: "Refused", error, attempts: state.attempts })
 }
 
 /** Counts what jobs were started, and in doubt, once. */
-const count = ({ _tag }: Submitted<unknown>, state: State, { endpointId }: Context): Effect.Effect<void> => {
+const counted = <A>(submitted: Submitted<A>, state: State, { endpointId }: Context): Effect.Effect<Submitted<A>> => {
+  const { _tag } = submitted
   const isCounted = state.isCounted || endpointId === undefined
   state.isCounted = true
-  if (isCounted || (_tag !== "Accepted" && _tag !== "Ambiguous")) return Effect.void
-  return record(endpointId, (meters, labels) =>
+  if (isCounted || (_tag !== "Accepted" && _tag !== "Ambiguous")) return Effect.succeed(submitted)
+  const recorded = record(endpointId, (meters, labels) =>
     (_tag === "Accepted" ? meters.submitted : meters.ambiguous).unsafeUpdate(1, labels)
   )
+  return Effect.as(recorded, submitted)
 }
 
 export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
@@ -126,9 +129,10 @@ export const start = <A>(options: Options<A>): Effect.Effect<Submission<A>> =>
     // What asks and tells about this submit is not for those that are sent for it.
     const alone = Effect.zipRight(withoutHooks, observed)
     return Effect.map(Effect.forkDaemon(Effect.interruptible(Effect.exit(alone))), (fiber) => {
-      const end = Effect.flatMap(awaitEnd(fiber), (exit) => toSubmitted(Exit.flatten(exit), state, where)).pipe(
-        Effect.tap((submitted) => count(submitted, state, where))
-      )
+      const end = Effect.flatMap(awaitEnd(fiber), (exit) => {
+        const submitted = toSubmitted(Exit.flatten(exit), state, where)
+        return Exit.isSuccess(submitted) ? counted(submitted.value, state, where) : submitted
+      })
       const withdraw = () => {
         state.isLeft = true
         // What a decorator does before or instead of our pipeline is not known: it goes on to its end.
@@ -162,6 +166,8 @@ export const run = <A>(
 
 /** Who is asked and told about the submits of `Endpoint.run` in an effect. */
 export interface SubmitHooks {
+  /** What supervises the whole effect, if anything does: a submit in it needs no supervision of its own. */
+  readonly supervisor?: JobRuntime["supervise"] | undefined
   /** Gets what withdraws the submit unless it was sent. */
   readonly onStart: (withdraw: () => void) => void
   /** Runs before each attempt is sent, with the name of its webhook's URL where one was issued; `false` withdraws it. */
@@ -172,7 +178,11 @@ export interface SubmitHooks {
   readonly onAbandoned: (handle: JobHandle<unknown>) => Effect.Effect<void>
 }
 
-export const currentHooks = FiberRefs.make<SubmitHooks | undefined>("currentSubmitHooks", undefined)
+const currentHooks = FiberRefs.make<SubmitHooks | undefined>("currentSubmitHooks", undefined)
+
+export const withHooks = <A, E, R>(
+  f: (hooks: SubmitHooks | undefined) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => withFiber((fiber) => f(FiberRefs.valueIn(fiber, currentHooks)))
 
 const withoutHooks = FiberRefs.change(currentHooks, () => undefined)
 

@@ -5,6 +5,7 @@ import type { Pool } from "../../layers/Permits.js"
 import type { Limit, RateLimits } from "../../layers/RateLimits.js"
 import { holdsInterruption, matchCauseEffect } from "../effect/cause.js"
 import type { Restore } from "../effect/fiber.js"
+import { takeAtOnce } from "../effect/semaphore.js"
 import { monotonicMillis, sleepUntil, timeoutAt, withClock } from "./monotonic.js"
 import * as SlidingWindow from "./slidingWindow.js"
 import * as WaitQueue from "./waitQueue.js"
@@ -99,7 +100,7 @@ export class Limiter {
 
   readonly hasRoom: Effect.Effect<boolean> = withClock((clock) =>
     this.isOpenAt(monotonicMillis(clock)) && this.pool?.hasRoom() !== false
-      ? Effect.map(this.semaphore.withPermitsIfAvailable(1)(Effect.void), Option.isSome)
+      ? Effect.map(this.semaphore.release(0), (free) => free > 0)
       : Effect.succeed(false)
   )
 
@@ -306,12 +307,8 @@ export class Limiter {
 
   /** Waits for a place where there is none. */
   private takePlace(restore: Restore): Effect.Effect<unknown> {
-    return Effect.flatMap(this.semaphore.release(-1), (free) => {
-      if (free >= 0) return Effect.void
-      // The fiber must not yield, and so not be interrupted, between the taking and the end of the interruptible region.
-      const take = Effect.withMaxOpsBeforeYield(restore(this.semaphore.take(1)), Infinity)
-      return Effect.zipRight(this.semaphore.release(1), take)
-    })
+    // The fiber must not yield, and so not be interrupted, between the taking and the end of the interruptible region.
+    return takeAtOnce(this.semaphore, (take) => Effect.withMaxOpsBeforeYield(restore(take), Infinity))
   }
 
   /** Waits for what processes share, as for a window of ours. */

@@ -1,4 +1,5 @@
 /** Drives a chunk: its inputs through a `Batch` over its journal, until each has an outcome in the store. */
+import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -9,7 +10,7 @@ import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Batch from "effect-runpod/Batch"
-import { BatchStoppedError, type RunError } from "effect-runpod/BatchError"
+import { type BatchJournalError, BatchStoppedError, type RunError } from "effect-runpod/BatchError"
 import type { BatchJournal } from "effect-runpod/BatchJournal"
 import type * as JournalEntry from "effect-runpod/JournalEntry"
 import type { Endpoint } from "effect-runpod/Endpoint"
@@ -71,7 +72,10 @@ const jobOf = (state: JournalEntry.State | undefined): string => {
   return state?._tag === "Intent" ? "; a job may have been started for it" : ""
 }
 
-const isStopped = (error: unknown): error is BatchStoppedError => error instanceof BatchStoppedError
+const isBatchStopped = (error: unknown): error is BatchStoppedError => error instanceof BatchStoppedError
+
+/** Why a chunk is not driven to its end. */
+type Stopped = Exclude<BatchStore.Driven, "Finished" | "Unread">
 
 /** Cancels the jobs of a chunk, and those that are found a moment later, until it is interrupted. */
 const cancelAll = (endpoint: Endpoint<never, unknown>, journal: BatchJournal): Effect.Effect<never> => {
@@ -97,7 +101,8 @@ export const drive = <I, IE, O, P, C, E, R>(
       const taken = yield* store.take(id, chunk)
       const journal = yield* store.journal(taken)
       const before = yield* store.status(id)
-      const stopped = yield* Deferred.make<Exclude<BatchStore.Driven, "Finished" | "Unread">>()
+      const stopped = yield* Deferred.make<Stopped>()
+      let isStopped = false
       const readInput = readerOf({ input, onInvalidInput })
       const keys: Array<string> = []
       let problems: Array<BatchStore.Problem> = []
@@ -117,13 +122,18 @@ export const drive = <I, IE, O, P, C, E, R>(
         return problems.length < mostProblems ? Effect.void : note
       }
 
+      const stop = (why: Stopped) =>
+        Effect.suspend(() => {
+          isStopped = true
+          return Deferred.succeed(stopped, why)
+        })
       const stopBy = ({ failuresLeft, remaining, state }: BatchStore.Status) =>
         state === "Cancelled"
-          ? Deferred.succeed(stopped, "Cancelled")
+          ? stop("Cancelled")
           : failuresLeft === 0
-            ? Deferred.succeed(stopped, "Failures")
+            ? stop("Failures")
             : remaining !== undefined && remaining <= 0
-              ? Deferred.succeed(stopped, "Deadline")
+              ? stop("Deadline")
               : Effect.void
       yield* stopBy(before)
       const status = yield* lookAt(store, id, lookAge)
@@ -150,46 +160,54 @@ export const drive = <I, IE, O, P, C, E, R>(
         })
 
       // When it stops, what may have a job still gets its outcome.
-      const isWanted = (key: string) =>
-        Effect.if(Deferred.isDone(stopped), {
-          onFalse: () => Effect.succeed(true),
-          onTrue: () =>
-            Effect.map(journal.find(key), (found) => Option.isSome(found) && found.value._tag !== "Released")
-        })
+      const isWanted = (key: string): Effect.Effect<boolean, BatchJournalError> =>
+        isStopped
+          ? Effect.map(journal.find(key), (found) => {
+              const mayHaveJob = Option.isSome(found) && found.value._tag !== "Released"
+              if (!mayHaveJob) left++
+              return mayHaveJob
+            })
+          : Effect.succeed(true)
       const context = yield* Effect.context<R>()
       const invalid = (issue: string): Inputs.Refusal =>
         load === undefined ? { kind: "InvalidInput", detail: issue } : Inputs.refused
       const source = load === undefined ? undefined : { load, encode: Schema.encode(input) }
+      const readPage = <E, R>(page: Inputs.Page<E, R>) =>
+        Effect.gen(function* () {
+          const wanted = new Set(isStopped ? yield* Effect.filter(page.keys, isWanted) : page.keys)
+          const read: Array<I> = []
+          for (const [i, given] of (wanted.size === 0 ? [] : yield* page.inputs).entries()) {
+            const key = page.keys[i] ?? ""
+            if (!wanted.has(key)) continue
+            const input = Either.flatMap(given, (given) => Either.mapLeft(readInput(given), invalid))
+            if (Either.isLeft(input)) {
+              yield* onUnread(key, input.left)
+            } else {
+              keys.push(key)
+              read.push(input.right)
+            }
+          }
+          return Chunk.unsafeFromArray(read)
+        })
+      // Page by page: an effect of the stream for each input costs more than all else that is done to take it.
       const inputs = Inputs.itemsOf(store, taken, source).pipe(
-        Stream.mapEffect((item) =>
-          Effect.gen(function* () {
-            if (!(yield* isWanted(item.key))) {
-              left++
-              return Option.none<I>()
-            }
-            const read = Either.flatMap(yield* item.input, (given) => Either.mapLeft(readInput(given), invalid))
-            if (Either.isLeft(read)) {
-              yield* onUnread(item.key, read.left)
-              return Option.none<I>()
-            }
-            keys.push(item.key)
-            return Option.some(read.right)
-          })
-        ),
-        Stream.filterMap((read) => read),
+        Stream.mapEffect(readPage),
+        Stream.flattenChunks,
         Stream.provideContext(context)
       )
       yield* Batch.run(endpoint, inputs, {
         ...options,
         journal: { ...journal, hasInputs: true },
+        // The journal says it again to the batch where it cannot be read.
+        accept: (_, key) => Effect.orElseSucceed(isWanted(key), () => true),
         key: (_, index) => keys[index] ?? "",
         ...(before.failuresLeft === undefined ? {} : { maxFailures: Math.max(1, before.failuresLeft) }),
         ...(before.remaining === undefined ? {} : { deadline: Math.max(0, before.remaining) })
       }).pipe(
         Stream.runForEach((outcome) => Effect.zipRight(onOutcome?.(outcome) ?? Effect.void, add(problemOf(outcome)))),
-        Effect.catchIf(isStopped, ({ reason }) => {
+        Effect.catchIf(isBatchStopped, ({ reason }) => {
           left++
-          return Deferred.succeed(stopped, reason)
+          return stop(reason)
         }),
         // A chunk that could not be driven to its end tells what it can; one that was fails below if it cannot.
         Effect.onError(() => Effect.ignore(note))

@@ -1,5 +1,4 @@
 /** The inputs of a chunk, page by page: out of the store, or from where whoever drives the chunk loads them. */
-import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -48,10 +47,11 @@ export interface Refusal {
   readonly detail: string
 }
 
-/** An item with its input as JSON has it, which is loaded when it is first asked for. */
-export interface Given<E, R> {
-  readonly key: string
-  readonly input: Effect.Effect<Either.Either<unknown, Refusal>, E, R>
+/** Items that follow one another, with their inputs as JSON has them. */
+export interface Page<E, R> {
+  readonly keys: ReadonlyArray<string>
+  /** In the order of the keys. Those that are not stored are loaded when it is run. */
+  readonly inputs: Effect.Effect<ReadonlyArray<Either.Either<unknown, Refusal>>, E, R>
 }
 
 const notStored = ({ batch }: BatchStore.Taken) => {
@@ -78,13 +78,17 @@ const checked = <I>(encode: Source<I, unknown, unknown>["encode"], hash: string,
     return { length: text.length, input: isSame ? Either.right(encoded.right) : Either.left(changed) }
   })
 
+/** The items of a chunk; each page is read before the next one is asked for. */
 export const itemsOf = <I, E, R>(
   store: BatchStore.Service,
   taken: BatchStore.Taken,
   source: Source<I, E, R> | undefined
-): Stream.Stream<Given<E | BatchJournalError, R>, BatchJournalError> =>
+): Stream.Stream<Page<E | BatchJournalError, R>, BatchJournalError> =>
   Stream.suspend(() => {
     let limit = firstLimit
+    const measure = (lengths: ReadonlyArray<number>) => {
+      limit = nextLimit(limit, { count: lengths.length, length: lengths.reduce((sum, length) => sum + length, 0) })
+    }
 
     const load = (page: ReadonlyArray<BatchStore.StoredItem>) =>
       Effect.gen(function* () {
@@ -94,34 +98,27 @@ export const itemsOf = <I, E, R>(
         const inputs = yield* Effect.forEach(page, ({ hash = "", index }) =>
           checked(source.encode, hash, loaded[index - from])
         )
-        limit = nextLimit(limit, { count: page.length, length: inputs.reduce((sum, { length }) => sum + length, 0) })
+        measure(inputs.map(({ length }) => length))
         return inputs.map(({ input }) => input)
       })
 
-    const given = (page: ReadonlyArray<BatchStore.StoredItem>) =>
-      Effect.gen(function* () {
-        if (page.some(({ hash }) => hash !== undefined)) {
-          const inputs = yield* Effect.cached(load(page))
-          return page.map(({ key }, i): Given<E | BatchJournalError, R> => ({
-            key,
-            input: Effect.map(inputs, (inputs) => inputs[i] ?? Either.left(changed))
-          }))
-        }
-        const length = page.reduce((sum, { input }) => sum + textOf(input).length, 0)
-        limit = nextLimit(limit, { count: page.length, length })
-        return page.map(({ input, key }): Given<E | BatchJournalError, R> => ({
-          key,
-          input: Effect.succeed(Either.right(input))
-        }))
-      })
+    const pageOf = (items: ReadonlyArray<BatchStore.StoredItem>): Page<E | BatchJournalError, R> => {
+      const keys = items.map(({ key }) => key)
+      if (items.some(({ hash }) => hash !== undefined)) return { keys, inputs: load(items) }
+      measure(items.map(({ input }) => textOf(input).length))
+      return { keys, inputs: Effect.succeed(items.map(({ input }) => Either.right(input))) }
+    }
 
-    return Stream.paginateChunkEffect(-1, (after) =>
-      Effect.gen(function* () {
+    return Stream.paginateEffect(-1, (after) =>
+      Effect.suspend(() => {
         const asked = limit
-        const page = yield* store.inputs(taken, { after, limit: asked })
-        const last = page.at(-1)
-        const items = Chunk.unsafeFromArray(yield* given(page))
-        return [items, last === undefined || page.length < asked ? Option.none() : Option.some(last.index)] as const
+        return Effect.map(store.inputs(taken, { after, limit: asked }), (items) => {
+          const last = items.at(-1)
+          return [
+            pageOf(items),
+            last === undefined || items.length < asked ? Option.none() : Option.some(last.index)
+          ] as const
+        })
       })
     )
   })
