@@ -7,6 +7,7 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Emulator from "../../src/emulator/Emulator.js"
+import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import type * as RunPod from "../../src/services/RunPod.js"
@@ -282,6 +283,43 @@ describe("holding", () => {
           assert.isAtMost(seen!.lag, 1_000)
         }
       }
+    })
+  )
+})
+
+describe("a job that no request can be held for", () => {
+  /** Calls one job after the other, then two that overlap and a third, where one request may be held. Gives what the last of them cost. */
+  const last = (execution: number, starts: ReadonlyArray<number>) =>
+    Effect.gen(function* () {
+      const t = model([10_000, 10_000, 10_000, execution, 10_000].map((execution) => ({ delay: 0, execution })))
+      const limits = RateLimits.make({ statusSync: { concurrency: 1 } })
+      const seenAt: Array<number> = []
+      const calls = Effect.gen(function* () {
+        const ep = yield* endpoint
+        for (let n = 0; n < 3; n++) yield* ep.call({ n })
+        const call = (delay: number) =>
+          Effect.delay(
+            Effect.flatMap(ep.call({ n: 1 }), () => Effect.map(Clock.currentTimeMillis, (now) => seenAt.push(now))),
+            delay
+          )
+        yield* Effect.forEach(starts, call, { concurrency: "unbounded" })
+      })
+      yield* VirtualTime.run(Effect.provide(calls, t.layer({ limits })))
+      const job = t.jobs.at(-1)!
+      return { requests: job.requests, lag: Math.max(...seenAt) - t.endOf(job) }
+    })
+
+  it.live("is seen at its end when one can be shortly before that", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* last(10_000, [0, 4_000]), { requests: 2, lag: 0 })
+    })
+  )
+
+  it.live("is asked for once, soon after its end, when none can be then either", () =>
+    Effect.gen(function* () {
+      const { lag, requests } = yield* last(14_000, [0, 4_001])
+      assert.strictEqual(requests, 2)
+      assert.isAtMost(lag, 150)
     })
   )
 })

@@ -25,7 +25,7 @@ import type { Seen } from "../telemetry/jobSpan.js"
 import { InFlight } from "../telemetry/record.js"
 import { identityOf } from "../text/losslessJson.js"
 import { cancelJob, isNotVisibleYet, noteEnd, read } from "./jobRef.js"
-import { holdAfter, holdLength, meaningOf, plainDelay, PollState, provesEnd } from "./pollPace.js"
+import { holdAfter, holdLength, meaningOf, paceUnheld, plainDelay, PollState, provesEnd } from "./pollPace.js"
 import { policyOf, type Wait, type WaitPolicy } from "./waitPolicy.js"
 
 export type WaitError = RunPodError | WaitTimeoutError
@@ -125,15 +125,11 @@ class Poller {
     return Effect.zipRight(stopped, this.hasEnded ? Effect.void : cancelAfter(this.wait, exit))
   }
 
-  /** Whether a job has hardly begun that was to be asked for at once, in a request that is held: a plain one would be in vain. */
+  /** Whether a job was to be asked for in a request that is held, and is too young for a plain one, which would be in vain. */
   private isTooYoung(): boolean {
     const { pace, polls } = this.state
-    return (
-      pace._tag === "AtOnce" &&
-      polls === 0 &&
-      this.waitBySchedule === undefined &&
-      this.age() < this.policy.poll.initial
-    )
+    if (polls > 0 || this.waitBySchedule !== undefined) return false
+    return pace._tag === "BeforeEnd" || (pace._tag === "AtOnce" && this.age() < this.policy.poll.initial)
   }
 
   private now(): number {
@@ -162,7 +158,8 @@ class Poller {
         // After a webhook, RunPod can answer at once.
         const held = delivery === undefined ? yield* this.nextHold() : undefined
         if (held === undefined && delivery === undefined && this.isTooYoung()) {
-          this.state.pace = { _tag: "Plain" }
+          const age = this.age()
+          this.state.pace = paceUnheld(this.state, age, this.expectedEnd(age))
           continue
         }
         this.seen = delivery !== undefined ? "webhook" : held !== undefined ? "hold" : "poll"
@@ -212,6 +209,7 @@ class Poller {
     const { pace } = state
     const age = this.age()
     if (pace._tag === "AtOnce") return Effect.succeed(0)
+    if (pace._tag === "BeforeEnd") return Effect.succeed(pace.at - age)
     if (pace._tag === "AfterError") {
       const backoff = { base: 250, cap: Math.min(30_000, Math.max(1_000, age / 10)), jitter: "half" } as const
       return Effect.map(delayAfter(backoff, state.errors - 1), (delay) => Math.max(pace.asked, delay))

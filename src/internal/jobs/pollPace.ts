@@ -19,9 +19,24 @@ const firstProgressHold = 2_000
 /** A hold that was cut earlier than this says nothing about how long one may be. */
 const tellingCut = 5_000
 
-/** How the next poll is paced, by how the one before it went: its error may have asked for a time, in milliseconds. */
+/** How long before a job may end it is to be held, in milliseconds: as short as a request that waits for a permit may be on its way. */
+const holdLead = 300
+
+/**
+ * How the next poll is paced, by how the one before it went: its error may have asked for a time, in milliseconds. `BeforeEnd` is for a job that no
+ * request could be held for yet: at this age, shortly before it may end, others have ended that were.
+ */
 type Pace =
-  { readonly _tag: "AtOnce" } | { readonly _tag: "Plain" } | { readonly _tag: "AfterError"; readonly asked: number }
+  | { readonly _tag: "AtOnce" }
+  | { readonly _tag: "BeforeEnd"; readonly at: number }
+  | { readonly _tag: "Plain" }
+  | { readonly _tag: "AfterError"; readonly asked: number }
+
+/** The pace of a job of this age that is too young for a plain poll, where none can be held. */
+export const paceUnheld = ({ pace }: PollState, age: number, end: Span | undefined): Pace => {
+  const at = end === undefined ? 0 : end.from - holdLead
+  return pace._tag === "AtOnce" && at > age ? { _tag: "BeforeEnd", at } : { _tag: "Plain" }
+}
 
 /** Where one wait stands. Times are milliseconds. */
 export class PollState {

@@ -99,8 +99,7 @@ export const drive = <I, IE, O, P, C, E, R>(
   Effect.scoped(
     Effect.gen(function* () {
       const taken = yield* store.take(id, chunk)
-      const journal = yield* store.journal(taken)
-      const before = yield* store.status(id)
+      const [journal, before] = yield* Effect.zip(store.journal(taken), store.status(id), { concurrent: true })
       const stopped = yield* Deferred.make<Stopped>()
       let isStopped = false
       const readInput = readerOf({ input, onInvalidInput })

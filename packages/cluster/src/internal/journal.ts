@@ -101,6 +101,8 @@ export const byIndex: Order = {
 
 export interface JournalOptions {
   readonly order: Order
+  /** The endpoint that the batch is on, where it is known. */
+  readonly endpointId: string | undefined
   readonly lease: Duration.Duration
   readonly grace: Duration.Duration
 }
@@ -119,7 +121,9 @@ class ChunkJournal {
     private readonly appends: Appends,
     private readonly taken: Taken,
     private readonly options: JournalOptions
-  ) {}
+  ) {
+    this.endpointId = options.endpointId
+  }
 
   // --- reading ----------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,9 @@ const isFound = `(state = 'Submitted' AND kind = 'SubmitAmbiguousError')`
 const pageOf = ({ after = -1, limit = 100 }: BatchStore.Page) => ({ after, limit: Math.max(1, Math.floor(limit)) })
 
 class Store {
+  /** The endpoints that the batches of chunks are on. */
+  private readonly endpoints = new WeakMap<BatchStore.Taken, string>()
+
   constructor(
     private readonly batches: Batches,
     private readonly appends: Effect.Effect<Appends.Appends, never, Scope.Scope>
@@ -61,8 +64,13 @@ class Store {
   take(id: string, chunk: number): Effect.Effect<BatchStore.Taken, Error, Scope.Scope> {
     return Effect.flatMap(this.batches.batch(id), (batch) => {
       const chunks = chunksOf(batch)
-      if (chunk >= 0 && chunk < chunks) return Lease.take(this.batches.db, id, { ...this.batches.settings, chunk })
-      return wrongId(`batch "${id}" has no chunk ${chunk}: it has ${chunks}. Create it with all its inputs first.`)
+      if (!(chunk >= 0 && chunk < chunks)) {
+        return wrongId(`batch "${id}" has no chunk ${chunk}: it has ${chunks}. Create it with all its inputs first.`)
+      }
+      return Effect.map(Lease.take(this.batches.db, id, { ...this.batches.settings, chunk }), (taken) => {
+        if (batch.endpoint !== null) this.endpoints.set(taken, batch.endpoint)
+        return taken
+      })
     })
   }
 
@@ -81,12 +89,12 @@ class Store {
   }
 
   journal(taken: BatchStore.Taken): Effect.Effect<BatchJournal, Error, Scope.Scope> {
-    return this.openJournal(taken, Journal.byIndex)
+    return this.openJournal(taken, { order: Journal.byIndex, endpointId: this.endpoints.get(taken) })
   }
 
-  private openJournal(taken: BatchStore.Taken, order: Journal.Order) {
+  private openJournal(taken: BatchStore.Taken, options: Pick<Journal.JournalOptions, "order" | "endpointId">) {
     const { db, settings } = this.batches
-    return Effect.flatMap(this.appends, (appends) => Journal.make(db, appends, taken, { ...settings, order }))
+    return Effect.flatMap(this.appends, (appends) => Journal.make(db, appends, taken, { ...settings, ...options }))
   }
 
   progress(id: string): Effect.Effect<BatchStore.Progress, Error> {
@@ -280,11 +288,11 @@ class Store {
   /** The batch of a journal is one chunk whose items come as they are submitted. */
   journalOf(id: string): Effect.Effect<BatchJournal, Error, Scope.Scope> {
     return Effect.gen(this, function* () {
-      const { state } = yield* this.batches.begin(id, { endpoint: null, state: "Journal", size: null })
+      const { endpoint, state } = yield* this.batches.begin(id, { endpoint: null, state: "Journal", size: null })
       if (state !== "Journal") return yield* wrongId(`"${id}" is a batch in chunks, and no journal. Give another id.`)
       const { db, settings } = this.batches
       const taken = yield* Lease.take(db, id, { ...settings, chunk: 0 })
-      return yield* this.openJournal(taken, Journal.byKey)
+      return yield* this.openJournal(taken, { order: Journal.byKey, endpointId: endpoint ?? undefined })
     })
   }
 }

@@ -69,6 +69,10 @@ const isOpen = (end: BatchStore.Driven): end is "Unread" | "Budget" => end === "
 const pageSize = 250
 /** In milliseconds. */
 const shortestPoll = 100
+/** How often is looked for the end, in milliseconds, while of a batch the last fourth of its chunks is open, of so many at most, and for so long after one has ended. */
+const lastPoll = 25
+const mostLast = 16
+const longestLast = 1_000
 /** How long a chunk that could not be driven is left alone, at most. */
 const longestPause = Duration.minutes(1)
 export const usualChunks = 8
@@ -223,12 +227,8 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
   }
 
   /** Whether nobody will add an outcome. */
-  const hasEnded = (store: BatchStore.Service, id: string) =>
-    Effect.map(
-      store.status(id),
-      ({ chunks, failuresLeft, open, remaining, state }) =>
-        state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (chunks > 0 && open === 0)
-    )
+  const isEnd = ({ chunks, failuresLeft, open, remaining, state }: BatchStore.Status) =>
+    state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (chunks > 0 && open === 0)
 
   const stored = (id: string, { after = -1, poll = "1 second" }: BatchCluster.OutcomesOptions = {}) =>
     Stream.unwrap(
@@ -242,13 +242,13 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
             const first = yield* read
             const isWhole = first.length === pageSize && gapIn(first) === -1
             // Read once more behind the look: what came before the end is in it.
-            const isEnd = !isWhole && (yield* hasEnded(store, storeId(id)))
+            const hasEnded = !isWhole && isEnd(yield* store.status(storeId(id)))
             const found = isWhole ? first : yield* read
             const gap = gapIn(found)
-            const ready = isEnd || gap === -1 ? found : found.slice(0, gap)
+            const ready = hasEnded || gap === -1 ? found : found.slice(0, gap)
             const last = ready.at(-1)
-            if (last === undefined && !isEnd) yield* Effect.sleep(poll)
-            const next = last?.index ?? (isEnd ? undefined : from)
+            if (last === undefined && !hasEnded) yield* Effect.sleep(poll)
+            const next = last?.index ?? (hasEnded ? undefined : from)
             return [Chunk.unsafeFromArray([...ready]), Option.fromNullable(next)] as const
           })
         return Stream.paginateChunkEffect(after, page)
@@ -315,10 +315,16 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
         const store = yield* BatchStore.BatchStore
         const clock = yield* Effect.clock
         const startedAt = monotonicMillis(clock)
+        let last = { open: 0, at: startedAt }
         for (;;) {
-          if (yield* hasEnded(store, storeId(id))) return yield* store.progress(storeId(id))
-          const waited = Duration.millis(Math.max(shortestPoll, (monotonicMillis(clock) - startedAt) / 250))
-          yield* Effect.sleep(Duration.min(poll, waited))
+          const status = yield* store.status(storeId(id))
+          if (isEnd(status)) return yield* store.progress(storeId(id))
+          const { chunks, open } = status
+          const now = monotonicMillis(clock)
+          if (open !== last.open) last = { open, at: now }
+          const isNearEnd = open <= Math.min(mostLast, Math.ceil(chunks / 4)) && now - last.at < longestLast
+          const wait = isNearEnd ? lastPoll : Math.max(shortestPoll, (now - startedAt) / 250)
+          yield* Effect.sleep(Duration.min(poll, Duration.millis(wait)))
         }
       }),
     cancel: (id) => Effect.flatMap(BatchStore.BatchStore, (store) => store.cancel(storeId(id))),
@@ -340,12 +346,16 @@ const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): 
       Stream.grouped(pageSize),
       // Page by page: an effect of the stream for each input costs ten times as much.
       Stream.mapEffect((page) =>
-        Effect.forEach(page, ([value, index]) =>
-          Effect.map(encode(value), (encoded): BatchStore.NewItem => ({
-            key: key?.(value, index) ?? String(index),
-            input: encoded
-          }))
-        )
+        Effect.gen(function* () {
+          const items: Array<BatchStore.NewItem> = []
+          for (const [value, index] of page) {
+            const encoded = encode(value)
+            // Few schemas need an effect for it.
+            const input = Either.isEither(encoded) && Either.isRight(encoded) ? encoded.right : yield* encoded
+            items.push({ key: key?.(value, index) ?? String(index), input })
+          }
+          return items
+        })
       )
     )
   return {
