@@ -279,16 +279,15 @@ class ItemRun<I, O, P, C> {
   }
 
   /** Gives up the room of an item that ends without a job that is known. */
-  readonly giveUpRoom = (submitted: Submitted<I, O, P, C>): Effect.Effect<void> =>
-    Effect.sync(() => {
-      const { room } = this
-      if (room === undefined) return
-      this.room = undefined
-      const { spend } = this.run
-      const error = submitted._tag === "Failed" ? submitted.error : undefined
-      if (error === undefined || (isRunPodError(error) && provesNoEffect(error))) spend.release(room)
-      else spend.end(room, undefined)
-    })
+  giveUpRoom(submitted: Submitted<I, O, P, C>): void {
+    const { room } = this
+    if (room === undefined) return
+    this.room = undefined
+    const { spend } = this.run
+    const error = submitted._tag === "Failed" ? submitted.error : undefined
+    if (error === undefined || (isRunPodError(error) && provesNoEffect(error))) spend.release(room)
+    else spend.end(room, undefined)
+  }
 
   /** Submits the item, and waits out what passes. */
   readonly submit: Effect.Effect<Submitted<I, O, P, C>> = Effect.gen(this, function* () {
@@ -371,8 +370,12 @@ export const fresh = <I, O, P, C>(run: BatchRun<I, O, P, C>, input: ItemInput<I>
     const state = new ItemRun(run, input)
     const adopted = Effect.flatMap(state.submit, (submitted) =>
       state.adopt(submitted, { webhookKey: state.webhookKey, within: state.longestAdoption })
-    ).pipe(Effect.tap(state.giveUpRoom))
-    return state.owning(Effect.flatMap(adopted, followed))
+    )
+    const begun = Effect.flatMap(adopted, (submitted) => {
+      state.giveUpRoom(submitted)
+      return followed(submitted)
+    })
+    return state.owning(begun)
   })
 
 /**

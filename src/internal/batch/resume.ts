@@ -1,5 +1,6 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
@@ -110,7 +111,7 @@ export class Resume<I, O, P, C> {
         const state = yield* this.journal.find(key)
         if (Option.isNone(state)) continue
         states[state.value._tag]++
-        const hash = yield* Effect.option(this.hashOf(input))
+        const hash = this.journal.hasInputs === true ? Option.none() : yield* Effect.option(this.hashOf(input))
         if (Option.isSome(hash) && this.isChanged(state.value, hash.value)) return yield* Effect.fail(inputChanged(key))
       }
       const { Intent: intended, Settled: settled, Submitted: submitted } = states
@@ -118,9 +119,8 @@ export class Resume<I, O, P, C> {
     })
   }
 
-  /** The SHA-256 of what an input is sent as; empty where the journal has the inputs, and nothing is compared. */
+  /** The SHA-256 of what an input is sent as, where the journal does not have the inputs. */
   private hashOf(input: I): Effect.Effect<string, RunPodError> {
-    if (this.journal.hasInputs === true) return Effect.succeed("")
     const { encode = Effect.succeed<unknown> } = this.run.endpoint
     return Effect.map(encode(input), (encoded) => sha256(identityOf(encoded)))
   }
@@ -212,7 +212,8 @@ export class Resume<I, O, P, C> {
       const { journal, keys, run } = this
       const problem = keyProblem(key)
       if (problem !== undefined) return yield* run.openWith(problem)
-      const hash = yield* Effect.either(this.hashOf(input))
+      // Empty where nothing is compared.
+      const hash = journal.hasInputs === true ? Either.right("") : yield* Effect.either(this.hashOf(input))
       if (hash._tag === "Left") return { _tag: "Failed", error: hash.left, attempts: 0 }
       if (keys.has(key)) return yield* run.openWith(duplicateKey(key))
       keys.add(key)
