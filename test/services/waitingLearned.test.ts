@@ -288,38 +288,65 @@ describe("holding", () => {
 })
 
 describe("a job that no request can be held for", () => {
-  /** Calls one job after the other, then two that overlap and a third, where one request may be held. Gives what the last of them cost. */
-  const last = (execution: number, starts: ReadonlyArray<number>) =>
+  /** Calls three jobs one after the other, then two that overlap, where one request may be held. Gives what the last of them cost. */
+  const last = ({
+    learned = 10_000,
+    start = 4_000,
+    times: [before, after],
+    timeout
+  }: {
+    readonly learned?: number
+    readonly times: readonly [before: number, after: number]
+    readonly start?: number
+    readonly timeout?: number
+  }) =>
     Effect.gen(function* () {
-      const t = model([10_000, 10_000, 10_000, execution, 10_000].map((execution) => ({ delay: 0, execution })))
+      const t = model([learned, learned, learned, before, after].map((execution) => ({ delay: 0, execution })))
       const limits = RateLimits.make({ statusSync: { concurrency: 1 } })
-      const seenAt: Array<number> = []
       const calls = Effect.gen(function* () {
         const ep = yield* endpoint
         for (let n = 0; n < 3; n++) yield* ep.call({ n })
-        const call = (delay: number) =>
-          Effect.delay(
-            Effect.flatMap(ep.call({ n: 1 }), () => Effect.map(Clock.currentTimeMillis, (now) => seenAt.push(now))),
-            delay
-          )
-        yield* Effect.forEach(starts, call, { concurrency: "unbounded" })
+        const [, seenAt] = yield* Effect.all(
+          [
+            ep.call({ n: 3 }),
+            Effect.zipRight(ep.call({ n: 4 }, { timeout }), Clock.currentTimeMillis).pipe(Effect.delay(start))
+          ],
+          { concurrency: 2 }
+        )
+        return seenAt
       })
-      yield* VirtualTime.run(Effect.provide(calls, t.layer({ limits })))
+      const seenAt = yield* VirtualTime.run(Effect.provide(calls, t.layer({ limits })))
       const job = t.jobs.at(-1)!
-      return { requests: job.requests, lag: Math.max(...seenAt) - t.endOf(job) }
+      return { requests: job.requests, lag: seenAt - t.endOf(job) }
     })
 
   it.live("is seen at its end when one can be shortly before that", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* last(10_000, [0, 4_000]), { requests: 2, lag: 0 })
+      assert.deepStrictEqual(yield* last({ times: [10_000, 10_000] }), { requests: 2, lag: 0 })
     })
   )
 
   it.live("is asked for once, soon after its end, when none can be then either", () =>
     Effect.gen(function* () {
-      const { lag, requests } = yield* last(14_000, [0, 4_001])
+      const { lag, requests } = yield* last({ times: [14_000, 10_000], start: 4_001 })
       assert.strictEqual(requests, 2)
       assert.isAtMost(lag, 150)
+    })
+  )
+
+  it.live("is looked at once more before its time is over", () =>
+    Effect.gen(function* () {
+      const { lag, requests } = yield* last({ times: [14_000, 8_500], timeout: 9_000 })
+      assert.strictEqual(requests, 2)
+      assert.isAtMost(lag, 300)
+    })
+  )
+
+  it.live("is looked at now and then when its end is far", () =>
+    Effect.gen(function* () {
+      const { lag, requests } = yield* last({ learned: 3_600_000, times: [3_700_000, 60_000] })
+      assert.isAtMost(lag, 8 * 60_000)
+      assert.isAtMost(requests, 4)
     })
   )
 })

@@ -127,8 +127,8 @@ class Poller {
 
   /** Whether a job was to be asked for in a request that is held, and is too young for a plain one, which would be in vain. */
   private isTooYoung(): boolean {
-    const { pace, polls } = this.state
-    if (polls > 0 || this.waitBySchedule !== undefined) return false
+    const { pace, polls, tookLastLook } = this.state
+    if (polls > 0 || tookLastLook || this.waitBySchedule !== undefined) return false
     return pace._tag === "BeforeEnd" || (pace._tag === "AtOnce" && this.age() < this.policy.poll.initial)
   }
 

@@ -32,10 +32,11 @@ type Pace =
   | { readonly _tag: "Plain" }
   | { readonly _tag: "AfterError"; readonly asked: number }
 
-/** The pace of a job of this age that is too young for a plain poll, where none can be held. */
+/** The pace of a job of this age that is too young for a plain poll, where none can be held. One whose end is far is looked at in between. */
 export const paceUnheld = ({ pace }: PollState, age: number, end: Span | undefined): Pace => {
   const at = end === undefined ? 0 : end.from - holdLead
-  return pace._tag === "AtOnce" && at > age ? { _tag: "BeforeEnd", at } : { _tag: "Plain" }
+  const isNear = at > age && at - age <= restAtLeast
+  return pace._tag === "AtOnce" && isNear ? { _tag: "BeforeEnd", at } : { _tag: "Plain" }
 }
 
 /** Where one wait stands. Times are milliseconds. */
