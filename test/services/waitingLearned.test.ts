@@ -11,7 +11,7 @@ import * as RateLimits from "../../src/layers/RateLimits.js"
 import * as Endpoint from "../../src/services/Endpoint.js"
 import * as Jobs from "../../src/services/Jobs.js"
 import type * as RunPod from "../../src/services/RunPod.js"
-import type { WaitOptions } from "../../src/services/WaitOptions.js"
+import type { WaitOptions, WatchedJob } from "../../src/services/WaitOptions.js"
 import * as Scripted from "../support/scripted.js"
 import * as VirtualTime from "../support/virtualTime.js"
 
@@ -293,12 +293,11 @@ describe("a job that no request can be held for", () => {
     learned = 10_000,
     start = 4_000,
     times: [before, after],
-    timeout
-  }: {
+    ...options
+  }: WaitOptions & {
     readonly learned?: number
     readonly times: readonly [before: number, after: number]
     readonly start?: number
-    readonly timeout?: number
   }) =>
     Effect.gen(function* () {
       const t = model([learned, learned, learned, before, after].map((execution) => ({ delay: 0, execution })))
@@ -309,7 +308,7 @@ describe("a job that no request can be held for", () => {
         const [, seenAt] = yield* Effect.all(
           [
             ep.call({ n: 3 }),
-            Effect.zipRight(ep.call({ n: 4 }, { timeout }), Clock.currentTimeMillis).pipe(Effect.delay(start))
+            Effect.zipRight(ep.call({ n: 4 }, options), Clock.currentTimeMillis).pipe(Effect.delay(start))
           ],
           { concurrency: 2 }
         )
@@ -339,6 +338,16 @@ describe("a job that no request can be held for", () => {
       const { lag, requests } = yield* last({ times: [14_000, 8_500], timeout: 9_000 })
       assert.strictEqual(requests, 2)
       assert.isAtMost(lag, 300)
+    })
+  )
+
+  it.live("is looked at for its progress, where that is wanted", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const onProgress = ({ status }: WatchedJob) => Effect.sync(() => void seen.push(status))
+      const { requests } = yield* last({ learned: 20_000, times: [30_000, 20_000], onProgress })
+      assert.deepStrictEqual(seen, ["IN_PROGRESS", "COMPLETED"])
+      assert.isAtMost(requests, 5)
     })
   )
 

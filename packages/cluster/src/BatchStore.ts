@@ -314,6 +314,7 @@ export class BatchStore extends Context.Tag("effect-runpod-cluster/BatchStore")<
  */
 export interface DriveOptions<I, IE, O, E = never, R = never> extends Omit<
   Batch.Options<I>,
+  | "accept"
   | "journal"
   | "key"
   | "tracker"

@@ -329,9 +329,9 @@ export const make = <I, IE, O, OE, P, PE, C, CE>(
     run: (input, options = {}) =>
       inJobSpan("Endpoint.run", { endpointId, kind: "producer" }, (span) =>
         Effect.flatMap(prepare(input, options), (submit) =>
-          Submit.withHooks((hooks) => {
+          Submit.withHooks((hooks, supervisor) => {
             const run = submitted(submit, { hooks, span })
-            return hooks?.supervisor === runtime.supervise ? run : runtime.supervise(run)
+            return supervisor === runtime.supervise ? run : runtime.supervise(run)
           })
         )
       ),

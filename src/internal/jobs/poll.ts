@@ -159,7 +159,7 @@ class Poller {
         const held = delivery === undefined ? yield* this.nextHold() : undefined
         if (held === undefined && delivery === undefined && this.isTooYoung()) {
           const age = this.age()
-          this.state.pace = paceUnheld(this.state, age, this.expectedEnd(age))
+          this.state.pace = paceUnheld(this.state, this.policy, { age, end: this.expectedEnd(age) })
           continue
         }
         this.seen = delivery !== undefined ? "webhook" : held !== undefined ? "hold" : "poll"

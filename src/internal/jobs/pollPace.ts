@@ -32,10 +32,17 @@ type Pace =
   | { readonly _tag: "Plain" }
   | { readonly _tag: "AfterError"; readonly asked: number }
 
-/** The pace of a job of this age that is too young for a plain poll, where none can be held. One whose end is far is looked at in between. */
-export const paceUnheld = ({ pace }: PollState, age: number, end: Span | undefined): Pace => {
+/**
+ * The pace of a job of this age that is too young for a plain poll, where none can be held. One whose end is far, or whose progress is wanted, is looked
+ * at in between.
+ */
+export const paceUnheld = (
+  { pace }: PollState,
+  { progressInterval }: WaitPolicy,
+  { age, end }: { readonly age: number; readonly end: Span | undefined }
+): Pace => {
   const at = end === undefined ? 0 : end.from - holdLead
-  const isNear = at > age && at - age <= restAtLeast
+  const isNear = at > age && at - age <= Math.min(restAtLeast, progressInterval)
   return pace._tag === "AtOnce" && isNear ? { _tag: "BeforeEnd", at } : { _tag: "Plain" }
 }
 

@@ -6,7 +6,7 @@ import type { AttemptObserver } from "../../layers/RunPodHttpClient.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
 import * as Causes from "../effect/cause.js"
-import { awaitEnd, interruptLater, type Restore, withFiber } from "../effect/fiber.js"
+import { awaitEnd, interruptLater, type Restore, type RuntimeFiber, withFiber } from "../effect/fiber.js"
 import * as FiberRefs from "../effect/fiberRef.js"
 import { observe, useObserver } from "../http/requestOptions.js"
 import { admitDoubt } from "../http/retry.js"
@@ -178,11 +178,22 @@ export interface SubmitHooks {
   readonly onAbandoned: (handle: JobHandle<unknown>) => Effect.Effect<void>
 }
 
-const currentHooks = FiberRefs.make<SubmitHooks | undefined>("currentSubmitHooks", undefined)
+interface Current {
+  readonly hooks: SubmitHooks
+  /** That of the effect that has them. */
+  readonly fiber: RuntimeFiber<unknown, unknown>
+}
+
+const currentHooks = FiberRefs.make<Current | undefined>("currentSubmitHooks", undefined)
 
 export const withHooks = <A, E, R>(
-  f: (hooks: SubmitHooks | undefined) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => withFiber((fiber) => f(FiberRefs.valueIn(fiber, currentHooks)))
+  f: (hooks: SubmitHooks | undefined, supervisor: SubmitHooks["supervisor"]) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  withFiber<A, E, R>((fiber) => {
+    const current = FiberRefs.valueIn(fiber, currentHooks)
+    // Another fiber may go on without the effect that is supervised.
+    return f(current?.hooks, current?.fiber === fiber ? current.hooks.supervisor : undefined)
+  })
 
 const withoutHooks = FiberRefs.change(currentHooks, () => undefined)
 
@@ -191,7 +202,9 @@ export const exitWithHooks = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   hooks: SubmitHooks
 ): Effect.Effect<Exit.Exit<A, E>, never, R> =>
-  Effect.zipRight(
-    FiberRefs.change(currentHooks, () => hooks),
-    Effect.zipLeft(Effect.exit(effect), withoutHooks)
+  withFiber((fiber) =>
+    Effect.zipRight(
+      FiberRefs.change(currentHooks, () => ({ hooks, fiber })),
+      Effect.zipLeft(Effect.exit(effect), withoutHooks)
+    )
   )

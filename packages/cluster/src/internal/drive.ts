@@ -180,7 +180,8 @@ export const drive = <I, IE, O, P, C, E, R>(
             if (!wanted.has(key)) continue
             const input = Either.flatMap(given, (given) => Either.mapLeft(readInput(given), invalid))
             if (Either.isLeft(input)) {
-              yield* onUnread(key, input.left)
+              // It may have stopped since.
+              if (yield* isWanted(key)) yield* onUnread(key, input.left)
             } else {
               keys.push(key)
               read.push(input.right)

@@ -315,13 +315,13 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
         const store = yield* BatchStore.BatchStore
         const clock = yield* Effect.clock
         const startedAt = monotonicMillis(clock)
-        let last = { open: 0, at: startedAt }
+        let last: { readonly open: number; readonly at: number } | undefined
         for (;;) {
           const status = yield* store.status(storeId(id))
           if (isEnd(status)) return yield* store.progress(storeId(id))
           const { chunks, open } = status
           const now = monotonicMillis(clock)
-          if (open !== last.open) last = { open, at: now }
+          if (open !== last?.open) last = { open, at: last === undefined ? -Infinity : now }
           const isNearEnd = open <= Math.min(mostLast, Math.ceil(chunks / 4)) && now - last.at < longestLast
           const wait = isNearEnd ? lastPoll : Math.max(shortestPoll, (now - startedAt) / 250)
           yield* Effect.sleep(Duration.min(poll, Duration.millis(wait)))
