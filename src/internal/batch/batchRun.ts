@@ -156,11 +156,15 @@ export class BatchRun<I, O, P, C> {
   }
 
   /** Ends an item without an outcome, and the batch with it. */
-  openWith(error: FatalError | BatchJournalError): Effect.Effect<Open> {
+  openBy(why: Stop): Effect.Effect<Open> {
     return Effect.sync(() => {
-      this.halt({ _tag: "Error", error })
+      this.halt(why)
       return open
     })
+  }
+
+  openWith(error: FatalError | BatchJournalError): Effect.Effect<Open> {
+    return this.openBy({ _tag: "Error", error })
   }
 
   /**
@@ -192,7 +196,6 @@ class Notes {
   constructor(private readonly run: BatchRun<never, unknown, unknown, unknown>) {}
 
   private append(entry: (at: number) => JournalEntry.Entry): Effect.Effect<boolean> {
-    if (this.run.options.journal === undefined) return Effect.succeed(true)
     return catchFailure(this.tryAppend(entry), (error) => Effect.as(this.run.openWith(error), false))
   }
 

@@ -185,7 +185,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     const { run } = this
     const answer = strangeAnswer(error)
     if (answer !== undefined && run.answeredAt === -Infinity && ++run.strange >= mostStrange) {
-      return Effect.sync(() => run.halt({ _tag: "Error", error: answer }))
+      return Effect.asVoid(run.openBy({ _tag: "Error", error: answer }))
     }
     return run.breaker.onError(error)
   }
@@ -272,10 +272,7 @@ class ItemRun<I, O, P, C> {
 
   /** A budget, which stands so, has no room for the item, and will have none. */
   private haltWith({ inFlight, maxCost, next, spent }: BudgetState): Effect.Effect<Open> {
-    return Effect.sync(() => {
-      this.run.halt({ _tag: "Option", reason: "Budget", budget: { inFlight, maxCost, next, spent } })
-      return open
-    })
+    return this.run.openBy({ _tag: "Option", reason: "Budget", budget: { inFlight, maxCost, next, spent } })
   }
 
   /** Gives up the room of an item that ends without a job that is known. */

@@ -111,22 +111,25 @@ export class Resume<I, O, P, C> {
         const state = yield* this.journal.find(key)
         if (Option.isNone(state)) continue
         states[state.value._tag]++
-        const hash = this.journal.hasInputs === true ? Option.none() : yield* Effect.option(this.hashOf(input))
-        if (Option.isSome(hash) && this.isChanged(state.value, hash.value)) return yield* Effect.fail(inputChanged(key))
+        const hash = yield* this.hashOf(input)
+        if (Either.isRight(hash) && this.isChanged(state.value, hash.right))
+          return yield* Effect.fail(inputChanged(key))
       }
       const { Intent: intended, Settled: settled, Submitted: submitted } = states
       return { inputs: inputs.length, settled, submitted, intended }
     })
   }
 
-  /** The SHA-256 of what an input is sent as, where the journal does not have the inputs. */
-  private hashOf(input: I): Effect.Effect<string, RunPodError> {
+  /** The SHA-256 of what an input is sent as; empty where the journal has the inputs. */
+  private hashOf(input: I): Effect.Effect<Either.Either<string, RunPodError>> {
+    if (this.journal.hasInputs === true) return Effect.succeed(Either.right(""))
     const { encode = Effect.succeed<unknown> } = this.run.endpoint
-    return Effect.map(encode(input), (encoded) => sha256(identityOf(encoded)))
+    return Effect.either(Effect.map(encode(input), (encoded) => sha256(identityOf(encoded))))
   }
 
+  /** What is empty is compared with nothing. */
   private isChanged(state: JournalEntry.State, hash: string): boolean {
-    return this.journal.hasInputs !== true && state.hash !== "" && state.hash !== hash
+    return hash !== "" && state.hash !== "" && state.hash !== hash
   }
 
   /** Says what this run goes on with; `jobs` is how many of an earlier one are waited for. */
@@ -212,8 +215,7 @@ export class Resume<I, O, P, C> {
       const { journal, keys, run } = this
       const problem = keyProblem(key)
       if (problem !== undefined) return yield* run.openWith(problem)
-      // Empty where nothing is compared.
-      const hash = journal.hasInputs === true ? Either.right("") : yield* Effect.either(this.hashOf(input))
+      const hash = yield* this.hashOf(input)
       if (hash._tag === "Left") return { _tag: "Failed", error: hash.left, attempts: 0 }
       if (keys.has(key)) return yield* run.openWith(duplicateKey(key))
       keys.add(key)
