@@ -1,8 +1,10 @@
 /** The part that a layer has of a budget, over stores in memory and in virtual time. */
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger, Redacted, type Scope } from "effect"
 import type { Permits } from "effect-runpod"
 import { PermitStore } from "effect-runpod-cluster"
+import { once } from "node:events"
+import { Worker } from "node:worker_threads"
 import { inVirtualTime } from "../../../test/support/inVirtualTime.js"
 import * as VirtualTime from "../../../test/support/virtualTime.js"
 import { request } from "./support/requests.js"
@@ -23,7 +25,8 @@ const makeStore = Effect.map(PermitStore.memory, (memory) => {
   const state = {
     /** How long the way there takes, and that back, in milliseconds. */
     delay: 0,
-    down: undefined as "refused" | "hangs" | undefined,
+    /** `lost`: what it answers does not come. */
+    down: undefined as "refused" | "hangs" | "lost" | undefined,
     asked: [] as Array<PermitStore.Request>
   }
   const store: PermitStore.Service = {
@@ -32,6 +35,7 @@ const makeStore = Effect.map(PermitStore.memory, (memory) => {
         state.asked.push(request)
         if (state.down === "refused") return new PermitStore.PermitStoreError({ detail: "ECONNREFUSED" })
         if (state.down === "hangs") return Effect.never
+        if (state.down === "lost") return Effect.zipRight(memory.lease(request), Effect.never)
         const way = Effect.sleep(state.delay)
         return Effect.zipRight(way, Effect.zipLeft(memory.lease(request), way))
       })
@@ -212,6 +216,53 @@ describe("a pool of permits", () => {
       assert.isNull(next.unsafePoll())
       // Eight came of late, and two wait.
       assert.strictEqual(state.asked.filter(({ wanted }) => wanted !== undefined).at(-1)?.wanted?.count, 2)
+    }))
+
+  test("leaves others what is left where that is little, beyond what it has waiters for", () =>
+    Effect.gen(function* () {
+      const [pool, other, state] = yield* twoPools({ isHeld: false }, { limit: 20, concurrency: Infinity })
+      yield* take(pool, 8)
+      assert.strictEqual(takeAll(pool), 7)
+      yield* take(other, 8)
+      assert.strictEqual(takeAll(other), 7)
+      yield* VirtualTime.advance(1_100)
+      state.asked = []
+      yield* take(pool, 2)
+      // Eight came of late, two wait, and four are left for both.
+      assert.deepEqual(
+        state.asked.map(({ wanted }) => wanted?.count),
+        [2]
+      )
+    }))
+
+  test("has the start that another question of its program was answered with, at once", () =>
+    Effect.gen(function* () {
+      const [pool, other] = yield* twoPools({ isHeld: false }, { limit: 10, concurrency: Infinity })
+      yield* take(other, 10)
+      const first = yield* Effect.fork(take(pool))
+      yield* VirtualTime.advance(40)
+      assert.isNull(first.unsafePoll())
+      // What nobody waits for is given back after 100 milliseconds; the first one asks again after 250.
+      yield* VirtualTime.advance(80)
+      const second = yield* Effect.fork(take(pool))
+      yield* VirtualTime.advance(1)
+      assert.isNotNull(second.unsafePoll())
+      assert.isNotNull(first.unsafePoll())
+    }))
+
+  test("gives back what it was given by an answer that did not come", () =>
+    Effect.gen(function* () {
+      const [pool, other, state] = yield* twoPools({ isHeld: false }, { limit: 10, concurrency: Infinity })
+      state.down = "lost"
+      const next = yield* Effect.fork(take(pool, 8))
+      yield* VirtualTime.advance(1_100)
+      assert.isNull(next.unsafePoll())
+      state.down = undefined
+      yield* VirtualTime.advance("1 second")
+      yield* Fiber.join(next)
+      yield* VirtualTime.advance("1 second")
+      yield* take(other, 9)
+      assert.strictEqual(takeAll(other), 8)
     }))
 
   test("asks for the start that somebody needs with the question that is due anyway", () =>
@@ -509,6 +560,49 @@ describe("a pool of permits", () => {
       yield* VirtualTime.advance("1 second")
       yield* Fiber.join(waiting)
     }))
+
+  it.scopedLive("takes the answer that came while this process was busy past its time", () =>
+    Effect.gen(function* () {
+      const { memory } = yield* makeStore
+      const asked = new Int32Array(new SharedArrayBuffer(4))
+      const answers = `const { parentPort, workerData } = require("node:worker_threads")
+        parentPort.on("message", () => setTimeout(() => {
+          parentPort.postMessage("answer")
+          Atomics.add(workerData, 0, 1)
+          Atomics.notify(workerData, 0)
+        }, 50))`
+      const worker = yield* Effect.acquireRelease(
+        Effect.sync(() => new Worker(answers, { eval: true, workerData: asked })),
+        (worker) => Effect.promise(() => worker.terminate())
+      )
+      yield* Effect.promise(() => once(worker, "online"))
+      const lease = (request: PermitStore.Request) =>
+        Effect.suspend(() => {
+          const answer = once(worker, "message")
+          worker.postMessage("lease")
+          return Effect.zipRight(
+            Effect.promise(() => answer),
+            memory.lease(request)
+          )
+        })
+      const log: Array<string> = []
+      yield* logged(
+        Effect.gen(function* () {
+          const pool = (yield* permitsOver({ lease }, { hold: "5 seconds" })).pool(poolOptions())
+          const taken = yield* Effect.fork(take(pool))
+          yield* Effect.sleep(10)
+          // In the phase of the event loop that timers follow, not sockets.
+          yield* Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+          Atomics.wait(asked, 0, 0)
+          const until = performance.now() + 1_100
+          while (performance.now() < until) continue
+          yield* Fiber.join(taken)
+        }),
+        log
+      )
+      assert.deepEqual(log, [])
+    })
+  )
 
   test("says what to do about a store that answers later than starts are good for", () =>
     Effect.gen(function* () {

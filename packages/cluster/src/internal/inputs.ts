@@ -78,7 +78,7 @@ const checked = <I>(encode: Source<I, unknown, unknown>["encode"], hash: string,
     return { length: text.length, input: isSame ? Either.right(encoded.right) : Either.left(changed) }
   })
 
-/** The items of a chunk; each page is read before the next one is asked for. */
+/** The items of a chunk, page by page. */
 export const itemsOf = <I, E, R>(
   store: BatchStore.Service,
   taken: BatchStore.Taken,

@@ -46,6 +46,11 @@ interface Failure {
   readonly message: string
 }
 
+const tooLate: Failure = { message: `The store of permits has not answered for ${patience} milliseconds` }
+
+/** In steps: an answer that has come while this process was busy, or suspended, is taken between two of them. */
+const untilLate = Effect.repeatN(Effect.sleep(Duration.millis(patience / 10)), 9)
+
 /** What was asked for, and when. */
 interface Asked {
   readonly at: number
@@ -224,9 +229,19 @@ class SharedPool implements Permits.Pool {
       return Effect.flatMap(this.ask, (retryAfter) => {
         const now = this.now()
         if ((needsPlace && !this.hasPlace(now)) || this.hasStart(now)) return again
-        const wait = Math.ceil(Math.max(askNoSooner, Math.min(retryAfter, askEvery)))
-        return Effect.zipRight(Effect.sleep(Duration.millis(wait)), again)
+        const until = now + Math.ceil(Math.max(askNoSooner, Math.min(retryAfter, askEvery)))
+        return Effect.zipRight(this.untilStart(until), again)
       })
+    })
+  }
+
+  /** Until there is a start, by another question than one's own, or until then. */
+  private untilStart(until: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const now = this.now()
+      if (now >= until || this.hasStart(now)) return Effect.void
+      const changed = Effect.raceFirst(this.changed.wait, Effect.sleep(Duration.millis(until - now)))
+      return Effect.zipRight(changed, this.untilStart(until))
     })
   }
 
@@ -257,13 +272,17 @@ class SharedPool implements Permits.Pool {
         const at = this.now()
         // Where it has not heard of its part, it may have all.
         const places = at < this.partUntil ? this.part : (this.places ?? Infinity)
-        const expected = { isScarce: this.last?.lease.free === 0, places }
+        const { free = Infinity, holders = 1 } = this.last?.lease ?? {}
+        const expected = { spare: Math.floor(free / Math.max(1, holders)), places }
         const wanted = this.needsStarts(at) ? this.starts?.wanted(this.waiting, at, expected) : undefined
         const request = this.requestOf(wanted, at)
         return Effect.matchEffect(
           Effect.flatMap(this.poolName, (pool) => this.leased({ ...request, pool })),
           {
-            onFailure: (error) => this.onFailure(error),
+            onFailure: (error) => {
+              if (wanted !== undefined) this.starts?.lost(wanted.id, at)
+              return this.onFailure(error)
+            },
             onSuccess: (lease) => this.onLease(lease, { ...request, at })
           }
         )
@@ -288,10 +307,7 @@ class SharedPool implements Permits.Pool {
   )
 
   private leased(request: Request): Effect.Effect<Lease, Failure> {
-    return Effect.timeoutFail(this.settings.store.lease(request), {
-      duration: patience,
-      onTimeout: () => ({ message: `The store of permits has not answered for ${patience} milliseconds` })
-    })
+    return Effect.raceFirst(this.settings.store.lease(request), Effect.zipRight(untilLate, Effect.fail(tooLate)))
   }
 
   private requestOf(wanted: Block | undefined, at: number): Omit<Request, "pool"> {

@@ -23,8 +23,8 @@ interface Own {
 
 /** What is known where a block is asked for. */
 interface Expected {
-  /** Whether the window was full when the store was asked last. */
-  readonly isScarce?: boolean
+  /** The part of one process in what was left in the window when the store was asked last. */
+  readonly spare?: number
   /** How many may be in flight. */
   readonly places?: number
 }
@@ -117,11 +117,11 @@ export class Starts {
 
   /**
    * The block to ask for: for those who wait, and for as many as came in the last time that a block is good for, but not for many more than can be
-   * in flight. Where starts are scarce, others wait for them, too: only for those who wait.
+   * in flight. Where few are left, others may wait for them: beyond those who wait it asks for no more than its part of these.
    */
-  wanted(waiting: number, now: number, { isScarce = false, places = Infinity }: Expected = {}): Block {
+  wanted(waiting: number, now: number, { places = Infinity, spare = Infinity }: Expected = {}): Block {
     this.slide(now)
-    const useful = isScarce ? Math.max(1, waiting) : Math.max(1, waiting, this.taken, this.takenBefore)
+    const useful = Math.max(1, waiting, Math.min(spare, Math.max(this.taken, this.takenBefore)))
     const count = Math.min(this.largest, useful, Math.max(places, smallestBlock))
     return { id: this.nextId++, count, age: 0 }
   }
@@ -150,6 +150,11 @@ export class Starts {
     if (count === 0) return
     this.lease({ id, count, leasedAt: at, known: { at, count } })
     if (count === this.largest) this.largest = Math.min(largestBlock, count * 2)
+  }
+
+  /** Whether the store has given the block that it was asked for at `at` is not known: nothing of it is used, which the store is told. */
+  lost(id: number, at: number): void {
+    this.own.push({ id, leasedAt: at, at, count: 0, open: 0, known: { at, count: 1 }, told: undefined })
   }
 
   /**
