@@ -100,7 +100,7 @@ const figuresOf = (world: World): Figures => {
 export const simulate = (setup: Setup): Effect.Effect<Figures> =>
   Effect.map(
     Effect.forEach(setup.lanes, ({ items }, lane) =>
-      shardsOfBatch(`lane-${lane}`, Math.ceil(items / limits.chunkSize))
+      shardsOfBatch(`lane-${lane}`, { chunks: Math.ceil(items / limits.chunkSize), runners: setup.runners })
     ),
     (shards) => {
       const world = new World(setup, shards)

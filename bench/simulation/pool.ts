@@ -32,7 +32,7 @@ export class Pool {
   private asks = 0
   private isPaused = false
   private isGivingBack = false
-  private isScarce = false
+  private spare = Infinity
   private isActive = false
   private idle = 0
 
@@ -149,7 +149,7 @@ export class Pool {
   private askNow(): void {
     const { runner, starts } = this
     const at = this.now
-    const expected = { isScarce: this.isScarce, places: at < this.partUntil ? this.part : limits.places }
+    const expected = { spare: this.spare, places: at < this.partUntil ? this.part : limits.places }
     const wanted = this.needsStarts() ? starts.wanted(this.waiting, at, expected) : undefined
     starts.giveUpSurplus(at, this.waiting > 0)
     const demand = Math.max(this.inFlight + this.waiting, this.idle <= idleRenewals ? 1 : 0)
@@ -175,7 +175,7 @@ export class Pool {
         this.owes = lease.places < (this.now < this.partUntil ? this.part : 0)
         this.part = lease.places
         this.partUntil = at + times.ttl
-        this.isScarce = lease.free === 0
+        this.spare = Math.floor(lease.free / Math.max(1, lease.holders))
         starts.saved()
         this.onStarts(wanted, lease.granted, at)
         if (this.waiting > 0 && !starts.has(this.now) && lease.retryAfter > 0) {

@@ -273,8 +273,14 @@ export interface Service {
   readonly note: (taken: Taken, problems: ReadonlyArray<Problem>) => Effect.Effect<void, BatchJournalError>
   /** Notes that all items of a chunk that is taken have their outcome: each has settled, or a problem. It is not looked for others then. */
   readonly finish: (taken: Taken) => Effect.Effect<void, BatchJournalError>
-  /** The chunks that have not been driven to their end. */
-  readonly open: (id: string) => Effect.Effect<ReadonlyArray<OpenChunk>, BatchJournalError>
+  /**
+   * The chunks that have not been driven to their end. `roundsOf` chooses the first round of chunks that were in none yet, one for each; what was
+   * chosen once stays. Default: 0.
+   */
+  readonly open: (
+    id: string,
+    roundsOf?: (chunks: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
+  ) => Effect.Effect<ReadonlyArray<OpenChunk>, BatchJournalError>
   /** What a batch does. */
   readonly status: (id: string) => Effect.Effect<Status, BatchJournalError>
   /** Lets nothing more be submitted. Whoever drives a chunk of it has its jobs cancelled. */

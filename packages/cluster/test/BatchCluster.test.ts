@@ -9,7 +9,7 @@ import { RateLimits } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { BatchStore, Sql } from "effect-runpod-cluster"
 import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
-import { chunkWorkflow } from "../src/internal/cluster/definition.js"
+import { chunkWorkflow } from "../src/internal/cluster/workflow.js"
 import { clientOf } from "./support/databases.js"
 
 const { Fault } = Emulator

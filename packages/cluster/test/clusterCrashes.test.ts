@@ -59,6 +59,7 @@ describe("a cluster of processes", () => {
         const cluster = yield* makeCluster(server, { ...usual, pg: postgresUrl() })
         const runners = yield* cluster.threeRunners()
         yield* cluster.start(numbered(count))
+        assert.deepStrictEqual(yield* cluster.parts, [16, 17, 17])
         yield* submitted(server, 500)
         const killed = yield* signal(cluster, runners[0], "SIGKILL")
         yield* submitted(server, 800)

@@ -100,6 +100,61 @@ for (const { name, place } of databases) {
       })
     )
 
+    test("begins with the round that was chosen first", { count: 30 }, ({ drive, store }) =>
+      Effect.gen(function* () {
+        yield* drive(1)
+        const asked: Array<ReadonlyArray<number>> = []
+        const choose = (chunks: ReadonlyArray<number>) =>
+          Effect.sync(() => {
+            asked.push(chunks)
+            return chunks.map((chunk) => 5 + chunk)
+          })
+        const open = [
+          { chunk: 0, round: 5 },
+          { chunk: 2, round: 7 }
+        ]
+        assert.deepStrictEqual(yield* store.open("b", choose), open)
+        assert.deepStrictEqual(asked, [[0, 2]])
+        assert.deepStrictEqual(yield* store.open("b", () => Effect.die("asked")), open)
+        assert.deepStrictEqual(yield* store.open("b"), open)
+        // Nobody has taken them.
+        assert.deepInclude(yield* store.progress("b"), { waiting: 20, settled: 10, done: 1 })
+        assert.deepInclude(yield* Effect.scoped(store.take("b", 0)), { epoch: 1, crashed: false })
+        assert.strictEqual(yield* drive(2), "Finished")
+        assert.deepStrictEqual(yield* store.reopen("b", ["JobFailedError"]), [1, 2])
+        assert.deepStrictEqual(yield* store.open("b"), [
+          { chunk: 0, round: 5 },
+          { chunk: 1, round: 1 },
+          { chunk: 2, round: 8 }
+        ])
+      })
+    )
+
+    test(
+      "reads its next inputs before the last ones are submitted",
+      { count: 40, batch: { chunkSize: 40 } },
+      ({ drive, store }) =>
+        Effect.gen(function* () {
+          const submitted = Effect.map(counts, ({ submitted }) => submitted)
+          const submittedAt: Array<number> = []
+          const context = yield* Effect.context<Emulator.Emulator>()
+          const watched: BatchStore.Service = {
+            ...store,
+            inputs: (taken, page) =>
+              Effect.zipRight(
+                Effect.provide(
+                  Effect.map(submitted, (count) => submittedAt.push(count)),
+                  context
+                ),
+                store.inputs(taken, page)
+              )
+          }
+          assert.strictEqual(yield* drive(0, { concurrency: 2 }, watched), "Finished")
+          // The first page has eight.
+          assert.isBelow(submittedAt[1]!, 4)
+        })
+    )
+
     test("notes what has no job: an input that its schema does not accept", { count: 10 }, ({ drive, store }) =>
       Effect.gen(function* () {
         const Small = Schema.Struct({ n: Schema.Number.pipe(Schema.lessThan(8)) })

@@ -11,7 +11,7 @@ export interface CountRow extends Pick<BatchRow, "endpoint" | "state" | "size" |
   readonly id: string
   readonly created: number
   /**
-   * `open`: items in chunks that are not at their end. `done`: items with an error in those that are. `ended`: all items in those, and
+   * `open`: items in chunks that were taken, and are not at their end. `done`: items with an error in those that are. `ended`: all items in those, and
    * `failed` how many such chunks there are. `stored`: items so far of a batch that is not stored yet. `null`: there is nothing to count.
    */
   readonly what: "open" | "done" | "ended" | "stored" | null
@@ -28,7 +28,7 @@ export const statementOf = (db: Database, chosen: string): string => {
   return `WITH p AS (SELECT id, endpoint, state, size, total, created FROM ${there} ${chosen}),
     k AS (
       SELECT c.batch AS batch, 'open' AS what, x.state AS item, count(*) AS n, count(x.kind) AS failed
-      FROM p JOIN ${chunks} AS c ON c.batch = p.id AND c.done = 0 JOIN ${items} AS x ON x.batch = c.batch AND x.chunk = c.chunk
+      FROM p JOIN ${chunks} AS c ON c.batch = p.id AND c.done = 0 AND c.epoch > 0 JOIN ${items} AS x ON x.batch = c.batch AND x.chunk = c.chunk
       GROUP BY c.batch, x.state
       UNION ALL
       SELECT x.batch, 'done', x.state, count(*), count(*)

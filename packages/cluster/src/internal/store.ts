@@ -179,20 +179,42 @@ class Store {
     return Effect.asVoid(finished)
   }
 
-  open(id: string): Effect.Effect<ReadonlyArray<BatchStore.OpenChunk>, Error> {
+  open(
+    id: string,
+    roundsOf?: (chunks: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
+  ): Effect.Effect<ReadonlyArray<BatchStore.OpenChunk>, Error> {
     const { db } = this.batches
-    return Effect.flatMap(this.batches.batch(id), (batch) => {
-      const known = this.batches.rows<BatchStore.OpenChunk & { readonly done: number }>(
-        `SELECT chunk, done, round FROM ${db.table("chunks")} WHERE batch = ${db.text(1)}`,
-        [id]
+    return Effect.gen(this, function* () {
+      const chunks = Array.from({ length: chunksOf(yield* this.batches.batch(id)) }, (_, chunk) => chunk)
+      const readRounds = Effect.map(
+        this.batches.rows<BatchStore.OpenChunk & { readonly done: number }>(
+          `SELECT chunk, done, round FROM ${db.table("chunks")} WHERE batch = ${db.text(1)}`,
+          [id]
+        ),
+        (rows) => new Map(rows.map((row) => [row.chunk, row]))
       )
-      return Effect.map(known, (rows) => {
-        const byChunk = new Map(rows.map((row) => [row.chunk, row]))
-        return Array.from({ length: chunksOf(batch) }, (_, chunk) => byChunk.get(chunk) ?? { chunk, round: 0, done: 0 })
-          .filter(({ done }) => done === 0)
-          .map(({ chunk, round }) => ({ chunk, round }))
+      let known = yield* readRounds
+      const fresh = chunks.filter((chunk) => !known.has(chunk))
+      if (roundsOf !== undefined && fresh.length > 0) {
+        yield* this.addRounds(id, fresh, yield* roundsOf(fresh))
+        // Another process may have been sooner.
+        known = yield* readRounds
+      }
+      return chunks.flatMap((chunk) => {
+        const { done = 0, round = 0 } = known.get(chunk) ?? {}
+        return done === 0 ? [{ chunk, round }] : []
       })
     })
+  }
+
+  private addRounds(id: string, chunks: ReadonlyArray<number>, rounds: ReadonlyArray<number>) {
+    const { db } = this.batches
+    return this.batches.rows(
+      `INSERT INTO ${db.table("chunks")} (batch, chunk, epoch, until, crashed, done, round)
+       SELECT ${db.text(1)}, c, 0, 0, 0, 0, r FROM ${db.rowsOf(2, { c: "int", r: "int" })} AS e WHERE true
+       ON CONFLICT (batch, chunk) DO NOTHING`,
+      [id, JSON.stringify(chunks.map((chunk, i) => ({ c: chunk, r: rounds[i] ?? 0 })))]
+    )
   }
 
   status(id: string): Effect.Effect<BatchStore.Status, Error> {
@@ -317,7 +339,7 @@ export const make = (options: Sql.Options): Effect.Effect<BatchStore.Service, Er
     journal: (taken) => store.journal(taken),
     note: (taken, problems) => store.note(taken, problems),
     finish: (taken) => store.finish(taken),
-    open: (id) => store.open(id),
+    open: (id, roundsOf) => store.open(id, roundsOf),
     status: (id) => store.status(id),
     cancel: (id) => store.cancel(id),
     remove: (id) => store.remove(id),

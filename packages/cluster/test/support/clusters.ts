@@ -14,7 +14,7 @@ const { Fault } = Emulator
 
 type Choices = Omit<ClusterChild, "url" | "port" | "prefix">
 
-/** What tests do not choose. Some ten chunks for each process: the hash that places them leaves none without. */
+/** What tests do not choose. */
 export const usual = { chunkSize: 40, concurrency: 40, requestTimeout: 10_000, grace: 12_000 }
 
 const Input = Schema.Struct({ n: Schema.Number, since: Schema.optional(Schema.Number) })
@@ -104,6 +104,14 @@ export const makeCluster = (server: NodeEmulator.Server, choices: Choices) =>
           until(Effect.map(shardsOf, (shards) => shards.length === 3 && Math.min(...shards) > 90))
         ),
       start: (inputs: Iterable<typeof Input.Type>) => Effect.provide(numbers.start(batch, inputs), services),
+      /** How many chunks are for each process, as the cluster has their workflows, the fewest first. */
+      parts: Effect.map(
+        sql.unsafe<{ readonly n: number }>(
+          `SELECT count(DISTINCT m.entity_id)::int AS n FROM "${prefix}cluster_messages" AS m JOIN "${prefix}cluster_locks" AS l USING (shard_id)
+           WHERE m.entity_type = 'Workflow/runpod-numbers' GROUP BY l.address ORDER BY n`
+        ),
+        (rows) => rows.map(({ n }) => n)
+      ),
       progress: Effect.provide(numbers.progress(batch), services),
       end: Effect.provide(numbers.awaitEnd(batch, { poll: "200 millis" }), services),
       report: Effect.provide(numbers.report(batch), services),

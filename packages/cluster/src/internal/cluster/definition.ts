@@ -1,6 +1,4 @@
-/** A kind of batch: its workflow, and what is asked of its batches. */
-import * as Activity from "@effect/workflow/Activity"
-import * as Workflow from "@effect/workflow/Workflow"
+/** A kind of batch: what is asked of its batches. */
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Data from "effect/Data"
@@ -8,17 +6,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as FiberSet from "effect/FiberSet"
-import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Batch from "effect-runpod/Batch"
 import { BatchJournalError } from "effect-runpod/BatchError"
-import * as Endpoint from "effect-runpod/Endpoint"
 import * as JobError from "effect-runpod/JobError"
 import type { Ended } from "effect-runpod/Job"
 import * as JobId from "effect-runpod/JobId"
@@ -28,6 +21,7 @@ import * as BatchStore from "../../BatchStore.js"
 import * as Inputs from "../inputs.js"
 import { monotonicMillis } from "../monotonic.js"
 import { sha256 } from "../sha256.js"
+import { type AnyOptions, make as makeWorkflow, storeIdOf } from "./workflow.js"
 
 /**
  * An input has no job, for a reason that is no error of a request.
@@ -46,26 +40,6 @@ export class ItemError extends Data.TaggedError("ItemError")<{
   }
 }
 
-/** The workflow of each chunk, whose execution id says on which shard of the cluster it runs. */
-export const chunkWorkflow = (name: string) =>
-  Workflow.make({
-    name: `runpod-${name}`,
-    payload: { batch: Schema.String, chunk: Schema.Number, round: Schema.Number },
-    idempotencyKey: ({ batch, chunk, round }) => JSON.stringify([batch, chunk, round]),
-    success: Schema.String
-  })
-
-/** What has no outcome yet may have one later. */
-class OpenError extends Data.TaggedError("OpenError")<{ readonly end: "Unread" | "Budget" }> {
-  override get message(): string {
-    return this.end === "Unread"
-      ? "Inputs of it are not what this process's `input` reads: they wait for a process whose definition is newer. End this one, or cancel the batch."
-      : "The budget of this process's `Cost` has no room for more of it: it waits for a process that has. Cancel the batch, or give a larger budget."
-  }
-}
-
-const isOpen = (end: BatchStore.Driven): end is "Unread" | "Budget" => end === "Unread" || end === "Budget"
-
 const pageSize = 250
 /** In milliseconds. */
 const shortestPoll = 100
@@ -73,9 +47,6 @@ const shortestPoll = 100
 const lastPoll = 25
 const mostLast = 16
 const longestLast = 1_000
-/** How long a chunk that could not be driven is left alone, at most. */
-const longestPause = Duration.minutes(1)
-export const usualChunks = 8
 
 /** What ends the item of a batch badly that may come out well at another time. */
 const failedKinds = [
@@ -97,83 +68,13 @@ const isStream = <I, E, R>(inputs: Iterable<I> | Stream.Stream<I, E, R>): inputs
 /** Its error and its end, which are kept apart for messages. */
 const problemText = (error: unknown): string => (typeof error === "string" ? error : JSON.stringify(error))
 
-/** Options of both kinds. */
-interface AnyOptions<I, IE, O, OE, E, R> extends BatchCluster.Options<I, IE, O, OE> {
-  readonly load?: BatchCluster.LoadedOptions<I, IE, O, OE, E, R>["load"] | undefined
-}
-
 /** What a kind of batch is, whether its inputs are stored or loaded. */
 const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, OE, E, R>) => {
-  const { chunkSize, chunks = usualChunks, endpoint, input, key: _, load, name, output, ...driveOptions } = options
-  const storeId = (id: string) => `${name}/${id}`
-  const idOf = (storeId: string) => storeId.slice(name.length + 1)
+  const { chunkSize, endpoint, name, output } = options
+  const storeId = (id: string) => storeIdOf(name, id)
   const decodeOutput = Schema.decodeUnknownEither(output)
   const decodeError = Schema.decodeUnknownOption(Schema.Union(RunPodError, JobError.WaitTimeoutError))
-
-  const ChunkWorkflow = chunkWorkflow(name)
-
-  const again = Schedule.exponential("1 second").pipe(Schedule.union(Schedule.spaced(longestPause)), Schedule.jittered)
-
-  const layer = Layer.unwrapScoped(
-    Effect.gen(function* () {
-      const places = yield* Effect.makeSemaphore(chunks)
-      const ahead = Batch.ahead()
-      // They end with this layer: the cluster does not wait for a workflow whose shard is on its way to another process just then.
-      const drives = yield* FiberSet.make<BatchStore.Driven, unknown>()
-      const within = <E, R>(driven: Effect.Effect<BatchStore.Driven, E, R>) =>
-        Effect.uninterruptibleMask((restore) =>
-          Effect.flatMap(FiberSet.run(drives, restore(driven)), (fiber) =>
-            Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))
-          )
-        )
-      let isClosing = false
-      yield* Effect.addFinalizer(() => Effect.sync(() => void (isClosing = true)))
-      // Another process has the chunk, or the endpoint or the database have a problem that somebody can mend.
-      const logTrouble = (what: string) => (cause: Cause.Cause<unknown>) =>
-        isClosing ? Effect.void : Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)
-      return ChunkWorkflow.toLayer(({ batch, chunk }) =>
-        Activity.make({
-          name: "drive",
-          success: Schema.String,
-          execute: Effect.gen(function* () {
-            const made = yield* Endpoint.make(endpoint, { input, output })
-            const driven = BatchStore.drive(made, {
-              onInvalidInput: "leave",
-              ahead,
-              ...driveOptions,
-              id: batch,
-              chunk,
-              input,
-              ...(load === undefined ? {} : { load: (range: BatchStore.Range) => load(idOf(batch), range) })
-            })
-            return yield* places
-              .withPermits(1)(within(driven))
-              .pipe(
-                Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
-                Effect.sandbox,
-                Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
-                // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
-                Effect.retry(again),
-                Effect.orDie
-              )
-          })
-        })
-      )
-    })
-  )
-
-  /** Has all chunks driven that are open. */
-  const execute = (id: string) =>
-    Effect.gen(function* () {
-      const store = yield* BatchStore.BatchStore
-      const open = yield* store.open(storeId(id))
-      yield* Effect.forEach(
-        open,
-        ({ chunk, round }) => ChunkWorkflow.execute({ batch: storeId(id), chunk, round }, { discard: true }),
-        { concurrency: 8, discard: true }
-      )
-      return open.length
-    })
+  const { execute, layer } = makeWorkflow(options)
 
   /** Stores the items, and has them worked on. */
   const begin = <E, R>(
@@ -184,7 +85,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
       yield* store.create({ id: storeId(id), endpointId: endpoint, chunkSize, ...more }, pages)
-      yield* execute(id)
+      yield* execute(storeId(id))
     })
 
   const resultOf = ({ key, problem, settled }: BatchStore.StoredOutcome): BatchCluster.ItemOutcome<O>["result"] => {
@@ -259,7 +160,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
       const reopened = yield* store.reopen(storeId(id), kinds)
-      yield* execute(id)
+      yield* execute(storeId(id))
       return reopened.length
     })
 

@@ -22,6 +22,7 @@ import * as Sql from "../../Sql.js"
 import { defaults } from "../batches.js"
 import * as Lease from "../lease.js"
 import * as Migrations from "../migrations.js"
+import * as Placement from "./placement.js"
 
 type Services = BatchStore.BatchStore | WorkflowEngine.WorkflowEngine | SqlClient.SqlClient
 
@@ -79,11 +80,13 @@ const storeOptions = (options: Sql.Options): Sql.Options => ({ lease: usualLease
 
 /** The engine over the cluster, and the store of batches. */
 const servicesOver = <E, R>(
-  sharding: Layer.Layer<Sharding.Sharding | MessageStorage.MessageStorage, E, R>,
+  sharding: Layer.Layer<Sharding.Sharding | MessageStorage.MessageStorage | Placement.Placement, E, R>,
   options: Sql.Options
 ) =>
   Layer.merge(
-    withoutDetails(Layer.provide(ClusterWorkflowEngine.layer, sharding)),
+    withoutDetails(
+      Layer.provide(Layer.merge(ClusterWorkflowEngine.layer, Layer.service(Placement.Placement)), sharding)
+    ),
     Sql.layerBatchStore(storeOptions(options))
   )
 
@@ -102,7 +105,7 @@ export const layerSqlite = (
   const wal = Layer.effectDiscard(Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe("PRAGMA journal_mode = WAL")))
   const client = Layer.provideMerge(withoutDetails(wal), connection)
   const prefix = prefixOf(options)
-  const sharding = Sharding.layer.pipe(
+  const sharding = Layer.merge(Sharding.layer, Placement.alone).pipe(
     Layer.provide(Runners.layerNoop),
     Layer.provideMerge(SqlMessageStorage.layerWith({ prefix })),
     Layer.provide([RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
@@ -128,14 +131,17 @@ export const layerPostgres = ({
     Effect.map(
       Effect.promise(() => import("@effect/platform-node/NodeClusterSocket")),
       (NodeClusterSocket) =>
-        NodeClusterSocket.layer({
-          storage: "byo",
-          clientOnly: listen === undefined,
-          shardingConfig: {
-            ...config,
-            runnerAddress: Option.map(Option.fromNullable(listen), ({ host, port }) => RunnerAddress.make(host, port))
-          }
-        }).pipe(
+        Layer.provideMerge(
+          Placement.layer,
+          NodeClusterSocket.layer({
+            storage: "byo",
+            clientOnly: listen === undefined,
+            shardingConfig: {
+              ...config,
+              runnerAddress: Option.map(Option.fromNullable(listen), ({ host, port }) => RunnerAddress.make(host, port))
+            }
+          })
+        ).pipe(
           Layer.provideMerge(withTables(SqlMessageStorage.layerWith({ prefix }))),
           Layer.provide(withTables(SqlRunnerStorage.layerWith({ prefix }))),
           Layer.provide(ShardingConfig.layer(config))

@@ -1,0 +1,122 @@
+/** The workflow of each chunk of a batch: which process drives it, and that one does until it is done. */
+import * as Activity from "@effect/workflow/Activity"
+import * as Workflow from "@effect/workflow/Workflow"
+import type * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Batch from "effect-runpod/Batch"
+import * as Endpoint from "effect-runpod/Endpoint"
+import type * as BatchCluster from "../../BatchCluster.js"
+import * as BatchStore from "../../BatchStore.js"
+import { roundsOf } from "./placement.js"
+
+/** The workflow of each chunk, whose execution id says on which shard of the cluster it runs. */
+export const chunkWorkflow = (name: string) =>
+  Workflow.make({
+    name: `runpod-${name}`,
+    payload: { batch: Schema.String, chunk: Schema.Number, round: Schema.Number },
+    idempotencyKey: ({ batch, chunk, round }) => JSON.stringify([batch, chunk, round]),
+    success: Schema.String
+  })
+
+/** What has no outcome yet may have one later. */
+class OpenError extends Data.TaggedError("OpenError")<{ readonly end: "Unread" | "Budget" }> {
+  override get message(): string {
+    return this.end === "Unread"
+      ? "Inputs of it are not what this process's `input` reads: they wait for a process whose definition is newer. End this one, or cancel the batch."
+      : "The budget of this process's `Cost` has no room for more of it: it waits for a process that has. Cancel the batch, or give a larger budget."
+  }
+}
+
+const isOpen = (end: BatchStore.Driven): end is "Unread" | "Budget" => end === "Unread" || end === "Budget"
+
+/** How long a chunk that could not be driven is left alone, at most. */
+const longestPause = Duration.minutes(1)
+export const usualChunks = 8
+
+/** Options of both kinds. */
+export interface AnyOptions<I, IE, O, OE, E, R> extends BatchCluster.Options<I, IE, O, OE> {
+  readonly load?: BatchCluster.LoadedOptions<I, IE, O, OE, E, R>["load"] | undefined
+}
+
+/** The id in the store of a batch of a kind. */
+export const storeIdOf = (name: string, id: string): string => `${name}/${id}`
+
+/** The workflow of a kind of batch: `layer` has this process drive chunks, and `execute` has those of a batch in the store driven. */
+export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>) => {
+  const { chunkSize: _, chunks = usualChunks, endpoint, input, key: __, load, name, output, ...driveOptions } = options
+  const ChunkWorkflow = chunkWorkflow(name)
+
+  const again = Schedule.exponential("1 second").pipe(Schedule.union(Schedule.spaced(longestPause)), Schedule.jittered)
+
+  const layer = Layer.unwrapScoped(
+    Effect.gen(function* () {
+      const places = yield* Effect.makeSemaphore(chunks)
+      const ahead = Batch.ahead()
+      // They end with this layer: the cluster does not wait for a workflow whose shard is on its way to another process just then.
+      const drives = yield* FiberSet.make<BatchStore.Driven, unknown>()
+      const within = <E, R>(driven: Effect.Effect<BatchStore.Driven, E, R>) =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(FiberSet.run(drives, restore(driven)), (fiber) =>
+            Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))
+          )
+        )
+      let isClosing = false
+      yield* Effect.addFinalizer(() => Effect.sync(() => void (isClosing = true)))
+      // Another process has the chunk, or the endpoint or the database have a problem that somebody can mend.
+      const logTrouble = (what: string) => (cause: Cause.Cause<unknown>) =>
+        isClosing ? Effect.void : Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)
+      return ChunkWorkflow.toLayer(({ batch, chunk }) =>
+        Activity.make({
+          name: "drive",
+          success: Schema.String,
+          execute: Effect.gen(function* () {
+            const made = yield* Endpoint.make(endpoint, { input, output })
+            const driven = BatchStore.drive(made, {
+              onInvalidInput: "leave",
+              ahead,
+              ...driveOptions,
+              id: batch,
+              chunk,
+              input,
+              ...(load === undefined
+                ? {}
+                : { load: (range: BatchStore.Range) => load(batch.slice(storeIdOf(name, "").length), range) })
+            })
+            return yield* places
+              .withPermits(1)(within(driven))
+              .pipe(
+                Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
+                Effect.sandbox,
+                Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
+                // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
+                Effect.retry(again),
+                Effect.orDie
+              )
+          })
+        })
+      )
+    })
+  )
+
+  const execute = (batch: string) =>
+    Effect.gen(function* () {
+      const store = yield* BatchStore.BatchStore
+      const open = yield* store.open(batch, (chunks) =>
+        roundsOf(chunks, (chunk, round) => ChunkWorkflow.executionId({ batch, chunk, round }))
+      )
+      yield* Effect.forEach(
+        open,
+        ({ chunk, round }) => ChunkWorkflow.execute({ batch, chunk, round }, { discard: true }),
+        { concurrency: 8, discard: true }
+      )
+    })
+
+  return { layer, execute }
+}
