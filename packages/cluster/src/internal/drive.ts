@@ -189,10 +189,10 @@ export const drive = <I, IE, O, P, C, E, R>(
           }
           return Chunk.unsafeFromArray(read)
         })
-      // Page by page: an effect of the stream for each input costs more than all else that is done to take it. The next page is read meanwhile.
+      // Page by page: an effect of the stream for each input costs more than all else that is done to take it.
       const inputs = Inputs.itemsOf(store, taken, source).pipe(
         Stream.mapEffect(readPage),
-        Stream.buffer({ capacity: 1 }),
+        Inputs.readAhead,
         Stream.flattenChunks,
         Stream.provideContext(context)
       )

@@ -1,6 +1,7 @@
 /** The inputs of a chunk, page by page: out of the store, or from where whoever drives the chunk loads them. */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { ParseError } from "effect/ParseResult"
 import * as Stream from "effect/Stream"
@@ -122,3 +123,19 @@ export const itemsOf = <I, E, R>(
       })
     )
   })
+
+/** The same pages, of which the next one is read while one is used. `Stream.buffer` would read two. */
+export const readAhead = <A, E, R>(pages: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
+  Stream.unwrapScoped(
+    Effect.gen(function* () {
+      const read = Effect.forkIn(yield* Stream.toPull(pages), yield* Effect.scope)
+      let next = yield* read
+      return Stream.repeatEffectChunkOption(
+        Effect.gen(function* () {
+          const page = yield* Fiber.join(next)
+          next = yield* read
+          return page
+        })
+      )
+    })
+  )
