@@ -24,7 +24,7 @@ const holdLead = 300
 
 /**
  * How the next poll is paced, by how the one before it went: its error may have asked for a time, in milliseconds. `BeforeEnd` is for a job that no
- * request could be held for yet: at this age, shortly before it may end, others have ended that were.
+ * request could be held for yet: at this age, shortly before it may end or when it may, others have ended that were.
  */
 type Pace =
   | { readonly _tag: "AtOnce" }
@@ -41,9 +41,10 @@ export const paceUnheld = (
   { progressInterval }: WaitPolicy,
   { age, end }: { readonly age: number; readonly end: Span | undefined }
 ): Pace => {
-  const at = end === undefined ? 0 : end.from - holdLead
+  if (end === undefined) return { _tag: "Plain" }
+  const at = pace._tag === "AtOnce" ? end.from - holdLead : end.from
   const isNear = at > age && at - age <= Math.min(restAtLeast, progressInterval)
-  return pace._tag === "AtOnce" && isNear ? { _tag: "BeforeEnd", at } : { _tag: "Plain" }
+  return isNear ? { _tag: "BeforeEnd", at } : { _tag: "Plain" }
 }
 
 /** Where one wait stands. Times are milliseconds. */
@@ -81,7 +82,7 @@ export class PollState {
  * How long after `age` the next plain poll is, in milliseconds. Without a forecast polls begin early and become rare as
  * the job ages. With one, the job is left alone until it may have ended, but for a look now and then; while its end is
  * due polls are a part of that span apart, many for a short one and few for a long; and when it is overdue they become
- * rarer again. They are never rarer there than they would be without.
+ * rarer again. They are never rarer there than they would be without. The first is not later than the end is due.
  */
 export const plainPause = (age: number, isFirst: boolean, numbers: WaitPolicy["poll"], end?: Span): number => {
   const ordinary = Math.max(numbers.interval, Math.min(age * numbers.ageShare, numbers.cap))
@@ -94,7 +95,8 @@ export const plainPause = (age: number, isFirst: boolean, numbers: WaitPolicy["p
     const rest = Math.min(restAtMost, Math.max(restAtLeast, end.from / 8))
     return left / Math.ceil(left / rest)
   }
-  return age < end.to ? step : Math.min(ordinary, Math.max(step, age - end.to))
+  if (age < end.to) return isFirst ? Math.min(step, end.to - age) : step
+  return Math.min(ordinary, Math.max(step, age - end.to))
 }
 
 /** The delay before a plain poll of a job that is expected to end between these ages. `random` is between 0 and 1. */
