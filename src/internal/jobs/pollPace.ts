@@ -28,7 +28,7 @@ const holdLead = 300
  */
 type Pace =
   | { readonly _tag: "AtOnce" }
-  | { readonly _tag: "BeforeEnd"; readonly at: number }
+  | { readonly _tag: "BeforeEnd"; readonly at: number; readonly isLast: boolean }
   | { readonly _tag: "Plain" }
   | { readonly _tag: "AfterError"; readonly asked: number }
 
@@ -41,10 +41,12 @@ export const paceUnheld = (
   { progressInterval }: WaitPolicy,
   { age, end }: { readonly age: number; readonly end: Span | undefined }
 ): Pace => {
-  if (end === undefined) return { _tag: "Plain" }
-  const at = pace._tag === "AtOnce" ? end.from - holdLead : end.from
+  // What is expected moves while jobs end: at its end, too, only once.
+  if (end === undefined || (pace._tag === "BeforeEnd" && pace.isLast)) return { _tag: "Plain" }
+  const isLast = pace._tag === "BeforeEnd"
+  const at = isLast ? end.from : end.from - holdLead
   const isNear = at > age && at - age <= Math.min(restAtLeast, progressInterval)
-  return isNear ? { _tag: "BeforeEnd", at } : { _tag: "Plain" }
+  return isNear ? { _tag: "BeforeEnd", at, isLast } : { _tag: "Plain" }
 }
 
 /** Where one wait stands. Times are milliseconds. */
