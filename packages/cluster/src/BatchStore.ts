@@ -274,8 +274,8 @@ export interface Service {
   /** Notes that all items of a chunk that is taken have their outcome: each has settled, or a problem. It is not looked for others then. */
   readonly finish: (taken: Taken) => Effect.Effect<void, BatchJournalError>
   /**
-   * The chunks that have not been driven to their end. `roundsOf` chooses the first round of chunks that were in none yet, one for each; what was
-   * chosen once stays. Default: 0.
+   * The chunks that have not been driven to their end. `roundsOf` chooses the first round of each chunk of a batch of which none was taken yet, once:
+   * that stays. Default: 0.
    */
   readonly open: (
     id: string,

@@ -1,6 +1,6 @@
 /** The part that a layer has of a budget, over stores in memory and in virtual time. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, Redacted, type Scope } from "effect"
+import { Effect, Exit, Fiber, Logger, Redacted, Scope } from "effect"
 import type { Permits } from "effect-runpod"
 import { PermitStore } from "effect-runpod-cluster"
 import { once } from "node:events"
@@ -263,6 +263,53 @@ describe("a pool of permits", () => {
       yield* VirtualTime.advance("1 second")
       yield* take(other, 9)
       assert.strictEqual(takeAll(other), 8)
+    }))
+
+  test("gives back what it was given by an answer that it was closed before", () =>
+    Effect.gen(function* () {
+      const { memory, state, store } = yield* makeStore
+      const scope = yield* Scope.make()
+      const options = poolOptions({ limit: 10, concurrency: Infinity })
+      const pool = (yield* Scope.extend(permitsOver(store), scope)).pool(options)
+      yield* take(pool)
+      yield* VirtualTime.advance(250)
+      state.down = "lost"
+      const next = yield* Effect.fork(take(pool, 5))
+      yield* VirtualTime.advance(10)
+      state.down = undefined
+      yield* Fiber.interruptFork(next)
+      yield* Scope.close(scope, Exit.void)
+      const other = (yield* permitsOver(memory)).pool(options)
+      yield* take(other, 9)
+      assert.strictEqual(takeAll(other), 8)
+    }))
+
+  test("gives back what the store gives before all have told it what they did meanwhile", () =>
+    Effect.gen(function* () {
+      const { memory, state, store } = yield* makeStore
+      const permits = yield* permitsOver(store)
+      const [pool, other] = [1, 2].map(() => permits.pool(poolOptions({ concurrency: Infinity })))
+      yield* take(pool!)
+      yield* take(other!)
+      // Each knows of the other.
+      yield* VirtualTime.advance(1_500)
+      state.down = "refused"
+      yield* VirtualTime.advance("29 seconds")
+      // Its part without the store.
+      let taken = 0
+      while (taken < 50) {
+        yield* take(pool!, 30)
+        taken++
+      }
+      const next = yield* Effect.fork(take(pool!, 30))
+      yield* VirtualTime.advance(400)
+      state.down = undefined
+      yield* VirtualTime.advance("1 second")
+      assert.isNull(next.unsafePoll())
+      const { pool: name = "", window } = state.asked.at(-1) ?? {}
+      const { free } = yield* memory.lease(request({ pool: name, window, holder: "third", demand: 0 }))
+      // The last answer gave it 25, which it tells back with its next question.
+      assert.isAtLeast(free, 25)
     }))
 
   test("asks for the start that somebody needs with the question that is due anyway", () =>

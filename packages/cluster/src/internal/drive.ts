@@ -113,7 +113,7 @@ export const drive = <I, IE, O, P, C, E, R>(
       const note = Effect.suspend(() => {
         const noted = problems
         problems = []
-        return store.note(taken, noted)
+        return Effect.onError(store.note(taken, noted), () => Effect.sync(() => problems.unshift(...noted)))
       })
       const add = (problem: BatchStore.Problem | undefined) => {
         if (problem === undefined) return Effect.void

@@ -194,9 +194,9 @@ class Store {
         (rows) => new Map(rows.map((row) => [row.chunk, row]))
       )
       let known = yield* readRounds
-      const fresh = chunks.filter((chunk) => !known.has(chunk))
-      if (roundsOf !== undefined && fresh.length > 0) {
-        yield* this.addRounds(id, fresh, yield* roundsOf(fresh))
+      // One that a process of an older version has begun has rows of the chunks that were taken.
+      if (roundsOf !== undefined && known.size === 0 && chunks.length > 0) {
+        yield* this.addRounds(id, yield* roundsOf(chunks))
         // Another process may have been sooner.
         known = yield* readRounds
       }
@@ -207,13 +207,14 @@ class Store {
     })
   }
 
-  private addRounds(id: string, chunks: ReadonlyArray<number>, rounds: ReadonlyArray<number>) {
+  private addRounds(id: string, rounds: ReadonlyArray<number>) {
     const { db } = this.batches
     return this.batches.rows(
       `INSERT INTO ${db.table("chunks")} (batch, chunk, epoch, until, crashed, done, round)
-       SELECT ${db.text(1)}, c, 0, 0, 0, 0, r FROM ${db.rowsOf(2, { c: "int", r: "int" })} AS e WHERE true
+       SELECT ${db.text(1)}, c, 0, 0, 0, 0, r FROM ${db.rowsOf(2, { c: "int", r: "int" })} AS e
+       WHERE EXISTS (SELECT 1 FROM ${db.table("batches")} WHERE id = ${db.text(1)} AND state <> 'Removed')
        ON CONFLICT (batch, chunk) DO NOTHING`,
-      [id, JSON.stringify(chunks.map((chunk, i) => ({ c: chunk, r: rounds[i] ?? 0 })))]
+      [id, JSON.stringify(rounds.map((round, chunk) => ({ c: chunk, r: round })))]
     )
   }
 

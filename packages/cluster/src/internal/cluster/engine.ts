@@ -144,7 +144,8 @@ export const layerPostgres = ({
         ).pipe(
           Layer.provideMerge(withTables(SqlMessageStorage.layerWith({ prefix }))),
           Layer.provide(withTables(SqlRunnerStorage.layerWith({ prefix }))),
-          Layer.provide(ShardingConfig.layer(config))
+          // As `NodeClusterSocket` reads it.
+          Layer.provide(ShardingConfig.layerFromEnv(config))
         )
     )
   )

@@ -276,13 +276,14 @@ class SharedPool implements Permits.Pool {
         const expected = { spare: Math.floor(free / Math.max(1, holders)), places }
         const wanted = this.needsStarts(at) ? this.starts?.wanted(this.waiting, at, expected) : undefined
         const request = this.requestOf(wanted, at)
+        const lose = Effect.sync(() => this.starts?.lost(wanted, at))
         return Effect.matchEffect(
-          Effect.flatMap(this.poolName, (pool) => this.leased({ ...request, pool })),
+          Effect.onError(
+            Effect.flatMap(this.poolName, (pool) => this.leased({ ...request, pool })),
+            () => lose
+          ),
           {
-            onFailure: (error) => {
-              if (wanted !== undefined) this.starts?.lost(wanted.id, at)
-              return this.onFailure(error)
-            },
+            onFailure: (error) => this.onFailure(error),
             onSuccess: (lease) => this.onLease(lease, { ...request, at })
           }
         )
@@ -362,6 +363,7 @@ class SharedPool implements Permits.Pool {
       const isBack = this.downSince !== undefined
       if (isBack && !this.mayResume(this.downSince ?? at)) {
         this.starts?.saved()
+        this.starts?.lost(wanted, at)
         return Effect.succeed(pause)
       }
       const isLess = lease.places < this.partAt(this.now())

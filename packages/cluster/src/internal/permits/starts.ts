@@ -152,9 +152,10 @@ export class Starts {
     if (count === this.largest) this.largest = Math.min(largestBlock, count * 2)
   }
 
-  /** Whether the store has given the block that it was asked for at `at` is not known: nothing of it is used, which the store is told. */
-  lost(id: number, at: number): void {
-    this.own.push({ id, leasedAt: at, at, count: 0, open: 0, known: { at, count: 1 }, told: undefined })
+  /** The store was asked for the block at `at`, and may have given it: nothing of it is used, which it is told. */
+  lost(wanted: Block | undefined, at: number): void {
+    if (wanted === undefined) return
+    this.own.push({ id: wanted.id, leasedAt: at, at, count: 0, open: 0, known: { at, count: 1 }, told: undefined })
   }
 
   /**
