@@ -34,6 +34,9 @@ export class Placement {
   }
 }
 
+/** Once for all batches: the ring takes longer than their chunks. */
+const atFirst = new Placement()
+
 /** The shards of a batch's chunks that begin while so many runners are up. */
 export const shardsOfBatch = (
   name: string,
@@ -41,11 +44,10 @@ export const shardsOfBatch = (
 ): Effect.Effect<ReadonlyArray<number>> => {
   const workflow = chunkWorkflow(name)
   const executionId = (chunk: number, round: number) => workflow.executionId({ batch: `${name}/batch`, chunk, round })
-  const placed = new Placement().runnersOf(Array.from({ length: runners }, (_, runner) => runner))
+  const placed = atFirst.runnersOf(Array.from({ length: runners }, (_, runner) => runner))
   const up = Effect.succeed({ count: runners, runnerOf: (id: string) => addressOf(placed[shardOfEntity(id)] ?? 0) })
   return Effect.gen(function* () {
-    const all = Array.from({ length: chunks }, (_, chunk) => chunk)
-    const rounds = yield* Effect.provideService(roundsOf(all, executionId), RunnersNow, up)
-    return yield* Effect.forEach(all, (chunk) => Effect.map(executionId(chunk, rounds[chunk] ?? 0), shardOfEntity))
+    const rounds = yield* Effect.provideService(roundsOf(chunks, executionId), RunnersNow, up)
+    return yield* Effect.forEach(rounds, (round, chunk) => Effect.map(executionId(chunk, round), shardOfEntity))
   })
 }

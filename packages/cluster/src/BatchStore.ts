@@ -274,12 +274,12 @@ export interface Service {
   /** Notes that all items of a chunk that is taken have their outcome: each has settled, or a problem. It is not looked for others then. */
   readonly finish: (taken: Taken) => Effect.Effect<void, BatchJournalError>
   /**
-   * The chunks that have not been driven to their end. `roundsOf` chooses the first round of each chunk of a batch of which none was taken yet, once:
-   * that stays. Default: 0.
+   * The chunks that have not been driven to their end. `roundsOf` chooses for a batch of which no chunk was taken yet, of how many it has, the first
+   * round of each, once: that stays. Default: 0.
    */
   readonly open: (
     id: string,
-    roundsOf?: (chunks: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
+    roundsOf?: (chunks: number) => Effect.Effect<ReadonlyArray<number>>
   ) => Effect.Effect<ReadonlyArray<OpenChunk>, BatchJournalError>
   /** What a batch does. */
   readonly status: (id: string) => Effect.Effect<Status, BatchJournalError>

@@ -102,7 +102,7 @@ for (const { name, place } of databases) {
 
     test("begins with the round that was chosen first", { count: 30 }, ({ drive, store }) =>
       Effect.gen(function* () {
-        const choose = (chunks: ReadonlyArray<number>) => Effect.succeed(chunks.map((chunk) => 5 + chunk))
+        const choose = (chunks: number) => Effect.succeed(Array.from({ length: chunks }, (_, chunk) => 5 + chunk))
         const open = [
           { chunk: 0, round: 5 },
           { chunk: 1, round: 6 },

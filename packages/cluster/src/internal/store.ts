@@ -181,11 +181,11 @@ class Store {
 
   open(
     id: string,
-    roundsOf?: (chunks: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
+    roundsOf?: (chunks: number) => Effect.Effect<ReadonlyArray<number>>
   ): Effect.Effect<ReadonlyArray<BatchStore.OpenChunk>, Error> {
     const { db } = this.batches
     return Effect.gen(this, function* () {
-      const chunks = Array.from({ length: chunksOf(yield* this.batches.batch(id)) }, (_, chunk) => chunk)
+      const chunks = chunksOf(yield* this.batches.batch(id))
       const readRounds = Effect.map(
         this.batches.rows<BatchStore.OpenChunk & { readonly done: number }>(
           `SELECT chunk, done, round FROM ${db.table("chunks")} WHERE batch = ${db.text(1)}`,
@@ -195,12 +195,12 @@ class Store {
       )
       let known = yield* readRounds
       // One that a process of an older version has begun has rows of the chunks that were taken.
-      if (roundsOf !== undefined && known.size === 0 && chunks.length > 0) {
+      if (roundsOf !== undefined && known.size === 0 && chunks > 0) {
         yield* this.addRounds(id, yield* roundsOf(chunks))
         // Another process may have been sooner.
         known = yield* readRounds
       }
-      return chunks.flatMap((chunk) => {
+      return Array.from({ length: chunks }, (_, chunk) => chunk).flatMap((chunk) => {
         const { done = 0, round = 0 } = known.get(chunk) ?? {}
         return done === 0 ? [{ chunk, round }] : []
       })

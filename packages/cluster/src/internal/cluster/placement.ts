@@ -54,19 +54,19 @@ export const layer = Layer.effect(
   })
 )
 
-/** The rounds that chunks begin with: the first, where that is as well as any other. */
+/** The rounds that so many chunks begin with: the first, where that is as well as any other. */
 export const roundsOf = (
-  chunks: ReadonlyArray<number>,
+  chunks: number,
   executionId: (chunk: number, round: number) => Effect.Effect<string>
 ): Effect.Effect<ReadonlyArray<number>> =>
   Effect.gen(function* () {
     const placement = yield* Effect.serviceOption(Placement)
     const { count, runnerOf } = Option.isSome(placement) ? yield* placement.value : none
-    if (count < 2) return chunks.map(() => 0)
+    if (count < 2) return Array.from({ length: chunks }, () => 0)
     const has = new Map<RunnerAddress | undefined, number>()
-    return yield* Effect.forEach(chunks, (chunk, i) =>
+    return yield* Effect.forEach(Array.from({ length: chunks }), (_, chunk) =>
       Effect.gen(function* () {
-        const part = Math.floor(i / count)
+        const part = Math.floor(chunk / count)
         let best = { round: 0, runner: undefined as RunnerAddress | undefined, chunks: Infinity }
         for (let round = 0; round < mostRounds && best.chunks > part; round++) {
           const runner = runnerOf(yield* executionId(chunk, round))
