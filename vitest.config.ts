@@ -30,9 +30,15 @@ const packages = readdirSync(new URL("packages/", root))
   .filter((folder) => existsSync(new URL("package.json", folder)))
 const alias = [root, ...packages].flatMap(aliasesOf)
 
+/** Without the tests of the other packages: `npm run test:core`. */
+const isCore = process.env["TEST_CORE"] !== undefined
+
 /** By the paths of tests in `test`, or of those in a package, without their extension. */
 const files = (...names: ReadonlyArray<string>) =>
-  names.map((name) => (name.startsWith("packages/") ? `${name}.test.ts` : `test/${name}.test.ts`))
+  names.flatMap((name) => {
+    if (!name.startsWith("packages/")) return [`test/${name}.test.ts`]
+    return isCore ? [] : [`${name}.test.ts`]
+  })
 
 /**
  * What needs sockets, processes or the stack of one (a thread's is four times as large, and deep JSON takes the square of its
@@ -184,7 +190,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["test/**/*.test.ts", "packages/*/test/**/*.test.ts", "examples/**/*.test.ts"],
+          include: ["test/**/*.test.ts", "examples/**/*.test.ts", ...(isCore ? [] : ["packages/*/test/**/*.test.ts"])],
           exclude: [...live, ...measured, ...services, ...programs],
           pool: "threads",
           maxConcurrency: 8,
