@@ -165,11 +165,17 @@ export interface Kind<out R = never> {
   readonly cancel: (id: string) => Effect.Effect<void, BatchJournalError, BatchStore.BatchStore>
   /** Deletes all of a batch but its id, when it has come to its end or was cancelled. `Locked`: it has not. */
   readonly remove: (id: string) => Effect.Effect<void, BatchJournalError, BatchStore.BatchStore>
-  /** Submits the items again whose submit is in doubt: each may have had a job already, and get a second one. Gives how many chunks have some. */
+  /**
+   * Submits the items again whose submit is in doubt: each may have had a job already, and get a second one. Gives how many chunks have some. `WrongId`:
+   * the batch was cancelled, or its deadline is over, so that its outcomes stay as they are.
+   */
   readonly retryAmbiguous: (
     id: string
   ) => Effect.Effect<number, BatchJournalError, BatchStore.BatchStore | WorkflowEngine.WorkflowEngine>
-  /** Submits the items again whose job has ended badly, or is gone. Gives how many chunks have some. */
+  /**
+   * Submits the items again whose job has ended badly, or is gone. Gives how many chunks have some. A batch that has stopped at its `maxFailures` goes on
+   * with all of its chunks. `WrongId`: it was cancelled, or its deadline is over, so that its outcomes stay as they are.
+   */
   readonly retryFailed: (
     id: string
   ) => Effect.Effect<number, BatchJournalError, BatchStore.BatchStore | WorkflowEngine.WorkflowEngine>

@@ -293,7 +293,8 @@ export interface Service {
   /**
    * Has items submitted again whose outcome is one of these errors, by tag; gives their chunks, which are to be driven again. What was
    * known of their jobs is gone. `SubmitAmbiguousError`: each may have a job, and gets a second one, unless its job has become known since: that is
-   * waited for. `InvalidInput` and `InputChanged`: what is known of a job stays.
+   * waited for. `InvalidInput` and `InputChanged`: what is known of a job stays. Where the batch had stopped at its `maxFailures`, its other chunks are to be
+   * driven again, too: `open` gives them. `WrongId`: it was cancelled, or its deadline is over.
    */
   readonly reopen: (id: string, kinds: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<number>, BatchJournalError>
   /** The batches, the newest first. */

@@ -189,6 +189,77 @@ describe.concurrent("a cluster in a file", () => {
   )
 
   it.scopedLive(
+    "has come to its end at once where it has no inputs",
+    () =>
+      Effect.gen(function* () {
+        yield* numbers.start("a", [])
+        assert.deepInclude(yield* numbers.awaitEnd("a", { poll }), { total: 0, chunks: 0, settled: 0 })
+        assert.strictEqual(yield* Stream.runCount(numbers.outcomes("a", { poll })), 0)
+      }).pipe(Effect.provide(started())),
+    30_000
+  )
+
+  it.scopedLive(
+    "goes on with all chunks when it had stopped, and what failed is submitted again",
+    () => {
+      const mends = { isMended: false }
+      const failing: Emulator.Handler = ({ n }) =>
+        !mends.isMended && Number(n) % 10 === 3 ? Effect.fail("three") : Effect.succeed({ n })
+      return Effect.gen(function* () {
+        yield* numbers.start("a", inputs(200), { maxFailures: 2 })
+        yield* numbers.awaitEnd("a", { poll })
+        // The chunks that were driven have stopped, too.
+        const waiting = Effect.map(numbers.progress("a"), ({ waiting }) => waiting)
+        yield* Effect.repeat(Effect.delay(waiting, "2500 millis"), {
+          until: (left) => Effect.map(waiting, (now) => now === left)
+        })
+        assert.isAbove(yield* waiting, 60)
+        mends.isMended = true
+        assert.isAbove(yield* numbers.retryFailed("a"), 0)
+        const ended = numbers.awaitEnd("a", { poll }).pipe(Effect.timeout("20 seconds"))
+        assert.deepInclude(yield* ended, { settled: 200, failed: 0, waiting: 0, done: 10 })
+      }).pipe(Effect.provide(started({ execution: "200 millis", workers: 10, handler: failing })))
+    },
+    40_000
+  )
+
+  it.scopedLive(
+    "keeps to the inputs that it has when it is started again before all are stored",
+    () =>
+      Effect.gen(function* () {
+        const broken = Stream.concat(Stream.fromIterable(inputs(500)), Stream.fail("broken" as const))
+        assert.strictEqual(yield* Effect.flip(numbers.start("a", broken)), "broken")
+        for (const others of [inputs(30), inputs(700).slice(600)]) {
+          const error = yield* Effect.flip(numbers.start("a", others))
+          assert.include(error, { _tag: "BatchJournalError", reason: "InputChanged" })
+        }
+        assert.strictEqual(yield* submitted, 0)
+        yield* numbers.start("a", inputs(500))
+        assert.deepInclude(yield* numbers.progress("a"), { total: 500, chunks: 25 })
+        assert.include(yield* Effect.flip(numbers.start("a", inputs(510))), { reason: "InputChanged" })
+        assert.deepInclude(yield* numbers.progress("a"), { total: 500, chunks: 25 })
+      }).pipe(Effect.provide(started())),
+    30_000
+  )
+
+  it.scopedLive(
+    "leaves nothing in the database when it is removed while its inputs come",
+    () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const gone = Effect.zipRight(numbers.cancel("a"), numbers.remove("a"))
+        const given = Stream.concat(
+          Stream.concat(Stream.fromIterable(inputs(250)), Stream.drain(Stream.fromEffect(gone))),
+          Stream.fromIterable(inputs(500).slice(250))
+        )
+        assert.include(yield* Effect.flip(numbers.start("a", given)), { reason: "WrongId" })
+        const [left] = yield* sql<{ readonly n: number }>`SELECT CAST(count(*) AS TEXT) AS n FROM runpod_items`
+        assert.strictEqual(String(left?.n), "0")
+      }).pipe(Effect.provide(started())),
+    30_000
+  )
+
+  it.scopedLive(
     "ends when it is cancelled: its jobs are, too, and nothing more is submitted",
     () =>
       Effect.gen(function* () {

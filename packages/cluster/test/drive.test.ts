@@ -357,6 +357,44 @@ for (const { name, place } of databases) {
       })
     )
 
+    test("keeps the outcomes of a batch of which nothing is submitted any more", {}, ({ drive, store }) =>
+      Effect.gen(function* () {
+        yield* drive(0)
+        yield* store.cancel("b")
+        assert.include(yield* Effect.flip(store.reopen("b", ["JobFailedError"])), { reason: "WrongId" })
+        assert.lengthOf(yield* store.outcomes("b"), 10)
+        assert.deepInclude(yield* store.progress("b"), { settled: 10, failed: 1 })
+      })
+    )
+
+    test("keeps them after its deadline, too", { batch: { deadline: "1 second" } }, ({ drive, store }) =>
+      Effect.gen(function* () {
+        yield* drive(0)
+        yield* Effect.sleep("1100 millis")
+        assert.include(yield* Effect.flip(store.reopen("b", ["JobFailedError"])), { reason: "WrongId" })
+        assert.deepInclude(yield* store.progress("b"), { settled: 10, failed: 1 })
+      })
+    )
+
+    test(
+      "has the other chunks driven anew that had stopped, when failed items are reopened",
+      failing,
+      ({ drive, store }) =>
+        Effect.gen(function* () {
+          yield* drive(0)
+          yield* drive(1, { concurrency: 1 })
+          assert.strictEqual(yield* drive(2), "Failures")
+          const roundsOf = Effect.map(store.open("b"), (open) =>
+            open.map(({ chunk, round }) => [chunk, round] as const)
+          )
+          const before = new Map(yield* roundsOf)
+          yield* store.reopen("b", ["JobFailedError"])
+          for (const [chunk, round] of yield* roundsOf)
+            assert.isAbove(round, chunk === 3 ? -1 : (before.get(chunk) ?? 0), `${chunk}`)
+          assert.strictEqual(yield* drive(2), "Finished")
+        })
+    )
+
     test(
       "stops at the deadline of its batch",
       { batch: { deadline: "2 seconds" }, endpoint: { handler: () => Effect.never } },

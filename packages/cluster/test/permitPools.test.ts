@@ -696,4 +696,24 @@ describe("a pool of permits", () => {
       yield* pool.ready(() => 3)
       assert.strictEqual(takeAll(pool), 2)
     }))
+
+  test("has nobody in line who was interrupted where a fiber lets others run", () =>
+    Effect.gen(function* () {
+      const { state, store } = yield* makeStore
+      const permits = yield* permitsOver(store)
+      // A fiber does so after 2,048 operations, of which one more of this length takes a few.
+      for (const waits of [(pool: Permits.Pool) => pool.ready(() => 1), (pool: Permits.Pool) => pool.start]) {
+        for (let length = 600; length < 1_100; length++) {
+          const pool = permits.pool({ ...poolOptions({ limit: 5, concurrency: 2 }), name: `run ${length}` })
+          const before = Effect.iterate(0, { while: (n) => n < length, body: (n) => Effect.succeed(n + 1) })
+          const waiting = yield* Effect.fork(Effect.zipRight(before, waits(pool)))
+          yield* Effect.yieldNow()
+          yield* Fiber.interrupt(waiting)
+        }
+      }
+      yield* VirtualTime.advance("30 seconds")
+      const asked = state.asked.length
+      yield* VirtualTime.advance("10 seconds")
+      assert.strictEqual(state.asked.length, asked)
+    }))
 })

@@ -41,11 +41,16 @@ export class Creation {
       if (batch.total !== null && batch.total !== total) {
         return yield* this.changed(id, `it had ${batch.total} inputs, and now there are ${total}`)
       }
-      yield* this.batches.rows(
+      const stored = yield* this.batches.rows(
         `UPDATE ${db.table("batches")} SET state = CASE WHEN state = 'Loading' THEN 'Open' ELSE state END, total = ${db.int(2)}
-         WHERE id = ${db.text(1)}`,
+         WHERE id = ${db.text(1)} AND (total IS NULL OR total = ${db.int(2)})
+           AND ${db.int(2)} = (SELECT count(*) FROM ${db.table("items")} WHERE batch = ${db.text(1)}) RETURNING id`,
         [id, total]
       )
+      if (stored.length === 0) {
+        yield* this.batches.batch(id)
+        return yield* this.changed(id, `these are ${total} inputs, and it has others, too`)
+      }
       return chunksOf({ size, total })
     })
   }
@@ -87,16 +92,20 @@ export class Creation {
       }
       const keys = new Set(page.map(({ key }) => key))
       const given = db.rowsOf(2, { k: "text", n: "int", c: "int", t: "text", h: "text" })
+      // No place is another's; most pages have none that is taken, which costs less to see.
       const add = this.batches.rows<{ readonly one: number }>(
         `INSERT INTO ${items} (batch, key, chunk, idx, input, input_hash, state)
-         SELECT ${db.text(1)}, k, c, n, t, h, 'New' FROM ${given} AS e WHERE true ON CONFLICT (batch, key) DO NOTHING RETURNING 1 AS one`,
-        [id, json.right]
+         SELECT ${db.text(1)}, k, c, n, t, h, 'New' FROM ${given} AS e
+         WHERE EXISTS (SELECT 1 FROM ${db.table("batches")} WHERE id = ${db.text(1)} AND state = 'Loading')
+           AND (NOT EXISTS (SELECT 1 FROM ${items} WHERE batch = ${db.text(1)} AND idx >= ${db.int(3)} AND idx < ${db.int(4)})
+             OR NOT EXISTS (SELECT 1 FROM ${items} AS x WHERE x.batch = ${db.text(1)} AND x.chunk = e.c AND x.idx = e.n))
+         ON CONFLICT (batch, key) DO NOTHING RETURNING 1 AS one`,
+        [id, json.right, from, from + page.length]
       )
-      const find = this.batches.rows<{ readonly key: string; readonly idx: number }>(
-        `SELECT x.key AS key, x.idx AS idx FROM ${given} AS e CROSS JOIN ${items} AS x
-         WHERE x.batch = ${db.text(1)} AND x.key = e.k AND (
-         x.idx <> e.n OR COALESCE(x.input, '') <> COALESCE(e.t, '')
-           OR COALESCE(x.input_hash, '') <> COALESCE(e.h, '')) LIMIT 1`,
+      const find = this.batches.rows<{ readonly key: string; readonly idx: number | null }>(
+        `SELECT e.k AS key, x.idx AS idx FROM ${given} AS e LEFT JOIN ${items} AS x ON x.batch = ${db.text(1)} AND x.key = e.k
+         WHERE x.idx IS NULL OR x.idx <> e.n OR COALESCE(x.input, '') <> COALESCE(e.t, '')
+           OR COALESCE(x.input_hash, '') <> COALESCE(e.h, '') LIMIT 1`,
         [id, json.right]
       )
       const clashes =
@@ -106,6 +115,13 @@ export class Creation {
             yield* Effect.flatMap(add, (added) => (added.length === page.length ? Effect.succeed([]) : find))
       const [clash] = clashes
       if (clash === undefined) return
+      if (clash.idx === null) {
+        // It was not stored: the batch has all of its inputs, or this place in it is another's.
+        const { state } = yield* this.batches.batch(id)
+        if (state !== "Cancelled")
+          return yield* this.changed(id, "it has another input in this place, or none", clash.key)
+        return yield* wrongId(`batch "${id}" was cancelled before it had all of its inputs. Give another id.`)
+      }
       const isSame = page.some(({ key }, i) => key === clash.key && from + i === clash.idx)
       if (isSame) return yield* this.changed(id, "the database knows another input under this key", clash.key)
       const detail =

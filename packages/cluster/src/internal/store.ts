@@ -258,11 +258,25 @@ class Store {
   reopen(id: string, kinds: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<number>, Error> {
     return Effect.gen(this, function* () {
       const { db } = this.batches
-      yield* this.batches.batch(id)
+      const { failuresLeft, remaining = 1, state } = yield* this.status(id)
+      // The outcomes would be gone, and none would come instead.
+      if (state === "Cancelled" || remaining <= 0) {
+        const why = state === "Cancelled" ? "it was cancelled" : "its deadline is over"
+        return yield* wrongId(
+          `nothing of batch "${id}" is submitted any more: ${why}. Create another with the inputs that are to be submitted.`
+        )
+      }
       const rows = yield* this.batches.rows<{ readonly chunk: number }>(
         `SELECT DISTINCT chunk FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND kind IN ${db.textsOf(2)} ORDER BY chunk`,
         [id, JSON.stringify(kinds)]
       )
+      // All others have stopped, or will, since too many items had failed. First: with fewer that have, nobody could tell any more.
+      if (failuresLeft === 0 && rows.length > 0) {
+        yield* this.batches.rows(
+          `UPDATE ${db.table("chunks")} SET round = round + 1 WHERE batch = ${db.text(1)} AND done = 0`,
+          [id]
+        )
+      }
       return yield* Effect.forEach(rows, ({ chunk }) => Effect.as(this.reopenChunk(id, { chunk, kinds }), chunk))
     })
   }

@@ -128,8 +128,8 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
   }
 
   /** Whether nobody will add an outcome. */
-  const isEnd = ({ chunks, failuresLeft, open, remaining, state }: BatchStore.Status) =>
-    state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (chunks > 0 && open === 0)
+  const isEnd = ({ failuresLeft, open, remaining, state }: BatchStore.Status) =>
+    state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (state === "Open" && open === 0)
 
   const stored = (id: string, { after = -1, poll = "1 second" }: BatchCluster.OutcomesOptions = {}) =>
     Stream.unwrap(

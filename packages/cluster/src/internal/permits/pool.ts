@@ -158,11 +158,11 @@ class SharedPool implements Permits.Pool {
   })
 
   private inLine(line: Line, wait: Effect.Effect<void>): Effect.Effect<void> {
-    return Effect.suspend(() => {
+    return Effect.uninterruptibleMask((restore) => {
       this.lines.add(line)
       this.wake()
       return Effect.ensuring(
-        wait,
+        restore(wait),
         Effect.sync(() => {
           this.lines.delete(line)
           this.giveBackSurplus()
@@ -266,7 +266,7 @@ class SharedPool implements Permits.Pool {
    * Asks the store, for a block, too, when somebody needs one by then; gives when to ask again, in milliseconds. Its answer is of use to
    * the next request when this one is interrupted.
    */
-  private readonly ask: Effect.Effect<number> = Effect.suspend(() => {
+  private readonly ask: Effect.Effect<number> = Effect.uninterruptibleMask((restore) => {
     const asked = this.lock.withPermits(1)(
       Effect.suspend(() => {
         const at = this.now()
@@ -290,11 +290,11 @@ class SharedPool implements Permits.Pool {
       })
     )
     const counted = Effect.ensuring(
-      asked,
+      Effect.interruptible(asked),
       Effect.sync(() => void this.asks--)
     )
     this.asks++
-    return Effect.flatMap(Effect.forkIn(counted, this.settings.scope), Fiber.join)
+    return Effect.flatMap(Effect.forkIn(counted, this.settings.scope), (fiber) => restore(Fiber.join(fiber)))
   })
 
   private get waiting(): number {
