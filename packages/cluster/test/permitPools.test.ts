@@ -716,4 +716,26 @@ describe("a pool of permits", () => {
       yield* VirtualTime.advance("10 seconds")
       assert.strictEqual(state.asked.length, asked)
     }))
+
+  test("uses most starts where there are fewer places than processes, in turns", () =>
+    Effect.gen(function* () {
+      const { store } = yield* makeStore
+      const permits = yield* permitsOver(store)
+      const limit = { limit: 10, window: "1 second", concurrency: 1 } as const
+      const starts = [0, 0, 0, 0, 0]
+      for (const i of starts.keys()) {
+        const pool = permits.pool({ ...poolOptions(limit), isHeld: false })
+        const once = Effect.gen(function* () {
+          yield* take(pool, 3)
+          starts[i] = (starts[i] ?? 0) + 1
+          yield* Effect.sleep("8 millis")
+          pool.release(8)
+        })
+        yield* Effect.forkScoped(Effect.forever(once))
+      }
+      yield* VirtualTime.advance("30 seconds")
+      const sum = starts.reduce((sum, count) => sum + count, 0)
+      assert.isAtLeast(sum, 250)
+      for (const count of starts) assert.isAtLeast(count, 30)
+    }))
 })

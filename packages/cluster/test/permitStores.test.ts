@@ -146,6 +146,31 @@ for (const { name, shared } of stores) {
         }
       }))
 
+    test("leaves a holder its turn for as long as it needs to get starts, and gives these to those who can use them", (shared) =>
+      Effect.gen(function* () {
+        const store = yield* shared.open
+        const all = { places: 1, demand: 3, window: { limit: 3, span: 400 } }
+        const wanted = block(1, 3)
+        assert.deepInclude(yield* store.lease(request({ ...all, holder: "a", wanted })), { granted: 3, places: 1 })
+        // It has no place, and waits for starts in vain.
+        assert.deepInclude(yield* store.lease(request({ ...all, holder: "b", wanted })), { granted: 0, places: 0 })
+        // Its turn is over as soon as it asks for none.
+        const used = [{ id: 1, count: 0, age: 0 }]
+        const more = { ...all, inFlight: 1, unsaved: used }
+        assert.deepInclude(yield* store.lease(request({ ...more, holder: "a", wanted: block(2, 3) })), {
+          granted: 3,
+          places: 1
+        })
+        assert.deepInclude(yield* store.lease(request({ ...more, holder: "a" })), { places: 0 })
+        yield* store.lease(request({ ...all, holder: "a", demand: 3 }))
+        assert.deepInclude(yield* store.lease(request({ ...all, holder: "b" })), { places: 1 })
+        yield* Effect.sleep("450 millis")
+        assert.deepInclude(yield* store.lease(request({ ...all, holder: "b", inFlight: 1, wanted })), {
+          granted: 3,
+          places: 1
+        })
+      }))
+
     test("gives starts to those who have waited for them before others", (shared) =>
       Effect.gen(function* () {
         const store = yield* shared.open

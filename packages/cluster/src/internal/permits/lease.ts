@@ -35,6 +35,8 @@ export const noState: State = { blocks: [], holders: [] }
 
 /** A holder that waits for starts asks at least every second: one that has not for so long has left, in milliseconds. */
 const longestSilence = 2_500
+/** For how long a holder keeps its turn while it waits for starts, without which it cannot use its place, in milliseconds. */
+const longestTurn = 1_000
 
 const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((sum, n) => sum + n, 0)
 
@@ -110,14 +112,22 @@ export const leaseIn = (
   const blocks = countedOf(state, request, now)
   const free = window === undefined ? Infinity : Math.max(0, window.limit - sum(blocks.map(({ count }) => count)))
   const short = before?.short || Infinity
-  const ahead = others.filter((other) => other.short > 0 && other.short < short && other.shortAt + longestSilence > now)
+  // Where there are places, a start is of no use to one that has none.
+  const ahead = others.filter(
+    (other) =>
+      other.short > 0 &&
+      other.short < short &&
+      other.shortAt + longestSilence > now &&
+      (places === undefined || other.held > 0)
+  )
   const granted = Math.min(wanted?.count ?? 0, Math.max(0, free - ahead.length))
   const isShort = wanted !== undefined && window !== undefined && granted < wanted.count
   const retryAfter = isShort ? nextStart(blocks, ahead.length + 1 - (free - granted), window.span, now) : 0
   const isInVain = isShort && granted === 0
 
   const self = { name, until: now + ttl, demand, held: before?.held ?? 0, turn: before?.turn ?? now }
-  const all = [...others, { ...self, short: 0, shortAt: 0 }]
+  const keepsTurn = wanted !== undefined && self.held > 0 && now - self.turn < longestTurn
+  const all = [...others, { ...self, ...(keepsTurn ? { held: 0, turn: 0 } : {}), short: 0, shortAt: 0 }]
   const left = (places ?? 0) - sum(others.map(({ held }) => held))
   // One that wants nothing and has nothing keeps nothing.
   const isGone = demand === 0 && inFlight === 0

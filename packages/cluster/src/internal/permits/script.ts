@@ -61,7 +61,8 @@ end
 
 local short, ahead = before and before.short > 0 and before.short or math.huge, 0
 for _, other in ipairs(others) do
-  if other.short > 0 and other.short < short and other.shortAt + 2500 > now then ahead = ahead + 1 end
+  local hasUse = not places or other.held > 0
+  if other.short > 0 and other.short < short and other.shortAt + 2500 > now and hasUse then ahead = ahead + 1 end
 end
 local granted = 0
 if wanted and not settles then granted = math.min(wanted.count, math.max(0, free - ahead)) end
@@ -92,6 +93,7 @@ if places then
     if holder.demand > 0 then table.insert(wanting, holder) end
   end
   if places < #wanting then
+    if before and wanted and before.held > 0 and now - before.turn < 1000 then self.held, self.turn = 0, 0 end
     table.sort(wanting, function(a, b)
       local aHas, bHas = a.held > 0, b.held > 0
       if aHas ~= bHas then return bHas end
@@ -105,6 +107,7 @@ if places then
     for i = 1, places do
       if wanting[i].name == name then part = 1 end
     end
+    if before then self.turn = before.turn end
   else
     table.sort(wanting, function(a, b)
       if a.demand ~= b.demand then return a.demand < b.demand end
