@@ -149,7 +149,7 @@ for (const { name, shared } of stores) {
     test("leaves a holder its turn for as long as it needs to get starts, and gives these to those who can use them", (shared) =>
       Effect.gen(function* () {
         const store = yield* shared.open
-        const all = { places: 1, demand: 3, window: { limit: 3, span: 400 } }
+        const all = { places: 1, demand: 3, window: { limit: 3, span: 10_000 } }
         const wanted = block(1, 3)
         assert.deepInclude(yield* store.lease(request({ ...all, holder: "a", wanted })), { granted: 3, places: 1 })
         // It has no place, and waits for starts in vain.
@@ -164,11 +164,8 @@ for (const { name, shared } of stores) {
         assert.deepInclude(yield* store.lease(request({ ...more, holder: "a" })), { places: 0 })
         yield* store.lease(request({ ...all, holder: "a", demand: 3 }))
         assert.deepInclude(yield* store.lease(request({ ...all, holder: "b" })), { places: 1 })
-        yield* Effect.sleep("450 millis")
-        assert.deepInclude(yield* store.lease(request({ ...all, holder: "b", inFlight: 1, wanted })), {
-          granted: 3,
-          places: 1
-        })
+        const asks = request({ ...all, holder: "b", inFlight: 1, wanted })
+        assert.deepInclude(yield* store.lease(asks), { granted: 0, places: 1 })
       }))
 
     test("gives starts to those who have waited for them before others", (shared) =>
