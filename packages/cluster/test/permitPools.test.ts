@@ -192,12 +192,16 @@ describe("a pool of permits", () => {
 
   test("gives starts back that were asked for while older ones were about to be", () =>
     Effect.gen(function* () {
-      const [pool, other] = yield* twoPools({ isHeld: false }, { limit: 20, concurrency: Infinity })
+      const [pool, other, state] = yield* twoPools({ isHeld: false }, { limit: 20, concurrency: Infinity })
       yield* take(pool, 10)
       assert.strictEqual(takeAll(pool), 9)
       yield* VirtualTime.advance(60)
       yield* take(pool, 10)
+      const asked = state.asked.length
       const next = yield* Effect.fork(take(other))
+      // The name of its pool is hashed beside this thread, which takes real time.
+      const turn = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      yield* Effect.repeat(turn, { until: () => state.asked.length > asked })
       yield* VirtualTime.advance(90)
       assert.isNull(next.unsafePoll())
       yield* VirtualTime.advance(250)
