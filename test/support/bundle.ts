@@ -52,7 +52,7 @@ const clusterSupport = (...names: ReadonlyArray<string>) =>
 const filesOf: Readonly<Record<string, ReadonlyArray<string>>> = {
   live: [
     ...support("batchChild", "fullDisk", "http2Client", "lockTaker", "proxyClient", "webhookServer", "workerProcess"),
-    ...clusterSupport("journalChild", "webhookChild")
+    ...clusterSupport("journalChild", "webhookChild", "fileTaker")
   ],
   services: [...support("webhookServer"), ...clusterSupport("journalChild", "webhookChild", "clusterChild")],
   examples: examples.map((file) => `examples/${file}`),

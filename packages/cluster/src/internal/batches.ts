@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchStore from "../BatchStore.js"
 import type * as Sql from "../Sql.js"
-import { type Database, ioError, isDataProblem, type Parameter } from "./database.js"
+import type { Database, Parameter } from "./database.js"
+import { ioError, isDataProblem } from "./sqlError.js"
 
 type Error = BatchJournalError
 

@@ -1,51 +1,15 @@
-/** Statements for PostgreSQL and SQLite, and what their errors mean. */
+/** Statements for PostgreSQL and SQLite. */
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { hasProperty } from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
-import { BatchJournalError } from "effect-runpod/BatchError"
+import { mayPass } from "./sqlError.js"
 
 export type Parameter = string | number | null
 
 /** A connection may be gone without a word; the statement is sent again then, which changes nothing. */
 const longestStatement = Duration.seconds(15)
-
-/** The database's own code of an error: an SQLSTATE, one of SQLite, or one of the system. */
-export const codeOf = ({ cause }: Pick<SqlError, "cause">): string | undefined => {
-  for (let error: unknown = cause, depth = 0; error !== undefined && depth < 5; depth++) {
-    if (hasProperty(error, "code") && typeof error.code === "string") return error.code
-    error = hasProperty(error, "cause") ? error.cause : undefined
-  }
-  return undefined
-}
-
-/** SQLSTATE classes of what a statement itself is to blame for; any other error may pass. */
-const lasting = /^(?:0A|21|22|23|26|28|34|3D|3F|42|44|54)[0-9A-Z]{3}$/
-const passingOfSqlite = /^SQLITE_(?:BUSY|LOCKED|IOERR|CANTOPEN|FULL|PROTOCOL)/
-
-/** Whether the same statement may succeed later: the database is down, restarts, or is busy. */
-const mayPass = (error: SqlError): boolean => {
-  const code = codeOf(error)
-  if (code === undefined) return true
-  return code.startsWith("SQLITE_") ? passingOfSqlite.test(code) : !lasting.test(code)
-}
-
-/** Whether the database refuses what stands in the values. */
-export const isDataProblem = (error: SqlError): boolean =>
-  /^(?:22|54)[0-9A-Z]{3}$|^SQLITE_TOOBIG/.test(codeOf(error) ?? "")
-
-/** The database is not reached, or has not done what it was asked for. Its message is left out: it may quote what was sent. */
-export const problemOf = (error: SqlError): string => {
-  const code = codeOf(error)
-  return code === undefined ? "the database cannot be reached" : `the database says ${code}`
-}
-
-export const ioError = (error: SqlError): BatchJournalError => {
-  const detail = `${problemOf(error)}. Once it works, run the batch again with the same journal.`
-  return new BatchJournalError({ reason: "Io", detail })
-}
 
 /** A client of SQLite may give integers as BigInts; none of ours is that large. */
 const withNumbers = <A extends object>(row: A): A => {

@@ -6,7 +6,8 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type { Taken } from "../BatchStore.js"
-import { type Database, ioError } from "./database.js"
+import type { Database } from "./database.js"
+import { ioError } from "./sqlError.js"
 
 export interface LeaseOptions {
   readonly lease: Duration.Duration

@@ -5,7 +5,9 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
 import { BatchJournalError } from "effect-runpod/BatchError"
-import { codeOf, Database, ioError } from "./database.js"
+import { Database } from "./database.js"
+import { codeOf, ioError } from "./sqlError.js"
+import * as SqliteFile from "./sqliteFile.js"
 import * as Webhooks from "./webhooks/statements.js"
 
 type Statement = string | Effect.Effect<void, SqlError>
@@ -137,6 +139,7 @@ export const connect = (prefix: string): Effect.Effect<Database, BatchJournalErr
     })
     if (dialect === undefined)
       return yield* format("its tables are for PostgreSQL and SQLite. Give a client of one of them.")
+    if (dialect === "sqlite") yield* SqliteFile.open(client)
     const db = new Database(client, prefix, dialect)
     yield* amidOthers(migrate(db))
     return db

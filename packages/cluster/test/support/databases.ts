@@ -56,18 +56,18 @@ export const newPrefix = (): string => `t${process.pid}_${++prefixes}_`
 /** Whether there is a PostgreSQL: `npm test` has none, `npm run test:services` has. */
 export const isPostgres = process.env["TEST_DATABASE"] === "PostgreSQL"
 
+/** A new file of SQLite. */
+export const sqlite: Effect.Effect<{ readonly sqlite: string }, never, Scope.Scope> = Effect.flatMap(FileSystem, (fs) =>
+  Effect.map(fs.makeTempDirectoryScoped(), (folder) => ({ sqlite: `${folder}/batches.db` }))
+).pipe(Effect.orDie, Effect.provide(NodeFileSystem.layer))
+
 /** What kills processes and databases runs over all, with the services. */
 export const everyDatabase: ReadonlyArray<{
   readonly name: string
   readonly place: Effect.Effect<Place, never, Scope.Scope>
 }> = [
   { name: "PostgreSQL", place: Effect.sync(() => ({ pg: postgresUrl() })) },
-  {
-    name: "SQLite",
-    place: Effect.flatMap(FileSystem, (fs) =>
-      Effect.map(fs.makeTempDirectoryScoped(), (folder) => ({ sqlite: `${folder}/batches.db` }))
-    ).pipe(Effect.orDie, Effect.provide(NodeFileSystem.layer))
-  }
+  { name: "SQLite", place: sqlite }
 ]
 
 /** The database of this run. */

@@ -22,6 +22,7 @@ import * as Sql from "../../Sql.js"
 import { defaults } from "../batches.js"
 import * as Lease from "../lease.js"
 import * as Migrations from "../migrations.js"
+import * as SqliteFile from "../sqliteFile.js"
 import * as Placement from "./placement.js"
 
 type Services = BatchStore.BatchStore | WorkflowEngine.WorkflowEngine | SqlClient.SqlClient
@@ -90,6 +91,9 @@ const servicesOver = <E, R>(
     Sql.layerBatchStore(storeOptions(options))
   )
 
+/** How long another process may write to the file at once, to prune it for one. */
+const longestWrite = "5 seconds"
+
 export const layerSqlite = (
   file: string,
   options: BatchCluster.SqliteOptions = {}
@@ -101,9 +105,11 @@ export const layerSqlite = (
       (LibsqlClient) => withoutDetails(LibsqlClient.layer({ url: `file:${file}`, intMode: "bigint" }))
     )
   )
-  // A process that only reads the file would otherwise refuse a commit of the cluster, whose transaction stays open then, with all that follows.
-  const wal = Layer.effectDiscard(Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe("PRAGMA journal_mode = WAL")))
-  const client = Layer.provideMerge(withoutDetails(wal), connection)
+  // The cluster does not go on after a statement of its own found the file busy. In this mode none does for who only reads the file.
+  const opened = Effect.flatMap(SqlClient.SqlClient, (client) =>
+    Effect.zipRight(SqliteFile.open(client, longestWrite), client.unsafe("PRAGMA journal_mode = WAL"))
+  )
+  const client = Layer.provideMerge(withoutDetails(Layer.effectDiscard(opened)), connection)
   const prefix = prefixOf(options)
   const sharding = Layer.merge(Sharding.layer, Placement.alone).pipe(
     Layer.provide(Runners.layerNoop),
