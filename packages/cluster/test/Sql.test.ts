@@ -6,7 +6,7 @@ import { Batch, type BatchJournal, Endpoint, type JournalEntry, type RunPod } fr
 import { BatchJournalError } from "effect-runpod/BatchError"
 import * as Emulator from "effect-runpod/Emulator"
 import { BatchStore, Sql } from "effect-runpod-cluster"
-import { clientOf, counted, databases, newPrefix } from "./support/databases.js"
+import { clientOf, counted, databases, isPostgres, newPrefix } from "./support/databases.js"
 
 const Numbered = Schema.Struct({ n: Schema.Number })
 const endpoint = Endpoint.make("ep", { input: Numbered, output: Numbered })
@@ -365,6 +365,43 @@ for (const { name, place } of databases) {
         assert.strictEqual(yield* later.create({ ...batch, id: "c" }, reference), 1)
         const [first] = yield* Effect.flatMap(later.take("b", 0), (taken) => later.inputs(taken))
         assert.deepStrictEqual(first, { key: "a", index: 0, input: { n: 1 } })
+      }))
+
+    test("has the inputs of one of those that store others at the same time, and none of the others'", (prefix) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const store = yield* Sql.batchStore({ prefix })
+        const itemsOf = (kind: string, count: number) =>
+          inputs(count).map((input) => ({ key: `${kind} ${input.n}`, input }))
+        const shorter = itemsOf("a", 4)
+        const longer = itemsOf("a", 6)
+        const other = itemsOf("b", 5)
+        // A statement of PostgreSQL sees what was there when it began: of the fifth input that takes long.
+        if (isPostgres) {
+          yield* sql.unsafe(`CREATE FUNCTION "${prefix}slow"() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN IF NEW.idx = 4 THEN PERFORM pg_sleep(0.02); END IF; RETURN NEW; END $$`)
+          yield* sql.unsafe(
+            `CREATE TRIGGER slow BEFORE INSERT ON "${prefix}items" FOR EACH ROW EXECUTE FUNCTION "${prefix}slow"()`
+          )
+        }
+        for (const id of inputs(30).map(({ n }) => `b${n}`)) {
+          const batch = { id, endpointId: "ep", chunkSize: 10 }
+          const exits = yield* Effect.forEach(
+            [shorter, longer, other],
+            (items) =>
+              Effect.exit(store.create(batch, Stream.rechunk(Stream.make(items.slice(0, 4), items.slice(4)), 1))),
+            { concurrency: "unbounded" }
+          )
+          const stored = yield* sql.unsafe(
+            `SELECT key FROM "${prefix}items" WHERE batch = '${id}' AND EXISTS (SELECT 1 FROM "${prefix}batches" WHERE id = batch AND state = 'Open') ORDER BY idx`
+          ).values
+          const winners = [shorter, longer, other].filter((_, i) => Exit.isSuccess(exits[i]!))
+          assert.isAtMost(winners.length, 1)
+          assert.deepStrictEqual(
+            stored.flat(),
+            winners.flat().map(({ key }) => key)
+          )
+        }
       }))
 
     test("of a chunk drives its items: the store has their inputs, progress and outcomes", (prefix) =>

@@ -51,6 +51,13 @@ export class Creation {
         yield* this.batches.batch(id)
         return yield* this.changed(id, `these are ${total} inputs, and it has others, too`)
       }
+      // What another start, with more inputs, stored between the count and its end.
+      if (db.isPg) {
+        yield* this.batches.rows(
+          `DELETE FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND idx >= ${db.int(2)}`,
+          [id, total]
+        )
+      }
       return chunksOf({ size, total })
     })
   }
@@ -92,15 +99,13 @@ export class Creation {
       }
       const keys = new Set(page.map(({ key }) => key))
       const given = db.rowsOf(2, { k: "text", n: "int", c: "int", t: "text", h: "text" })
-      // No place is another's; most pages have none that is taken, which costs less to see.
+      // What ends the loading of the batch waits for this, and no place is another's: there is an index of them.
       const add = this.batches.rows<{ readonly one: number }>(
         `INSERT INTO ${items} (batch, key, chunk, idx, input, input_hash, state)
          SELECT ${db.text(1)}, k, c, n, t, h, 'New' FROM ${given} AS e
-         WHERE EXISTS (SELECT 1 FROM ${db.table("batches")} WHERE id = ${db.text(1)} AND state = 'Loading')
-           AND (NOT EXISTS (SELECT 1 FROM ${items} WHERE batch = ${db.text(1)} AND idx >= ${db.int(3)} AND idx < ${db.int(4)})
-             OR NOT EXISTS (SELECT 1 FROM ${items} AS x WHERE x.batch = ${db.text(1)} AND x.chunk = e.c AND x.idx = e.n))
-         ON CONFLICT (batch, key) DO NOTHING RETURNING 1 AS one`,
-        [id, json.right, from, from + page.length]
+         CROSS JOIN (SELECT 1 FROM ${db.table("batches")} AS x WHERE id = ${db.text(1)} AND state = 'Loading' ${db.forShare}) AS b
+         WHERE true ON CONFLICT DO NOTHING RETURNING 1 AS one`,
+        [id, json.right]
       )
       const find = this.batches.rows<{ readonly key: string; readonly idx: number | null }>(
         `SELECT e.k AS key, x.idx AS idx FROM ${given} AS e LEFT JOIN ${items} AS x ON x.batch = ${db.text(1)} AND x.key = e.k

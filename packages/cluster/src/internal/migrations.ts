@@ -62,6 +62,11 @@ const steps: ReadonlyArray<(db: Database) => ReadonlyArray<Statement>> = [
     addColumn(db, { table: "items", column: "input_hash", type: "TEXT" }),
     `CREATE INDEX IF NOT EXISTS ${db.table("items_chunk")} ON ${db.table("items")} (batch, chunk, idx)`,
     `CREATE INDEX IF NOT EXISTS ${db.table("batches_created")} ON ${db.table("batches")} (created, id)`
+  ],
+  // Two inputs have never one place.
+  (db) => [
+    `CREATE UNIQUE INDEX IF NOT EXISTS ${db.table("items_place")} ON ${db.table("items")} (batch, idx)`,
+    `DROP INDEX IF EXISTS ${db.table("items_idx")}`
   ]
 ]
 
