@@ -1,10 +1,13 @@
 /** Stores over a file of SQLite that other processes have, too: what is said to be written is, and nobody is held up by what was not. */
+import { LibsqlClient } from "@effect/sql-libsql"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Array, Chunk, Effect, Exit, Layer, Schema, Stream } from "effect"
+import { Array, Cause, Chunk, Effect, Exit, Layer, Option, Schema, Stream } from "effect"
 import * as Emulator from "effect-runpod/Emulator"
 import { Sql } from "effect-runpod-cluster"
 import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
+import { existsSync } from "node:fs"
+import { dirname } from "node:path"
 import { program } from "../../../test/support/program.js"
 import { delivery } from "../../../test/support/storeBehaviours.js"
 import { clientOf, newPrefix, type Place, sqlite } from "./support/databases.js"
@@ -16,8 +19,13 @@ const Numbered = Schema.Struct({ n: Schema.Number })
 const open = (place: Place) =>
   Effect.flatMap(Layer.build(clientOf(place)), (context) => Effect.provide(SqlClient.SqlClient, context))
 
+/** What `@effect/sql-libsql` has below. */
+interface Sdk {
+  readonly batch: (statements: ReadonlyArray<string>, mode: "write") => Promise<unknown>
+}
+
 /** A store, and two other clients of its file, as other processes have them: one that takes the file, one that sees what is there. */
-const opened = (mode: string) =>
+const opened = (mode: string, before: (sql: SqlClient.SqlClient) => Effect.Effect<unknown> = () => Effect.void) =>
   Effect.gen(function* () {
     const place = yield* sqlite
     const prefix = newPrefix()
@@ -27,6 +35,9 @@ const opened = (mode: string) =>
     yield* taker.unsafe(`PRAGMA journal_mode = ${mode}`)
     // A store waits as long as its client does, with its whole process.
     yield* own.unsafe("PRAGMA busy_timeout = 10")
+    yield* taker.unsafe("BEGIN IMMEDIATE")
+    yield* before(own)
+    yield* taker.unsafe("COMMIT")
     const store = yield* Effect.provideService(Sql.webhookStore({ prefix }), SqlClient.SqlClient, own)
     return {
       own,
@@ -68,6 +79,37 @@ describe.concurrent("a file of SQLite that was busy", () => {
       })
     )
   }
+
+  it.scopedLive("has what a store writes over a client that found it busy before", () =>
+    Effect.gen(function* () {
+      const { store, tokens, write } = yield* opened("DELETE", (sql) => Effect.exit(sql.unsafe("CREATE TABLE a (x)")))
+      yield* store.add(delivery(1))
+      assert.deepStrictEqual(yield* tokens, [["token 1"]])
+      yield* write
+    })
+  )
+
+  it.scopedLive("has what a store writes after a batch of statements found it busy", () =>
+    Effect.gen(function* () {
+      const { meanwhile, own, store, tokens, write } = yield* opened("WAL")
+      const sdk = Reflect.get(own, "sdk") as Sdk
+      const batch = Effect.tryPromise(() => sdk.batch(["CREATE TABLE a (x)"], "write"))
+      assert.isTrue(Exit.isFailure(yield* meanwhile("BEGIN IMMEDIATE", Effect.exit(batch))))
+      yield* store.add(delivery(1))
+      assert.deepStrictEqual(yield* tokens, [["token 1"]])
+      yield* write
+    })
+  )
+
+  it.scopedLive("is waited for by a transaction over the client of a store", () =>
+    Effect.gen(function* () {
+      const { meanwhile, own, store, tokens } = yield* opened("WAL")
+      const transaction = own.withTransaction(own.unsafe("CREATE TABLE a (x)"))
+      assert.isTrue(Exit.isSuccess(yield* meanwhile("BEGIN IMMEDIATE", Effect.exit(transaction))))
+      yield* store.add(delivery(1))
+      assert.deepStrictEqual(yield* tokens, [["token 1"]])
+    })
+  )
 
   it.scopedLive("is nobody's any more after a store has read it", () =>
     Effect.gen(function* () {
@@ -118,6 +160,32 @@ describe.concurrent("a file of SQLite that was busy", () => {
         const { submitted } = yield* Effect.flatMap(Emulator.Emulator, ({ counts }) => counts)
         assert.strictEqual(submitted, count)
       }).pipe(Effect.provide(layer))
+    })
+  )
+
+  it.scopedLive(
+    "is the one of the path that a cluster is given, whatever characters are in it, and its layer fails without one",
+    () =>
+      Effect.gen(function* () {
+        const folder = dirname((yield* sqlite).sqlite)
+        const opened = (file: string) => Effect.exit(Effect.scoped(Layer.build(BatchCluster.layerSqlite(file))))
+        for (const name of ["50%.db", "a%20b.db", "a?b#c.db"]) {
+          assert.isTrue(Exit.isSuccess(yield* opened(`${folder}/${name}`)), name)
+          assert.isTrue(existsSync(`${folder}/${name}`), name)
+        }
+        for (const file of ["", ":memory:", folder, `${folder}/missing/a.db`]) {
+          const cause = Exit.match(yield* opened(file), { onFailure: Cause.failureOption, onSuccess: Option.none })
+          assert.include(Option.getOrThrow(cause), { _tag: "BatchJournalError", reason: "Io" })
+        }
+      })
+  )
+
+  it.scopedLive("is refused over a client that gives its integers as text", () =>
+    Effect.gen(function* () {
+      const place = yield* sqlite
+      const client = yield* Layer.build(LibsqlClient.layer({ url: `file:${place.sqlite}`, intMode: "string" }))
+      const error = yield* Effect.flip(Effect.provide(Sql.batchStore({ prefix: newPrefix() }), client))
+      assert.include(error, { reason: "Format" })
     })
   )
 })

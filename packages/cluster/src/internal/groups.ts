@@ -1,4 +1,5 @@
 /** One statement for all that came meanwhile: while it waited for more, or the last was under way. */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Runtime from "effect/Runtime"
@@ -154,7 +155,10 @@ class Groups<A, B, E> {
 export const make = <A, B, E>(options: Options<A, B, E>): Effect.Effect<Ask<A, B, E>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    const runtime = yield* Effect.runtime<never>()
+    // Groups are nobody's: where this is made within a transaction, they come after it.
+    const runtime = yield* Effect.mapInputContext(Effect.runtime<never>(), (_: Context.Context<never>) =>
+      Context.empty()
+    )
     const fork = (effect: Effect.Effect<void>) => Runtime.runFork(runtime)(Effect.interruptible(effect), { scope })
     const groups = new Groups(options, fork)
     yield* Effect.addFinalizer(() => Effect.sync(() => groups.interruptAll()))

@@ -17,13 +17,16 @@ export const isBusy = (error: Pick<SqlError, "cause">): boolean => /^SQLITE_(?:B
 
 /** SQLSTATE classes of what a statement itself is to blame for; any other error may pass. */
 const lasting = /^(?:0A|21|22|23|26|28|34|3D|3F|42|44|54)[0-9A-Z]{3}$/
-const passingOfSqlite = /^SQLITE_(?:BUSY|LOCKED|IOERR|CANTOPEN|FULL|PROTOCOL)/
+
+/** Whether what SQLite could not do may succeed later. */
+export const mayPassInSqlite = (error: Pick<SqlError, "cause">): boolean =>
+  /^SQLITE_(?:BUSY|LOCKED|IOERR|CANTOPEN|FULL|PROTOCOL)/.test(codeOf(error) ?? "")
 
 /** Whether the same statement may succeed later: the database is down, restarts, or is busy. */
 export const mayPass = (error: SqlError): boolean => {
   const code = codeOf(error)
   if (code === undefined) return true
-  return code.startsWith("SQLITE_") ? passingOfSqlite.test(code) : !lasting.test(code)
+  return code.startsWith("SQLITE_") ? mayPassInSqlite(error) : !lasting.test(code)
 }
 
 /** Whether the database refuses what stands in the values. */

@@ -3,73 +3,126 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { hasProperty } from "effect/Predicate"
-import { isBusy } from "./sqlError.js"
+import { isBusy, mayPassInSqlite } from "./sqlError.js"
+
+type Method<A> = (...args: ReadonlyArray<unknown>) => Promise<A>
 
 /** What `@effect/sql-libsql` has below. */
 interface Sdk {
-  execute: (...args: ReadonlyArray<unknown>) => Promise<unknown>
-  transaction: (...args: ReadonlyArray<unknown>) => Promise<{ readonly rollback: () => Promise<void> }>
+  execute: Method<unknown>
+  transaction: Method<{ readonly rollback: () => Promise<void> }>
+  batch: Method<unknown>
+  migrate: Method<unknown>
+  executeMultiple: Method<unknown>
 }
+
+const methods = ["execute", "transaction", "batch", "migrate", "executeMultiple"] as const
 
 const isSdk = (sdk: unknown): sdk is Sdk =>
   hasProperty(sdk, "protocol") &&
   sdk.protocol === "file" &&
-  hasProperty(sdk, "execute") &&
-  typeof sdk.execute === "function" &&
-  hasProperty(sdk, "transaction") &&
-  typeof sdk.transaction === "function"
+  methods.every((name) => hasProperty(sdk, name) && typeof sdk[name] === "function")
+
+/** In milliseconds, twice as long each time. */
+const firstPause = 20
+const longestPause = 1_000
+
+/** Again and again for so many milliseconds, in which this process does other things. */
+const patiently = async <A>(
+  run: () => Promise<A>,
+  {
+    isPassing,
+    within
+  }: { readonly isPassing: (error: { readonly cause: unknown }) => boolean; readonly within: number }
+): Promise<A> => {
+  const end = performance.now() + within
+  for (let pause = firstPause; ; pause = Math.min(pause * 2, longestPause)) {
+    try {
+      return await run()
+    } catch (cause) {
+      if (!isPassing({ cause }) || performance.now() + pause > end) throw cause
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause))
+  }
+}
+
+/** `@effect/sql-libsql` runs nothing any more after a transaction that could not begin: it has the file, or the client has no use. */
+const longestBegin = Duration.toMillis("5 minutes")
 
 /**
  * libsql leaves a statement open that found the file busy, until it is collected. Until then nothing that its connection writes is
  * committed, though each statement succeeds, and locks of the file may be kept. So the connection is left before anything else is run on
  * it: libsql opens another after each transaction.
  */
-const mend = (sdk: Sdk, wait: string): void => {
-  const { execute, transaction } = sdk
-  /** Of a connection that cannot be opened now the next statement says so. */
-  const setWait = () => execute.call(sdk, wait).catch(() => undefined)
-  const leave = async () => {
-    const begun = await transaction.call(sdk, "deferred")
-    await begun.rollback()
-    await setWait()
+const mend = (sdk: Sdk, { timeout, wait }: { readonly timeout: string; readonly wait: number }): void => {
+  const { batch, execute, executeMultiple, migrate, transaction } = sdk
+  let isToBeLeft = true
+  const begin = async (...args: ReadonlyArray<unknown>) => {
+    const begun = await transaction.call(sdk, ...args)
+    // Of a connection that cannot be opened now the next statement says so.
+    await execute.call(sdk, timeout).catch(() => undefined)
+    return begun
   }
-  let last: Promise<unknown> = Promise.resolve()
-  /** One after the other: each is done, for libsql, when it has been begun. */
+  /** Not in the middle of a transaction that a statement has begun, but after it. */
+  const leave = async () => {
+    try {
+      await (await begin("deferred")).rollback()
+      isToBeLeft = false
+    } catch {
+      // It is tried again before the next statement.
+    }
+  }
+  // Nobody knows what was run on it before.
+  let last: Promise<unknown> = leave()
+  /** One after the other, as libsql does them. */
   const inTurn = <A>(run: () => Promise<A>): Promise<A> => {
-    const turn = last.then(run).catch(async (cause: unknown) => {
-      if (isBusy({ cause })) await leave()
-      throw cause
+    const turn = last.then(async () => {
+      if (isToBeLeft) await leave()
+      try {
+        return await run()
+      } catch (cause) {
+        if (isBusy({ cause })) {
+          isToBeLeft = true
+          await leave()
+        }
+        throw cause
+      }
     })
     last = turn.catch(() => undefined)
     return turn
   }
-  sdk.execute = (...args) => inTurn(() => execute.call(sdk, ...args))
+  sdk.execute = (...args) =>
+    patiently(() => inTurn(() => execute.call(sdk, ...args)), { isPassing: isBusy, within: wait })
   sdk.transaction = (...args) =>
-    inTurn(async () => {
-      const begun = await transaction.call(sdk, ...args)
-      await setWait()
-      return begun
-    })
+    patiently(() => inTurn(() => begin(...args)), { isPassing: mayPassInSqlite, within: longestBegin })
+  sdk.batch = (...args) => inTurn(() => batch.call(sdk, ...args))
+  sdk.migrate = (...args) => inTurn(() => migrate.call(sdk, ...args))
+  sdk.executeMultiple = (...args) => inTurn(() => executeMultiple.call(sdk, ...args))
 }
 
 const mended = new WeakSet<object>()
 
-/**
- * How long SQLite waits for a file that another process has, where the client does not say. This process does nothing else meanwhile; what has
- * been in vain is tried again later.
- */
+/** How long a statement waits for a file that another process has, where the client does not say. */
 const usualWait = "100 millis"
+/** For so much of that, in milliseconds, SQLite waits itself, and this process does nothing else. */
+const longestBlock = 100
 
-/** Has the client wait for the file, unless it does, and go on well when it has waited in vain. */
+/** Has the client wait for its file, unless it does, and go on well when it has waited in vain. */
 export const open = (client: SqlClient.SqlClient, wait: Duration.DurationInput = usualWait): Effect.Effect<void> =>
   Effect.gen(function* () {
+    const [database] = yield* client.unsafe<{ readonly file: string }>("PRAGMA database_list").withoutTransform
     const [row] = yield* client.unsafe<{ readonly timeout: number | bigint }>("PRAGMA busy_timeout").withoutTransform
     const own = Number(row?.timeout ?? 0)
-    const statement = `PRAGMA busy_timeout = ${own > 0 ? own : Duration.toMillis(wait)}`
-    yield* client.unsafe(statement)
-    if (!hasProperty(client, "sdk") || !isSdk(client.sdk) || mended.has(client.sdk)) return
+    const millis = own > 0 ? own : Duration.toMillis(wait)
+    const timeout = `PRAGMA busy_timeout = ${Math.min(millis, longestBlock)}`
+    if (!hasProperty(client, "sdk") || !isSdk(client.sdk)) {
+      if (own === 0) yield* client.unsafe(timeout)
+      return
+    }
+    // One in memory is its connection's alone, and would go with it.
+    if (database?.file === "" || mended.has(client.sdk)) return
     mended.add(client.sdk)
-    mend(client.sdk, statement)
+    mend(client.sdk, { timeout, wait: millis })
   }).pipe(
     // A database that is no file may know nothing of that.
     Effect.ignore

@@ -11,6 +11,7 @@ import * as SqlMessageStorage from "@effect/cluster/SqlMessageStorage"
 import * as SqlRunnerStorage from "@effect/cluster/SqlRunnerStorage"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -91,18 +92,30 @@ const servicesOver = <E, R>(
     Sql.layerBatchStore(storeOptions(options))
   )
 
-/** How long another process may write to the file at once, to prune it for one. */
-const longestWrite = "5 seconds"
+/** How long another process may write to the file at once before a statement fails. */
+const longestWrite = "10 seconds"
+
+/** A path is no URL. */
+const urlOf = (file: string) => `file:${file.replaceAll(/[%?#]/g, (character) => encodeURIComponent(character))}`
+
+/** libsql throws where it cannot open a file. */
+const withoutDefects = <A, R>(layer: Layer.Layer<A, never, R>): Layer.Layer<A, BatchJournalError, R> =>
+  Layer.catchAllCause(layer, (cause) =>
+    Cause.isInterruptedOnly(cause)
+      ? Layer.failCause(cause)
+      : Layer.fail(io("the file cannot be opened. Give the path of one, or of a new one in a folder that exists."))
+  )
 
 export const layerSqlite = (
   file: string,
   options: BatchCluster.SqliteOptions = {}
 ): Layer.Layer<Services, BatchJournalError> => {
+  if (file === "" || file.startsWith(":memory:")) return Layer.fail(io("a cluster needs a file. Give the path of one."))
   const connection = Layer.unwrapEffect(
     Effect.map(
       Effect.promise(() => import("@effect/sql-libsql/LibsqlClient")),
       // The cluster's ids are larger than a number can tell apart.
-      (LibsqlClient) => withoutDetails(LibsqlClient.layer({ url: `file:${file}`, intMode: "bigint" }))
+      (LibsqlClient) => withoutDefects(LibsqlClient.layer({ url: urlOf(file), intMode: "bigint" }))
     )
   )
   // The cluster does not go on after a statement of its own found the file busy. In this mode none does for who only reads the file.

@@ -34,9 +34,9 @@ export interface State {
 export const noState: State = { blocks: [], holders: [] }
 
 /** A holder that waits for starts asks at least every second: one that has not for so long has left, in milliseconds. */
-const longestSilence = 2_500
+export const longestSilence = 2_500
 /** For how long a holder keeps its turn while it waits for starts, without which it cannot use its place, in milliseconds. */
-const longestTurn = 1_000
+export const longestTurn = 1_000
 
 const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((sum, n) => sum + n, 0)
 

@@ -1,3 +1,5 @@
+import { longestSilence, longestTurn } from "./lease.js"
+
 /**
  * `leaseIn` of `lease.ts` for Redis, as one script: a state as a whole in one key, and a mark that tells a Redis that remembers from one that
  * was emptied, or is another process since.
@@ -62,7 +64,7 @@ end
 local short, ahead = before and before.short > 0 and before.short or math.huge, 0
 for _, other in ipairs(others) do
   local hasUse = not places or other.held > 0
-  if other.short > 0 and other.short < short and other.shortAt + 2500 > now and hasUse then ahead = ahead + 1 end
+  if other.short > 0 and other.short < short and other.shortAt + ${longestSilence} > now and hasUse then ahead = ahead + 1 end
 end
 local granted = 0
 if wanted and not settles then granted = math.min(wanted.count, math.max(0, free - ahead)) end
@@ -93,7 +95,7 @@ if places then
     if holder.demand > 0 then table.insert(wanting, holder) end
   end
   if places < #wanting then
-    if before and wanted and before.held > 0 and now - before.turn < 1000 then self.held, self.turn = 0, 0 end
+    if before and wanted and before.held > 0 and now - before.turn < ${longestTurn} then self.held, self.turn = 0, 0 end
     table.sort(wanting, function(a, b)
       local aHas, bHas = a.held > 0, b.held > 0
       if aHas ~= bHas then return bHas end
