@@ -2,7 +2,9 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import { hasProperty } from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import { isBusy, mayPassInSqlite } from "./sqlError.js"
 
 type Method<A> = (...args: ReadonlyArray<unknown>) => Promise<A>
@@ -23,31 +25,33 @@ const isSdk = (sdk: unknown): sdk is Sdk =>
   sdk.protocol === "file" &&
   methods.every((name) => hasProperty(sdk, name) && typeof sdk[name] === "function")
 
-/** In milliseconds, twice as long each time. */
-const firstPause = 20
-const longestPause = 1_000
+const pauses = Schedule.union(Schedule.exponential("20 millis"), Schedule.spaced("1 second"))
 
-/** Again and again for so many milliseconds, in which this process does other things. */
-const patiently = async <A>(
+/** Again and again for so long, while this process does other things. */
+const patiently = <A>(
   run: () => Promise<A>,
   {
     isPassing,
     within
-  }: { readonly isPassing: (error: { readonly cause: unknown }) => boolean; readonly within: number }
-): Promise<A> => {
-  const end = performance.now() + within
-  for (let pause = firstPause; ; pause = Math.min(pause * 2, longestPause)) {
-    try {
-      return await run()
-    } catch (cause) {
-      if (!isPassing({ cause }) || performance.now() + pause > end) throw cause
-    }
-    await new Promise((resolve) => setTimeout(resolve, pause))
+  }: {
+    readonly isPassing: (error: { readonly cause: unknown }) => boolean
+    readonly within: Duration.DurationInput
   }
-}
+): Promise<A> =>
+  run().catch((cause: unknown) => {
+    if (!isPassing({ cause })) throw cause
+    const again = Effect.tryPromise({ try: run, catch: (cause) => cause }).pipe(
+      Effect.delay("20 millis"),
+      Effect.retry({
+        while: (cause) => isPassing({ cause }),
+        schedule: Schedule.intersect(pauses, Schedule.recurUpTo(within))
+      })
+    )
+    return Effect.runPromise(Effect.either(again)).then(Either.getOrThrowWith((cause) => cause))
+  })
 
 /** `@effect/sql-libsql` runs nothing any more after a transaction that could not begin: it has the file, or the client has no use. */
-const longestBegin = Duration.toMillis("5 minutes")
+const longestBegin = "5 minutes"
 
 /**
  * libsql leaves a statement open that found the file busy, until it is collected. Until then nothing that its connection writes is
