@@ -33,6 +33,7 @@ export class BatchJournalError extends taggedError<BatchJournalError>()(
     /**
      * - `InputChanged`: an item has another input than the one the journal knows under its key
      * - `DuplicateKey`: two items of one run have the same key
+     * - `InvalidOption`: an option of the batch is not what it may be, or its id is empty or no well-formed Unicode
      * - `InvalidKey`: the key of an item is not a string, is empty, or is no well-formed Unicode
      * - `WrongEndpoint`, `WrongId`: the journal belongs to another batch
      * - `Locked`: another run has the journal, or nobody can tell
@@ -46,6 +47,7 @@ export class BatchJournalError extends taggedError<BatchJournalError>()(
     reason: Schema.Literal(
       "InputChanged",
       "DuplicateKey",
+      "InvalidOption",
       "InvalidKey",
       "WrongEndpoint",
       "WrongId",

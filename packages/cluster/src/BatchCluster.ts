@@ -36,7 +36,7 @@ export interface Options<I, IE, O, OE> extends Omit<
   BatchStore.DriveOptions<I, IE, O>,
   "id" | "chunk" | "input" | "load" | "onOutcome"
 > {
-  /** Tells it from other kinds in the same database. */
+  /** Tells it from other kinds in the same database. Up to 100 characters without `/`; `start` fails with `InvalidOption` otherwise. */
   readonly name: string
   /** The id of the endpoint. */
   readonly endpoint: string
@@ -173,7 +173,8 @@ export interface Kind<out R = never> {
     id: string
   ) => Effect.Effect<number, BatchJournalError, BatchStore.BatchStore | WorkflowEngine.WorkflowEngine>
   /**
-   * Submits the items again whose job has ended badly, or is gone. Gives how many chunks have some. A batch that has stopped at its `maxFailures` goes on
+   * Submits the items again whose job has ended badly, or is gone; one whose wait ended before its job (`WaitTimeoutError`), unless that was cancelled, is
+   * waited for again. Gives how many chunks have some. A batch that has stopped at its `maxFailures` goes on
    * with all of its chunks. `WrongId`: it was cancelled, or its deadline is over, so that its outcomes stay as they are.
    */
   readonly retryFailed: (
@@ -190,7 +191,8 @@ export interface Kind<out R = never> {
 export interface BatchCluster<I, O> extends Kind {
   /**
    * Stores the inputs, and has them worked on. The same id and inputs again: nothing happens, but that chunks which have not ended are
-   * gone on with. Other inputs are `InputChanged`.
+   * gone on with. Other inputs are `InputChanged`; a key or an option that is not what it may be is `InvalidKey` or `InvalidOption`. `Io`: the
+   * database is away, or the cluster has not accepted a chunk within 30 seconds; start it again.
    */
   readonly start: <E = never, R = never>(
     id: string,
@@ -280,7 +282,7 @@ export interface PostgresOptions extends Omit<Sql.Options, "wait"> {
   readonly url: Redacted.Redacted
   /** Where the others reach this process. Without it it starts batches and reads them, but works on none. */
   readonly listen?: { readonly host: string; readonly port: number } | undefined
-  /** Connections to the database. Default: 5. */
+  /** Connections to the database, 2 at least. Default: 5. */
   readonly maxConnections?: number | undefined
 }
 

@@ -151,6 +151,8 @@ export interface Status {
   readonly remaining?: number | undefined
   /** How many more items may fail; missing without a bound. */
   readonly failuresLeft?: number | undefined
+  /** How many of them have failed in the chunk asked about without the end of a job: whoever drives it gets their outcomes again. */
+  readonly unsettled?: number | undefined
 }
 
 /**
@@ -281,8 +283,8 @@ export interface Service {
     id: string,
     roundsOf?: (chunks: number) => Effect.Effect<ReadonlyArray<number>>
   ) => Effect.Effect<ReadonlyArray<OpenChunk>, BatchJournalError>
-  /** What a batch does. */
-  readonly status: (id: string) => Effect.Effect<Status, BatchJournalError>
+  /** What a batch does; with `unsettled` of one of its chunks. */
+  readonly status: (id: string, chunk?: number) => Effect.Effect<Status, BatchJournalError>
   /** Lets nothing more be submitted. Whoever drives a chunk of it has its jobs cancelled. */
   readonly cancel: (id: string) => Effect.Effect<void, BatchJournalError>
   /**

@@ -391,6 +391,73 @@ describe.concurrent("a cluster in a file", () => {
   )
 })
 
+describe.concurrent("a kind of batch", () => {
+  it.scopedLive(
+    "is refused with a name that the cluster cannot hold, and its batches with a number of inputs that is none",
+    () =>
+      Effect.gen(function* () {
+        for (const name of ["", "a/b", "x".repeat(101)]) {
+          const error = yield* Effect.flip(BatchCluster.make({ ...kind, name }).start("a", inputs(1)))
+          assert.include(error, { reason: "InvalidOption" })
+        }
+        const loaded = BatchCluster.make({ ...kind, load: () => Effect.succeed(inputs(1)) })
+        for (const count of [NaN, Infinity, -1, 1.5])
+          assert.include(yield* Effect.flip(loaded.start("a", { count })), { reason: "InvalidOption" })
+      }).pipe(Effect.provide(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))))
+  )
+
+  it.scopedLive("gives each outcome, also beside one whose schema throws", () =>
+    Effect.gen(function* () {
+      const path = yield* file
+      const decode = (n: number) => {
+        if (n === 1) throw new Error("of the schema")
+        return n
+      }
+      const Throwing = Schema.Struct({
+        n: Schema.transform(Schema.Number, Schema.Number, { decode, encode: (n) => n })
+      })
+      const throwing = BatchCluster.make({ ...kind, output: Throwing })
+      const layer = throwing.layer.pipe(
+        Layer.provideMerge(BatchCluster.layerSqlite(path)),
+        Layer.provideMerge(emulated({ handler: ({ n }) => Effect.succeed({ n }) }))
+      )
+      yield* Effect.gen(function* () {
+        yield* throwing.start("a", inputs(3))
+        yield* throwing.awaitEnd("a")
+        const outcomes = yield* Stream.runCollect(throwing.outcomes("a", { poll }))
+        assert.deepStrictEqual(Chunk.toReadonlyArray(outcomes).map(kindOf), ["Completed", "Defect", "Completed"])
+        assert.deepInclude(yield* throwing.report("a"), { completed: 2, counts: { Completed: 2, Defect: 1 } })
+      }).pipe(Effect.provide(layer))
+    })
+  )
+
+  it.scopedLive("works no more on a batch that was removed before it was driven", () =>
+    Effect.gen(function* () {
+      const path = yield* file
+      const layer = numbers.layer.pipe(
+        Layer.provideMerge(BatchCluster.layerSqlite(path)),
+        Layer.provideMerge(emulated({}))
+      )
+      yield* Effect.gen(function* () {
+        const store = yield* BatchStore.BatchStore
+        const sql = yield* SqlClient.SqlClient
+        const items = inputs(1).map((input) => ({ key: `number ${input.n}`, input }))
+        yield* store.create({ id: "numbers/a", endpointId: "ep", chunkSize: 20 }, Stream.make(items))
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* store.take("numbers/a", 0)
+            yield* numbers.start("a", inputs(1))
+            yield* sql.unsafe("UPDATE runpod_batches SET state = 'Removed'")
+          })
+        )
+        const open = sql.unsafe("SELECT id FROM runpod_cluster_messages WHERE processed = 0").values
+        yield* Effect.repeat(Effect.delay(open, "50 millis"), { until: (rows) => rows.length === 0 })
+        assert.strictEqual(yield* submitted, 0)
+      }).pipe(Effect.provide(layer))
+    })
+  )
+})
+
 describe("a file", () => {
   // Alone: it is about a lease of a second.
   it.scopedLive(

@@ -1,7 +1,7 @@
 /** Chunks that are driven one by one, over a real database. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schema, type Scope, Stream } from "effect"
+import { Effect, Fiber, Layer, Option, Schema, type Scope, Stream } from "effect"
 import { type Batch, Endpoint, type RunPod } from "effect-runpod"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import * as Emulator from "effect-runpod/Emulator"
@@ -394,6 +394,140 @@ for (const { name, place } of databases) {
             assert.isAbove(round, chunk === 3 ? -1 : (before.get(chunk) ?? 0), `${chunk}`)
           assert.strictEqual(yield* drive(2), "Finished")
         })
+    )
+
+    test(
+      "is driven on with its bound of failures, in which those that are known count once",
+      { count: 8, batch: { maxFailures: 4 }, endpoint: { handler: (input) => Effect.succeed({ n: input["n"] }) } },
+      ({ drive, store }) =>
+        Effect.gen(function* () {
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const taken = yield* store.take("b", 0)
+              const journal = yield* store.journal(taken)
+              const doubtful = items(3)
+              for (const { input, key } of doubtful)
+                yield* journal.append({ _tag: "Intent", key, hash: yield* BatchStore.hash(input), at: 1 })
+              yield* store.note(
+                taken,
+                doubtful.map(({ key }) => ({ key, kind: "SubmitAmbiguousError", error: null }))
+              )
+            })
+          )
+          assert.deepInclude(yield* store.status("b", 0), { failuresLeft: 1, unsettled: 3 })
+          assert.strictEqual(yield* drive(0), "Finished")
+          assert.deepInclude(yield* store.progress("b"), { settled: 5, intended: 3, waiting: 0, failed: 3 })
+          assert.strictEqual((yield* counts).submitted, 5)
+        })
+    )
+
+    test(
+      "keeps its outcomes where its batch is cancelled while it is waited for to reopen it",
+      { count: 10 },
+      ({ drive, prefix, store }) =>
+        Effect.gen(function* () {
+          yield* drive(0)
+          const known = Effect.map(store.outcomes("b"), (outcomes) =>
+            outcomes.map(({ key, settled }) => [key, settled?.status])
+          )
+          const before = yield* known
+          const patient = yield* Sql.batchStore({ prefix, lease: "2 seconds", wait: "10 seconds" })
+          const reopened = yield* Effect.scoped(
+            Effect.gen(function* () {
+              yield* store.take("b", 0)
+              const reopening = yield* Effect.fork(Effect.flip(patient.reopen("b", ["JobFailedError"])))
+              yield* Effect.sleep("200 millis")
+              yield* store.cancel("b")
+              return reopening
+            })
+          )
+          const error = yield* Fiber.join(reopened)
+          assert.include(error, { reason: "WrongId" })
+          assert.lengthOf(before, 10)
+          assert.deepStrictEqual(yield* known, before)
+        })
+    )
+
+    test(
+      "is waited for again where its wait has ended before its job, which may go on, and submitted again where that was cancelled",
+      { count: 3 },
+      ({ store }) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const problems = ["No", "Pending", "Sent"].map((cancel, n) => ({
+              key: `k${n}`,
+              kind: "WaitTimeoutError",
+              error: { _tag: "WaitTimeoutError", cancel }
+            }))
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                const taken = yield* store.take("b", 0)
+                const journal = yield* store.journal(taken)
+                for (const { input, key } of items(3)) {
+                  const known = { key, hash: yield* BatchStore.hash(input), at: 1 }
+                  yield* journal.append({ _tag: "Intent", ...known })
+                  yield* journal.append({ _tag: "Submitted", ...known, jobId: `job of ${key}`, attempts: 1 })
+                }
+                yield* store.note(taken, problems)
+              })
+            )
+            assert.deepStrictEqual(yield* store.reopen("b", ["WaitTimeoutError"]), [0])
+            const journal = yield* Effect.flatMap(store.take("b", 0), (taken) => store.journal(taken))
+            const states = yield* Effect.forEach(items(3), ({ key }) => journal.find(key))
+            assert.deepStrictEqual(
+              states.map((state) => Option.getOrUndefined(state)?._tag),
+              ["Submitted", "Submitted", "Released"]
+            )
+          })
+        )
+    )
+
+    test("is not finished by who has lost it", { count: 3 }, ({ store }) =>
+      Effect.gen(function* () {
+        const lost = yield* Effect.scoped(store.take("b", 0))
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* store.take("b", 0)
+            assert.include(yield* Effect.flip(store.finish(lost)), { reason: "Locked" })
+          })
+        )
+        assert.lengthOf(yield* store.open("b"), 1)
+      })
+    )
+
+    test("is not created with what cannot be driven", {}, ({ prefix, store }) =>
+      Effect.gen(function* () {
+        const batch = { id: "c", endpointId: "ep" }
+        const create = (more: Partial<BatchStore.NewBatch>, key = "k") =>
+          Effect.map(
+            Effect.flip(store.create({ ...batch, ...more }, Stream.make([{ key, input: 1 }]))),
+            ({ reason }) => reason
+          )
+        for (const chunkSize of [0, -2, 2.5, NaN, Infinity])
+          assert.strictEqual(yield* create({ chunkSize }), "InvalidOption", `${chunkSize}`)
+        for (const maxFailures of [0, -1, 1.5, NaN])
+          assert.strictEqual(yield* create({ maxFailures }), "InvalidOption", `${maxFailures}`)
+        for (const id of ["", "a\u0000", "a\ud83d"]) assert.strictEqual(yield* create({ id }), "InvalidOption", id)
+        for (const key of ["", "a\u0000", "a\ud83d"]) assert.strictEqual(yield* create({}, key), "InvalidKey", key)
+        const unbounded = { ...batch, id: "d", maxFailures: Infinity, deadline: Infinity }
+        assert.strictEqual(yield* store.create(unbounded, Stream.empty), 0)
+        const sql = yield* SqlClient.SqlClient
+        assert.deepStrictEqual(yield* sql.unsafe(`SELECT key FROM "${prefix}items" WHERE batch <> 'b'`), [])
+        for (const after of [NaN, -Infinity, 1.5, 1e12])
+          assert.lengthOf(yield* store.outcomes("b", { after, limit: NaN }), 0, `${after}`)
+      })
+    )
+
+    test("stores large inputs by fewer", { count: 1 }, ({ store }) =>
+      Effect.gen(function* () {
+        const large = Array.from({ length: 5 }, (_, n) => ({ key: `k${n}`, input: { n, text: "x".repeat(5_000_000) } }))
+        assert.strictEqual(yield* store.create({ id: "c", endpointId: "ep", chunkSize: 10 }, Stream.make(large)), 1)
+        const stored = yield* Effect.scoped(Effect.flatMap(store.take("c", 0), (taken) => store.inputs(taken)))
+        assert.deepStrictEqual(
+          stored.map(({ index, key }) => [index, key]),
+          large.map(({ key }, n) => [n, key])
+        )
+      })
     )
 
     test(

@@ -56,6 +56,14 @@ export const wrongId = (detail: string) => new BatchJournalError({ reason: "Wron
 export const unknownBatch = (id: string) => wrongId(`there is no batch "${id}" in the database. Create it first.`)
 const removed = (id: string) => wrongId(`batch "${id}" was removed from the database. Give another id.`)
 
+export const invalid = (detail: string) => new BatchJournalError({ reason: "InvalidOption", detail })
+
+/** The largest number that a column of places holds. */
+export const maxCount = 2 ** 31 - 1
+
+/** Whether both databases hold a text as it is, and tell it from none. */
+export const isStorable = (text: string): boolean => text !== "" && text.isWellFormed() && !text.includes("\u0000")
+
 export class Batches {
   readonly settings
 
@@ -91,6 +99,8 @@ export class Batches {
   /** Makes the row of a batch unless it is there. */
   begin(id: string, { deadline, endpoint, failures, size, state }: NewRow): Effect.Effect<BatchRow, Error> {
     const { db } = this
+    if (!isStorable(id))
+      return invalid("the id of a batch is empty, or no well-formed Unicode without NUL. Give another.")
     const insert = this.rows(
       `INSERT INTO ${db.table("batches")} (id, endpoint, state, size, created, failures, deadline)
        VALUES (${db.text(1)}, ${db.text(2)}, ${db.text(3)}, ${db.int(4)}, ${db.now}, ${db.int(5)}, ${db.now} + ${db.float(6)})

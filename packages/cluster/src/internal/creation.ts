@@ -1,14 +1,39 @@
 /** The inputs of a batch, on their way into the store. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Stream from "effect/Stream"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchStore from "../BatchStore.js"
-import { type Batches, chunksOf, wrongId } from "./batches.js"
+import { type Batches, chunksOf, invalid, isStorable, maxCount, wrongId } from "./batches.js"
 import { textOf } from "./inputs.js"
 
 type Error = BatchJournalError
+
+/** Items in the order of the batch, from a place on. */
+interface Page {
+  readonly from: number
+  readonly page: ReadonlyArray<BatchStore.NewItem | BatchStore.NewReference>
+  readonly size: number
+}
+
+/** An item with its place, its chunk, and its input or the hash of that. */
+interface Row {
+  readonly k: string
+  readonly n: number
+  readonly c: number
+  readonly t?: string
+  readonly h?: string
+}
+
+/** So many characters of inputs are stored at once, and one input more. */
+const mostLength = 8 * 1024 * 1024
+
+const unstorable = (key: string) => {
+  const detail = "an input is no JSON, or too long for a string. Give plain data."
+  return new BatchJournalError({ reason: "Unstorable", detail, key })
+}
+
+const isCount = (number: number) => Number.isInteger(number) && number >= 1 && number <= maxCount
 
 export class Creation {
   constructor(private readonly batches: Batches) {}
@@ -19,12 +44,17 @@ export class Creation {
   ): Effect.Effect<number, Error | E, R> {
     return Effect.gen(this, function* () {
       const { db } = this.batches
+      const millis = deadline === undefined ? Infinity : Duration.toMillis(deadline)
+      if (!isCount(chunkSize)) return yield* invalid("`chunkSize` is no whole number from 1 on. Give another.")
+      if (maxFailures !== undefined && maxFailures !== Infinity && !isCount(maxFailures)) {
+        return yield* invalid("`maxFailures` is no whole number from 1 on. Give another, or none.")
+      }
       const batch = yield* this.batches.begin(id, {
         endpoint: endpointId,
         state: "Loading",
         size: chunkSize,
-        failures: maxFailures,
-        deadline: deadline === undefined ? undefined : Duration.toMillis(deadline)
+        failures: maxFailures === Infinity ? undefined : maxFailures,
+        deadline: millis === Infinity ? undefined : millis
       })
       if (batch.state === "Journal") return yield* wrongId(`"${id}" is the batch of a journal. Give another id.`)
       if (batch.endpoint !== endpointId) {
@@ -36,7 +66,7 @@ export class Creation {
         pages,
         0,
         (from, page: ReadonlyArray<BatchStore.NewItem | BatchStore.NewReference>) =>
-          Effect.as(this.add(id, { from, page, size }), from + page.length)
+          Effect.as(this.addPage(id, { from, page, size }), from + page.length)
       )
       if (batch.total !== null && batch.total !== total) {
         return yield* this.changed(id, `it had ${batch.total} inputs, and now there are ${total}`)
@@ -67,37 +97,41 @@ export class Creation {
     return new BatchJournalError({ reason: "InputChanged", detail, ...(key === undefined ? {} : { key }) })
   }
 
-  private add(
-    id: string,
-    {
-      from,
-      page,
-      size
-    }: {
-      readonly from: number
-      readonly page: ReadonlyArray<BatchStore.NewItem | BatchStore.NewReference>
-      readonly size: number
-    }
-  ): Effect.Effect<void, Error> {
+  /** Large inputs by fewer: a statement is one string, and the database has it in memory. */
+  private addPage(id: string, { from, page, size }: Page): Effect.Effect<void, Error> {
+    return Effect.gen(this, function* () {
+      let rows: Array<Row> = []
+      let length = 0
+      for (const [i, item] of page.entries()) {
+        if (typeof item.key !== "string" || !isStorable(item.key)) {
+          const detail = `\`key\` gave something else than a text that is not empty and well-formed Unicode without NUL, for the input at ${from + i}.`
+          return yield* new BatchJournalError({ reason: "InvalidKey", detail })
+        }
+        const text = yield* Effect.try({
+          try: () => ("hash" in item ? item.hash : textOf(item.input)),
+          catch: () => unstorable(item.key)
+        })
+        rows.push({
+          k: item.key,
+          n: from + i,
+          c: Math.floor((from + i) / size),
+          ...("hash" in item ? { h: text } : { t: text })
+        })
+        length += text.length
+        if (length < mostLength && i < page.length - 1) continue
+        yield* this.add(id, rows)
+        rows = []
+        length = 0
+      }
+    })
+  }
+
+  private add(id: string, page: ReadonlyArray<Row>): Effect.Effect<void, Error> {
     return Effect.gen(this, function* () {
       const { db } = this.batches
       const items = db.table("items")
-      const json = Either.try(() =>
-        JSON.stringify(
-          page.map((item, i) => ({
-            k: item.key,
-            n: from + i,
-            c: Math.floor((from + i) / size),
-            ...("hash" in item ? { h: item.hash } : { t: textOf(item.input) })
-          }))
-        )
-      )
-      if (Either.isLeft(json)) {
-        const detail =
-          "an input is no JSON, or a page of them is too long for a string. Give smaller pages of plain data."
-        return yield* new BatchJournalError({ reason: "Unstorable", detail })
-      }
-      const keys = new Set(page.map(({ key }) => key))
+      const json = yield* Effect.try({ try: () => JSON.stringify(page), catch: () => unstorable(page.at(-1)?.k ?? "") })
+      const keys = new Set(page.map(({ k }) => k))
       const given = db.rowsOf(2, { k: "text", n: "int", c: "int", t: "text", h: "text" })
       // What ends the loading of the batch waits for this, and no place is another's: there is an index of them.
       const add = this.batches.rows<{ readonly one: number }>(
@@ -105,17 +139,17 @@ export class Creation {
          SELECT ${db.text(1)}, k, c, n, t, h, 'New' FROM ${given} AS e
          CROSS JOIN (SELECT 1 FROM ${db.table("batches")} AS x WHERE id = ${db.text(1)} AND state = 'Loading' ${db.forShare}) AS b
          WHERE true ON CONFLICT DO NOTHING RETURNING 1 AS one`,
-        [id, json.right]
+        [id, json]
       )
       const find = this.batches.rows<{ readonly key: string; readonly idx: number | null }>(
         `SELECT e.k AS key, x.idx AS idx FROM ${given} AS e LEFT JOIN ${items} AS x ON x.batch = ${db.text(1)} AND x.key = e.k
          WHERE x.idx IS NULL OR x.idx <> e.n OR COALESCE(x.input, '') <> COALESCE(e.t, '')
            OR COALESCE(x.input_hash, '') <> COALESCE(e.h, '') LIMIT 1`,
-        [id, json.right]
+        [id, json]
       )
       const clashes =
         keys.size < page.length
-          ? [{ key: page.find(({ key }, i) => page.findIndex((other) => other.key === key) < i)?.key ?? "", idx: -1 }]
+          ? [{ key: page.find(({ k }, i) => page.findIndex((other) => other.k === k) < i)?.k ?? "", idx: -1 }]
           : // Those that were new clash with nothing.
             yield* Effect.flatMap(add, (added) => (added.length === page.length ? Effect.succeed([]) : find))
       const [clash] = clashes
@@ -127,7 +161,7 @@ export class Creation {
           return yield* this.changed(id, "it has another input in this place, or none", clash.key)
         return yield* wrongId(`batch "${id}" was cancelled before it had all of its inputs. Give another id.`)
       }
-      const isSame = page.some(({ key }, i) => key === clash.key && from + i === clash.idx)
+      const isSame = page.some(({ k, n }) => k === clash.key && n === clash.idx)
       if (isSame) return yield* this.changed(id, "the database knows another input under this key", clash.key)
       const detail =
         "two inputs of this batch have this key, or they come in another order than before. Give each a key of its own."

@@ -75,7 +75,7 @@ const jobOf = (state: JournalEntry.State | undefined): string => {
 const isBatchStopped = (error: unknown): error is BatchStoppedError => error instanceof BatchStoppedError
 
 /** Why a chunk is not driven to its end. */
-type Stopped = Exclude<BatchStore.Driven, "Finished" | "Unread">
+type Stopped = Exclude<BatchStore.Driven, "Finished" | "Unread"> | "Again"
 
 /** Cancels the jobs of a chunk, and those that are found a moment later, until it is interrupted. */
 const cancelAll = (endpoint: Endpoint<never, unknown>, journal: BatchJournal): Effect.Effect<never> => {
@@ -94,12 +94,21 @@ const cancelAll = (endpoint: Endpoint<never, unknown>, journal: BatchJournal): E
 export const drive = <I, IE, O, P, C, E, R>(
   store: BatchStore.Service,
   endpoint: Endpoint<I, O, P, C>,
-  { chunk, id, input, load, onInvalidInput = "note", onOutcome, ...options }: BatchStore.DriveOptions<I, IE, O, E, R>
+  options: BatchStore.DriveOptions<I, IE, O, E, R>
 ): Effect.Effect<BatchStore.Driven, RunError<E>, R> =>
+  Effect.flatMap(driveOnce(store, endpoint, options), (end) =>
+    end === "Again" ? drive(store, endpoint, options) : Effect.succeed(end)
+  )
+
+const driveOnce = <I, IE, O, P, C, E, R>(
+  store: BatchStore.Service,
+  endpoint: Endpoint<I, O, P, C>,
+  { chunk, id, input, load, onInvalidInput = "note", onOutcome, ...options }: BatchStore.DriveOptions<I, IE, O, E, R>
+): Effect.Effect<BatchStore.Driven | "Again", RunError<E>, R> =>
   Effect.scoped(
     Effect.gen(function* () {
       const taken = yield* store.take(id, chunk)
-      const [journal, before] = yield* Effect.zip(store.journal(taken), store.status(id), { concurrent: true })
+      const [journal, before] = yield* Effect.zip(store.journal(taken), store.status(id, chunk), { concurrent: true })
       const stopped = yield* Deferred.make<Stopped>()
       let isStopped = false
       const readInput = readerOf({ input, onInvalidInput })
@@ -134,6 +143,10 @@ export const drive = <I, IE, O, P, C, E, R>(
             : remaining !== undefined && remaining <= 0
               ? stop("Deadline")
               : Effect.void
+      /** Only the store knows how many have failed in all chunks: it may be fewer than this one has counted. */
+      const stopByFailures = Effect.flatMap(Effect.zipRight(note, store.status(id)), ({ failuresLeft }) =>
+        failuresLeft === 0 ? stop("Failures") : Deferred.succeed(stopped, "Again")
+      )
       yield* stopBy(before)
       const status = yield* lookAt(store, id, lookAge)
       const look = Effect.flatMap(status, stopBy)
@@ -202,13 +215,15 @@ export const drive = <I, IE, O, P, C, E, R>(
         // The journal says it again to the batch where it cannot be read.
         accept: (_, key) => Effect.orElseSucceed(isWanted(key), () => true),
         key: (_, index) => keys[index] ?? "",
-        ...(before.failuresLeft === undefined ? {} : { maxFailures: Math.max(1, before.failuresLeft) }),
+        ...(before.failuresLeft === undefined
+          ? {}
+          : { maxFailures: Math.max(1, before.failuresLeft + (before.unsettled ?? 0)) }),
         ...(before.remaining === undefined ? {} : { deadline: Math.max(0, before.remaining) })
       }).pipe(
         Stream.runForEach((outcome) => Effect.zipRight(onOutcome?.(outcome) ?? Effect.void, add(problemOf(outcome)))),
         Effect.catchIf(isBatchStopped, ({ reason }) => {
           left++
-          return stop(reason)
+          return reason === "Failures" ? stopByFailures : stop(reason)
         }),
         // A chunk that could not be driven to its end tells what it can; one that was fails below if it cannot.
         Effect.onError(() => Effect.ignore(note))

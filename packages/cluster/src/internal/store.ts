@@ -3,6 +3,7 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as RcRef from "effect/RcRef"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { BatchJournalError } from "effect-runpod/BatchError"
@@ -10,7 +11,7 @@ import type { BatchJournal } from "effect-runpod/BatchJournal"
 import type * as BatchStore from "../BatchStore.js"
 import type * as Sql from "../Sql.js"
 import * as Appends from "./appends.js"
-import { Batches, chunksOf, defaults, unknownBatch, wrongId } from "./batches.js"
+import { Batches, chunksOf, defaults, maxCount, unknownBatch, wrongId } from "./batches.js"
 import * as Counts from "./counts.js"
 import { Creation } from "./creation.js"
 import * as Journal from "./journal.js"
@@ -43,7 +44,31 @@ interface OutcomeRow extends ItemRow, Omit<Journal.OutcomeRow, "key"> {
 /** Its submit was in doubt when its chunk was driven, and a process that was taken for dead has told of its job since. */
 const isFound = `(state = 'Submitted' AND kind = 'SubmitAmbiguousError')`
 
-const pageOf = ({ after = -1, limit = 100 }: BatchStore.Page) => ({ after, limit: Math.max(1, Math.floor(limit)) })
+interface ReopenedRow {
+  readonly key: string
+  readonly hash: string
+  readonly attempts: number | null
+  readonly state: string
+  readonly kind: string
+  readonly problem: string | null
+}
+
+const isStopped = Schema.is(
+  Schema.Union(Schema.Struct({ cancel: Schema.Literal("Sent") }), Schema.Struct({ isUnsent: Schema.Literal(true) }))
+)
+
+/** An item that came to its end before its job: that was not cancelled, or nobody knows. */
+const mayGoOn = ({ kind, problem, state }: ReopenedRow): boolean =>
+  (state === "Submitted" || state === "Intent") &&
+  (kind === "Defect" || (kind === "WaitTimeoutError" && !isStopped(JSON.parse(problem ?? "null"))))
+
+const within = (number: number, least: number, otherwise: number) =>
+  Number.isNaN(number) ? otherwise : Math.min(maxCount, Math.max(least, Math.floor(number)))
+
+const pageOf = ({ after = -1, limit = 100 }: BatchStore.Page) => ({
+  after: within(after, -1, -1),
+  limit: within(limit, 1, 100)
+})
 
 class Store {
   /** The endpoints that the batches of chunks are on. */
@@ -111,10 +136,7 @@ class Store {
   list({ before, limit = 20 }: BatchStore.ListPage): Effect.Effect<ReadonlyArray<BatchStore.BatchSummary>, Error> {
     const { db } = this.batches
     const where = before === undefined ? "" : `WHERE (created, id) < (${db.float(1)}, ${db.text(2)})`
-    const statement = Counts.statementOf(
-      db,
-      `${where} ORDER BY created DESC, id DESC LIMIT ${Math.max(1, Math.floor(limit))}`
-    )
+    const statement = Counts.statementOf(db, `${where} ORDER BY created DESC, id DESC LIMIT ${within(limit, 1, 20)}`)
     const rows = this.batches.rows<Counts.CountRow>(
       statement,
       before === undefined ? [] : [before.createdAt, before.id]
@@ -169,14 +191,14 @@ class Store {
     return `EXISTS (SELECT 1 FROM ${db.table("chunks")} AS c WHERE c.batch = x.batch AND c.chunk = x.chunk AND c.epoch = ${db.int(epoch)})`
   }
 
-  finish({ batch, chunk, epoch }: BatchStore.Taken): Effect.Effect<void, Error> {
+  finish(taken: BatchStore.Taken): Effect.Effect<void, Error> {
     const { db } = this.batches
     const finished = this.batches.rows(
       `UPDATE ${db.table("chunks")} SET done = 1
-       WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)}`,
-      [batch, chunk, epoch]
+       WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)} RETURNING chunk`,
+      [taken.batch, taken.chunk, taken.epoch]
     )
-    return Effect.asVoid(finished)
+    return Effect.flatMap(finished, (rows) => (rows.length === 0 ? Lease.lostTo(taken) : Effect.void))
   }
 
   open(
@@ -218,7 +240,7 @@ class Store {
     )
   }
 
-  status(id: string): Effect.Effect<BatchStore.Status, Error> {
+  status(id: string, chunk = -1): Effect.Effect<BatchStore.Status, Error> {
     const { db } = this.batches
     return Effect.gen(this, function* () {
       const batch = yield* this.batches.batch(id)
@@ -227,9 +249,11 @@ class Store {
       const [failed] =
         failures === null
           ? []
-          : yield* this.batches.rows<{ readonly n: number }>(
-              `SELECT CAST(count(*) AS INTEGER) AS n FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND kind IS NOT NULL`,
-              [id]
+          : yield* this.batches.rows<{ readonly n: number; readonly unsettled: number }>(
+              `SELECT CAST(count(*) AS INTEGER) AS n,
+                 CAST(count(CASE WHEN chunk = ${db.int(2)} AND state <> 'Settled' THEN 1 END) AS INTEGER) AS unsettled
+               FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND kind IS NOT NULL`,
+              [id, chunk]
             )
       return {
         endpointId: endpoint ?? undefined,
@@ -237,7 +261,8 @@ class Store {
         chunks,
         open: chunks - finished,
         ...(remaining === null ? {} : { remaining }),
-        ...(failures === null ? {} : { failuresLeft: Math.max(0, failures - (failed?.n ?? 0)) })
+        ...(failures === null ? {} : { failuresLeft: Math.max(0, failures - (failed?.n ?? 0)) }),
+        ...(chunk < 0 ? {} : { unsettled: failed?.unsettled ?? 0 })
       }
     })
   }
@@ -258,14 +283,7 @@ class Store {
   reopen(id: string, kinds: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<number>, Error> {
     return Effect.gen(this, function* () {
       const { db } = this.batches
-      const { failuresLeft, remaining = 1, state } = yield* this.status(id)
-      // The outcomes would be gone, and none would come instead.
-      if (state === "Cancelled" || remaining <= 0) {
-        const why = state === "Cancelled" ? "it was cancelled" : "its deadline is over"
-        return yield* wrongId(
-          `nothing of batch "${id}" is submitted any more: ${why}. Create another with the inputs that are to be submitted.`
-        )
-      }
+      const { failuresLeft } = yield* this.submitting(id)
       const rows = yield* this.batches.rows<{ readonly chunk: number }>(
         `SELECT DISTINCT chunk FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND kind IN ${db.textsOf(2)} ORDER BY chunk`,
         [id, JSON.stringify(kinds)]
@@ -281,6 +299,18 @@ class Store {
     })
   }
 
+  /** Of a batch of which nothing is submitted any more outcomes would be gone, and none would come instead. */
+  private submitting(id: string): Effect.Effect<BatchStore.Status, Error> {
+    return Effect.flatMap(this.status(id), (status) => {
+      const { remaining = 1, state } = status
+      if (state !== "Cancelled" && remaining > 0) return Effect.succeed(status)
+      const why = state === "Cancelled" ? "it was cancelled" : "its deadline is over"
+      return wrongId(
+        `nothing of batch "${id}" is submitted any more: ${why}. Create another with the inputs that are to be submitted.`
+      )
+    })
+  }
+
   /** Nobody drives the chunk meanwhile: whoever did has lost it. */
   private reopenChunk(
     id: string,
@@ -290,18 +320,17 @@ class Store {
       Effect.gen(this, function* () {
         const { db } = this.batches
         const taken = yield* Lease.take(this.batches.db, id, { ...this.batches.settings, chunk })
+        // It may have taken long to get it.
+        yield* this.submitting(id)
         // First, so that the chunk is driven again whatever becomes of this process.
         yield* this.batches.rows(
           `UPDATE ${db.table("chunks")} SET done = 0, round = round + 1 WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)}`,
           [id, chunk]
         )
-        // Released is what was submitted for this outcome; what says nothing of a job, or has one by now, stays as it is known.
-        const rows = yield* this.batches.rows<{
-          readonly key: string
-          readonly hash: string
-          readonly attempts: number | null
-        }>(
-          `SELECT key, hash, attempts FROM ${db.table("items")}
+        // Released is what was submitted for this outcome. What says nothing of a job, or has one by now, stays as it is known, and so does a job
+        // that may go on: it is waited for again.
+        const rows = yield* this.batches.rows<ReopenedRow>(
+          `SELECT key, hash, attempts, state, kind, problem FROM ${db.table("items")}
            WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND kind IN ${db.textsOf(3)} AND hash IS NOT NULL
              AND kind NOT IN ('InvalidInput', 'InputChanged') AND NOT ${isFound}`,
           [id, chunk, JSON.stringify(kinds)]
@@ -309,7 +338,7 @@ class Store {
         const journal = yield* this.journal(taken)
         const at = yield* Clock.currentTimeMillis
         yield* Effect.forEach(
-          rows,
+          rows.filter((row) => !mayGoOn(row)),
           ({ attempts, hash, key }) => journal.append({ _tag: "Released", key, hash, earlier: attempts ?? 1, at }),
           { concurrency: "unbounded", discard: true }
         )
@@ -355,7 +384,7 @@ export const make = (options: Sql.Options): Effect.Effect<BatchStore.Service, Er
     note: (taken, problems) => store.note(taken, problems),
     finish: (taken) => store.finish(taken),
     open: (id, roundsOf) => store.open(id, roundsOf),
-    status: (id) => store.status(id),
+    status: (id, chunk) => store.status(id, chunk),
     cancel: (id) => store.cancel(id),
     remove: (id) => store.remove(id),
     reopen: (id, kinds) => store.reopen(id, kinds),

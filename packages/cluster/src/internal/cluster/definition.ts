@@ -18,6 +18,7 @@ import * as JobId from "effect-runpod/JobId"
 import { RunPodError } from "effect-runpod/RunPodError"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
+import { invalid, maxCount } from "../batches.js"
 import * as Inputs from "../inputs.js"
 import { monotonicMillis } from "../monotonic.js"
 import { sha256 } from "../sha256.js"
@@ -39,6 +40,9 @@ export class ItemError extends Data.TaggedError("ItemError")<{
     return `The input "${this.key}" has no outcome of a job (${this.reason}): ${this.detail}`
   }
 }
+
+/** The cluster's rows have a bound, and a `/` tells the name from the ids of its batches. */
+const names = /^[^/]{1,100}$/
 
 const pageSize = 250
 /** In milliseconds. */
@@ -84,6 +88,10 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
   ) =>
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
+      if (!names.test(name))
+        return yield* invalid(
+          "the `name` of its kind has no, or more than 100 characters, or a `/` in it. Give another."
+        )
       yield* store.create({ id: storeId(id), endpointId: endpoint, chunkSize, ...more }, pages)
       yield* execute(storeId(id))
     })
@@ -109,7 +117,10 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     const asItIs = (text: string) => text
     const failure = JobError.fromJob(endpoint, job, asItIs)
     if (failure !== undefined) return Exit.fail(failure)
-    const decoded = decodeOutput(value)
+    const read = Either.try(() => decodeOutput(value))
+    // A transformation of its own that throws: of this outcome alone.
+    if (Either.isLeft(read)) return Exit.die(read.left)
+    const decoded = read.right
     return Either.isRight(decoded)
       ? Exit.succeed(decoded.right)
       : Exit.fail(JobError.fromUndecodable(endpoint, job, decoded.left.message, asItIs))
@@ -292,7 +303,10 @@ const makeLoaded = <I, IE, O, OE, E, R>(
     )
   return {
     ...kind,
-    start: (id, { count }, more) => begin(id, references(id, count), more),
+    start: (id, { count }, more) =>
+      Number.isInteger(count) && count >= 0 && count <= maxCount
+        ? begin(id, references(id, count), more)
+        : invalid("`count` is no whole number from 0 on. Give how many inputs `load` has."),
     outcomes: (id, options) => Stream.map(stored(id, options), outcomeOf)
   }
 }

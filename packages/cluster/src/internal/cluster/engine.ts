@@ -36,7 +36,9 @@ const io = (detail: string) => new BatchJournalError({ reason: "Io", detail })
 
 /** Errors of a database may quote what was sent to it. */
 const withoutDetails = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, BatchJournalError, R> =>
-  Layer.mapError(layer, () => io("the database cannot be reached, or refuses the tables of the cluster."))
+  Layer.mapError(layer, () =>
+    io("the database cannot be reached, refuses the tables of the cluster, or the address of `listen` cannot be had.")
+  )
 
 /** A layer of the cluster's own, which creates its tables where they are missing. */
 const withTables = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
@@ -52,6 +54,8 @@ export const config = {
   // A chunk that another process is to drive, since this one ends or others have come, is interrupted in an orderly way. Until then it would not
   // be worked on there, and new jobs would be started here.
   entityTerminationTimeout: "1 second",
+  // A chunk of a kind that this process does not work on would otherwise be over without having been driven: it waits for a process that does.
+  entityRegistrationTimeout: Duration.infinity,
   entityMessagePollInterval: "1 second"
 } as const
 
@@ -133,6 +137,9 @@ export const layerSqlite = (
   return servicesOver(sharding, options).pipe(Layer.provide(alone(options)), Layer.provideMerge(client))
 }
 
+/** The cluster keeps one for its locks. */
+const leastConnections = 2
+
 export const layerPostgres = ({
   listen,
   maxConnections = 5,
@@ -142,7 +149,7 @@ export const layerPostgres = ({
   const client = Layer.unwrapEffect(
     Effect.map(
       Effect.promise(() => import("@effect/sql-pg/PgClient")),
-      (PgClient) => withoutDetails(PgClient.layer({ url, maxConnections }))
+      (PgClient) => withoutDetails(PgClient.layer({ url, maxConnections: Math.max(leastConnections, maxConnections) }))
     )
   )
   const prefix = prefixOf(options)

@@ -8,9 +8,11 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import { hasProperty } from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Batch from "effect-runpod/Batch"
+import { BatchJournalError } from "effect-runpod/BatchError"
 import * as Endpoint from "effect-runpod/Endpoint"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
@@ -36,9 +38,28 @@ class OpenError extends Data.TaggedError("OpenError")<{ readonly end: "Unread" |
 
 const isOpen = (end: BatchStore.Driven): end is "Unread" | "Budget" => end === "Unread" || end === "Budget"
 
+const isWrongId = (error: unknown): error is BatchJournalError =>
+  error instanceof BatchJournalError && error.reason === "WrongId"
+
+/** Whether nothing of a batch is there any more. */
+const isGone = (batch: string) =>
+  Effect.flatMap(BatchStore.BatchStore, (store) =>
+    Effect.match(store.status(batch), { onFailure: isWrongId, onSuccess: () => false })
+  )
+
+/** The storage of the cluster fails as a defect. */
+const isUnreachable = (defect: unknown) => hasProperty(defect, "_tag") && defect._tag === "PersistenceError"
+
+const notHandedOver = (why: string) => {
+  const detail = `its chunks were not handed over to the cluster: ${why}. Nothing is lost: start it again.`
+  return new BatchJournalError({ reason: "Io", detail })
+}
+
 /** How long a chunk that could not be driven is left alone, at most. */
 const longestPause = Duration.minutes(1)
 export const usualChunks = 8
+/** How long the cluster may take to accept a chunk. */
+const longestHandOver = Duration.seconds(30)
 
 /** Options of both kinds. */
 export interface AnyOptions<I, IE, O, OE, E, R> extends BatchCluster.Options<I, IE, O, OE> {
@@ -93,6 +114,9 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
               .withPermits(1)(within(driven))
               .pipe(
                 Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
+                Effect.catchIf(isWrongId, (error) =>
+                  Effect.flatMap(isGone(batch), (gone) => (gone ? Effect.succeed("Removed") : Effect.fail(error)))
+                ),
                 Effect.sandbox,
                 Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
                 // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
@@ -105,6 +129,19 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
     })
   )
 
+  const handOver = <R>(executed: Effect.Effect<string, never, R>) =>
+    executed.pipe(
+      Effect.catchAllDefect((defect) =>
+        isUnreachable(defect) ? Effect.fail(notHandedOver("the database cannot be reached")) : Effect.die(defect)
+      ),
+      Effect.retry(Schedule.intersect(again, Schedule.recurUpTo(longestHandOver))),
+      Effect.timeoutFail({
+        duration: longestHandOver,
+        onTimeout: () =>
+          notHandedOver(`the process whose turn it is does not have the layer of "${name}", or does not answer`)
+      })
+    )
+
   const execute = (batch: string) =>
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
@@ -113,7 +150,7 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
       )
       yield* Effect.forEach(
         open,
-        ({ chunk, round }) => ChunkWorkflow.execute({ batch, chunk, round }, { discard: true }),
+        ({ chunk, round }) => handOver(ChunkWorkflow.execute({ batch, chunk, round }, { discard: true })),
         { concurrency: 8, discard: true }
       )
     })
