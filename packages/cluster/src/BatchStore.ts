@@ -124,6 +124,8 @@ export interface OpenChunk {
   readonly chunk: number
   /** Rises each time that items of it are opened again: what was driven to its end in an earlier round is to be driven again. */
   readonly round: number
+  /** Whether somebody has had it. */
+  readonly isBegun: boolean
 }
 
 /**
@@ -273,8 +275,11 @@ export interface Service {
   readonly journal: (taken: Taken) => Effect.Effect<BatchJournal, BatchJournalError, Scope.Scope>
   /** Notes why items of a chunk that is taken have no output. What is known of their jobs stays. */
   readonly note: (taken: Taken, problems: ReadonlyArray<Problem>) => Effect.Effect<void, BatchJournalError>
-  /** Notes that all items of a chunk that is taken have their outcome: each has settled, or a problem. It is not looked for others then. */
-  readonly finish: (taken: Taken) => Effect.Effect<void, BatchJournalError>
+  /**
+   * Notes that all items of a chunk that is taken have their outcome: each has settled, or a problem. It is not looked for others then. Of
+   * items whose job has ended those of `unread` (by key) have an output that cannot be read, and no others any more. Default: none. `Locked`: another has taken the chunk.
+   */
+  readonly finish: (taken: Taken, unread?: ReadonlyArray<string>) => Effect.Effect<void, BatchJournalError>
   /**
    * The chunks that have not been driven to their end. `roundsOf` chooses for a batch of which no chunk was taken yet, of how many it has, the first
    * round of each, once: that stays. Default: 0.
@@ -283,6 +288,8 @@ export interface Service {
     id: string,
     roundsOf?: (chunks: number) => Effect.Effect<ReadonlyArray<number>>
   ) => Effect.Effect<ReadonlyArray<OpenChunk>, BatchJournalError>
+  /** Raises the round of an open chunk, where it is still this one: what was to drive it in this round has ended, and it is to be driven again. */
+  readonly raise: (id: string, chunk: Pick<OpenChunk, "chunk" | "round">) => Effect.Effect<void, BatchJournalError>
   /** What a batch does; with `unsettled` of one of its chunks. */
   readonly status: (id: string, chunk?: number) => Effect.Effect<Status, BatchJournalError>
   /** Lets nothing more be submitted. Whoever drives a chunk of it has its jobs cancelled. */

@@ -431,6 +431,26 @@ describe.concurrent("a kind of batch", () => {
     })
   )
 
+  it.scopedLive("has a chunk driven on, when it is started again, whose workflow ended before it", () =>
+    Effect.gen(function* () {
+      const path = yield* file
+      const layer = numbers.layer.pipe(
+        Layer.provideMerge(BatchCluster.layerSqlite(path)),
+        Layer.provideMerge(emulated({}))
+      )
+      yield* Effect.gen(function* () {
+        yield* numbers.start("a", inputs(40))
+        yield* numbers.awaitEnd("a")
+        const sql = yield* SqlClient.SqlClient
+        yield* sql.unsafe("UPDATE runpod_chunks SET done = 0 WHERE chunk = 1")
+        yield* numbers.start("a", inputs(40))
+        const { done } = yield* Effect.timeout(numbers.awaitEnd("a"), "20 seconds")
+        assert.strictEqual(done, 2)
+        assert.strictEqual(yield* submitted, 40)
+      }).pipe(Effect.provide(layer))
+    })
+  )
+
   it.scopedLive("works no more on a batch that was removed before it was driven", () =>
     Effect.gen(function* () {
       const path = yield* file

@@ -10,6 +10,8 @@ import { clientOf, databases, newPrefix } from "./support/databases.js"
 
 const { Fault } = Emulator
 const Numbered = Schema.Struct({ n: Schema.Number })
+/** Does not accept 1. */
+const EvenNumbered = Schema.Struct({ n: Schema.Number.pipe(Schema.filter((n) => n !== 1)) })
 const endpoint = Endpoint.make("ep", { input: Numbered, output: Numbered })
 const handler: Emulator.Handler = (input) =>
   Number(input["n"]) % 10 === 3 ? Effect.fail("three is no number") : Effect.succeed({ n: input["n"] })
@@ -24,6 +26,10 @@ interface Choices {
   readonly endpoint?: Partial<Emulator.EndpointOptions>
   readonly faults?: Emulator.Options["faults"]
 }
+
+/** Chunks that are open, with their rounds. */
+const openIn = (store: BatchStore.Service, roundsOf?: Parameters<BatchStore.Service["open"]>[1]) =>
+  Effect.map(store.open("b", roundsOf), (open) => open.map(({ chunk, round }) => ({ chunk, round })))
 
 interface Driving {
   /** What the names of the tables begin with. */
@@ -69,7 +75,7 @@ for (const { name, place } of databases) {
 
     test("is driven until each item has its outcome, also those whose job failed", {}, ({ drive, store }) =>
       Effect.gen(function* () {
-        assert.deepStrictEqual(yield* store.open("b"), [
+        assert.deepStrictEqual(yield* openIn(store), [
           { chunk: 0, round: 0 },
           { chunk: 1, round: 0 }
         ])
@@ -79,7 +85,7 @@ for (const { name, place } of databases) {
           "Finished"
         )
         assert.strictEqual(seen.length, 10)
-        assert.deepStrictEqual(yield* store.open("b"), [{ chunk: 1, round: 0 }])
+        assert.deepStrictEqual(yield* openIn(store), [{ chunk: 1, round: 0 }])
         assert.strictEqual(yield* drive(1), "Finished")
         // Once more changes nothing.
         assert.strictEqual(yield* drive(1), "Finished")
@@ -108,23 +114,23 @@ for (const { name, place } of databases) {
           { chunk: 1, round: 6 },
           { chunk: 2, round: 7 }
         ]
-        assert.deepStrictEqual(yield* store.open("b", choose), open)
-        assert.deepStrictEqual(yield* store.open("b", () => Effect.die("asked")), open)
-        assert.deepStrictEqual(yield* store.open("b"), open)
+        assert.deepStrictEqual(yield* openIn(store, choose), open)
+        assert.deepStrictEqual(yield* openIn(store, () => Effect.die("asked")), open)
+        assert.deepStrictEqual(yield* openIn(store), open)
         // Nobody has taken them.
         assert.deepInclude(yield* store.progress("b"), { waiting: 30, settled: 0, done: 0 })
         assert.deepInclude(yield* Effect.scoped(store.take("b", 0)), { epoch: 1, crashed: false })
         assert.strictEqual(yield* drive(2), "Finished")
         assert.deepInclude(yield* store.progress("b"), { waiting: 20, settled: 10, done: 1 })
         assert.deepStrictEqual(yield* store.reopen("b", ["JobFailedError"]), [2])
-        assert.deepStrictEqual(yield* store.open("b"), [...open.slice(0, 2), { chunk: 2, round: 8 }])
+        assert.deepStrictEqual(yield* openIn(store), [...open.slice(0, 2), { chunk: 2, round: 8 }])
       })
     )
 
     test("begins with the first round where some of the batch's chunks were taken before", {}, ({ drive, store }) =>
       Effect.gen(function* () {
         yield* drive(1)
-        assert.deepStrictEqual(yield* store.open("b", () => Effect.die("asked")), [{ chunk: 0, round: 0 }])
+        assert.deepStrictEqual(yield* openIn(store, () => Effect.die("asked")), [{ chunk: 0, round: 0 }])
       })
     )
 
@@ -252,7 +258,7 @@ for (const { name, place } of databases) {
           assert.deepStrictEqual(yield* kinds, ambiguous)
           assert.strictEqual((yield* counts).submitted, 10)
           assert.deepStrictEqual(yield* store.reopen("b", ["SubmitAmbiguousError"]), [0])
-          assert.deepStrictEqual(yield* store.open("b"), [{ chunk: 0, round: 1 }])
+          assert.deepStrictEqual(yield* openIn(store), [{ chunk: 0, round: 1 }])
           assert.strictEqual(yield* drive(0), "Finished")
           assert.deepStrictEqual(yield* kinds, [])
           assert.strictEqual((yield* counts).submitted, 13)
@@ -385,9 +391,7 @@ for (const { name, place } of databases) {
           yield* drive(0)
           yield* drive(1, { concurrency: 1 })
           assert.strictEqual(yield* drive(2), "Failures")
-          const roundsOf = Effect.map(store.open("b"), (open) =>
-            open.map(({ chunk, round }) => [chunk, round] as const)
-          )
+          const roundsOf = Effect.map(openIn(store), (open) => open.map(({ chunk, round }) => [chunk, round] as const))
           const before = new Map(yield* roundsOf)
           yield* store.reopen("b", ["JobFailedError"])
           for (const [chunk, round] of yield* roundsOf)
@@ -482,6 +486,24 @@ for (const { name, place } of databases) {
         )
     )
 
+    test(
+      "has no failed items any more whose output a later definition reads",
+      { count: 3, endpoint: { handler: ({ n }) => Effect.succeed({ n: String(n) }) } },
+      ({ drive, prefix, store }) =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          assert.strictEqual(yield* drive(0), "Finished")
+          assert.deepInclude(yield* store.progress("b"), { settled: 3, failed: 3 })
+          yield* sql.unsafe(`UPDATE "${prefix}chunks" SET done = 0`)
+          const reading = yield* Endpoint.make("ep", { input: Numbered, output: Schema.Unknown })
+          yield* BatchStore.drive(reading, { id: "b", chunk: 0, input: Numbered }).pipe(
+            Effect.provideService(BatchStore.BatchStore, store)
+          )
+          assert.deepInclude(yield* store.progress("b"), { settled: 3, failed: 0 })
+          assert.deepStrictEqual(yield* store.reopen("b", ["OutputDecodeError"]), [])
+        })
+    )
+
     test("is not finished by who has lost it", { count: 3 }, ({ store }) =>
       Effect.gen(function* () {
         const lost = yield* Effect.scoped(store.take("b", 0))
@@ -491,7 +513,7 @@ for (const { name, place } of databases) {
             assert.include(yield* Effect.flip(store.finish(lost)), { reason: "Locked" })
           })
         )
-        assert.lengthOf(yield* store.open("b"), 1)
+        assert.lengthOf(yield* openIn(store), 1)
       })
     )
 
@@ -528,6 +550,72 @@ for (const { name, place } of databases) {
           large.map(({ key }, n) => [n, key])
         )
       })
+    )
+
+    test(
+      "is driven anew where it has stopped while it was waited for another to reopen that",
+      failing,
+      ({ drive, prefix, store }) =>
+        Effect.gen(function* () {
+          yield* drive(0)
+          const patient = yield* Sql.batchStore({ prefix, lease: "2 seconds", wait: "20 seconds" })
+          const reopening = yield* Effect.scoped(
+            Effect.gen(function* () {
+              yield* store.take("b", 0)
+              const reopening = yield* Effect.fork(patient.reopen("b", ["JobFailedError"]))
+              yield* Effect.sleep("200 millis")
+              yield* drive(1)
+              assert.strictEqual(yield* drive(2), "Failures")
+              return reopening
+            })
+          )
+          assert.deepStrictEqual(yield* Fiber.join(reopening), [0])
+          const rounds = new Map((yield* openIn(store)).map(({ chunk, round }) => [chunk, round]))
+          assert.isAbove(rounds.get(2) ?? 0, 0)
+        })
+    )
+
+    test(
+      "keeps what another has noted who has taken it while it was reopened",
+      { count: 10 },
+      ({ drive, prefix, store }) =>
+        Effect.gen(function* () {
+          yield* drive(0)
+          const client = yield* SqlClient.SqlClient
+          const lose = Effect.zipRight(
+            client.unsafe(`UPDATE "${prefix}chunks" SET epoch = epoch + 1`),
+            client.unsafe(`UPDATE "${prefix}items" SET kind = 'JobFailedError' WHERE key = 'k3'`)
+          )
+          const losing = new Proxy(client, {
+            get: (target, name, receiver) =>
+              name === "unsafe"
+                ? (statement: string, parameters: ReadonlyArray<unknown>) => {
+                    const own = target.unsafe(statement, parameters)
+                    return statement.includes("SET kind = NULL")
+                      ? { withoutTransform: Effect.zipRight(lose, own.withoutTransform) }
+                      : own
+                  }
+                : (Reflect.get(target, name, receiver) as unknown)
+          })
+          const other = yield* Effect.provideService(Sql.batchStore({ prefix }), SqlClient.SqlClient, losing)
+          yield* Effect.exit(other.reopen("b", ["JobFailedError"]))
+          assert.strictEqual((yield* store.progress("b")).failed, 1)
+        })
+    )
+
+    test(
+      "tells of an item without an end of its job within a second or two",
+      { count: 3, endpoint: { handler: ({ n }) => (n === 2 ? Effect.succeed({ n }) : Effect.never) } },
+      ({ drive, store }) =>
+        Effect.gen(function* () {
+          const waits = { concurrency: 3, timeout: "20 seconds" } as const
+          const driving = yield* Effect.fork(drive(0, { ...waits, onInvalidInput: "note", input: EvenNumbered }))
+          const noted = Effect.map(store.progress("b"), ({ failed }) => failed)
+          yield* Effect.repeat(Effect.delay(noted, "50 millis"), { until: (failed) => failed === 1 }).pipe(
+            Effect.timeout("5 seconds")
+          )
+          yield* Fiber.interrupt(driving)
+        })
     )
 
     test(

@@ -120,17 +120,22 @@ describe.concurrent("a file of SQLite that was busy", () => {
     })
   )
 
-  it.scopedLive("is waited for by a client that does not say how long, and as long as one says", () =>
+  it.scopedLive("is waited for by a statement as long as its client says, while its process does other things", () =>
     Effect.gen(function* () {
-      const place = yield* sqlite
-      const waits = (client: SqlClient.SqlClient) => client.unsafe("PRAGMA busy_timeout").values
-      const usual = yield* open(place)
-      const own = yield* open(place)
-      yield* own.unsafe("PRAGMA busy_timeout = 70")
-      for (const client of [usual, own])
-        yield* Effect.provideService(Sql.batchStore({ prefix: newPrefix() }), SqlClient.SqlClient, client)
-      assert.deepStrictEqual(yield* waits(usual), [[100]])
-      assert.deepStrictEqual(yield* waits(own), [[70]])
+      const { meanwhile, own } = yield* opened("WAL", (sql) =>
+        sql.unsafe("PRAGMA busy_timeout = 5000").pipe(Effect.orDie)
+      )
+      let turns = 0
+      const others = Effect.forever(
+        Effect.zipRight(
+          Effect.sync(() => turns++),
+          Effect.sleep("5 millis")
+        )
+      )
+      yield* Effect.fork(others)
+      const statements = Array.makeBy(20, (n) => own.unsafe(`CREATE TABLE t${n} (x)`))
+      yield* meanwhile("BEGIN IMMEDIATE", Effect.all(statements, { concurrency: "unbounded", discard: true }))
+      assert.isAbove(turns, 5)
     })
   )
 

@@ -24,8 +24,11 @@ import { lookAt } from "./looks.js"
 const lookEvery = "2 seconds"
 /** How old a look of another chunk may be: a little less, so that each chunk sees a new one in its turn. */
 const lookAge = "1900 millis"
-/** Problems are written down when there are so many, and at the end. */
+/** Problems are written down when there are so many, as often, and at the end. */
 const mostProblems = 100
+const noteEvery = "1 second"
+/** What a job's end can have besides: another definition may read it. */
+const ofOutputs = new Set(["OutputDecodeError", "Defect"])
 
 const encodeRunPodError = Schema.encodeUnknownEither(RunPodError.RunPodError)
 const encodeTimeout = Schema.encodeUnknownEither(JobError.WaitTimeoutError)
@@ -114,18 +117,23 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       const readInput = readerOf({ input, onInvalidInput })
       const keys: Array<string> = []
       let problems: Array<BatchStore.Problem> = []
+      const unreadOutputs: Array<string> = []
       /** How many items have no outcome, since it stopped. */
       let left = 0
       /** How many have none, since this process cannot read them. */
       let unread = 0
 
+      const noting = yield* Effect.makeSemaphore(1)
       const note = Effect.suspend(() => {
         const noted = problems
         problems = []
-        return Effect.onError(store.note(taken, noted), () => Effect.sync(() => problems.unshift(...noted)))
-      })
+        return noted.length === 0
+          ? Effect.void
+          : Effect.onError(store.note(taken, noted), () => Effect.sync(() => problems.unshift(...noted)))
+      }).pipe(noting.withPermits(1))
       const add = (problem: BatchStore.Problem | undefined) => {
         if (problem === undefined) return Effect.void
+        if (ofOutputs.has(problem.kind)) unreadOutputs.push(problem.key)
         problems.push(problem)
         return problems.length < mostProblems ? Effect.void : note
       }
@@ -151,6 +159,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       const status = yield* lookAt(store, id, lookAge)
       const look = Effect.flatMap(status, stopBy)
       yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep(lookEvery), Effect.ignore(look))))
+      yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep(noteEvery), Effect.ignore(note))))
       yield* Effect.flatMap(Deferred.await(stopped), (why) =>
         why === "Cancelled" ? cancelAll(endpoint, journal) : Effect.void
       ).pipe(Effect.forkScoped)
@@ -231,7 +240,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       yield* note
       if (left > 0 || (unread > 0 && (yield* Deferred.isDone(stopped)))) return yield* Deferred.await(stopped)
       if (unread > 0) return "Unread"
-      yield* store.finish(taken)
+      yield* store.finish(taken, unreadOutputs)
       return "Finished"
     })
   )

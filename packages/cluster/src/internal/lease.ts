@@ -77,7 +77,12 @@ export const take = (
     }).pipe(Effect.catchTag("SqlError", (error) => ioError(error)))
     // Once another has it, there is no row to renew; what this one still decides is refused by the epoch.
     yield* db
-      .run(`UPDATE ${chunks} SET until = ${db.now} + ${db.float(4)} WHERE ${own}`, [id, chunk, taken.epoch, millis])
+      .run(`UPDATE ${chunks} SET until = ${db.now} + ${db.float(4)} WHERE ${own} AND until > 0`, [
+        id,
+        chunk,
+        taken.epoch,
+        millis
+      ])
       .pipe(
         Effect.ignore,
         Effect.schedule(Schedule.spaced(Duration.millis(Math.max(1, Math.floor(millis / 3))))),

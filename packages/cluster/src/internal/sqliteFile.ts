@@ -12,7 +12,7 @@ type Method<A> = (...args: ReadonlyArray<unknown>) => Promise<A>
 /** What `@effect/sql-libsql` has below. */
 interface Sdk {
   execute: Method<unknown>
-  transaction: Method<{ readonly rollback: () => Promise<void> }>
+  transaction: Method<{ readonly execute: Method<unknown>; readonly rollback: () => Promise<void> }>
   batch: Method<unknown>
   migrate: Method<unknown>
   executeMultiple: Method<unknown>
@@ -25,23 +25,22 @@ const isSdk = (sdk: unknown): sdk is Sdk =>
   sdk.protocol === "file" &&
   methods.every((name) => hasProperty(sdk, name) && typeof sdk[name] === "function")
 
-const pauses = Schedule.union(Schedule.exponential("20 millis"), Schedule.spaced("1 second"))
+/** For how long a statement is tried again, while this process does other things, and after which errors. */
+interface Patience {
+  readonly isPassing: (error: { readonly cause: unknown }) => boolean
+  readonly within: Duration.DurationInput
+}
 
-/** Again and again for so long, while this process does other things. */
-const patiently = <A>(
-  run: () => Promise<A>,
-  {
-    isPassing,
-    within
-  }: {
-    readonly isPassing: (error: { readonly cause: unknown }) => boolean
-    readonly within: Duration.DurationInput
-  }
-): Promise<A> =>
+const impatient: Patience = { isPassing: () => false, within: 0 }
+
+const firstPause = "20 millis"
+const pauses = Schedule.union(Schedule.exponential(firstPause), Schedule.spaced("1 second"))
+
+const patiently = <A>(run: () => Promise<A>, { isPassing, within }: Patience): Promise<A> =>
   run().catch((cause: unknown) => {
     if (!isPassing({ cause })) throw cause
     const again = Effect.tryPromise({ try: run, catch: (cause) => cause }).pipe(
-      Effect.delay("20 millis"),
+      Effect.delay(firstPause),
       Effect.retry({
         while: (cause) => isPassing({ cause }),
         schedule: Schedule.intersect(pauses, Schedule.recurUpTo(within))
@@ -58,13 +57,15 @@ const longestBegin = "5 minutes"
  * committed, though each statement succeeds, and locks of the file may be kept. So the connection is left before anything else is run on
  * it: libsql opens another after each transaction.
  */
-const mend = (sdk: Sdk, { timeout, wait }: { readonly timeout: string; readonly wait: number }): void => {
+const mend = (sdk: Sdk, { block, commit, within }: Waits): void => {
   const { batch, execute, executeMultiple, migrate, transaction } = sdk
   let isToBeLeft = true
   const begin = async (...args: ReadonlyArray<unknown>) => {
     const begun = await transaction.call(sdk, ...args)
+    // Its end is not tried again.
+    await begun.execute(timeoutOf(commit))
     // Of a connection that cannot be opened now the next statement says so.
-    await execute.call(sdk, timeout).catch(() => undefined)
+    await execute.call(sdk, timeoutOf(block)).catch(() => undefined)
     return begun
   }
   /** Not in the middle of a transaction that a statement has begun, but after it. */
@@ -76,40 +77,50 @@ const mend = (sdk: Sdk, { timeout, wait }: { readonly timeout: string; readonly 
       // It is tried again before the next statement.
     }
   }
+  const attempt = async <A>(run: () => Promise<A>): Promise<A> => {
+    if (isToBeLeft) await leave()
+    try {
+      return await run()
+    } catch (cause) {
+      if (isBusy({ cause })) {
+        isToBeLeft = true
+        await leave()
+      }
+      throw cause
+    }
+  }
   // Nobody knows what was run on it before.
   let last: Promise<unknown> = leave()
-  /** One after the other, as libsql does them. */
-  const inTurn = <A>(run: () => Promise<A>): Promise<A> => {
-    const turn = last.then(async () => {
-      if (isToBeLeft) await leave()
-      try {
-        return await run()
-      } catch (cause) {
-        if (isBusy({ cause })) {
-          isToBeLeft = true
-          await leave()
-        }
-        throw cause
-      }
-    })
+  /** One after the other, as on one connection. */
+  const inTurn = <A>(run: () => Promise<A>, patience: Patience): Promise<A> => {
+    const turn = last.then(() => patiently(() => attempt(run), patience))
     last = turn.catch(() => undefined)
     return turn
   }
-  sdk.execute = (...args) =>
-    patiently(() => inTurn(() => execute.call(sdk, ...args)), { isPassing: isBusy, within: wait })
-  sdk.transaction = (...args) =>
-    patiently(() => inTurn(() => begin(...args)), { isPassing: mayPassInSqlite, within: longestBegin })
-  sdk.batch = (...args) => inTurn(() => batch.call(sdk, ...args))
-  sdk.migrate = (...args) => inTurn(() => migrate.call(sdk, ...args))
-  sdk.executeMultiple = (...args) => inTurn(() => executeMultiple.call(sdk, ...args))
+  sdk.execute = (...args) => inTurn(() => execute.call(sdk, ...args), { isPassing: isBusy, within })
+  sdk.transaction = (...args) => inTurn(() => begin(...args), { isPassing: mayPassInSqlite, within: longestBegin })
+  sdk.batch = (...args) => inTurn(() => batch.call(sdk, ...args), impatient)
+  sdk.migrate = (...args) => inTurn(() => migrate.call(sdk, ...args), impatient)
+  sdk.executeMultiple = (...args) => inTurn(() => executeMultiple.call(sdk, ...args), impatient)
 }
+
+/** In milliseconds. */
+interface Waits {
+  /** How long SQLite waits itself, with the whole process. */
+  readonly block: number
+  /** How long it does so for the statements of a transaction. */
+  readonly commit: number
+  /** How long a statement waits in all. */
+  readonly within: number
+}
+
+const timeoutOf = (millis: number) => `PRAGMA busy_timeout = ${millis}`
 
 const mended = new WeakSet<object>()
 
 /** How long a statement waits for a file that another process has, where the client does not say. */
 const usualWait = "100 millis"
-/** For so much of that, in milliseconds, SQLite waits itself, and this process does nothing else. */
-const longestBlock = 100
+const longestBlock = 20
 
 /** Has the client wait for its file, unless it does, and go on well when it has waited in vain. */
 export const open = (client: SqlClient.SqlClient, wait: Duration.DurationInput = usualWait): Effect.Effect<void> =>
@@ -117,17 +128,18 @@ export const open = (client: SqlClient.SqlClient, wait: Duration.DurationInput =
     const [database] = yield* client.unsafe<{ readonly file: string }>("PRAGMA database_list").withoutTransform
     const [row] = yield* client.unsafe<{ readonly timeout: number | bigint }>("PRAGMA busy_timeout").withoutTransform
     const own = Number(row?.timeout ?? 0)
-    const millis = own > 0 ? own : Duration.toMillis(wait)
-    const timeout = `PRAGMA busy_timeout = ${Math.min(millis, longestBlock)}`
+    const within = own > 0 ? own : Duration.toMillis(wait)
     if (!hasProperty(client, "sdk") || !isSdk(client.sdk)) {
-      if (own === 0) yield* client.unsafe(timeout)
+      if (own === 0) yield* client.unsafe(timeoutOf(Duration.toMillis(usualWait)))
       return
     }
     // One in memory is its connection's alone, and would go with it.
     if (database?.file === "" || mended.has(client.sdk)) return
     mended.add(client.sdk)
-    mend(client.sdk, { timeout, wait: millis })
+    const commit = own > 0 ? own : Duration.toMillis(usualWait)
+    mend(client.sdk, { block: Math.min(within, longestBlock), commit, within })
   }).pipe(
-    // A database that is no file may know nothing of that.
+    // A database that is no file may know nothing of that, or be away.
+    Effect.timeout("15 seconds"),
     Effect.ignore
   )

@@ -191,14 +191,23 @@ class Store {
     return `EXISTS (SELECT 1 FROM ${db.table("chunks")} AS c WHERE c.batch = x.batch AND c.chunk = x.chunk AND c.epoch = ${db.int(epoch)})`
   }
 
-  finish(taken: BatchStore.Taken): Effect.Effect<void, Error> {
+  finish(taken: BatchStore.Taken, unread: ReadonlyArray<string> = []): Effect.Effect<void, Error> {
     const { db } = this.batches
+    // An earlier definition could not read them.
+    const cleared = this.batches.rows(
+      `UPDATE ${db.table("items")} AS x SET kind = NULL, problem = NULL
+       WHERE x.batch = ${db.text(1)} AND x.chunk = ${db.int(2)} AND x.state = 'Settled' AND x.kind IN ('OutputDecodeError', 'Defect')
+         AND x.key NOT IN ${db.textsOf(3)} AND ${this.isOwn(4)}`,
+      [taken.batch, taken.chunk, JSON.stringify(unread), taken.epoch]
+    )
     const finished = this.batches.rows(
       `UPDATE ${db.table("chunks")} SET done = 1
        WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)} RETURNING chunk`,
       [taken.batch, taken.chunk, taken.epoch]
     )
-    return Effect.flatMap(finished, (rows) => (rows.length === 0 ? Lease.lostTo(taken) : Effect.void))
+    return Effect.flatMap(Effect.zipRight(cleared, finished), (rows) =>
+      rows.length === 0 ? Lease.lostTo(taken) : Effect.void
+    )
   }
 
   open(
@@ -209,10 +218,12 @@ class Store {
     return Effect.gen(this, function* () {
       const chunks = chunksOf(yield* this.batches.batch(id))
       const readRounds = Effect.map(
-        this.batches.rows<BatchStore.OpenChunk & { readonly done: number }>(
-          `SELECT chunk, done, round FROM ${db.table("chunks")} WHERE batch = ${db.text(1)}`,
-          [id]
-        ),
+        this.batches.rows<{
+          readonly chunk: number
+          readonly done: number
+          readonly round: number
+          readonly epoch: number
+        }>(`SELECT chunk, done, round, epoch FROM ${db.table("chunks")} WHERE batch = ${db.text(1)}`, [id]),
         (rows) => new Map(rows.map((row) => [row.chunk, row]))
       )
       let known = yield* readRounds
@@ -223,10 +234,21 @@ class Store {
         known = yield* readRounds
       }
       return Array.from({ length: chunks }, (_, chunk) => chunk).flatMap((chunk) => {
-        const { done = 0, round = 0 } = known.get(chunk) ?? {}
-        return done === 0 ? [{ chunk, round }] : []
+        const { done = 0, epoch = 0, round = 0 } = known.get(chunk) ?? {}
+        return done === 0 ? [{ chunk, round, isBegun: epoch > 0 }] : []
       })
     })
+  }
+
+  raise(id: string, { chunk, round }: Pick<BatchStore.OpenChunk, "chunk" | "round">): Effect.Effect<void, Error> {
+    const { db } = this.batches
+    return Effect.asVoid(
+      this.batches.rows(
+        `UPDATE ${db.table("chunks")} SET round = round + 1
+         WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND round = ${db.int(3)} AND done = 0`,
+        [id, chunk, round]
+      )
+    )
   }
 
   private addRounds(id: string, rounds: ReadonlyArray<number>) {
@@ -283,18 +305,12 @@ class Store {
   reopen(id: string, kinds: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<number>, Error> {
     return Effect.gen(this, function* () {
       const { db } = this.batches
-      const { failuresLeft } = yield* this.submitting(id)
+      const status = yield* this.submitting(id)
       const rows = yield* this.batches.rows<{ readonly chunk: number }>(
         `SELECT DISTINCT chunk FROM ${db.table("items")} WHERE batch = ${db.text(1)} AND kind IN ${db.textsOf(2)} ORDER BY chunk`,
         [id, JSON.stringify(kinds)]
       )
-      // All others have stopped, or will, since too many items had failed. First: with fewer that have, nobody could tell any more.
-      if (failuresLeft === 0 && rows.length > 0) {
-        yield* this.batches.rows(
-          `UPDATE ${db.table("chunks")} SET round = round + 1 WHERE batch = ${db.text(1)} AND done = 0`,
-          [id]
-        )
-      }
+      if (rows.length > 0) yield* this.raiseStopped(id, status)
       return yield* Effect.forEach(rows, ({ chunk }) => Effect.as(this.reopenChunk(id, { chunk, kinds }), chunk))
     })
   }
@@ -311,6 +327,19 @@ class Store {
     })
   }
 
+  /**
+   * Where too many items had failed, all chunks have stopped, or will. Before items are opened again: with fewer that have failed nobody could tell any
+   * more.
+   */
+  private raiseStopped(id: string, { failuresLeft }: BatchStore.Status): Effect.Effect<void, Error> {
+    const { db } = this.batches
+    const raised = this.batches.rows(
+      `UPDATE ${db.table("chunks")} SET round = round + 1 WHERE batch = ${db.text(1)} AND done = 0`,
+      [id]
+    )
+    return failuresLeft === 0 ? Effect.asVoid(raised) : Effect.void
+  }
+
   /** Nobody drives the chunk meanwhile: whoever did has lost it. */
   private reopenChunk(
     id: string,
@@ -321,12 +350,14 @@ class Store {
         const { db } = this.batches
         const taken = yield* Lease.take(this.batches.db, id, { ...this.batches.settings, chunk })
         // It may have taken long to get it.
-        yield* this.submitting(id)
+        yield* this.raiseStopped(id, yield* this.submitting(id))
         // First, so that the chunk is driven again whatever becomes of this process.
-        yield* this.batches.rows(
-          `UPDATE ${db.table("chunks")} SET done = 0, round = round + 1 WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)}`,
-          [id, chunk]
+        const begun = yield* this.batches.rows(
+          `UPDATE ${db.table("chunks")} SET done = 0, round = round + 1
+           WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)} RETURNING chunk`,
+          [id, chunk, taken.epoch]
         )
+        if (begun.length === 0) return yield* Lease.lostTo(taken)
         // Released is what was submitted for this outcome. What says nothing of a job, or has one by now, stays as it is known, and so does a job
         // that may go on: it is waited for again.
         const rows = yield* this.batches.rows<ReopenedRow>(
@@ -343,9 +374,9 @@ class Store {
           { concurrency: "unbounded", discard: true }
         )
         yield* this.batches.rows(
-          `UPDATE ${db.table("items")} SET kind = NULL, problem = NULL
-           WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND kind IN ${db.textsOf(3)}`,
-          [id, chunk, JSON.stringify(kinds)]
+          `UPDATE ${db.table("items")} AS x SET kind = NULL, problem = NULL
+           WHERE x.batch = ${db.text(1)} AND x.chunk = ${db.int(2)} AND x.kind IN ${db.textsOf(3)} AND ${this.isOwn(4)}`,
+          [id, chunk, JSON.stringify(kinds), taken.epoch]
         )
       })
     )
@@ -382,8 +413,9 @@ export const make = (options: Sql.Options): Effect.Effect<BatchStore.Service, Er
     inputs: (taken, page = {}) => store.inputs(taken, page),
     journal: (taken) => store.journal(taken),
     note: (taken, problems) => store.note(taken, problems),
-    finish: (taken) => store.finish(taken),
+    finish: (taken, unread) => store.finish(taken, unread),
     open: (id, roundsOf) => store.open(id, roundsOf),
+    raise: (id, chunk) => store.raise(id, chunk),
     status: (id, chunk) => store.status(id, chunk),
     cancel: (id) => store.cancel(id),
     remove: (id) => store.remove(id),

@@ -142,6 +142,9 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
   const isEnd = ({ failuresLeft, open, remaining, state }: BatchStore.Status) =>
     state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (state === "Open" && open === 0)
 
+  /** Whether each item has an outcome. */
+  const isWhole = ({ open, state }: BatchStore.Status) => state === "Open" && open === 0
+
   const stored = (id: string, { after = -1, poll = "1 second" }: BatchCluster.OutcomesOptions = {}) =>
     Stream.unwrap(
       Effect.map(BatchStore.BatchStore, (store) => {
@@ -152,18 +155,22 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
             const gapIn = (page: ReadonlyArray<BatchStore.StoredOutcome>) =>
               page.findIndex(({ index }, i) => index !== from + 1 + i)
             const first = yield* read
-            const isWhole = first.length === pageSize && gapIn(first) === -1
+            const isFull = first.length === pageSize && gapIn(first) === -1
+            const status = store.status(storeId(id))
+            const before = isFull ? undefined : yield* status
             // Read once more behind the look: what came before the end is in it.
-            const hasEnded = !isWhole && isEnd(yield* store.status(storeId(id)))
-            const found = isWhole ? first : yield* read
+            const found = isFull ? first : yield* read
             const gap = gapIn(found)
+            // Where items were opened again after the look, it has not ended, and what is missing comes.
+            const hasEnded =
+              before !== undefined && isEnd(before) && (gap === -1 || (!isWhole(before) && isEnd(yield* status)))
             const ready = hasEnded || gap === -1 ? found : found.slice(0, gap)
             const last = ready.at(-1)
             if (last === undefined && !hasEnded) yield* Effect.sleep(poll)
             const next = last?.index ?? (hasEnded ? undefined : from)
             return [Chunk.unsafeFromArray([...ready]), Option.fromNullable(next)] as const
           })
-        return Stream.paginateChunkEffect(after, page)
+        return Stream.paginateChunkEffect(Number.isInteger(after) ? Math.max(-1, after) : -1, page)
       })
     )
 

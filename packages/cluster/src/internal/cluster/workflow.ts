@@ -94,40 +94,50 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
       const logTrouble = (what: string) => (cause: Cause.Cause<unknown>) =>
         isClosing ? Effect.void : Effect.logWarning(`A chunk is driven again in a while (batch ${what})`, cause)
       return ChunkWorkflow.toLayer(({ batch, chunk }) =>
-        Activity.make({
-          name: "drive",
-          success: Schema.String,
-          execute: Effect.gen(function* () {
-            const made = yield* Endpoint.make(endpoint, { input, output })
-            const driven = BatchStore.drive(made, {
-              onInvalidInput: "leave",
-              ahead,
-              ...driveOptions,
-              id: batch,
-              chunk,
-              input,
-              ...(load === undefined
-                ? {}
-                : { load: (range: BatchStore.Range) => load(batch.slice(storeIdOf(name, "").length), range) })
+        dispatched(
+          Activity.make({
+            name: "drive",
+            success: Schema.String,
+            execute: Effect.gen(function* () {
+              const made = yield* Endpoint.make(endpoint, { input, output })
+              const driven = BatchStore.drive(made, {
+                onInvalidInput: "leave",
+                ahead,
+                ...driveOptions,
+                id: batch,
+                chunk,
+                input,
+                ...(load === undefined
+                  ? {}
+                  : { load: (range: BatchStore.Range) => load(batch.slice(storeIdOf(name, "").length), range) })
+              })
+              return yield* places
+                .withPermits(1)(within(driven))
+                .pipe(
+                  Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
+                  Effect.catchIf(isWrongId, (error) =>
+                    Effect.flatMap(isGone(batch), (gone) => (gone ? Effect.succeed("Removed") : Effect.fail(error)))
+                  ),
+                  Effect.sandbox,
+                  Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
+                  // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
+                  Effect.retry(again),
+                  Effect.orDie
+                )
             })
-            return yield* places
-              .withPermits(1)(within(driven))
-              .pipe(
-                Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
-                Effect.catchIf(isWrongId, (error) =>
-                  Effect.flatMap(isGone(batch), (gone) => (gone ? Effect.succeed("Removed") : Effect.fail(error)))
-                ),
-                Effect.sandbox,
-                Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
-                // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
-                Effect.retry(again),
-                Effect.orDie
-              )
           })
-        })
+        )
       )
     })
   )
+
+  /** The workflow's end would be stored where the cluster could not say that it has begun. */
+  const dispatched = <R>(activity: Effect.Effect<string, never, R>) =>
+    activity.pipe(
+      Effect.catchAllDefect((defect) => (isUnreachable(defect) ? Effect.fail(defect) : Effect.die(defect))),
+      Effect.retry(again),
+      Effect.orDie
+    )
 
   const handOver = <R>(executed: Effect.Effect<string, never, R>) =>
     executed.pipe(
@@ -142,6 +152,28 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
       })
     )
 
+  /** Open chunks, each with a round whose workflow has not ended: of one that had, a defect of the cluster was the end. */
+  const notEnded = (batch: string, open: ReadonlyArray<BatchStore.OpenChunk>) =>
+    Effect.gen(function* () {
+      const begun = open.filter(({ isBegun }) => isBegun)
+      if (begun.length === 0) return open
+      const store = yield* BatchStore.BatchStore
+      const { failuresLeft = 1, remaining = 1, state } = yield* store.status(batch)
+      // What it has stopped for is no defect.
+      if (state !== "Open" || failuresLeft === 0 || remaining <= 0) return open
+      yield* Effect.forEach(
+        begun,
+        ({ chunk, round }) =>
+          Effect.gen(function* () {
+            const id = yield* ChunkWorkflow.executionId({ batch, chunk, round })
+            const result = yield* ChunkWorkflow.poll(id)
+            if (result?._tag === "Complete") yield* store.raise(batch, { chunk, round })
+          }),
+        { concurrency: 8, discard: true }
+      )
+      return yield* store.open(batch)
+    })
+
   const execute = (batch: string) =>
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
@@ -149,7 +181,7 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
         roundsOf(chunks, (chunk, round) => ChunkWorkflow.executionId({ batch, chunk, round }))
       )
       yield* Effect.forEach(
-        open,
+        yield* notEnded(batch, open),
         ({ chunk, round }) => handOver(ChunkWorkflow.execute({ batch, chunk, round }, { discard: true })),
         { concurrency: 8, discard: true }
       )
