@@ -216,7 +216,8 @@ for (const { name, shared } of stores) {
         // Not earlier again.
         assert.deepInclude(yield* ask({ unsaved: [{ id: 1, count: 60, age: 1_900 }] }), { free: 0 })
         const other = yield* ask({ holder: "c", wanted: block(1, 1) })
-        assert.isAtMost(other.retryAfter, 1_700)
+        // A timer may fire a little early.
+        assert.isBelow(other.retryAfter, 1_750)
         yield* Effect.sleep(other.retryAfter + 1)
         // That of b has left, that of the first counts on.
         assert.deepInclude(yield* ask({ holder: "c", wanted: block(2, 1) }), { free: 39 })
