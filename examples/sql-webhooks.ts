@@ -9,7 +9,7 @@ import { LibsqlClient } from "@effect/sql-libsql"
 import { Endpoint, Webhooks } from "effect-runpod"
 import { Sql } from "effect-runpod-cluster"
 import { NodeWebhooks } from "effect-runpod/Node"
-import { Config, Console, Effect, Layer, Schema, Stream } from "effect"
+import { Config, Console, Effect, Fiber, Layer, Schema, Stream } from "effect"
 import { endpointId, runPodOrEmulator } from "./support/runpod.js"
 import { webhookSecret, webhookUrl } from "./support/webhooks.js"
 
@@ -37,17 +37,19 @@ const submitter = Effect.gen(function* () {
     input: Schema.Struct({ prompt: Schema.String }),
     output: Schema.Unknown
   })
-  yield* webhooks.events.pipe(
+  const prompts = ["a red bicycle", "a blue bicycle", "a green bicycle"]
+  const deliveries = yield* webhooks.events.pipe(
+    Stream.take(prompts.length),
     Stream.runForEach(({ job, sequence }) => Console.log(`delivery ${sequence}: ${job.status}`)),
-    Effect.forkScoped
+    Effect.fork
   )
   const outputs = yield* Effect.forEach(
-    ["a red bicycle", "a blue bicycle", "a green bicycle"],
+    prompts,
     (prompt) => endpoint.call({ prompt }, { webhook: true, timeout: "10 minutes" }),
     { concurrency: "unbounded" }
   )
   yield* Console.log("outputs:", outputs)
-  yield* Effect.sleep("500 millis")
+  yield* Fiber.join(deliveries)
 }).pipe(Effect.scoped)
 
 // Without RunPod: two workers. The emulator posts its webhooks with fetch, as RunPod would.
