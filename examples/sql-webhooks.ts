@@ -48,8 +48,8 @@ const submitter = Effect.gen(function* () {
     (prompt) => endpoint.call({ prompt }, { webhook: true, timeout: "10 minutes" }),
     { concurrency: "unbounded" }
   )
-  yield* Console.log("outputs:", outputs)
   yield* Fiber.join(deliveries)
+  yield* Console.log("outputs:", outputs)
 }).pipe(Effect.scoped)
 
 // Without RunPod: two workers. The emulator posts its webhooks with fetch, as RunPod would.
