@@ -49,17 +49,18 @@ const kindOf = (outcome: BatchCluster.Outcome<unknown, unknown>): string =>
     onSuccess: () => "Completed"
   })
 
-describe.concurrent("a cluster in a file", () => {
-  const started = (options: Partial<Emulator.EndpointOptions> = {}, faults?: Emulator.Options["faults"]) =>
-    Layer.unwrapScoped(
-      Effect.map(file, (file) =>
-        numbers.layer.pipe(
-          Layer.provideMerge(BatchCluster.layerSqlite(file)),
-          Layer.provideMerge(emulated(options, faults))
-        )
+/** A process that works on a file of its own. */
+const started = (options: Partial<Emulator.EndpointOptions> = {}, faults?: Emulator.Options["faults"]) =>
+  Layer.unwrapScoped(
+    Effect.map(file, (file) =>
+      numbers.layer.pipe(
+        Layer.provideMerge(BatchCluster.layerSqlite(file)),
+        Layer.provideMerge(emulated(options, faults))
       )
     )
+  )
 
+describe.concurrent("a cluster in a file", () => {
   it.scopedLive(
     "works on what is started, and gives each input its outcome, in order",
     () =>
@@ -433,11 +434,6 @@ describe.concurrent("a kind of batch", () => {
 
   it.scopedLive("has a chunk driven on, when it is started again, whose workflow ended before it", () =>
     Effect.gen(function* () {
-      const path = yield* file
-      const layer = numbers.layer.pipe(
-        Layer.provideMerge(BatchCluster.layerSqlite(path)),
-        Layer.provideMerge(emulated({}))
-      )
       yield* Effect.gen(function* () {
         yield* numbers.start("a", inputs(40))
         yield* numbers.awaitEnd("a")
@@ -447,17 +443,12 @@ describe.concurrent("a kind of batch", () => {
         const { done } = yield* Effect.timeout(numbers.awaitEnd("a"), "20 seconds")
         assert.strictEqual(done, 2)
         assert.strictEqual(yield* submitted, 40)
-      }).pipe(Effect.provide(layer))
+      }).pipe(Effect.provide(started()))
     })
   )
 
   it.scopedLive("works no more on a batch that was removed before it was driven", () =>
     Effect.gen(function* () {
-      const path = yield* file
-      const layer = numbers.layer.pipe(
-        Layer.provideMerge(BatchCluster.layerSqlite(path)),
-        Layer.provideMerge(emulated({}))
-      )
       yield* Effect.gen(function* () {
         const store = yield* BatchStore.BatchStore
         const sql = yield* SqlClient.SqlClient
@@ -473,7 +464,7 @@ describe.concurrent("a kind of batch", () => {
         const open = sql.unsafe("SELECT id FROM runpod_cluster_messages WHERE processed = 0").values
         yield* Effect.repeat(Effect.delay(open, "50 millis"), { until: (rows) => rows.length === 0 })
         assert.strictEqual(yield* submitted, 0)
-      }).pipe(Effect.provide(layer))
+      }).pipe(Effect.provide(started()))
     })
   )
 })

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchStore from "../BatchStore.js"
 import type * as Sql from "../Sql.js"
-import type { Database, Parameter } from "./database.js"
+import { type Database, isStorable, type Parameter } from "./database.js"
 import { ioError, isDataProblem } from "./sqlError.js"
 
 type Error = BatchJournalError
@@ -61,8 +61,8 @@ export const invalid = (detail: string) => new BatchJournalError({ reason: "Inva
 /** The largest number that a column of places holds. */
 export const maxCount = 2 ** 31 - 1
 
-/** Whether both databases hold a text as it is, and tell it from none. */
-export const isStorable = (text: string): boolean => text !== "" && text.isWellFormed() && !text.includes("\u0000")
+/** Whether a text can name a batch or an item. */
+export const isName = (text: string): boolean => text !== "" && isStorable(text)
 
 export class Batches {
   readonly settings
@@ -99,8 +99,7 @@ export class Batches {
   /** Makes the row of a batch unless it is there. */
   begin(id: string, { deadline, endpoint, failures, size, state }: NewRow): Effect.Effect<BatchRow, Error> {
     const { db } = this
-    if (!isStorable(id))
-      return invalid("the id of a batch is empty, or no well-formed Unicode without NUL. Give another.")
+    if (!isName(id)) return invalid("the id of a batch is empty, or no well-formed Unicode without NUL. Give another.")
     const insert = this.rows(
       `INSERT INTO ${db.table("batches")} (id, endpoint, state, size, created, failures, deadline)
        VALUES (${db.text(1)}, ${db.text(2)}, ${db.text(3)}, ${db.int(4)}, ${db.now}, ${db.int(5)}, ${db.now} + ${db.float(6)})

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchStore from "../BatchStore.js"
-import { type Batches, chunksOf, invalid, isStorable, maxCount, wrongId } from "./batches.js"
+import { type Batches, chunksOf, invalid, isName, maxCount, wrongId } from "./batches.js"
 import { textOf } from "./inputs.js"
 
 type Error = BatchJournalError
@@ -103,7 +103,7 @@ export class Creation {
       let rows: Array<Row> = []
       let length = 0
       for (const [i, item] of page.entries()) {
-        if (typeof item.key !== "string" || !isStorable(item.key)) {
+        if (typeof item.key !== "string" || !isName(item.key)) {
           const detail = `\`key\` gave something else than a text that is not empty and well-formed Unicode without NUL, for the input at ${from + i}.`
           return yield* new BatchJournalError({ reason: "InvalidKey", detail })
         }

@@ -11,6 +11,9 @@ export type Parameter = string | number | null
 /** A connection may be gone without a word; the statement is sent again then, which changes nothing. */
 const longestStatement = Duration.seconds(15)
 
+/** Whether both databases hold a text as it is: PostgreSQL no NUL, and neither half of a surrogate pair. */
+export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes("\u0000")
+
 /** A client of SQLite may give integers as BigInts; none of ours is that large. */
 const withNumbers = <A extends object>(row: A): A => {
   const entries = Object.entries(row)

@@ -27,8 +27,6 @@ const lookAge = "1900 millis"
 /** Problems are written down when there are so many, as often, and at the end. */
 const mostProblems = 100
 const noteEvery = "1 second"
-/** What a job's end can have besides: another definition may read it. */
-const ofOutputs = new Set(["OutputDecodeError", "Defect"])
 
 const encodeRunPodError = Schema.encodeUnknownEither(RunPodError.RunPodError)
 const encodeTimeout = Schema.encodeUnknownEither(JobError.WaitTimeoutError)
@@ -117,7 +115,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       const readInput = readerOf({ input, onInvalidInput })
       const keys: Array<string> = []
       let problems: Array<BatchStore.Problem> = []
-      const unreadOutputs: Array<string> = []
+      const failed: Array<string> = []
       /** How many items have no outcome, since it stopped. */
       let left = 0
       /** How many have none, since this process cannot read them. */
@@ -133,7 +131,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       }).pipe(noting.withPermits(1))
       const add = (problem: BatchStore.Problem | undefined) => {
         if (problem === undefined) return Effect.void
-        if (ofOutputs.has(problem.kind)) unreadOutputs.push(problem.key)
+        failed.push(problem.key)
         problems.push(problem)
         return problems.length < mostProblems ? Effect.void : note
       }
@@ -240,7 +238,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       yield* note
       if (left > 0 || (unread > 0 && (yield* Deferred.isDone(stopped)))) return yield* Deferred.await(stopped)
       if (unread > 0) return "Unread"
-      yield* store.finish(taken, unreadOutputs)
+      yield* store.finish(taken, failed)
       return "Finished"
     })
   )

@@ -144,9 +144,9 @@ export const connect = (prefix: string): Effect.Effect<Database, BatchJournalErr
     })
     if (dialect === undefined)
       return yield* format("its tables are for PostgreSQL and SQLite. Give a client of one of them.")
-    if (dialect === "sqlite") yield* SqliteFile.open(client)
     const db = new Database(client, prefix, dialect)
     if (dialect === "sqlite") {
+      yield* SqliteFile.open(client)
       const [row] = yield* db.run<{ readonly one: unknown }>("SELECT 1 AS one")
       if (row?.one !== 1)
         return yield* format('its client gives integers as text. Leave its `intMode` out, or give "bigint".')

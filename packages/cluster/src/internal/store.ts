@@ -44,6 +44,9 @@ interface OutcomeRow extends ItemRow, Omit<Journal.OutcomeRow, "key"> {
 /** Its submit was in doubt when its chunk was driven, and a process that was taken for dead has told of its job since. */
 const isFound = `(state = 'Submitted' AND kind = 'SubmitAmbiguousError')`
 
+/** What an item can have beside the end of its job, where one definition could not read its output. */
+const ofOutputs = "('OutputDecodeError', 'Defect')"
+
 interface ReopenedRow {
   readonly key: string
   readonly hash: string
@@ -179,7 +182,7 @@ class Store {
     const noted = this.batches.rows(
       `UPDATE ${db.table("items")} AS x SET kind = e.d, problem = e.p FROM ${given} AS e
        WHERE x.batch = ${db.text(2)} AND x.chunk = ${db.int(3)} AND x.key = e.k AND ${this.isOwn(4)}
-         AND (x.state <> 'Settled' OR e.d IN ('OutputDecodeError', 'Defect'))`,
+         AND (x.state <> 'Settled' OR e.d IN ${ofOutputs})`,
       [JSON.stringify(rows), taken.batch, taken.chunk, taken.epoch]
     )
     return problems.length === 0 ? Effect.void : Effect.asVoid(noted)
@@ -193,10 +196,10 @@ class Store {
 
   finish(taken: BatchStore.Taken, unread: ReadonlyArray<string> = []): Effect.Effect<void, Error> {
     const { db } = this.batches
-    // An earlier definition could not read them.
+    // An earlier definition could not read them, of whoever had the chunk before.
     const cleared = this.batches.rows(
       `UPDATE ${db.table("items")} AS x SET kind = NULL, problem = NULL
-       WHERE x.batch = ${db.text(1)} AND x.chunk = ${db.int(2)} AND x.state = 'Settled' AND x.kind IN ('OutputDecodeError', 'Defect')
+       WHERE x.batch = ${db.text(1)} AND x.chunk = ${db.int(2)} AND x.state = 'Settled' AND x.kind IN ${ofOutputs}
          AND x.key NOT IN ${db.textsOf(3)} AND ${this.isOwn(4)}`,
       [taken.batch, taken.chunk, JSON.stringify(unread), taken.epoch]
     )
@@ -205,7 +208,7 @@ class Store {
        WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)} RETURNING chunk`,
       [taken.batch, taken.chunk, taken.epoch]
     )
-    return Effect.flatMap(Effect.zipRight(cleared, finished), (rows) =>
+    return Effect.flatMap(Effect.zipRight(taken.epoch === 1 ? Effect.void : cleared, finished), (rows) =>
       rows.length === 0 ? Lease.lostTo(taken) : Effect.void
     )
   }

@@ -138,12 +138,12 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     }
   }
 
-  /** Whether nobody will add an outcome. */
-  const isEnd = ({ failuresLeft, open, remaining, state }: BatchStore.Status) =>
-    state === "Cancelled" || failuresLeft === 0 || (remaining ?? 1) <= 0 || (state === "Open" && open === 0)
-
   /** Whether each item has an outcome. */
   const isWhole = ({ open, state }: BatchStore.Status) => state === "Open" && open === 0
+
+  /** Whether nobody will add an outcome. */
+  const isEnd = (status: BatchStore.Status) =>
+    status.state === "Cancelled" || status.failuresLeft === 0 || (status.remaining ?? 1) <= 0 || isWhole(status)
 
   const stored = (id: string, { after = -1, poll = "1 second" }: BatchCluster.OutcomesOptions = {}) =>
     Stream.unwrap(

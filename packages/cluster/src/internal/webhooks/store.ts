@@ -11,7 +11,7 @@ import { WebhookStoreError } from "effect-runpod/WebhookError"
 import type { Added, Delivery, Match, Service, Stored, TokenTrace } from "effect-runpod/WebhookStore"
 import type { WebhookStoreOptions } from "../../Sql.js"
 import { defaults as tables } from "../batches.js"
-import type { Database, Parameter } from "../database.js"
+import { type Database, isStorable, type Parameter } from "../database.js"
 import { isDataProblem, problemOf } from "../sqlError.js"
 import * as Groups from "../groups.js"
 import * as Migrations from "../migrations.js"
@@ -65,9 +65,8 @@ interface Adding {
   readonly id: string
 }
 
-/** PostgreSQL holds neither in a text, and SQLite not as it was. */
-const isStorable = ({ body, endpointId = "", jobId, key = "", outcome, token }: Delivery): boolean =>
-  [token, endpointId, key, jobId, outcome, body].every((text) => !text.includes("\u0000") && text.isWellFormed())
+const isWritable = ({ body, endpointId = "", jobId, key = "", outcome, token }: Delivery): boolean =>
+  [token, endpointId, key, jobId, outcome, body].every(isStorable)
 
 const unstorable = () => {
   const detail = "the delivery has a NUL or half of a surrogate pair in it, which the database cannot hold."
@@ -256,7 +255,7 @@ export const make = (
     })
     return {
       add: (delivery) =>
-        Effect.suspend(() => (isStorable(delivery) ? ask({ delivery, id: crypto.randomUUID() }) : unstorable())),
+        Effect.suspend(() => (isWritable(delivery) ? ask({ delivery, id: crypto.randomUUID() }) : unstorable())),
       after: (sequence, limit) => store.after(sequence, limit),
       find: (match) => store.find(match),
       latest: store.latest,
