@@ -48,7 +48,7 @@ export interface Options<I, IE, O, OE> extends Omit<
   readonly key?: ((input: I, index: number) => string) | undefined
   /** How many items one workflow drives: 100 to 250 are well. Default: 250. */
   readonly chunkSize?: number | undefined
-  /** How many chunks a process drives at once. Default: 8. */
+  /** How many chunks a process drives at once. Default: 8. Below 1 it is `InvalidOption`, as is a `concurrency` below 1. */
   readonly chunks?: number | undefined
 }
 
@@ -173,9 +173,9 @@ export interface Kind<out R = never> {
     id: string
   ) => Effect.Effect<number, BatchJournalError, BatchStore.BatchStore | WorkflowEngine.WorkflowEngine>
   /**
-   * Submits the items again whose job has ended badly, or is gone; one whose wait ended before its job (`WaitTimeoutError`), unless that was cancelled, is
-   * waited for again. Gives how many chunks have some. A batch that has stopped at its `maxFailures` goes on
-   * with all of its chunks. `WrongId`: it was cancelled, or its deadline is over, so that its outcomes stay as they are.
+   * Submits the items again whose job has ended badly, or is gone, or that were refused (`BadRequestError`); one whose wait ended before its job
+   * (`WaitTimeoutError`), unless that was cancelled, is waited for again. Gives how many chunks have some. A batch that has stopped at its
+   * `maxFailures` goes on with all of its chunks. `WrongId`: it was cancelled, or its deadline is over, so that its outcomes stay as they are.
    */
   readonly retryFailed: (
     id: string
@@ -191,8 +191,9 @@ export interface Kind<out R = never> {
 export interface BatchCluster<I, O> extends Kind {
   /**
    * Stores the inputs, and has them worked on. The same id and inputs again: nothing happens, but that chunks which have not ended are
-   * gone on with. Other inputs are `InputChanged`; a key or an option that is not what it may be is `InvalidKey` or `InvalidOption`. `Io`: the
-   * database is away, or the cluster has not accepted a chunk within 30 seconds; start it again.
+   * gone on with. Other inputs are `InputChanged`; a key or an option that is not what it may be is `InvalidKey` or `InvalidOption`, an input that
+   * `input` would not read back from JSON (`NaN`) is `Unstorable`. `Io`: the database is away, or the cluster has not accepted a chunk within
+   * 30 seconds; start it again.
    */
   readonly start: <E = never, R = never>(
     id: string,

@@ -1,11 +1,13 @@
 /** Batches of a cluster of one process, in a file. */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { FileSystem } from "@effect/platform/FileSystem"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as WorkflowEngine from "@effect/workflow/WorkflowEngine"
 import { Cause, Chunk, Context, Effect, Exit, Fiber, Layer, Option, Schema, Scope, Stream } from "effect"
-import { RateLimits } from "effect-runpod"
+import { RateLimits, RunPod } from "effect-runpod"
 import * as Emulator from "effect-runpod/Emulator"
 import { BatchStore, Sql } from "effect-runpod-cluster"
 import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
@@ -186,6 +188,44 @@ describe.concurrent("a cluster in a file", () => {
         assert.strictEqual(yield* submitted, 24)
         assert.strictEqual(yield* numbers.retryAmbiguous("a"), 0)
       }).pipe(Effect.provide(started({}, [Fault.resetAfter({ operations: ["run"], times: 2 })]))),
+    30_000
+  )
+
+  it.scopedLive(
+    "submits again what was refused, when it is told to",
+    () => {
+      const mends = { isMended: false }
+      const refusing = Layer.effect(
+        HttpClient.HttpClient,
+        Effect.map(HttpClient.HttpClient, (client) =>
+          HttpClient.make((request) =>
+            mends.isMended || !request.url.includes("/run")
+              ? client.execute(request)
+              : Effect.succeed(HttpClientResponse.fromWeb(request, Response.json({ error: "no" }, { status: 400 })))
+          )
+        )
+      )
+      return Effect.gen(function* () {
+        yield* numbers.start("a", inputs(20))
+        yield* numbers.awaitEnd("a", { poll })
+        assert.deepStrictEqual((yield* numbers.report("a")).counts, { BadRequestError: 20 })
+        assert.strictEqual(yield* submitted, 0)
+        mends.isMended = true
+        assert.strictEqual(yield* numbers.retryFailed("a"), 1)
+        yield* numbers.awaitEnd("a", { poll })
+        assert.deepStrictEqual((yield* numbers.report("a")).counts, { Completed: 18, JobFailedError: 2 })
+        assert.strictEqual(yield* submitted, 20)
+      }).pipe(
+        Effect.provide(
+          numbers.layer.pipe(
+            Layer.provideMerge(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))),
+            Layer.provide(RunPod.layer({ apiKey: "key" })),
+            Layer.provide(refusing),
+            Layer.provideMerge(Emulator.layer({ endpoints: { ep: { workers: 50, handler } } }))
+          )
+        )
+      )
+    },
     30_000
   )
 
@@ -394,17 +434,45 @@ describe.concurrent("a cluster in a file", () => {
 
 describe.concurrent("a kind of batch", () => {
   it.scopedLive(
-    "is refused with a name that the cluster cannot hold, and its batches with a number of inputs that is none",
+    "is refused with a name that the cluster cannot hold and with bounds that let nothing run, and its batches with a number of inputs that is none",
     () =>
       Effect.gen(function* () {
         for (const name of ["", "a/b", "x".repeat(101)]) {
           const error = yield* Effect.flip(BatchCluster.make({ ...kind, name }).start("a", inputs(1)))
           assert.include(error, { reason: "InvalidOption" })
         }
+        for (const bound of [0, -1, NaN]) {
+          for (const more of [{ chunks: bound }, { concurrency: bound }]) {
+            const error = yield* Effect.flip(BatchCluster.make({ ...kind, ...more }).start("a", inputs(1)))
+            assert.include(error, { reason: "InvalidOption" })
+          }
+        }
         const loaded = BatchCluster.make({ ...kind, load: () => Effect.succeed(inputs(1)) })
         for (const count of [NaN, Infinity, -1, 1.5])
           assert.include(yield* Effect.flip(loaded.start("a", { count })), { reason: "InvalidOption" })
       }).pipe(Effect.provide(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))))
+  )
+
+  it.scopedLive("stores no input that whoever works on it would not read", () =>
+    Effect.gen(function* () {
+      const dates = Schema.Struct({ at: Schema.DateFromSelf })
+      const later = Schema.transformOrFail(Schema.String, Schema.String, {
+        decode: (text) => Effect.delay(Effect.succeed(text), "1 millis"),
+        encode: Effect.succeed
+      })
+      const refusals = [
+        yield* Effect.flip(BatchCluster.make(kind).start("a", [...inputs(3), { n: NaN }])),
+        yield* Effect.flip(BatchCluster.make({ ...kind, input: dates }).start("b", [{ at: new Date(0) }])),
+        yield* Effect.flip(BatchCluster.make({ ...kind, input: later }).start("c", ["text"]))
+      ]
+      for (const [i, key] of ["3", "0", "0"].entries())
+        assert.include(refusals[i], { _tag: "BatchJournalError", reason: "Unstorable", key })
+      const store = yield* BatchStore.BatchStore
+      for (const id of ["a", "b", "c"]) {
+        const stored = yield* store.progress(`numbers/${id}`)
+        assert.deepInclude(stored, { state: "Loading", total: 0 })
+      }
+    }).pipe(Effect.provide(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))))
   )
 
   it.scopedLive("gives each outcome, also beside one whose schema throws", () =>

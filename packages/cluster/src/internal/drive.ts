@@ -6,7 +6,6 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
-import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Batch from "effect-runpod/Batch"
@@ -30,29 +29,6 @@ const noteEvery = "1 second"
 
 const encodeRunPodError = Schema.encodeUnknownEither(RunPodError.RunPodError)
 const encodeTimeout = Schema.encodeUnknownEither(JobError.WaitTimeoutError)
-
-/** Whether something that stands in JSON is missing in what it was read and written as again: a schema drops fields that it does not know. */
-const losesIn = (written: unknown, stored: unknown): boolean => {
-  if (typeof stored !== "object" || stored === null) return false
-  if (typeof written !== "object" || written === null) return true
-  return Object.entries(stored).some(([name, value]) => !hasProperty(written, name) || losesIn(written[name], value))
-}
-
-/** Reads inputs as they are stored; `Left` says why not. */
-const readerOf = <I, IE>({
-  input,
-  onInvalidInput
-}: Pick<BatchStore.DriveOptions<I, IE, unknown>, "input" | "onInvalidInput">) => {
-  const decode = Schema.decodeUnknownEither(input)
-  const encode = Schema.encodeEither(input)
-  return (stored: unknown): Either.Either<I, string> =>
-    Either.gen(function* () {
-      const value = yield* Either.mapLeft(decode(stored), ({ message }) => message)
-      if (onInvalidInput !== "leave") return value
-      const written = yield* Either.mapLeft(encode(value), ({ message }) => message)
-      return losesIn(written, stored) ? yield* Either.left("it has fields that the schema does not know") : value
-    })
-}
 
 /** Why an item has no output, where its job's end does not tell. */
 const problemOf = ({ key, result }: Batch.Outcome<unknown, unknown>): BatchStore.Problem | undefined => {
@@ -112,7 +88,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       const [journal, before] = yield* Effect.zip(store.journal(taken), store.status(id, chunk), { concurrent: true })
       const stopped = yield* Deferred.make<Stopped>()
       let isStopped = false
-      const readInput = readerOf({ input, onInvalidInput })
+      const readInput = Inputs.readerOf({ input, onInvalidInput })
       const keys: Array<string> = []
       let problems: Array<BatchStore.Problem> = []
       const failed: Array<string> = []

@@ -4,6 +4,8 @@ import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { ParseError } from "effect/ParseResult"
+import { hasProperty } from "effect/Predicate"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchStore from "../BatchStore.js"
@@ -17,6 +19,29 @@ const firstLimit = 8
 
 /** An input as it is stored, or hashed. */
 export const textOf = (input: unknown): string => JSON.stringify(input) ?? "null"
+
+/** Whether something that stands in JSON is missing in what it was read and written as again: a schema drops fields that it does not know. */
+const losesIn = (written: unknown, stored: unknown): boolean => {
+  if (typeof stored !== "object" || stored === null) return false
+  if (typeof written !== "object" || written === null) return true
+  return Object.entries(stored).some(([name, value]) => !hasProperty(written, name) || losesIn(written[name], value))
+}
+
+/** Reads inputs as they are stored; `Left` says why not. */
+export const readerOf = <I, IE>({
+  input,
+  onInvalidInput
+}: Pick<BatchStore.DriveOptions<I, IE, unknown>, "input" | "onInvalidInput">) => {
+  const decode = Schema.decodeUnknownEither(input)
+  const encode = Schema.encodeEither(input)
+  return (stored: unknown): Either.Either<I, string> =>
+    Either.gen(function* () {
+      const value = yield* Either.mapLeft(decode(stored), ({ message }) => message)
+      if (onInvalidInput !== "leave") return value
+      const written = yield* Either.mapLeft(encode(value), ({ message }) => message)
+      return losesIn(written, stored) ? yield* Either.left("it has fields that the schema does not know") : value
+    })
+}
 
 /** How many inputs the page after one of this length has: pages of large ones are small. */
 const nextLimit = (limit: number, { count, length }: { readonly count: number; readonly length: number }) =>

@@ -60,10 +60,13 @@ const isStopped = Schema.is(
   Schema.Union(Schema.Struct({ cancel: Schema.Literal("Sent") }), Schema.Struct({ isUnsent: Schema.Literal(true) }))
 )
 
+/** What is submitted anew though nothing is known of the end of a job. */
+const jobless = ["SubmitAmbiguousError", "JobNotFoundError"]
+
 /** An item that came to its end before its job: that was not cancelled, or nobody knows. */
 const mayGoOn = ({ kind, problem, state }: ReopenedRow): boolean =>
   (state === "Submitted" || state === "Intent") &&
-  (kind === "Defect" || (kind === "WaitTimeoutError" && !isStopped(JSON.parse(problem ?? "null"))))
+  !(kind === "WaitTimeoutError" ? isStopped(JSON.parse(problem ?? "null")) : jobless.includes(kind))
 
 const within = (number: number, least: number, otherwise: number) =>
   Number.isNaN(number) ? otherwise : Math.min(maxCount, Math.max(least, Math.floor(number)))

@@ -22,7 +22,7 @@ import { invalid, maxCount } from "../batches.js"
 import * as Inputs from "../inputs.js"
 import { monotonicMillis } from "../monotonic.js"
 import { sha256 } from "../sha256.js"
-import { type AnyOptions, make as makeWorkflow, storeIdOf } from "./workflow.js"
+import { type AnyOptions, check, make as makeWorkflow, storeIdOf, usualOnInvalidInput } from "./workflow.js"
 
 /**
  * An input has no job, for a reason that is no error of a request.
@@ -41,9 +41,6 @@ export class ItemError extends Data.TaggedError("ItemError")<{
   }
 }
 
-/** The cluster's rows have a bound, and a `/` tells the name from the ids of its batches. */
-const names = /^[^/]{1,100}$/
-
 const pageSize = 250
 /** In milliseconds. */
 const shortestPoll = 100
@@ -61,6 +58,8 @@ const failedKinds = [
   "OutputDecodeError",
   "JobNotFoundError",
   "WaitTimeoutError",
+  "BadRequestError",
+  "PayloadTooLargeError",
   "InvalidInput",
   "InputChanged",
   "Defect"
@@ -88,10 +87,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
   ) =>
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
-      if (!names.test(name))
-        return yield* invalid(
-          "the `name` of its kind has no, or more than 100 characters, or a `/` in it. Give another."
-        )
+      yield* check(options)
       yield* store.create({ id: storeId(id), endpointId: endpoint, chunkSize, ...more }, pages)
       yield* execute(storeId(id))
     })
@@ -256,9 +252,16 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
 
 const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): BatchCluster.BatchCluster<I, O> => {
   const { begin, kind, outcomeOf, stored } = base(options)
-  const { input, key } = options
+  const { input, key, onInvalidInput = usualOnInvalidInput } = options
   const encode = Schema.encode(input)
   const decode = Schema.decodeUnknown(input)
+  const read = Inputs.readerOf({ input, onInvalidInput })
+  /** Why who works on an item would not read its input, once it has been JSON. */
+  const issueOf = ({ input }: BatchStore.NewItem) => {
+    // What is no JSON at all the store refuses.
+    const stored = Option.liftThrowable(() => JSON.parse(Inputs.textOf(input)) as unknown)()
+    return Option.flatMap(stored, (stored) => Either.getLeft(read(stored))).pipe(Option.getOrUndefined)
+  }
   const itemsOf = <E, R>(inputs: Iterable<I> | Stream.Stream<I, E, R>) =>
     (isStream(inputs) ? inputs : Stream.fromIterable(inputs)).pipe(
       Stream.zipWithIndex,
@@ -271,7 +274,10 @@ const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): 
             const encoded = encode(value)
             // Few schemas need an effect for it.
             const input = Either.isEither(encoded) && Either.isRight(encoded) ? encoded.right : yield* encoded
-            items.push({ key: key?.(value, index) ?? String(index), input })
+            const item = { key: key?.(value, index) ?? String(index), input }
+            const issue = issueOf(item)
+            if (issue !== undefined) return yield* unreadable(item.key, issue)
+            items.push(item)
           }
           return items
         })
@@ -326,6 +332,11 @@ export function make<I, IE, O, OE>(
 ): BatchCluster.BatchCluster<I, O>
 export function make<I, IE, O, OE, E, R>({ load, ...options }: AnyOptions<I, IE, O, OE, E, R>) {
   return load === undefined ? makeStored(options) : makeLoaded({ ...options, load })
+}
+
+const unreadable = (key: string, issue: string) => {
+  const detail = `the \`input\` of its kind does not read what it encodes this input to, as JSON has that: ${issue}. Give another input, or another schema.`
+  return new BatchJournalError({ reason: "Unstorable", key, detail })
 }
 
 /** A batch that begins without one of its inputs would not have it later, either. */

@@ -16,6 +16,7 @@ import { BatchJournalError } from "effect-runpod/BatchError"
 import * as Endpoint from "effect-runpod/Endpoint"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
+import { invalid } from "../batches.js"
 import { roundsOf } from "./placement.js"
 
 /** The workflow of each chunk, whose execution id says on which shard of the cluster it runs. */
@@ -58,12 +59,28 @@ const notHandedOver = (why: string) => {
 /** How long a chunk that could not be driven is left alone, at most. */
 const longestPause = Duration.minutes(1)
 export const usualChunks = 8
+export const usualOnInvalidInput = "leave"
 /** How long the cluster may take to accept a chunk. */
 const longestHandOver = Duration.seconds(30)
 
 /** Options of both kinds. */
 export interface AnyOptions<I, IE, O, OE, E, R> extends BatchCluster.Options<I, IE, O, OE> {
   readonly load?: BatchCluster.LoadedOptions<I, IE, O, OE, E, R>["load"] | undefined
+}
+
+/** The cluster's rows have a bound, and a `/` tells the name from the ids of its batches. */
+const names = /^[^/]{1,100}$/
+
+/** Fails with the options of a kind that are not what they may be. */
+export const check = ({
+  chunks = usualChunks,
+  concurrency = 1,
+  name
+}: Pick<BatchCluster.Options<never, unknown, unknown, unknown>, "name" | "chunks" | "concurrency">) => {
+  if (!names.test(name))
+    return invalid("the `name` of its kind has no, or more than 100 characters, or a `/` in it. Give another.")
+  if (!(chunks >= 1)) return invalid("the `chunks` of its kind are no number from 1 on. Give another.")
+  return concurrency >= 1 ? Effect.void : invalid("the `concurrency` of its kind is no number from 1 on. Give another.")
 }
 
 /** The id in the store of a batch of a kind. */
@@ -101,7 +118,7 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
             execute: Effect.gen(function* () {
               const made = yield* Endpoint.make(endpoint, { input, output })
               const driven = BatchStore.drive(made, {
-                onInvalidInput: "leave",
+                onInvalidInput: usualOnInvalidInput,
                 ahead,
                 ...driveOptions,
                 id: batch,
@@ -111,19 +128,17 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
                   ? {}
                   : { load: (range: BatchStore.Range) => load(batch.slice(storeIdOf(name, "").length), range) })
               })
-              return yield* places
-                .withPermits(1)(within(driven))
-                .pipe(
-                  Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
-                  Effect.catchIf(isWrongId, (error) =>
-                    Effect.flatMap(isGone(batch), (gone) => (gone ? Effect.succeed("Removed") : Effect.fail(error)))
-                  ),
-                  Effect.sandbox,
-                  Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
-                  // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
-                  Effect.retry(again),
-                  Effect.orDie
-                )
+              return yield* Effect.zipRight(check(options), places.withPermits(1)(within(driven))).pipe(
+                Effect.flatMap((end) => (isOpen(end) ? Effect.fail(new OpenError({ end })) : Effect.succeed(end))),
+                Effect.catchIf(isWrongId, (error) =>
+                  Effect.flatMap(isGone(batch), (gone) => (gone ? Effect.succeed("Removed") : Effect.fail(error)))
+                ),
+                Effect.sandbox,
+                Effect.tapError(logTrouble(`${batch}, chunk ${chunk}`)),
+                // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
+                Effect.retry(again),
+                Effect.orDie
+              )
             })
           })
         )
