@@ -3,7 +3,7 @@ import { Duration } from "effect"
 import { RateLimits } from "effect-runpod"
 import { pace } from "../../packages/cluster/src/internal/appends.js"
 import { defaults } from "../../packages/cluster/src/internal/batches.js"
-import { usualChunks } from "../../packages/cluster/src/internal/cluster/workflow.js"
+import { usualChunks } from "../../packages/cluster/src/internal/cluster/execution.js"
 import { config, usualLease } from "../../packages/cluster/src/internal/cluster/engine.js"
 import { waitDefaults } from "../../src/internal/jobs/waitPolicy.js"
 

@@ -118,9 +118,9 @@ describe.concurrent("a cluster in a file", () => {
         yield* Effect.gen(function* () {
           yield* counted.start("a", inputs(200))
           yield* Effect.repeat(Effect.delay(counted.progress("a"), poll), { until: ({ settled }) => settled === 5 })
-          // Each of the four chunks has one more at hand.
-          assert.isAtLeast(taken, 5 + 32)
-          assert.isAtMost(taken, 5 + 32 + kind.chunks)
+          // `start` reads each once. Each of the four chunks has one more at hand.
+          assert.isAtLeast(taken, 200 + 5 + 32)
+          assert.isAtMost(taken, 200 + 5 + 32 + kind.chunks)
         }).pipe(Effect.provide(services))
       }),
     30_000
@@ -376,6 +376,35 @@ describe.concurrent("a cluster in a file", () => {
           }
         }).pipe(Effect.provide(services))
       }),
+    30_000
+  )
+
+  it.scopedLive(
+    "works on while layers of its kinds are closed and opened again",
+    () => {
+      const others = BatchCluster.make({ ...kind, name: "others" })
+      const ended = (kind: typeof numbers, id: string) =>
+        Effect.zipRight(kind.start(id, inputs(40)), kind.awaitEnd(id, { poll })).pipe(Effect.timeout("10 seconds"))
+      return Effect.gen(function* () {
+        yield* Effect.provide(ended(numbers, "a"), numbers.layer)
+        yield* Effect.provide(ended(others, "a"), others.layer)
+        const open = yield* Scope.make()
+        yield* Layer.buildWithScope(numbers.layer, open)
+        yield* Effect.provide(ended(others, "b"), others.layer)
+        yield* ended(numbers, "b")
+        // What is under way when it is closed is gone on with by the next.
+        yield* numbers.start("c", inputs(40))
+        yield* Scope.close(open, Exit.void)
+        yield* Effect.provide(ended(numbers, "c"), numbers.layer)
+        assert.strictEqual(yield* submitted, 5 * 40)
+      }).pipe(
+        Effect.provide(
+          Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file))).pipe(
+            Layer.provideMerge(emulated({}))
+          )
+        )
+      )
+    },
     30_000
   )
 

@@ -22,7 +22,7 @@ import { invalid, maxCount } from "../batches.js"
 import * as Inputs from "../inputs.js"
 import { monotonicMillis } from "../monotonic.js"
 import { sha256 } from "../sha256.js"
-import { type AnyOptions, check, make as makeWorkflow, storeIdOf, usualOnInvalidInput } from "./workflow.js"
+import { type AnyOptions, check, make as makeWorkflow, storeIdOf, usualOnInvalidInput } from "./execution.js"
 
 /**
  * An input has no job, for a reason that is no error of a request.

@@ -25,6 +25,7 @@ import * as Lease from "../lease.js"
 import * as Migrations from "../migrations.js"
 import * as SqliteFile from "../sqliteFile.js"
 import * as Placement from "./placement.js"
+import * as Workflow from "./workflow.js"
 
 type Services = BatchStore.BatchStore | WorkflowEngine.WorkflowEngine | SqlClient.SqlClient
 
@@ -84,16 +85,19 @@ const alone = (options: Sql.Options): Layer.Layer<never, BatchJournalError, SqlC
 /** What is driven by a chunk's workflow waits for the chunk before, as long as that takes. */
 const storeOptions = (options: Sql.Options): Sql.Options => ({ lease: usualLease, ...options, wait: "1 hour" })
 
-/** The engine over the cluster, and the store of batches. */
+/** The engine over the cluster, with the workflows of chunks, and the store of batches. */
 const servicesOver = <E, R>(
   sharding: Layer.Layer<Sharding.Sharding | MessageStorage.MessageStorage | Placement.Placement, E, R>,
   options: Sql.Options
 ) =>
-  Layer.merge(
-    withoutDetails(
-      Layer.provide(Layer.merge(ClusterWorkflowEngine.layer, Layer.service(Placement.Placement)), sharding)
-    ),
-    Sql.layerBatchStore(storeOptions(options))
+  Layer.provideMerge(
+    Workflow.layer,
+    Layer.merge(
+      withoutDetails(
+        Layer.provide(Layer.merge(ClusterWorkflowEngine.layer, Layer.service(Placement.Placement)), sharding)
+      ),
+      Sql.layerBatchStore(storeOptions(options))
+    )
   )
 
 /** How long another process may write to the file at once before a statement fails. */
