@@ -201,6 +201,11 @@ export interface AttemptObserver {
   readonly onQueued: () => boolean
   /** Runs, uninterruptibly, when it is about to be handed to the transport; `false` withdraws it and interrupts its fiber. */
   readonly onSend: Effect.Effect<boolean>
+  /**
+   * Asked when it leaves, which may be long after `onSend`: for another start, or in a process that was stopped. An effect is run first, and says as
+   * `onSend` whether it is wanted still. Default: it is.
+   */
+  readonly onLeave?: (() => Effect.Effect<boolean> | undefined) | undefined
   /** Runs, uninterruptibly, when the attempt failed with an error that proves that it had no effect. */
   readonly onRefused: (error: RunPodError) => Effect.Effect<void>
 }

@@ -149,12 +149,26 @@ export interface Options<in I>
 }
 
 /**
+ * Options of `ahead`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AheadOptions {
+  /**
+   * Until when an input counts: its submit is sent, or what it came to is noted in the journal, so that no more than these are in doubt when the process
+   * is killed. Default: `sent`.
+   */
+  readonly until?: "sent" | "noted" | undefined
+}
+
+/**
  * Counts the inputs of batches that share it which wait for their turn to be submitted.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Ahead {
+export interface Ahead extends Required<AheadOptions> {
   /** How many there may be. */
   readonly most: number
   /** Waits until there are fewer. */
@@ -170,7 +184,7 @@ export interface Ahead {
  * @since 0.1.0
  * @category constructors
  */
-export const ahead: (most?: number) => Ahead = inputsInternal.ahead
+export const ahead: (most?: number, options?: AheadOptions) => Ahead = inputsInternal.ahead
 
 /**
  * Runs a batch and gives the outcomes as they come. A job that fails is an outcome.

@@ -40,6 +40,11 @@ export interface BatchJournal {
    * version of its schema. Entries have an empty `hash` then. Default: false, another input under a key is `InputChanged`.
    */
   readonly hasInputs?: boolean | undefined
+  /**
+   * How long after `append` was called for an intent its submit may leave: one that has not left by then, as in a process that was stopped, has the
+   * intent appended anew first, and is not sent where that fails. For journals that another process may take over. Default: for ever.
+   */
+  readonly intentTtl?: Duration.DurationInput | undefined
   /** How long jobs were on workers so far, item by item: what a `maxCost` counts of earlier runs. A batch that has one needs it. */
   readonly work?: Effect.Effect<Iterable<Work>, BatchJournalError> | undefined
   /**

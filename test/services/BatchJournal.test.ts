@@ -130,6 +130,41 @@ describe("a batch with a journal", () => {
     }).pipe(Effect.provide(emulated({ execution: "1 second" })))
   )
 
+  inVirtualTime("has no more submits in doubt at any time than may be ahead until they are noted", () =>
+    Effect.gen(function* () {
+      const ep = yield* endpoint
+      const { entries, journal } = yield* observed
+      const slow = {
+        ...journal,
+        append: (entry: JournalEntry.Entry) => Effect.delay(journal.append(entry), "20 millis")
+      }
+      const ahead = Batch.ahead(4, { until: "noted" })
+      const batches = [0, 1].map((which) =>
+        Batch.collect(ep, inputs(20), { journal: slow, ahead, key: (_, index) => `${which} ${index}` })
+      )
+      // One journal has one run at a time.
+      for (const batch of batches) assert.deepStrictEqual((yield* finish(batch, "1 hour")).counts, { Completed: 20 })
+      const open = new Set<string>()
+      let most = 0
+      for (const { _tag, key } of entries) {
+        if (_tag === "Intent") open.add(key)
+        else open.delete(key)
+        most = Math.max(most, open.size)
+      }
+      assert.strictEqual(most, 4)
+      yield* ahead.room
+    }).pipe(
+      Effect.provide(
+        emulated(
+          { execution: "1 minute", workers: 50 },
+          {
+            faults: [Fault.delay({ operations: ["run"], by: "300 millis" })]
+          }
+        )
+      )
+    )
+  )
+
   inVirtualTime("goes on where an interruption left it: the jobs run on, and are collected", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
@@ -187,6 +222,39 @@ describe("a batch with a journal", () => {
       assert.strictEqual((yield* counts).total, 0)
     }).pipe(Effect.provide(emulated({})))
   )
+
+  for (const [what, second, tagsAfter, sent] of [
+    [
+      "notes an intent anew that is old when its submit leaves",
+      undefined,
+      ["Intent", "Intent", "Submitted", "Settled"],
+      1
+    ],
+    ["sends nothing where another run has taken over meanwhile", "Locked", ["Intent"], 0]
+  ] as const) {
+    inVirtualTime(what, () =>
+      Effect.gen(function* () {
+        const { journal, tags } = yield* observed
+        let intents = 0
+        // As in a process that was stopped: an answer comes, and it goes on later.
+        const fenced: BatchJournal.BatchJournal = {
+          ...journal,
+          intentTtl: "5 seconds",
+          append: (entry) => {
+            const isFirst = entry._tag === "Intent" && ++intents === 1
+            if (isFirst) return Effect.zipLeft(journal.append(entry), Effect.sleep("6 seconds"))
+            return second === undefined
+              ? journal.append(entry)
+              : Effect.fail(new BatchJournalError({ reason: second, detail: "another run has it" }))
+          }
+        }
+        const exit = yield* Effect.exit(run({ journal: fenced }, inputs(1)))
+        assert.deepStrictEqual(tags("0"), [...tagsAfter])
+        assert.strictEqual((yield* counts).submitted, sent)
+        assert.strictEqual(Exit.isSuccess(exit), second === undefined)
+      }).pipe(Effect.provide(emulated({})))
+    )
+  }
 
   inVirtualTime("interrupted while a submit waits for its permit leaves the item as it was", () =>
     Effect.gen(function* () {

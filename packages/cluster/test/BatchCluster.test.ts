@@ -108,7 +108,7 @@ describe.concurrent("a cluster in a file", () => {
           },
           encode: (value) => value
         })
-        const counted = BatchCluster.make({ ...kind, input: Counted })
+        const counted = BatchCluster.make({ ...kind, chunkSize: 200, input: Counted })
         const path = yield* file
         const client = { limits: RateLimits.make({ run: { limit: 5, window: "1 minute" } }) }
         const services = counted.layer.pipe(
@@ -116,11 +116,11 @@ describe.concurrent("a cluster in a file", () => {
           Layer.provideMerge(Emulator.layerRunPod({ endpoints: { ep: { workers: 50, handler } }, client }))
         )
         yield* Effect.gen(function* () {
-          yield* counted.start("a", inputs(200))
+          yield* counted.start("a", inputs(800))
           yield* Effect.repeat(Effect.delay(counted.progress("a"), poll), { until: ({ settled }) => settled === 5 })
-          // `start` reads each once. Each of the four chunks has one more at hand.
-          assert.isAtLeast(taken, 200 + 5 + 32)
-          assert.isAtMost(taken, 200 + 5 + 32 + kind.chunks)
+          // `start` reads each once. Each of the four chunks has a page at hand.
+          assert.isAtLeast(taken, 800 + 5 + 64)
+          assert.isAtMost(taken, 800 + 5 + 64 + kind.chunks * 100)
         }).pipe(Effect.provide(services))
       }),
     30_000

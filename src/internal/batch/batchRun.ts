@@ -101,6 +101,10 @@ export class BatchRun<I, O, P, C> {
   readonly cancelOnInterrupt: boolean
   readonly cancelOnTimeout: boolean
   readonly cancelGrace: number
+  /** How long after it was begun to be noted an intent may be acted on, in milliseconds. */
+  readonly intentTtl: number
+  /** Whether the next input is taken only when what this one came to is noted. */
+  readonly waitsForNote: boolean
 
   /** Completes when nothing more is to be submitted. */
   readonly stopped = Deferred.unsafeMake<void>(FiberId.none)
@@ -126,7 +130,7 @@ export class BatchRun<I, O, P, C> {
     readonly spend: Spend,
     timer: Timer
   ) {
-    const { adoptWithin, deadline, journal, policy, resubmit, s3Config, timeout, webhook } = options
+    const { adoptWithin, ahead, deadline, journal, policy, resubmit, s3Config, timeout, webhook } = options
     this.startedAt = this.now()
     this.submits = new Submits(timer)
     this.breaker = new CircuitBreaker(endpoint.id, this.stopped)
@@ -138,6 +142,8 @@ export class BatchRun<I, O, P, C> {
     this.cancelOnInterrupt = options.cancelOnInterrupt ?? journal === undefined
     this.cancelOnTimeout = options.cancelOnTimeout ?? journal === undefined
     this.cancelGrace = Duration.toMillis(options.cancelGrace ?? waitDefaults.cancelGrace)
+    this.waitsForNote = ahead?.until === "noted"
+    this.intentTtl = Duration.toMillis(journal?.intentTtl ?? Infinity)
     this.scrub = scrubOf(endpoint, options)
     this.notes = new Notes(this)
   }

@@ -40,7 +40,10 @@ class Ahead implements Batch.Ahead {
   private count = 0
   private readonly line = new Set<Deferred.Deferred<void>>()
 
-  constructor(readonly most: number) {}
+  constructor(
+    readonly most: number,
+    readonly until: Batch.Ahead["until"]
+  ) {}
 
   /** One more; the function, called at any time and as often as one likes, takes it off again. */
   add(): () => void {
@@ -80,9 +83,9 @@ class Ahead implements Batch.Ahead {
 /** What limits let through much later would take CPU from what they let through now. */
 const usualAhead = 32
 
-export const ahead = (most = usualAhead): Batch.Ahead => {
+export const ahead = (most = usualAhead, { until = "sent" }: Batch.AheadOptions = {}): Batch.Ahead => {
   if (!(most >= 1)) throw new RangeError(`A batch must take at least 1 input ahead, got ${most}`)
-  return new Ahead(most)
+  return new Ahead(most, until)
 }
 
 /**
@@ -104,7 +107,7 @@ export const forEachInput = <I, E>(
 ): Effect.Effect<void, E> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { ahead = new Ahead(Infinity), concurrency, stopped, use } = options
+      const { ahead = new Ahead(Infinity, "sent"), concurrency, stopped, use } = options
       // A fiber that is interrupted before it begins takes nothing off, and one of a race may begin when all is over: others would wait for ever.
       const untaken = new Set<() => void>()
       let isOver = false

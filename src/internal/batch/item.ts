@@ -22,6 +22,7 @@ import { catchFailure, isInterruption } from "../effect/cause.js"
 import { contextOf } from "../http/arguments.js"
 import * as Submit from "../jobs/submit.js"
 import { adoptWithin } from "../jobs/webhookEnd.js"
+import { wallMillis } from "../pace/monotonic.js"
 import { type BatchRun, type Failed, type Item, type ItemEnd, type Open, open } from "./batchRun.js"
 import * as BatchJob from "./job.js"
 import { isFatal, mostStrange, outage, pauseAfter, strangeAnswer } from "./rules.js"
@@ -63,6 +64,8 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   /** The name its webhook's URL was issued under. */
   webhookKey: string | undefined
   private hasIntent = false
+  /** When it was begun to be noted, on the monotonic clock, and on that of the wall, which goes on while the machine sleeps. */
+  private intendedAt = { monotonic: -Infinity, wall: -Infinity }
   /** An attempt was sent and not refused; so was an earlier one. */
   private isSent = false
   private isDoubtful = false
@@ -84,12 +87,16 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   /** Runs it if it may be sent: what does not tell when it is sent counts as sent from then on. */
   ifMayRun<A>(run: () => Effect.Effect<A>): Effect.Effect<A | Withdrawn> {
     if (this.run.endpoint.encode !== undefined) return run()
-    this.item.takeNext()
+    this.onSending()
     return Effect.flatMap(this.intend(undefined), (mayBeSent): Effect.Effect<A | Withdrawn> => {
       this.isPresumed = this.isSent = mayBeSent
       this.attempts = mayBeSent ? 1 : 0
       return mayBeSent ? run() : Effect.succeed(withdrawn)
     })
+  }
+
+  private onSending(): void {
+    if (!this.run.waitsForNote) this.item.takeNext()
   }
 
   withdraw: () => void = constVoid
@@ -104,15 +111,26 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
 
   /** Notes the intent; false when nothing may be sent. */
   private intend(webhookKey: string | undefined): Effect.Effect<boolean> {
-    const isNoted = this.hasIntent && webhookKey === this.webhookKey
-    const intent = isNoted ? Effect.succeed(true) : this.run.notes.intent(this.item.item, webhookKey)
-    return Effect.flatMap(intent, (isNoted) => {
+    const isNoted = this.hasIntent && webhookKey === this.webhookKey && !this.isStale
+    return Effect.flatMap(isNoted ? Effect.succeed(true) : this.note(webhookKey), (isNoted) => {
       this.hasIntent = isNoted
       this.webhookKey = webhookKey
       if (!this.isBarred) return Effect.succeed(isNoted)
       this.wasBarred = true
       return Effect.as(isNoted && !this.mayHaveStarted ? this.release() : Effect.void, false)
     })
+  }
+
+  private note(webhookKey: string | undefined): Effect.Effect<boolean> {
+    this.intendedAt = { monotonic: this.run.now(), wall: wallMillis(this.run.clock) }
+    return this.run.notes.intent(this.item.item, webhookKey)
+  }
+
+  /** Whether another run may have taken the item over since its intent was noted. */
+  private get isStale(): boolean {
+    const { clock, intentTtl } = this.run
+    const { monotonic, wall } = this.intendedAt
+    return Math.max(this.run.now() - monotonic, wallMillis(clock) - wall) > intentTtl
   }
 
   private release(): Effect.Effect<unknown> {
@@ -128,7 +146,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
 
   readonly beforeSend: Submit.SubmitHooks["beforeSend"] = (webhookKey) =>
     Effect.suspend(() => {
-      this.item.takeNext()
+      this.onSending()
       if (this.isPresumed) {
         this.isPresumed = this.isSent = false
         this.attempts = 0
@@ -146,11 +164,21 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       })
     })
 
+  readonly beforeLeave: Submit.SubmitHooks["beforeLeave"] = () =>
+    this.hasIntent && this.isStale
+      ? Effect.suspend(() => {
+          this.isSent = false
+          this.attempts--
+          return this.beforeSend(this.webhookKey)
+        })
+      : undefined
+
   get onRefused(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.isSent = false
       this.attempts--
-      return this.isDoubtful ? Effect.void : Effect.asVoid(this.release())
+      const released = this.isDoubtful ? Effect.void : this.release()
+      return Effect.ensuring(Effect.asVoid(released), Effect.sync(this.item.takeNext))
     })
   }
 
@@ -233,6 +261,7 @@ class ItemRun<I, O, P, C> {
     this.room = undefined
     return Effect.map(BatchJob.begin(this.run, { handle, item, room, attempts: Math.max(1, attempts) }), (job) => {
       if (job._tag === "Started") this.job = job
+      this.input.takeNext()
       return job
     })
   }

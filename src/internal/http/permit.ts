@@ -73,7 +73,7 @@ export const withPermit = <A>(
 
 /**
  * Hands an attempt that has its permit to its transport. When its observer has kept it for long, it waits for another start of what processes
- * share first: RunPod counts it from now on.
+ * share first: RunPod counts it from now on. The observer is asked again if what it said may be old.
  */
 export const leave = <A>(
   execution: Execution,
@@ -82,10 +82,14 @@ export const leave = <A>(
 ): Effect.Effect<A, RunPodError> => {
   const since = execution.permit.startedAt
   const wait = execution.limiter.beforeLeaving(execution.permit, timer.now())
-  if (wait === undefined) return send()
+  if (wait === undefined) {
+    const asked = execution.options.observer?.onLeave?.()
+    if (asked === undefined) return send()
+    return Effect.flatMap(asked, (isWanted) => (isWanted ? leave(execution, timer, send) : Effect.interrupt))
+  }
   return Effect.flatMap(wait, () => {
     const now = timer.now()
-    if (execution.deadline > now) return send()
+    if (execution.deadline > now) return leave(execution, timer, send)
     const timeout = Duration.millis(Math.round(now - since))
     return Effect.fail(new RequestTimeoutError({ ...execution.where, sent: "No", phase: "Headers", timeout }))
   })

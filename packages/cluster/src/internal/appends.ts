@@ -38,7 +38,7 @@ interface ItemRow {
 }
 
 /** In milliseconds: enough that those which come one by one share a statement, and little beside a request. */
-export const pace = { gather: 3, apart: 20 }
+export const pace = { gather: 3, apart: 80 }
 
 const itemOf = ({ batch, key }: ItemRow) => `${batch}\u0000${key}`
 const keyOf = ({ taken: { batch }, written: { entry } }: Append) => itemOf({ batch, key: entry.key })

@@ -194,6 +194,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       )
       yield* Batch.run(endpoint, inputs, {
         ...options,
+        ahead: options.ahead ?? Batch.ahead(undefined, { until: "noted" }),
         journal: { ...journal, hasInputs: true },
         // The journal says it again to the batch where it cannot be read.
         accept: (_, key) => Effect.orElseSucceed(isWanted(key), () => true),

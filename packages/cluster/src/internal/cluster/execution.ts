@@ -22,6 +22,8 @@ const notHandedOver = (why: string) => {
 }
 
 export const usualChunks = 8
+/** So many are in doubt when the process is killed. At 0.6 seconds for a submit and what is noted of it, RunPod takes no more in a second. */
+const mostAhead = 64
 export const usualOnInvalidInput = "leave"
 /** How long the cluster may take to accept a chunk. */
 const longestHandOver = Duration.seconds(30)
@@ -57,7 +59,7 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
   const layer = Layer.scopedDiscard(
     Effect.gen(function* () {
       const places = yield* Effect.makeSemaphore(chunks)
-      const ahead = Batch.ahead()
+      const ahead = Batch.ahead(mostAhead, { until: "noted" })
       const context = yield* Effect.context<RunPod | BatchStore.BatchStore | R>()
       // They end with this layer: the cluster does not wait for a workflow whose shard is on its way to another process just then.
       const drives = yield* FiberSet.make<BatchStore.Driven, unknown>()

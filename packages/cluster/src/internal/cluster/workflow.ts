@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import * as BatchStore from "../../BatchStore.js"
 
