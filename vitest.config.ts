@@ -86,6 +86,7 @@ const live = files(
   "packages/cluster/test/loading",
   "packages/cluster/test/BatchCluster",
   "packages/cluster/test/webhooks",
+  "packages/cluster/test/silence",
   "packages/cluster/test/sqliteBusy",
   "packages/cluster/test/permitStores",
   "packages/cluster/test/permitLayers",

@@ -5,7 +5,15 @@ import { Config, Effect, Layer, Option } from "effect"
 import { batchId, bicycles, inputs, services } from "./bicycles.js"
 
 const program = Effect.gen(function* () {
-  yield* bicycles.start(yield* batchId, inputs)
+  const id = yield* batchId
+  yield* bicycles.start(id, inputs)
+  yield* Effect.log(`Working on batch ${id}`)
+  const ended = Effect.gen(function* () {
+    yield* bicycles.awaitEnd(id)
+    const { counts } = yield* bicycles.report(id)
+    yield* Effect.log(`Batch ${id} has ended: ${JSON.stringify(counts)}. This process works on until it is stopped`)
+  })
+  yield* Effect.fork(Effect.ignoreLogged(ended))
   return yield* Effect.never
 })
 

@@ -148,7 +148,10 @@ export interface Report extends Pick<
  */
 export interface Kind<out R = never> {
   readonly name: string
-  /** A process with this layer works on batches of this kind, until it is closed; others go on with what it had. */
+  /**
+   * A process with this layer works on batches of this kind. When its engine is closed, too, others go on with what it had; until then that waits for this
+   * layer to be opened again.
+   */
   readonly layer: Layer.Layer<never, never, RunPod | BatchStore.BatchStore | WorkflowEngine.WorkflowEngine | R>
   readonly progress: (id: string) => Effect.Effect<BatchStore.Progress, BatchJournalError, BatchStore.BatchStore>
   /** What it came to so far. It goes through all outcomes, a page at a time. */
@@ -288,7 +291,7 @@ export interface PostgresOptions extends Omit<Sql.Options, "wait"> {
 }
 
 /**
- * Everything for many processes, in PostgreSQL, over `@effect/sql-pg`.
+ * Everything for many processes, in PostgreSQL, over `@effect/sql-pg`. A connection whose statement has no answer for 30 seconds is closed.
  *
  * @since 0.1.0
  * @category layers

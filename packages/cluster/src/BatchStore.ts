@@ -303,9 +303,14 @@ export interface Service {
    * Has items submitted again whose outcome is one of these errors, by tag; gives their chunks, which are to be driven again. What was
    * known of their jobs is gone. `SubmitAmbiguousError`: each may have a job, and gets a second one, unless its job has become known since: that is
    * waited for. `InvalidInput` and `InputChanged`: what is known of a job stays. Where the batch had stopped at its `maxFailures`, its other chunks are to be
-   * driven again, too: `open` gives them. `WrongId`: it was cancelled, or its deadline is over.
+   * driven again, too: `open` gives them. `WrongId`: it was cancelled, or its deadline is over. `onReopened` has a chunk driven before the next is opened:
+   * where it fails, or the batch is cancelled meanwhile, the others keep their outcomes.
    */
-  readonly reopen: (id: string, kinds: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<number>, BatchJournalError>
+  readonly reopen: <E = never, R = never>(
+    id: string,
+    kinds: ReadonlyArray<string>,
+    onReopened?: (chunk: Pick<OpenChunk, "chunk" | "round">) => Effect.Effect<void, E, R>
+  ) => Effect.Effect<ReadonlyArray<number>, BatchJournalError | E, R>
   /** The batches, the newest first. */
   readonly list: (page?: ListPage) => Effect.Effect<ReadonlyArray<BatchSummary>, BatchJournalError>
   /** How a batch stands. */

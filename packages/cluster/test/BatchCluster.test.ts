@@ -485,14 +485,17 @@ describe.concurrent("a kind of batch", () => {
   it.scopedLive("stores no input that whoever works on it would not read", () =>
     Effect.gen(function* () {
       const dates = Schema.Struct({ at: Schema.DateFromSelf })
-      const later = Schema.transformOrFail(Schema.String, Schema.String, {
-        decode: (text) => Effect.delay(Effect.succeed(text), "1 millis"),
-        encode: Effect.succeed
+      const throwing = Schema.transform(Schema.String, Schema.String, {
+        strict: true,
+        decode: () => {
+          throw new Error("no")
+        },
+        encode: (text) => text
       })
       const refusals = [
         yield* Effect.flip(BatchCluster.make(kind).start("a", [...inputs(3), { n: NaN }])),
         yield* Effect.flip(BatchCluster.make({ ...kind, input: dates }).start("b", [{ at: new Date(0) }])),
-        yield* Effect.flip(BatchCluster.make({ ...kind, input: later }).start("c", ["text"]))
+        yield* Effect.flip(BatchCluster.make({ ...kind, input: throwing }).start("c", ["text"]))
       ]
       for (const [i, key] of ["3", "0", "0"].entries())
         assert.include(refusals[i], { _tag: "BatchJournalError", reason: "Unstorable", key })
@@ -501,6 +504,76 @@ describe.concurrent("a kind of batch", () => {
         const stored = yield* store.progress(`numbers/${id}`)
         assert.deepInclude(stored, { state: "Loading", total: 0 })
       }
+    }).pipe(Effect.provide(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))))
+  )
+
+  it.scopedLive("reads inputs and outputs by schemas that need an effect", () => {
+    const later = Schema.transformOrFail(Numbered, Schema.typeSchema(Numbered), {
+      decode: (value) => Effect.delay(Effect.succeed(value), "1 millis"),
+      encode: Effect.succeed
+    })
+    const slowly = BatchCluster.make({ ...kind, input: later, output: later })
+    return Effect.gen(function* () {
+      yield* slowly.start("a", inputs(20))
+      yield* slowly.awaitEnd("a", { poll })
+      assert.deepStrictEqual((yield* slowly.report("a")).counts, { Completed: 18, JobFailedError: 2 })
+      const outcomes = yield* Stream.runCollect(slowly.outcomes("a", { poll }))
+      assert.deepStrictEqual(
+        Chunk.toReadonlyArray(outcomes).map(({ input }) => input),
+        inputs(20)
+      )
+    }).pipe(
+      Effect.provide(
+        slowly.layer.pipe(
+          Layer.provideMerge(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))),
+          Layer.provide(emulated({}))
+        )
+      )
+    )
+  })
+
+  it.scopedLive("has an outcome of each input, also beside one whose schema throws at the worker's", () => {
+    const worker = BatchCluster.make({
+      ...kind,
+      onInvalidInput: "note",
+      input: Schema.transform(Numbered, Schema.typeSchema(Numbered), {
+        decode: (value) => {
+          if (value.n === 5) throw new Error("no five")
+          return value
+        },
+        encode: (value) => value
+      })
+    })
+    return Effect.gen(function* () {
+      yield* numbers.start("a", inputs(20))
+      yield* numbers.awaitEnd("a", { poll })
+      assert.deepStrictEqual((yield* numbers.report("a")).counts, { Completed: 17, InvalidInput: 1, JobFailedError: 2 })
+    }).pipe(
+      Effect.provide(
+        worker.layer.pipe(
+          Layer.provideMerge(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))),
+          Layer.provide(emulated({}))
+        )
+      )
+    )
+  })
+
+  it.scopedLive("refuses durations and ids that are none", () =>
+    Effect.gen(function* () {
+      for (const deadline of [NaN, -1])
+        assert.include(yield* Effect.flip(numbers.start("a", inputs(1), { deadline })), { reason: "InvalidOption" })
+      assert.include(yield* Effect.flip(numbers.start("", inputs(1))), { reason: "InvalidOption" })
+      const store = yield* BatchStore.BatchStore
+      yield* store.create({ id: "b", endpointId: "ep", chunkSize: 1 }, Stream.make([{ key: "0", input: 1 }]))
+      for (const chunk of [0.5, -1, 1, NaN])
+        assert.include(yield* Effect.flip(Effect.scoped(store.take("b", chunk))), { reason: "WrongId" })
+      const other = yield* file
+      for (const lease of [Infinity, NaN, 0, -1]) {
+        const opened = Layer.build(BatchCluster.layerSqlite(other, { lease }))
+        assert.include(yield* Effect.flip(Effect.scoped(opened)), { reason: "InvalidOption" })
+      }
+      for (const path of ["", "a\u0000b"])
+        assert.include(yield* Effect.flip(Effect.scoped(Layer.build(BatchCluster.layerSqlite(path)))), { reason: "Io" })
     }).pipe(Effect.provide(Layer.unwrapScoped(Effect.map(file, (file) => BatchCluster.layerSqlite(file)))))
   )
 

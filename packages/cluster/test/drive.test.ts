@@ -106,6 +106,26 @@ for (const { name, place } of databases) {
       })
     )
 
+    test("is opened again one by one: what is not reached any more keeps its outcomes", {}, ({ drive, store }) =>
+      Effect.gen(function* () {
+        yield* drive(0)
+        yield* drive(1)
+        const opened: Array<number> = []
+        const each = ({ chunk, round }: Pick<BatchStore.OpenChunk, "chunk" | "round">) =>
+          Effect.gen(function* () {
+            opened.push(chunk)
+            assert.strictEqual(round, 1)
+            assert.strictEqual(yield* drive(chunk), "Finished")
+            yield* store.cancel("b")
+          })
+        const error = yield* Effect.flip(store.reopen("b", ["JobFailedError"], each))
+        assert.include(error, { reason: "WrongId" })
+        assert.deepStrictEqual(opened, [0])
+        assert.deepInclude(yield* store.progress("b"), { settled: 20, failed: 2, waiting: 0 })
+        assert.strictEqual((yield* counts).submitted, 21)
+      })
+    )
+
     test("begins with the round that was chosen first", { count: 30 }, ({ drive, store }) =>
       Effect.gen(function* () {
         const choose = (chunks: number) => Effect.succeed(Array.from({ length: chunks }, (_, chunk) => 5 + chunk))

@@ -1,9 +1,9 @@
 /** Layers of `RunPod` that share one budget, as processes would, against one emulator over HTTP. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schema } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { Endpoint, RateLimits } from "effect-runpod"
 import { NodeEmulator, NodeRunPod } from "effect-runpod/Node"
-import { PermitStore } from "effect-runpod-cluster"
+import { PermitStore, Redis } from "effect-runpod-cluster"
 import { stores } from "./support/permitStores.js"
 import { request } from "./support/requests.js"
 
@@ -11,6 +11,27 @@ const Numbered = Schema.Struct({ n: Schema.Number })
 const [limit, window] = [40, 800]
 /** What RunPod's windows are shorter than ours: a machine that does much else sends late. */
 const margin = 300
+
+describe("permits", () => {
+  it.scoped("are refused with durations, or an address, that are none", () =>
+    Effect.gen(function* () {
+      const wrong: ReadonlyArray<Layer.Layer<never, never, PermitStore.PermitStore>> = [
+        ...[0, NaN, -1, Infinity].map((ttl) => PermitStore.layerPermits({ ttl })),
+        ...[NaN, -1, Infinity].map((hold) => PermitStore.layerPermits({ hold })),
+        Redis.layerStore({ url: "redis://127.0.0.1", settle: Infinity }),
+        ...["redis://:secret@127.0.0.1/x", "redis://:%E0secret@127.0.0.1", "127.0.0.1", "http://127.0.0.1"].map((url) =>
+          Redis.layerStore({ url })
+        )
+      ]
+      for (const layer of wrong) {
+        const exit = yield* Effect.exit(Layer.build(Layer.provide(layer, PermitStore.layerMemory)))
+        const [defect] = Exit.isFailure(exit) ? Cause.defects(exit.cause) : []
+        assert.instanceOf(defect, RangeError)
+        assert.notInclude(String(defect), "secret")
+      }
+    })
+  )
+})
 
 for (const { name, shared } of stores) {
   describe(`layers with one budget in ${name}`, () => {

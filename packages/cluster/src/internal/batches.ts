@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchStore from "../BatchStore.js"
 import type * as Sql from "../Sql.js"
+import { millisOf } from "./durations.js"
 import { type Database, isStorable, type Parameter } from "./database.js"
 import { ioError, isDataProblem } from "./sqlError.js"
 
@@ -17,12 +18,29 @@ export const defaults = {
   outage: "5 minutes"
 } as const
 
-const settingsOf = (options: Sql.Options) => ({
-  lease: Duration.decode(options.lease ?? defaults.lease),
-  wait: Duration.decode(options.wait ?? defaults.wait),
-  grace: Duration.decode(options.grace ?? defaults.grace),
-  outage: Duration.decode(options.outage ?? defaults.outage)
-})
+const checked = (name: string, input: Duration.DurationInput, isOne: (millis: number) => boolean) => {
+  const millis = millisOf(input)
+  return isOne(millis)
+    ? Effect.succeed(Duration.millis(millis))
+    : invalid(`\`${name}\` is no duration that it may be. Give another.`)
+}
+
+const isLong = (millis: number) => millis >= 0
+
+export interface Settings {
+  readonly lease: Duration.Duration
+  readonly wait: Duration.Duration
+  readonly grace: Duration.Duration
+  readonly outage: Duration.Duration
+}
+
+export const settingsOf = (options: Sql.Options): Effect.Effect<Settings, Error> =>
+  Effect.all({
+    lease: checked("lease", options.lease ?? defaults.lease, (millis) => millis > 0 && millis < Infinity),
+    wait: checked("wait", options.wait ?? defaults.wait, isLong),
+    grace: checked("grace", options.grace ?? defaults.grace, isLong),
+    outage: checked("outage", options.outage ?? defaults.outage, isLong)
+  })
 
 interface StoredRow {
   readonly endpoint: string | null
@@ -65,14 +83,10 @@ export const maxCount = 2 ** 31 - 1
 export const isName = (text: string): boolean => text !== "" && isStorable(text)
 
 export class Batches {
-  readonly settings
-
   constructor(
     readonly db: Database,
-    options: Sql.Options
-  ) {
-    this.settings = settingsOf(options)
-  }
+    readonly settings: Settings
+  ) {}
 
   rows<A extends object>(statement: string, parameters: ReadonlyArray<Parameter>) {
     return Effect.mapError(this.db.retried<A>(statement, parameters, this.settings.lease), (error) =>

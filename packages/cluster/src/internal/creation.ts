@@ -1,10 +1,10 @@
 /** The inputs of a batch, on their way into the store. */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { BatchJournalError } from "effect-runpod/BatchError"
 import type * as BatchStore from "../BatchStore.js"
 import { type Batches, chunksOf, invalid, isName, maxCount, wrongId } from "./batches.js"
+import { millisOf } from "./durations.js"
 import { textOf } from "./inputs.js"
 
 type Error = BatchJournalError
@@ -44,11 +44,12 @@ export class Creation {
   ): Effect.Effect<number, Error | E, R> {
     return Effect.gen(this, function* () {
       const { db } = this.batches
-      const millis = deadline === undefined ? Infinity : Duration.toMillis(deadline)
+      const millis = deadline === undefined ? Infinity : millisOf(deadline)
       if (!isCount(chunkSize)) return yield* invalid("`chunkSize` is no whole number from 1 on. Give another.")
       if (maxFailures !== undefined && maxFailures !== Infinity && !isCount(maxFailures)) {
         return yield* invalid("`maxFailures` is no whole number from 1 on. Give another, or none.")
       }
+      if (!(millis >= 0)) return yield* invalid("`deadline` is no duration from 0 on. Give another, or none.")
       const batch = yield* this.batches.begin(id, {
         endpoint: endpointId,
         state: "Loading",
@@ -111,6 +112,7 @@ export class Creation {
           try: () => ("hash" in item ? item.hash : textOf(item.input)),
           catch: () => unstorable(item.key)
         })
+        if ("hash" in item && (typeof text !== "string" || !isName(text))) return yield* unstorable(item.key)
         rows.push({
           k: item.key,
           n: from + i,

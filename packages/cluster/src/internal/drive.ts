@@ -166,7 +166,7 @@ const driveOnce = <I, IE, O, P, C, E, R>(
       const context = yield* Effect.context<R>()
       const invalid = (issue: string): Inputs.Refusal =>
         load === undefined ? { kind: "InvalidInput", detail: issue } : Inputs.refused
-      const source = load === undefined ? undefined : { load, encode: Schema.encode(input) }
+      const source = load === undefined ? undefined : { load, encode: Inputs.safely(input, Schema.encode(input)) }
       const readPage = <E, R>(page: Inputs.Page<E, R>) =>
         Effect.gen(function* () {
           const wanted = new Set(isStopped ? yield* Effect.filter(page.keys, isWanted) : page.keys)
@@ -174,7 +174,9 @@ const driveOnce = <I, IE, O, P, C, E, R>(
           for (const [i, given] of (wanted.size === 0 ? [] : yield* page.inputs).entries()) {
             const key = page.keys[i] ?? ""
             if (!wanted.has(key)) continue
-            const input = Either.flatMap(given, (given) => Either.mapLeft(readInput(given), invalid))
+            const input = yield* Effect.either(
+              Effect.flatMap(given, (given) => Effect.mapError(readInput(given), invalid))
+            )
             if (Either.isLeft(input)) {
               // It may have stopped since.
               if (yield* isWanted(key)) yield* onUnread(key, input.left)

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import type { ParseError } from "effect/ParseResult"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -27,20 +28,34 @@ const losesIn = (written: unknown, stored: unknown): boolean => {
   return Object.entries(stored).some(([name, value]) => !hasProperty(written, name) || losesIn(written[name], value))
 }
 
-/** Reads inputs as they are stored; `Left` says why not. */
+/** Reads or writes by a schema whose transformations may throw: it does not accept the value then. */
+export const safely =
+  <A, I, B, C>(schema: Schema.Schema<A, I>, use: (value: B) => Effect.Effect<C, ParseError>) =>
+  (value: B): Effect.Effect<C, ParseError> =>
+    Effect.catchAllDefect(
+      Effect.suspend(() => use(value)),
+      (defect) =>
+        ParseResult.parseError(new ParseResult.Type(schema.ast, value, `its schema throws: ${String(defect)}`))
+    )
+
+/** Reads inputs as they are stored, and says why it cannot. */
 export const readerOf = <I, IE>({
   input,
   onInvalidInput
 }: Pick<BatchStore.DriveOptions<I, IE, unknown>, "input" | "onInvalidInput">) => {
-  const decode = Schema.decodeUnknownEither(input)
-  const encode = Schema.encodeEither(input)
-  return (stored: unknown): Either.Either<I, string> =>
-    Either.gen(function* () {
-      const value = yield* Either.mapLeft(decode(stored), ({ message }) => message)
-      if (onInvalidInput !== "leave") return value
-      const written = yield* Either.mapLeft(encode(value), ({ message }) => message)
-      return losesIn(written, stored) ? yield* Either.left("it has fields that the schema does not know") : value
-    })
+  const decode = safely(input, Schema.decodeUnknown(input))
+  const encode = safely(input, Schema.encode(input))
+  return (stored: unknown): Effect.Effect<I, string> => {
+    const read = Effect.mapError(decode(stored), ({ message }) => message)
+    if (onInvalidInput !== "leave") return read
+    return Effect.flatMap(read, (value) =>
+      Effect.matchEffect(encode(value), {
+        onFailure: ({ message }) => Effect.fail(message),
+        onSuccess: (written) =>
+          losesIn(written, stored) ? Effect.fail("it has fields that the schema does not know") : Effect.succeed(value)
+      })
+    )
+  }
 }
 
 /** How many inputs the page after one of this length has: pages of large ones are small. */

@@ -25,6 +25,8 @@ export const mayPassInSqlite = (error: Pick<SqlError, "cause">): boolean =>
 /** Whether the same statement may succeed later: the database is down, restarts, or is busy. */
 export const mayPass = (error: SqlError): boolean => {
   const code = codeOf(error)
+  // A client refuses a value so.
+  if (error.cause instanceof TypeError || error.cause instanceof RangeError) return false
   if (code === undefined) return true
   return code.startsWith("SQLITE_") ? mayPassInSqlite(error) : !lasting.test(code)
 }

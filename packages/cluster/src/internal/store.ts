@@ -11,7 +11,7 @@ import type { BatchJournal } from "effect-runpod/BatchJournal"
 import type * as BatchStore from "../BatchStore.js"
 import type * as Sql from "../Sql.js"
 import * as Appends from "./appends.js"
-import { Batches, chunksOf, defaults, maxCount, unknownBatch, wrongId } from "./batches.js"
+import { Batches, chunksOf, defaults, maxCount, settingsOf, unknownBatch, wrongId } from "./batches.js"
 import * as Counts from "./counts.js"
 import { Creation } from "./creation.js"
 import * as Journal from "./journal.js"
@@ -95,7 +95,7 @@ class Store {
   take(id: string, chunk: number): Effect.Effect<BatchStore.Taken, Error, Scope.Scope> {
     return Effect.flatMap(this.batches.batch(id), (batch) => {
       const chunks = chunksOf(batch)
-      if (!(chunk >= 0 && chunk < chunks)) {
+      if (!(Number.isInteger(chunk) && chunk >= 0 && chunk < chunks)) {
         return wrongId(`batch "${id}" has no chunk ${chunk}: it has ${chunks}. Create it with all its inputs first.`)
       }
       return Effect.map(Lease.take(this.batches.db, id, { ...this.batches.settings, chunk }), (taken) => {
@@ -308,7 +308,11 @@ class Store {
     return Removal.remove(this.batches, id)
   }
 
-  reopen(id: string, kinds: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<number>, Error> {
+  reopen<E = never, R = never>(
+    id: string,
+    kinds: ReadonlyArray<string>,
+    onReopened: (chunk: Pick<BatchStore.OpenChunk, "chunk" | "round">) => Effect.Effect<void, E, R> = () => Effect.void
+  ): Effect.Effect<ReadonlyArray<number>, Error | E, R> {
     return Effect.gen(this, function* () {
       const { db } = this.batches
       const status = yield* this.submitting(id)
@@ -317,7 +321,11 @@ class Store {
         [id, JSON.stringify(kinds)]
       )
       if (rows.length > 0) yield* this.raiseStopped(id, status)
-      return yield* Effect.forEach(rows, ({ chunk }) => Effect.as(this.reopenChunk(id, { chunk, kinds }), chunk))
+      return yield* Effect.forEach(rows, ({ chunk }) =>
+        Effect.flatMap(this.reopenChunk(id, { chunk, kinds }), (round) =>
+          Effect.as(onReopened({ chunk, round }), chunk)
+        )
+      )
     })
   }
 
@@ -350,7 +358,7 @@ class Store {
   private reopenChunk(
     id: string,
     { chunk, kinds }: { readonly chunk: number; readonly kinds: ReadonlyArray<string> }
-  ): Effect.Effect<void, Error> {
+  ): Effect.Effect<number, Error> {
     return Effect.scoped(
       Effect.gen(this, function* () {
         const { db } = this.batches
@@ -358,12 +366,12 @@ class Store {
         // It may have taken long to get it.
         yield* this.raiseStopped(id, yield* this.submitting(id))
         // First, so that the chunk is driven again whatever becomes of this process.
-        const begun = yield* this.batches.rows(
+        const [begun] = yield* this.batches.rows<{ readonly round: number }>(
           `UPDATE ${db.table("chunks")} SET done = 0, round = round + 1
-           WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)} RETURNING chunk`,
+           WHERE batch = ${db.text(1)} AND chunk = ${db.int(2)} AND epoch = ${db.int(3)} RETURNING round`,
           [id, chunk, taken.epoch]
         )
-        if (begun.length === 0) return yield* Lease.lostTo(taken)
+        if (begun === undefined) return yield* Lease.lostTo(taken)
         // Released is what was submitted for this outcome. What says nothing of a job, or has one by now, stays as it is known, and so does a job
         // that may go on: it is waited for again.
         const rows = yield* this.batches.rows<ReopenedRow>(
@@ -384,6 +392,7 @@ class Store {
            WHERE x.batch = ${db.text(1)} AND x.chunk = ${db.int(2)} AND x.kind IN ${db.textsOf(3)} AND ${this.isOwn(4)}`,
           [id, chunk, JSON.stringify(kinds), taken.epoch]
         )
+        return begun.round
       })
     )
   }
@@ -402,11 +411,11 @@ class Store {
 
 const open = ({ prefix = defaults.prefix, ...options }: Sql.Options) =>
   Effect.gen(function* () {
-    const db = yield* Migrations.open(prefix)
-    const batches = new Batches(db, options)
+    const settings = yield* settingsOf(options)
+    const batches = new Batches(yield* Migrations.open(prefix), settings)
     // Of a scope that nobody closes: they begin with the first journal that is open, and end with the last.
     const appends = yield* Scope.extend(
-      RcRef.make({ acquire: Appends.make(db, batches.settings) }),
+      RcRef.make({ acquire: Appends.make(batches.db, settings) }),
       yield* Scope.make()
     )
     return new Store(batches, RcRef.get(appends))
@@ -425,7 +434,7 @@ export const make = (options: Sql.Options): Effect.Effect<BatchStore.Service, Er
     status: (id, chunk) => store.status(id, chunk),
     cancel: (id) => store.cancel(id),
     remove: (id) => store.remove(id),
-    reopen: (id, kinds) => store.reopen(id, kinds),
+    reopen: (id, kinds, onReopened) => store.reopen(id, kinds, onReopened),
     progress: (id) => store.progress(id),
     list: (page = {}) => store.list(page),
     outcomes: (id, page = {}) => store.outcomes(id, page)

@@ -18,7 +18,7 @@ import * as JobId from "effect-runpod/JobId"
 import { RunPodError } from "effect-runpod/RunPodError"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
-import { invalid, maxCount } from "../batches.js"
+import { invalid, isName, maxCount } from "../batches.js"
 import * as Inputs from "../inputs.js"
 import { monotonicMillis } from "../monotonic.js"
 import { sha256 } from "../sha256.js"
@@ -75,9 +75,9 @@ const problemText = (error: unknown): string => (typeof error === "string" ? err
 const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, OE, E, R>) => {
   const { chunkSize, endpoint, name, output } = options
   const storeId = (id: string) => storeIdOf(name, id)
-  const decodeOutput = Schema.decodeUnknownEither(output)
+  const decodeOutput = Schema.decodeUnknown(output)
   const decodeError = Schema.decodeUnknownOption(Schema.Union(RunPodError, JobError.WaitTimeoutError))
-  const { execute, layer } = makeWorkflow(options)
+  const { execute, handOver, layer } = makeWorkflow(options)
 
   /** Stores the items, and has them worked on. */
   const begin = <E, R>(
@@ -88,15 +88,28 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
       yield* check(options)
+      if (typeof id !== "string" || !isName(id))
+        return yield* invalid("the id of a batch is empty, or no well-formed Unicode without NUL. Give another.")
       yield* store.create({ id: storeId(id), endpointId: endpoint, chunkSize, ...more }, pages)
       yield* execute(storeId(id))
     })
 
-  const resultOf = ({ key, problem, settled }: BatchStore.StoredOutcome): BatchCluster.ItemOutcome<O>["result"] => {
+  /** A transformation of the schema's own that throws is a defect of this outcome alone. */
+  const resultOf = ({
+    key,
+    problem,
+    settled
+  }: BatchStore.StoredOutcome): Effect.Effect<BatchCluster.ItemOutcome<O>["result"]> => {
     if (settled === undefined) {
       const known = decodeError(problem?.error)
-      if (Option.isSome(known)) return Exit.fail(known.value)
-      return Exit.fail(new ItemError({ key, reason: problem?.kind ?? "Unknown", detail: problemText(problem?.error) }))
+      return Effect.succeed(
+        Exit.fail(
+          Option.getOrElse(
+            known,
+            () => new ItemError({ key, reason: problem?.kind ?? "Unknown", detail: problemText(problem?.error) })
+          )
+        )
+      )
     }
     const { delayTime, error, executionTime, jobId, output: value, status, workerId } = settled
     const job: Ended = {
@@ -112,26 +125,25 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     // What is stored was struck out when it was written.
     const asItIs = (text: string) => text
     const failure = JobError.fromJob(endpoint, job, asItIs)
-    if (failure !== undefined) return Exit.fail(failure)
-    const read = Either.try(() => decodeOutput(value))
-    // A transformation of its own that throws: of this outcome alone.
-    if (Either.isLeft(read)) return Exit.die(read.left)
-    const decoded = read.right
-    return Either.isRight(decoded)
-      ? Exit.succeed(decoded.right)
-      : Exit.fail(JobError.fromUndecodable(endpoint, job, decoded.left.message, asItIs))
+    if (failure !== undefined) return Effect.succeed(Exit.fail(failure))
+    return Effect.exit(
+      Effect.mapError(
+        Effect.suspend(() => decodeOutput(value)),
+        ({ message }) => JobError.fromUndecodable(endpoint, job, message, asItIs)
+      )
+    )
   }
 
-  const outcomeOf = (stored: BatchStore.StoredOutcome): BatchCluster.ItemOutcome<O> => {
+  const outcomeOf = (stored: BatchStore.StoredOutcome): Effect.Effect<BatchCluster.ItemOutcome<O>> => {
     const { delayTime, executionTime, jobId } = stored.settled ?? {}
-    return {
+    return Effect.map(resultOf(stored), (result) => ({
       index: stored.index,
       key: stored.key,
-      result: resultOf(stored),
+      result,
       ...(jobId === undefined ? {} : { jobId: JobId.unsafeMake(jobId) }),
       ...(delayTime === undefined ? {} : { delayTime }),
       ...(executionTime === undefined ? {} : { executionTime })
-    }
+    }))
   }
 
   /** Whether each item has an outcome. */
@@ -166,14 +178,14 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
             const next = last?.index ?? (hasEnded ? undefined : from)
             return [Chunk.unsafeFromArray([...ready]), Option.fromNullable(next)] as const
           })
-        return Stream.paginateChunkEffect(Number.isInteger(after) ? Math.max(-1, after) : -1, page)
+        return Stream.paginateChunkEffect(Number.isNaN(after) ? -1 : Math.max(-1, Math.floor(after)), page)
       })
     )
 
   const retry = (id: string, kinds: ReadonlyArray<string>) =>
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
-      const reopened = yield* store.reopen(storeId(id), kinds)
+      const reopened = yield* store.reopen(storeId(id), kinds, handOver(storeId(id)))
       yield* execute(storeId(id))
       return reopened.length
     })
@@ -198,8 +210,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
           ])
         )
         yield* Stream.runForEach(pages, (stored) =>
-          Effect.sync(() => {
-            const result = resultOf(stored)
+          Effect.map(resultOf(stored), (result) => {
             const kind = Exit.isSuccess(result)
               ? "Completed"
               : Option.match(Cause.failureOption(result.cause), {
@@ -254,13 +265,15 @@ const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): 
   const { begin, kind, outcomeOf, stored } = base(options)
   const { input, key, onInvalidInput = usualOnInvalidInput } = options
   const encode = Schema.encode(input)
-  const decode = Schema.decodeUnknown(input)
+  const decode = Inputs.safely(input, Schema.decodeUnknown(input))
   const read = Inputs.readerOf({ input, onInvalidInput })
   /** Why who works on an item would not read its input, once it has been JSON. */
-  const issueOf = ({ input }: BatchStore.NewItem) => {
+  const issueOf = ({ input }: BatchStore.NewItem): Effect.Effect<string | undefined> => {
     // What is no JSON at all the store refuses.
     const stored = Option.liftThrowable(() => JSON.parse(Inputs.textOf(input)) as unknown)()
-    return Option.flatMap(stored, (stored) => Either.getLeft(read(stored))).pipe(Option.getOrUndefined)
+    return Option.isNone(stored)
+      ? Effect.succeed(undefined)
+      : Effect.match(read(stored.value), { onFailure: (issue) => issue, onSuccess: () => undefined })
   }
   const itemsOf = <E, R>(inputs: Iterable<I> | Stream.Stream<I, E, R>) =>
     (isStream(inputs) ? inputs : Stream.fromIterable(inputs)).pipe(
@@ -275,7 +288,7 @@ const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): 
             // Few schemas need an effect for it.
             const input = Either.isEither(encoded) && Either.isRight(encoded) ? encoded.right : yield* encoded
             const item = { key: key?.(value, index) ?? String(index), input }
-            const issue = issueOf(item)
+            const issue = yield* issueOf(item)
             if (issue !== undefined) return yield* unreadable(item.key, issue)
             items.push(item)
           }
@@ -288,7 +301,7 @@ const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): 
     start: (id, inputs, more) => begin(id, itemsOf(inputs), more),
     outcomes: (id, options) =>
       Stream.mapEffect(stored(id, options), (stored) =>
-        Effect.map(decode(stored.input), (value) => ({ ...outcomeOf(stored), input: value }))
+        Effect.zipWith(outcomeOf(stored), decode(stored.input), (outcome, input) => ({ ...outcome, input }))
       )
   }
 }
@@ -320,7 +333,7 @@ const makeLoaded = <I, IE, O, OE, E, R>(
       Number.isInteger(count) && count >= 0 && count <= maxCount
         ? begin(id, references(id, count), more)
         : invalid("`count` is no whole number from 0 on. Give how many inputs `load` has."),
-    outcomes: (id, options) => Stream.map(stored(id, options), outcomeOf)
+    outcomes: (id, options) => Stream.mapEffect(stored(id, options), outcomeOf)
   }
 }
 

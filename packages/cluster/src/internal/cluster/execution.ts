@@ -51,7 +51,7 @@ export const check = ({
 /** The id in the store of a batch of a kind. */
 export const storeIdOf = (name: string, id: string): string => `${name}/${id}`
 
-/** The workflow of a kind of batch: `layer` has this process drive chunks, and `execute` has those of a batch in the store driven. */
+/** The workflow of a kind of batch: `layer` has this process drive chunks, `execute` has those of a batch in the store driven, and `handOver` one. */
 export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>) => {
   const { chunkSize: _, chunks = usualChunks, endpoint, input, key: __, load, name, output, ...driveOptions } = options
   const ChunkWorkflow = chunkWorkflow(name)
@@ -90,8 +90,9 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
     })
   )
 
-  const handOver = <R>(executed: Effect.Effect<string, never, R>) =>
-    whenUnreachable(executed, () => notHandedOver("the database cannot be reached")).pipe(
+  /** What is asked of the cluster's storage, while it is away for a moment. */
+  const asked = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    whenUnreachable(effect, () => notHandedOver("the database cannot be reached")).pipe(
       Effect.retry(Schedule.intersect(again, Schedule.recurUpTo(longestHandOver))),
       Effect.timeoutFail({
         duration: longestHandOver,
@@ -99,6 +100,11 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
           notHandedOver(`the process whose turn it is does not have the layer of "${name}", or does not answer`)
       })
     )
+
+  const handOver =
+    (batch: string) =>
+    ({ chunk, round }: Pick<BatchStore.OpenChunk, "chunk" | "round">) =>
+      asked(Effect.asVoid(ChunkWorkflow.execute({ batch, chunk, round }, { discard: true })))
 
   /** Open chunks, each with a round whose workflow has not ended: of one that had, a defect of the cluster was the end. */
   const notEnded = (batch: string, open: ReadonlyArray<BatchStore.OpenChunk>) =>
@@ -114,7 +120,7 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
         ({ chunk, round }) =>
           Effect.gen(function* () {
             const id = yield* ChunkWorkflow.executionId({ batch, chunk, round })
-            const result = yield* ChunkWorkflow.poll(id)
+            const result = yield* asked(ChunkWorkflow.poll(id))
             if (result?._tag === "Complete") yield* store.raise(batch, { chunk, round })
           }),
         { concurrency: 8, discard: true }
@@ -128,12 +134,8 @@ export const make = <I, IE, O, OE, E, R>(options: AnyOptions<I, IE, O, OE, E, R>
       const open = yield* store.open(batch, (chunks) =>
         roundsOf(chunks, (chunk, round) => ChunkWorkflow.executionId({ batch, chunk, round }))
       )
-      yield* Effect.forEach(
-        yield* notEnded(batch, open),
-        ({ chunk, round }) => handOver(ChunkWorkflow.execute({ batch, chunk, round }, { discard: true })),
-        { concurrency: 8, discard: true }
-      )
+      yield* Effect.forEach(yield* notEnded(batch, open), handOver(batch), { concurrency: 8, discard: true })
     })
 
-  return { layer, execute }
+  return { layer, execute, handOver }
 }

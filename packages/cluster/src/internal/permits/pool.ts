@@ -6,6 +6,7 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import type * as Permits from "effect-runpod/Permits"
 import type { Block, Lease, Options, Request, Service } from "../../PermitStore.js"
+import { boundedMillis } from "../durations.js"
 import { monotonicMillis } from "../monotonic.js"
 import { nameOf } from "./poolName.js"
 import { Signal } from "./signal.js"
@@ -465,11 +466,16 @@ class SharedPool implements Permits.Pool {
   })
 }
 
+/** In milliseconds: a place is renewed three times in it. */
+const shortestTtl = 100
+
 export const make = (
   store: Service,
   { hold = "200 millis", onStoreDown = "share", ttl = "10 seconds" }: Options
 ): Effect.Effect<Permits.Service, never, Scope.Scope> =>
   Effect.gen(function* () {
+    const holdMillis = boundedMillis("hold", hold, 0)
+    const ttlMillis = boundedMillis("ttl", ttl, shortestTtl)
     const clock = yield* Effect.clock
     const scope = yield* Effect.scope
     const runtime = yield* Effect.runtime<never>()
@@ -478,8 +484,8 @@ export const make = (
     const settings: Settings = {
       store,
       goesOn: onStoreDown === "share",
-      hold: Duration.toMillis(hold),
-      ttl: Duration.toMillis(ttl),
+      hold: holdMillis,
+      ttl: ttlMillis,
       scope,
       open,
       fork: (effect) => Runtime.runFork(runtime)(effect, { scope }),

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { type Lease, PermitStoreError, type Request, type Service } from "../../PermitStore.js"
 import type * as Redis from "../../Redis.js"
+import { boundedMillis } from "../durations.js"
 import { script } from "./script.js"
 
 const Answer = Schema.parseJson(
@@ -40,7 +41,7 @@ export const make = (
   { prefix = "{runpod:permits}:", settle = "3 seconds" }: Redis.Options
 ): Effect.Effect<Service> =>
   Effect.sync(() => {
-    const settleMillis = Duration.toMillis(settle)
+    const settleMillis = boundedMillis("settle", settle, 0)
     let sha: string | undefined
     /** The generation that each pool was last found in. */
     const seen = new Map<string, string>()
@@ -105,6 +106,17 @@ const greeting: Request = {
   known: () => []
 }
 
+/** Whether `ioredis` makes something of it: where it does not, it connects elsewhere, or throws where nobody catches it. */
+const isAddress = (url: string): boolean => {
+  try {
+    const { password, pathname, protocol, username } = new URL(url)
+    decodeURIComponent(username + password)
+    return /^rediss?:$/.test(protocol) && /^(?:\/\d*)?$/.test(pathname)
+  } catch {
+    return false
+  }
+}
+
 /** How long a layer waits for its first connection. */
 const firstConnection = Duration.seconds(2)
 /** How long a command may stay without an answer, in milliseconds. */
@@ -112,12 +124,18 @@ const longestSilence = 5_000
 
 export const connect = ({ url, ...options }: Redis.ConnectOptions): Effect.Effect<Service, never, Scope.Scope> =>
   Effect.gen(function* () {
+    const address = Redacted.isRedacted(url) ? Redacted.value(url) : url
+    if (!isAddress(address)) {
+      throw new RangeError(
+        "the `url` of Redis is not `redis://` or `rediss://`, a host, and a whole number as its database at most"
+      )
+    }
     // The names of a CommonJS module are lost where a bundler has it in a chunk of its own: what it exports as a whole is not.
     const { Redis: Client } = yield* Effect.promise(() => import("ioredis").then((module) => module.default))
     const client = yield* Effect.acquireRelease(
       Effect.sync(
         () =>
-          new Client(Redacted.isRedacted(url) ? Redacted.value(url) : url, {
+          new Client(address, {
             lazyConnect: true,
             enableOfflineQueue: false,
             maxRetriesPerRequest: 0,

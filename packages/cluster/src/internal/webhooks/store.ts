@@ -13,6 +13,7 @@ import type { WebhookStoreOptions } from "../../Sql.js"
 import { defaults as tables } from "../batches.js"
 import { type Database, isStorable, type Parameter } from "../database.js"
 import { isDataProblem, problemOf } from "../sqlError.js"
+import { millisOf } from "../durations.js"
 import * as Groups from "../groups.js"
 import * as Migrations from "../migrations.js"
 import * as Changes from "./changes.js"
@@ -241,6 +242,11 @@ export const make = (
   options: WebhookStoreOptions
 ): Effect.Effect<Service, WebhookStoreError, SqlClient.SqlClient | Scope.Scope> =>
   Effect.gen(function* () {
+    const { maxAge = defaults.maxAge, maxCount = defaults.maxCount } = options
+    if (!(millisOf(maxAge) > 0 && maxCount >= 1)) {
+      const detail = "`maxAge` is no duration, or `maxCount` no number from 1 on. Give others."
+      return yield* new WebhookStoreError({ operation: "open", detail })
+    }
     const client = yield* SqlClient.SqlClient
     const db = yield* Effect.mapError(Migrations.connect(options.prefix ?? defaults.prefix), (error) =>
       error._tag === "SqlError"
