@@ -202,10 +202,10 @@ export interface AttemptObserver {
   /** Runs, uninterruptibly, when it is about to be handed to the transport; `false` withdraws it and interrupts its fiber. */
   readonly onSend: Effect.Effect<boolean>
   /**
-   * Asked when it leaves, which may be long after `onSend`: for another start, or in a process that was stopped. An effect is run first, and says as
-   * `onSend` whether it is wanted still. Default: it is.
+   * Whether what `onSend` has said is too old to be acted on, as in a process that was stopped: asked when the attempt leaves, which fails as one that was
+   * not sent if it is. Default: it never is.
    */
-  readonly onLeave?: (() => Effect.Effect<boolean> | undefined) | undefined
+  readonly isStale?: (() => boolean) | undefined
   /** Runs, uninterruptibly, when the attempt failed with an error that proves that it had no effect. */
   readonly onRefused: (error: RunPodError) => Effect.Effect<void>
 }

@@ -41,8 +41,9 @@ export interface BatchJournal {
    */
   readonly hasInputs?: boolean | undefined
   /**
-   * How long after `append` was called for an intent its submit may leave: one that has not left by then, as in a process that was stopped, has the
-   * intent appended anew first, and is not sent where that fails. For journals that another process may take over. Default: for ever.
+   * How long after `append` was called for an intent its submit may leave: one that has not left by then, as in a process that was stopped, is not sent, but
+   * released, and its intent appended anew. For journals that another process may take over; much longer than an append takes, or the batch ends with `Io`.
+   * Default: for ever.
    */
   readonly intentTtl?: Duration.DurationInput | undefined
   /** How long jobs were on workers so far, item by item: what a `maxCost` counts of earlier runs. A batch that has one needs it. */

@@ -227,7 +227,7 @@ describe("a batch with a journal", () => {
     [
       "notes an intent anew that is old when its submit leaves",
       undefined,
-      ["Intent", "Intent", "Submitted", "Settled"],
+      ["Intent", "Released", "Intent", "Submitted", "Settled"],
       1
     ],
     ["sends nothing where another run has taken over meanwhile", "Locked", ["Intent"], 0]
@@ -255,6 +255,22 @@ describe("a batch with a journal", () => {
       }).pipe(Effect.provide(emulated({})))
     )
   }
+
+  inVirtualTime("ends, with nothing sent, where noting an intent takes longer than that may be acted on", () =>
+    Effect.gen(function* () {
+      const { journal, tags } = yield* observed
+      const slow: BatchJournal.BatchJournal = {
+        ...journal,
+        intentTtl: "5 seconds",
+        append: (entry) => Effect.zipLeft(journal.append(entry), Effect.sleep("6 seconds"))
+      }
+      const exit = yield* Effect.exit(run({ journal: slow }, inputs(1)))
+      const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+      assert.include(error, { _tag: "BatchJournalError", reason: "Io" })
+      assert.strictEqual(tags("0").at(-1), "Released")
+      assert.strictEqual((yield* counts).submitted, 0)
+    }).pipe(Effect.provide(emulated({})))
+  )
 
   inVirtualTime("interrupted while a submit waits for its permit leaves the item as it was", () =>
     Effect.gen(function* () {

@@ -150,7 +150,7 @@ export interface Kind<out R = never> {
   readonly name: string
   /**
    * A process with this layer works on batches of this kind. When its engine is closed, too, others go on with what it had; until then that waits for this
-   * layer to be opened again.
+   * layer to be opened again. An engine of the program's own is closed with it.
    */
   readonly layer: Layer.Layer<never, never, RunPod | BatchStore.BatchStore | WorkflowEngine.WorkflowEngine | R>
   readonly progress: (id: string) => Effect.Effect<BatchStore.Progress, BatchJournalError, BatchStore.BatchStore>

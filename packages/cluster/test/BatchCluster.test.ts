@@ -497,6 +497,8 @@ describe.concurrent("a kind of batch", () => {
         yield* Effect.flip(BatchCluster.make({ ...kind, input: dates }).start("b", [{ at: new Date(0) }])),
         yield* Effect.flip(BatchCluster.make({ ...kind, input: throwing }).start("c", ["text"]))
       ]
+      const loaded = BatchCluster.make({ ...kind, input: throwing, load: () => Effect.succeed(["text"]) })
+      assert.include(yield* Effect.flip(loaded.start("d", { count: 1 })), { reason: "Unstorable", key: "0" })
       for (const [i, key] of ["3", "0", "0"].entries())
         assert.include(refusals[i], { _tag: "BatchJournalError", reason: "Unstorable", key })
       const store = yield* BatchStore.BatchStore

@@ -18,6 +18,7 @@ import type { BudgetState, Reservation } from "../../layers/Cost.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
+import { BatchJournalError } from "../../errors/BatchError.js"
 import { catchFailure, isInterruption } from "../effect/cause.js"
 import { contextOf } from "../http/arguments.js"
 import * as Submit from "../jobs/submit.js"
@@ -69,6 +70,8 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   /** An attempt was sent and not refused; so was an earlier one. */
   private isSent = false
   private isDoubtful = false
+  /** How often it was too old when it had been noted. */
+  private late = 0
   /** An endpoint without `encode` need not know hooks: what it is told to run counts as sent, until it calls one. */
   private isPresumed = false
   /** It was not sent because it was barred. */
@@ -111,7 +114,7 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
 
   /** Notes the intent; false when nothing may be sent. */
   private intend(webhookKey: string | undefined): Effect.Effect<boolean> {
-    const isNoted = this.hasIntent && webhookKey === this.webhookKey && !this.isStale
+    const isNoted = this.hasIntent && webhookKey === this.webhookKey && !this.isStale()
     return Effect.flatMap(isNoted ? Effect.succeed(true) : this.note(webhookKey), (isNoted) => {
       this.hasIntent = isNoted
       this.webhookKey = webhookKey
@@ -127,10 +130,20 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   }
 
   /** Whether another run may have taken the item over since its intent was noted. */
-  private get isStale(): boolean {
+  readonly isStale: NonNullable<Submit.SubmitHooks["isStale"]> = () => {
     const { clock, intentTtl } = this.run
     const { monotonic, wall } = this.intendedAt
-    return Math.max(this.run.now() - monotonic, wallMillis(clock) - wall) > intentTtl
+    return this.hasIntent && Math.max(this.run.now() - monotonic, wallMillis(clock) - wall) > intentTtl
+  }
+
+  /** By such a journal it could never be sent. */
+  private giveUp(): Effect.Effect<boolean> {
+    const error = new BatchJournalError({
+      reason: "Io",
+      detail: "it takes longer to note an intent than its `intentTtl`. Make it faster."
+    })
+    const released = this.mayHaveStarted ? Effect.void : this.release()
+    return Effect.as(Effect.zipRight(released, this.run.openWith(error)), false)
   }
 
   private release(): Effect.Effect<unknown> {
@@ -155,23 +168,15 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
         this.wasBarred = true
         return Effect.succeed(false)
       }
-      return Effect.map(this.intend(webhookKey), (mayBeSent) => {
-        if (!mayBeSent) return false
+      return Effect.flatMap(this.intend(webhookKey), (mayBeSent) => {
+        if (!mayBeSent) return Effect.succeed(false)
+        if (this.isStale() && ++this.late >= mostLate) return this.giveUp()
         this.isDoubtful ||= this.isSent
         this.isSent = true
         this.attempts++
-        return true
+        return Effect.succeed(true)
       })
     })
-
-  readonly beforeLeave: Submit.SubmitHooks["beforeLeave"] = () =>
-    this.hasIntent && this.isStale
-      ? Effect.suspend(() => {
-          this.isSent = false
-          this.attempts--
-          return this.beforeSend(this.webhookKey)
-        })
-      : undefined
 
   get onRefused(): Effect.Effect<void> {
     return Effect.suspend(() => {
@@ -201,7 +206,9 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
       const failed: Failed = { _tag: "Failed", error, attempts: Math.max(1, this.attempts) }
       if (error._tag === "SubmitAmbiguousError") {
         const noted = this.run.notes.doubtful(this.item.item, this.webhookKey, error)
-        return Effect.as(Effect.zipRight(noted, this.onDoubt(error)), failed)
+        // Others need not wait until it is known whether a webhook tells of its job.
+        const told = Effect.ensuring(noted, Effect.sync(this.item.takeNext))
+        return Effect.as(Effect.zipRight(told, this.onDoubt(error)), failed)
       }
       if (!provesNoEffect(error)) return Effect.succeed(failed)
       return Effect.zipRight(this.isPresumed ? this.onRefused : Effect.void, this.onRefusal(error))
@@ -233,6 +240,9 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
     })
   }
 }
+
+/** How often the intent of a submit may be too old to be acted on when it has been noted. */
+const mostLate = 3
 
 /** With `onAmbiguous: "resubmit"` only webhooks that are stored already are looked for: waiting would delay the resubmit. */
 const lookForWebhook = 1_000

@@ -28,8 +28,8 @@ export class Attempt<A extends { readonly status: number } = Reply> implements A
   private since: number
 
   constructor(
-    private readonly execution: Execution,
-    private readonly timer: Timer,
+    protected readonly execution: Execution,
+    protected readonly timer: Timer,
     private resume: ((end: Effect.Effect<A, RunPodError>) => void) | undefined
   ) {
     this.since = this.sentAt = timer.now()

@@ -73,6 +73,9 @@ export interface Lane {
   readonly requestTimeout: number
 }
 
+/** Why an attempt fails that was not sent, since what its observer said of it is too old. */
+export const keptTooLong = "it was kept for too long before it could leave"
+
 /** How far a request has come: state of one execution, touched only by its fiber. It tells metrics, span and job of its attempts. */
 export class Execution<out Q extends Sent = Sent> {
   readonly options: RequestOptions
@@ -112,6 +115,10 @@ export class Execution<out Q extends Sent = Sent> {
     // Within a grace there must be time for a second attempt.
     else this.headersTimeout = grace === undefined ? requestTimeout : Math.min(requestTimeout, grace / 2)
     this.bodyTimeout = request.idleTimeout ?? Math.min(this.headersTimeout, usualBodyTimeout)
+  }
+
+  get isStale(): boolean {
+    return this.options.observer?.isStale?.() === true
   }
 
   get attempt(): number {

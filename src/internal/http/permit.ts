@@ -1,9 +1,9 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { RateLimitedError, RequestTimeoutError, type RunPodError } from "../../errors/RunPodError.js"
+import { RateLimitedError, RequestTimeoutError, type RunPodError, TransportError } from "../../errors/RunPodError.js"
 import type { Permit, Until, Wait } from "../pace/limiter.js"
 import type { Timer } from "../pace/timer.js"
-import type { Execution } from "./execution.js"
+import { type Execution, keptTooLong } from "./execution.js"
 
 /** How long an attempt waits for its permit. */
 class UntilDeadline implements Until<never, RunPodError> {
@@ -73,7 +73,7 @@ export const withPermit = <A>(
 
 /**
  * Hands an attempt that has its permit to its transport. When its observer has kept it for long, it waits for another start of what processes
- * share first: RunPod counts it from now on. The observer is asked again if what it said may be old.
+ * share first: RunPod counts it from now on.
  */
 export const leave = <A>(
   execution: Execution,
@@ -82,14 +82,14 @@ export const leave = <A>(
 ): Effect.Effect<A, RunPodError> => {
   const since = execution.permit.startedAt
   const wait = execution.limiter.beforeLeaving(execution.permit, timer.now())
-  if (wait === undefined) {
-    const asked = execution.options.observer?.onLeave?.()
-    if (asked === undefined) return send()
-    return Effect.flatMap(asked, (isWanted) => (isWanted ? leave(execution, timer, send) : Effect.interrupt))
-  }
+  const go = () =>
+    execution.isStale
+      ? Effect.fail(new TransportError({ ...execution.where, sent: "No", cause: new Error(keptTooLong) }))
+      : send()
+  if (wait === undefined) return go()
   return Effect.flatMap(wait, () => {
     const now = timer.now()
-    if (execution.deadline > now) return leave(execution, timer, send)
+    if (execution.deadline > now) return go()
     const timeout = Duration.millis(Math.round(now - since))
     return Effect.fail(new RequestTimeoutError({ ...execution.where, sent: "No", phase: "Headers", timeout }))
   })

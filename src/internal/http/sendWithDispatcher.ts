@@ -3,15 +3,23 @@ import type { RunPodError } from "../../errors/RunPodError.js"
 import type * as Dispatcher from "../../layers/Dispatcher.js"
 import type { Timer } from "../pace/timer.js"
 import { Attempt } from "./attempt.js"
-import type { Execution } from "./execution.js"
+import { type Execution, keptTooLong } from "./execution.js"
 import { type Reply, ReplyCollector } from "./reply.js"
 
 class DispatchedAttempt extends Attempt implements Dispatcher.Handler {
   override sent: "No" | "Maybe" = "No"
   private body: ReplyCollector | undefined
 
+  /** In a process that was stopped it gets its connection long after it was handed over. */
   onConnected(): void {
-    this.sent = "Maybe"
+    if (this.timer.now() >= this.at) return this.run()
+    if (!this.execution.isStale) {
+      this.sent = "Maybe"
+      return
+    }
+    const { abort } = this
+    this.failWith(new Error(keptTooLong))
+    abort()
   }
 
   onHead(status: number, headers: Parameters<Dispatcher.Handler["onHead"]>[1]): void {
@@ -48,5 +56,6 @@ export const sendWithDispatcher = (
     const attempt = new DispatchedAttempt(execution, timer, resume)
     execution.current = attempt
     const { abort } = dispatcher.dispatch(request, attempt)
-    if (!attempt.isOver) attempt.abort = abort
+    if (attempt.isOver) abort()
+    else attempt.abort = abort
   })

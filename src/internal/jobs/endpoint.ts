@@ -100,7 +100,7 @@ class JobSubmit {
       isObserved: runtime.keepsDeadlines,
       where: contextOf(operation, { endpointId }),
       beforeSend: hooks?.beforeSend(this.webhookKey),
-      beforeLeave: hooks?.beforeLeave,
+      isStale: hooks?.isStale,
       onRefused: hooks?.onRefused,
       fork: (effect) => runtime.fork(effect)
     })

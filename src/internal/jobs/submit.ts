@@ -31,8 +31,8 @@ export interface Options<A> {
   readonly where: Context
   /** Runs, uninterruptibly, before each attempt is handed to the transport; `false` withdraws the submit. */
   readonly beforeSend?: Effect.Effect<boolean> | undefined
-  /** Asked when an attempt that `beforeSend` let through leaves: `undefined` lets it, else it is asked for again, as by that. */
-  readonly beforeLeave?: (() => Effect.Effect<boolean> | undefined) | undefined
+  /** Whether what `beforeSend` has said is too old to be acted on: what has not left by then fails as not sent. */
+  readonly isStale?: (() => boolean) | undefined
   /** Runs, uninterruptibly, when an attempt that `beforeSend` let through has started nothing; one before it may have. */
   readonly onRefused?: Effect.Effect<void> | undefined
   /** Starts what has to be done after its owner has left, so that closing the layer waits for it. */
@@ -68,45 +68,33 @@ class State {
 /** Asks and tells about the attempts of a submit, and keeps its state. */
 const observerOf = (
   state: State,
-  { beforeLeave, beforeSend = Effect.succeed(true), onRefused = Effect.void }: Options<unknown>
-): AttemptObserver => {
-  const ask = (wanted: Effect.Effect<boolean>) =>
-    Effect.suspend(() =>
-      state.isLeft
-        ? Effect.succeed(false)
-        : Effect.flatMap(wanted, (isWanted) => {
-            if (!isWanted) return Effect.succeed(false)
-            if (state.isLeft) return Effect.as(onRefused, false)
-            state.phase = "Sent"
-            state.attempts++
-            return Effect.succeed(true)
-          })
-    )
-  const takeBack = () => {
+  { beforeSend = Effect.succeed(true), isStale, onRefused = Effect.void }: Options<unknown>
+): AttemptObserver => ({
+  onQueued: () => {
+    if (state.phase === "Sent") state.isDoubtful = true
     state.phase = "Waiting"
-    state.attempts--
-  }
-  return {
-    onQueued: () => {
-      if (state.phase === "Sent") state.isDoubtful = true
+    return !state.isLeft
+  },
+  onSend: Effect.suspend(() =>
+    state.isLeft
+      ? Effect.succeed(false)
+      : Effect.flatMap(beforeSend, (isWanted) => {
+          if (!isWanted) return Effect.succeed(false)
+          if (state.isLeft) return Effect.as(onRefused, false)
+          state.phase = "Sent"
+          state.attempts++
+          return Effect.succeed(true)
+        })
+  ),
+  isStale,
+  onRefused: (error) =>
+    Effect.suspend(() => {
       state.phase = "Waiting"
-      return !state.isLeft
-    },
-    onSend: ask(beforeSend),
-    onLeave: () => {
-      const wanted = beforeLeave?.()
-      if (wanted === undefined) return undefined
-      takeBack()
-      return Effect.uninterruptible(ask(wanted))
-    },
-    onRefused: (error) =>
-      Effect.suspend(() => {
-        takeBack()
-        state.lastError = error
-        return onRefused
-      })
-  }
-}
+      state.attempts--
+      state.lastError = error
+      return onRefused
+    })
+})
 
 /** A defect is that of the submit. */
 const toSubmitted = <A>(exit: Exit.Exit<A, RunPodError>, state: State, where: Context): Exit.Exit<Submitted<A>> => {
@@ -187,8 +175,8 @@ export interface SubmitHooks {
   readonly onStart: (withdraw: () => void) => void
   /** Runs before each attempt is sent, with the name of its webhook's URL where one was issued; `false` withdraws it. */
   readonly beforeSend: (webhookKey: string | undefined) => Effect.Effect<boolean>
-  /** Asked when an attempt that `beforeSend` let through leaves: `undefined` lets it, else it is asked for again, as by that. */
-  readonly beforeLeave?: (() => Effect.Effect<boolean> | undefined) | undefined
+  /** Whether what `beforeSend` has said is too old to be acted on: what has not left by then fails as not sent. */
+  readonly isStale?: (() => boolean) | undefined
   /** Runs when an attempt that `beforeSend` let through has started nothing; one before it may have. */
   readonly onRefused: Effect.Effect<void>
   /** Gets the job that was started although its caller was interrupted meanwhile, instead of its being cancelled. */

@@ -52,7 +52,9 @@ export const readerOf = <I, IE>({
       Effect.matchEffect(encode(value), {
         onFailure: ({ message }) => Effect.fail(message),
         onSuccess: (written) =>
-          losesIn(written, stored) ? Effect.fail("it has fields that the schema does not know") : Effect.succeed(value)
+          Effect.flatMap(Effect.try({ try: () => losesIn(written, stored), catch: () => "it is too deep" }), (loses) =>
+            loses ? Effect.fail("it has fields that the schema does not know") : Effect.succeed(value)
+          )
       })
     )
   }

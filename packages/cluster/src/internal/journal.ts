@@ -77,8 +77,8 @@ interface StateRow {
 
 /** An entry is a string in the JSON of its group, which no string of V8 may be too long for. */
 const longestText = 64 * 1024 * 1024
-/** How long an intent may be acted on: the usual `grace` is as long, and as a request may take. */
-const longestIntent = Duration.seconds(5)
+/** How long an intent may be acted on at least, however short `grace` is. */
+const leastTtl = Duration.seconds(1)
 /** How many rows are read at once when a journal is opened. */
 const pageSize = 2_000
 
@@ -346,8 +346,8 @@ export const make = (
     const told = yield* Doubts.make(doubtful, journal.lookAgain)
     const outcome = yield* Groups.make({ keyOf: (key: string) => key, sizeOf: () => 1, run: journal.readOutcomes })
     return {
-      // Whoever takes the chunk over waits for the answer to what has left since: `grace` after the intent at least.
-      intentTtl: Duration.min(longestIntent, options.grace),
+      // Whoever takes the chunk over decides `grace` after the intent at the soonest.
+      intentTtl: Duration.max(leastTtl, Duration.times(options.grace, 0.5)),
       begin: (endpointId) => journal.begin(endpointId),
       find: (key) => journal.find(key),
       awaitJob: (key) => Effect.zipRight(told(key), journal.find(key)),

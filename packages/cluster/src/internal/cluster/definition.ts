@@ -264,7 +264,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
 const makeStored = <I, IE, O, OE>(options: BatchCluster.Options<I, IE, O, OE>): BatchCluster.BatchCluster<I, O> => {
   const { begin, kind, outcomeOf, stored } = base(options)
   const { input, key, onInvalidInput = usualOnInvalidInput } = options
-  const encode = Schema.encode(input)
+  const encode = Inputs.safely(input, Schema.encode(input))
   const decode = Inputs.safely(input, Schema.decodeUnknown(input))
   const read = Inputs.readerOf({ input, onInvalidInput })
   /** Why who works on an item would not read its input, once it has been JSON. */
@@ -310,8 +310,9 @@ const makeLoaded = <I, IE, O, OE, E, R>(
   options: BatchCluster.LoadedOptions<I, IE, O, OE, E, R>
 ): BatchCluster.LoadedBatchCluster<O, E, R> => {
   const { begin, kind, outcomeOf, stored } = base<I, IE, O, OE, E, R>(options)
-  const { input, key, load } = options
-  const encode = Schema.encode(input)
+  const { input, key, load, onInvalidInput = usualOnInvalidInput } = options
+  const encode = Inputs.safely(input, Schema.encode(input))
+  const read = Inputs.readerOf({ input, onInvalidInput })
   const references = (id: string, count: number) =>
     Inputs.pagesOf(count, (range) =>
       Effect.gen(function* () {
@@ -320,9 +321,15 @@ const makeLoaded = <I, IE, O, OE, E, R>(
           Effect.gen(function* () {
             const value = loaded[i]
             if (value === undefined) return yield* missing(range.from + i)
-            const text = Inputs.textOf(yield* encode(value))
             const index = range.from + i
-            return { key: key?.(value, index) ?? String(index), hash: yield* sha256(text), length: text.length }
+            const name = key?.(value, index) ?? String(index)
+            const encoded = yield* encode(value)
+            yield* Effect.mapError(read(encoded), (issue) => unreadable(name, issue))
+            const text = yield* Effect.try({
+              try: () => Inputs.textOf(encoded),
+              catch: () => unreadable(name, "it is no JSON")
+            })
+            return { key: name, hash: yield* sha256(text), length: text.length }
           })
         )
       })

@@ -1,4 +1,5 @@
 /** What runs the workflows: the cluster's storage and runners, over the database of the batches. */
+import { PersistenceError } from "@effect/cluster/ClusterError"
 import * as ClusterWorkflowEngine from "@effect/cluster/ClusterWorkflowEngine"
 import * as MessageStorage from "@effect/cluster/MessageStorage"
 import * as RunnerAddress from "@effect/cluster/RunnerAddress"
@@ -61,6 +62,9 @@ const withTables = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> 
     })
   )
 
+/** Longer than a connection without an answer is kept. */
+const longestReading = "35 seconds"
+
 /**
  * The statement that reads messages marks them as read, for ten minutes: where its answer was lost, they are read again. What runs is left out by the
  * cluster.
@@ -74,6 +78,10 @@ const rereading = Layer.effect(
       unprocessedMessages: (shards) =>
         Effect.suspend(() => (isLost ? storage.resetShards(shards) : Effect.void)).pipe(
           Effect.zipRight(storage.unprocessedMessages(shards)),
+          Effect.timeoutFail({
+            duration: longestReading,
+            onTimeout: () => new PersistenceError({ cause: new Error("the database does not answer") })
+          }),
           Effect.onExit((exit) => Effect.sync(() => void (isLost = Exit.isFailure(exit))))
         )
     })
@@ -143,8 +151,8 @@ const longestWrite = "10 seconds"
 
 /** A path is no URL. */
 const urlOf = (file: string) => {
-  const path = file.replaceAll(/[%?#]/g, (character) => encodeURIComponent(character))
-  return path.startsWith("file:") ? `file:./${path}` : `file:${path}`
+  const path = file.replaceAll(/[%?#]/g, (character) => encodeURIComponent(character)).replace(/^\/+/, "/")
+  return /^(?:\/|[A-Za-z]:[\\/])/.test(path) ? `file:${path}` : `file:./${path}`
 }
 
 export const layerSqlite = (

@@ -13,6 +13,7 @@ import type { RunPod } from "effect-runpod/RunPod"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
 import { invalid } from "../batches.js"
+import { isStorable } from "../database.js"
 import { roundsOf } from "./placement.js"
 import { again, chunkWorkflow, register, whenUnreachable } from "./workflow.js"
 
@@ -42,8 +43,10 @@ export const check = ({
   concurrency = 1,
   name
 }: Pick<BatchCluster.Options<never, unknown, unknown, unknown>, "name" | "chunks" | "concurrency">) => {
-  if (!names.test(name))
-    return invalid("the `name` of its kind has no, or more than 100 characters, or a `/` in it. Give another.")
+  if (typeof name !== "string" || !names.test(name) || !isStorable(name))
+    return invalid(
+      "the `name` of its kind has no, or more than 100 characters, or a `/` or no well-formed Unicode in it. Give another."
+    )
   if (!(chunks >= 1)) return invalid("the `chunks` of its kind are no number from 1 on. Give another.")
   return concurrency >= 1 ? Effect.void : invalid("the `concurrency` of its kind is no number from 1 on. Give another.")
 }

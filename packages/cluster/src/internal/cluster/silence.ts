@@ -43,6 +43,15 @@ declare const process: { readonly getBuiltinModule?: Modules | undefined } | und
 /** How long an answer may take. The statements of batches and of the cluster are given up, or late, before that. */
 const longestSilence = Duration.toMillis("30 seconds")
 
+/** The server is ready for the next query. */
+const ready = [0x5a, 0, 0, 0, 5]
+/** What the first byte of records of TLS is, and of the answer to whether there is TLS. */
+const isEncrypted = (first: number, length: number) => (first >= 0x14 && first <= 0x17) || length === 1
+
+/** Whether an answer ends with these bytes; of what is encrypted nobody knows. */
+const isEnd = (bytes: Uint8Array): boolean =>
+  isEncrypted(bytes[0] ?? 0, bytes.length) || ready.every((byte, i) => bytes[bytes.length - 6 + i] === byte)
+
 /** Makes sockets, where Node has what that needs. With a stream in front, since what is encrypted would go past a socket's own events. */
 export const sockets = (longest = longestSilence): (() => Duplex & Pick<Socket, "connect">) | undefined => {
   const load = typeof process === "undefined" ? undefined : process.getBuiltinModule
@@ -65,13 +74,12 @@ export const sockets = (longest = longestSilence): (() => Duplex & Pick<Socket, 
         done(error)
       }
     })
-    const answered = () => void (isAsked = false)
     socket.on("connect", () => {
-      answered()
+      isAsked = false
       stream.emit("connect")
     })
     socket.on("data", (bytes) => {
-      answered()
+      if (isEnd(bytes)) isAsked = false
       if (!stream.push(bytes)) socket.pause()
     })
     // Nothing was sent, and nothing came, for so long.

@@ -109,16 +109,19 @@ class Drives {
         this.open.includes(drive)
           ? Effect.logWarning(`A chunk is driven again in a while (batch ${batch}, chunk ${chunk})`, cause)
           : Effect.void
-      )
+      ),
+      // Its layer was closed: that is no failure, and the next one goes on at once.
+      Effect.catchAll((cause) => (this.open.includes(drive) ? Effect.fail(cause) : Effect.succeed(undefined)))
     )
   }
 
   /** Until the chunk is done. While no layer of its kind is open, it waits for one. */
-  run(chunk: Chunk) {
+  run(chunk: Chunk): Effect.Effect<string, never, BatchStore.BatchStore> {
     return Effect.flatMap(this.last, (drive) => this.once(drive, chunk)).pipe(
       // Whatever it is, an interruption within it, too: the workflow's end would be stored. Where this fiber itself is interrupted, another process goes on.
       Effect.retry(again),
-      Effect.orDie
+      Effect.orDie,
+      Effect.flatMap((end) => (end === undefined ? this.run(chunk) : Effect.succeed(end)))
     )
   }
 }

@@ -111,7 +111,7 @@ const isAddress = (url: string): boolean => {
   try {
     const { password, pathname, protocol, username } = new URL(url)
     decodeURIComponent(username + password)
-    return /^rediss?:$/.test(protocol) && /^(?:\/\d*)?$/.test(pathname)
+    return /^rediss?:$/.test(protocol) && /^(?:\/\d*\/?)?$/.test(pathname)
   } catch {
     return false
   }

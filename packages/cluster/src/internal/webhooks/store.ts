@@ -242,9 +242,9 @@ export const make = (
   options: WebhookStoreOptions
 ): Effect.Effect<Service, WebhookStoreError, SqlClient.SqlClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const { maxAge = defaults.maxAge, maxCount = defaults.maxCount } = options
-    if (!(millisOf(maxAge) > 0 && maxCount >= 1)) {
-      const detail = "`maxAge` is no duration, or `maxCount` no number from 1 on. Give others."
+    const { maxAge = defaults.maxAge, maxCount = defaults.maxCount, poll = defaults.poll } = options
+    if (!(millisOf(maxAge) > 0 && millisOf(poll) >= 0 && maxCount >= 1)) {
+      const detail = "`maxAge` or `poll` is no duration, or `maxCount` no number from 1 on. Give others."
       return yield* new WebhookStoreError({ operation: "open", detail })
     }
     const client = yield* SqlClient.SqlClient
