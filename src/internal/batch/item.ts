@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { BatchJournalError } from "../../errors/BatchError.js"
 import {
   AmbiguityCause,
   isRetryable,
@@ -18,7 +19,6 @@ import type { BudgetState, Reservation } from "../../layers/Cost.js"
 import type * as JournalEntry from "../../schemas/JournalEntry.js"
 import type { JobHandle } from "../../services/JobHandle.js"
 import type { Service as JobRuntime } from "../../services/JobRuntime.js"
-import { BatchJournalError } from "../../errors/BatchError.js"
 import { catchFailure, isInterruption } from "../effect/cause.js"
 import { contextOf } from "../http/arguments.js"
 import * as Submit from "../jobs/submit.js"
@@ -132,8 +132,9 @@ class ItemSubmit<I, O, P, C> implements Submit.SubmitHooks {
   /** Whether another run may have taken the item over since its intent was noted. */
   readonly isStale: NonNullable<Submit.SubmitHooks["isStale"]> = () => {
     const { clock, intentTtl } = this.run
+    if (!this.hasIntent || intentTtl === Infinity) return false
     const { monotonic, wall } = this.intendedAt
-    return this.hasIntent && Math.max(this.run.now() - monotonic, wallMillis(clock) - wall) > intentTtl
+    return Math.max(this.run.now() - monotonic, wallMillis(clock) - wall) > intentTtl
   }
 
   /** By such a journal it could never be sent. */

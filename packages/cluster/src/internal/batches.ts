@@ -82,6 +82,12 @@ export const maxCount = 2 ** 31 - 1
 /** Whether a text can name a batch or an item. */
 export const isName = (text: string): boolean => text !== "" && isStorable(text)
 
+/** Fails with an id that no batch can have. */
+export const checkId = (id: string): Effect.Effect<void, Error> =>
+  typeof id === "string" && isName(id)
+    ? Effect.void
+    : invalid("the id of a batch is empty, or no well-formed Unicode without NUL. Give another.")
+
 export class Batches {
   constructor(
     readonly db: Database,
@@ -113,13 +119,12 @@ export class Batches {
   /** Makes the row of a batch unless it is there. */
   begin(id: string, { deadline, endpoint, failures, size, state }: NewRow): Effect.Effect<BatchRow, Error> {
     const { db } = this
-    if (!isName(id)) return invalid("the id of a batch is empty, or no well-formed Unicode without NUL. Give another.")
     const insert = this.rows(
       `INSERT INTO ${db.table("batches")} (id, endpoint, state, size, created, failures, deadline)
        VALUES (${db.text(1)}, ${db.text(2)}, ${db.text(3)}, ${db.int(4)}, ${db.now}, ${db.int(5)}, ${db.now} + ${db.float(6)})
        ON CONFLICT (id) DO NOTHING`,
       [id, endpoint, state, size, failures ?? null, deadline ?? null]
     )
-    return Effect.zipRight(insert, this.batch(id))
+    return Effect.zipRight(checkId(id), Effect.zipRight(insert, this.batch(id)))
   }
 }

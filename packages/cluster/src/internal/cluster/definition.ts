@@ -18,7 +18,7 @@ import * as JobId from "effect-runpod/JobId"
 import { RunPodError } from "effect-runpod/RunPodError"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
-import { invalid, isName, maxCount } from "../batches.js"
+import { checkId, invalid, maxCount } from "../batches.js"
 import * as Inputs from "../inputs.js"
 import { monotonicMillis } from "../monotonic.js"
 import { sha256 } from "../sha256.js"
@@ -88,8 +88,7 @@ const base = <I, IE, O, OE, E = never, R = never>(options: AnyOptions<I, IE, O, 
     Effect.gen(function* () {
       const store = yield* BatchStore.BatchStore
       yield* check(options)
-      if (typeof id !== "string" || !isName(id))
-        return yield* invalid("the id of a batch is empty, or no well-formed Unicode without NUL. Give another.")
+      yield* checkId(id)
       yield* store.create({ id: storeId(id), endpointId: endpoint, chunkSize, ...more }, pages)
       yield* execute(storeId(id))
     })
