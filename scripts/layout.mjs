@@ -46,7 +46,7 @@ export const rooms = {
   schemas: { may: [...lowest] },
   errors: { may: [...lowest, "schemas"] },
   "internal/pace": { may: [...lowest], types: ["layers", "schemas"] },
-  "internal/files": { may: [...lowest] },
+  "internal/files": { may: [...lowest, "errors"] },
   "internal/telemetry": { may: [...lowest, "internal/pace", "schemas"] },
   "internal/http": { may: [...lowest, "internal/pace", "internal/telemetry", "schemas", "errors"], types: ["layers"] },
   "internal/webhooks": {

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { visible } from "../internal/text/visible.js"
 import { RunPodError } from "./RunPodError.js"
 import { withoutFrames } from "./taggedError.js"
 
@@ -58,6 +59,8 @@ export class AppendError extends withoutFrames(
       unknown === 0
         ? "Append the rest once the cause is mended."
         : "Compare the batch's requestTotal with the parts before you append the rest."
-    return `append to batch ${this.batchId} on endpoint ${this.endpointId}: ${known}. ${this.cause.message} ${next}`
+    return visible(
+      `append to batch ${this.batchId} on endpoint ${this.endpointId}: ${known}. ${this.cause.message} ${next}`
+    )
   }
 }

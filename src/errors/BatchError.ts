@@ -7,6 +7,7 @@ import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Errors from "./RunPodError.js"
 import { budgetFields, budgetSays, unbounded } from "./budgetExceeded.js"
+import { FileProblem } from "./FileError.js"
 import { taggedError } from "./taggedError.js"
 
 /**
@@ -68,7 +69,9 @@ export class BatchJournalError extends taggedError<BatchJournalError>()(
     /** Of the file, counting from 1. */
     line: Schema.optional(Schema.Number),
     /** Where the line begins, counting from 0. */
-    byte: Schema.optional(Schema.Number)
+    byte: Schema.optional(Schema.Number),
+    /** With `Io` of a file: what the file system says. */
+    problem: Schema.optional(FileProblem)
   },
   {
     typeId: TypeId,

@@ -5,6 +5,7 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { FileProblem } from "./FileError.js"
 import { taggedError } from "./taggedError.js"
 
 /**
@@ -40,7 +41,9 @@ export class FlightError extends taggedError<FlightError>()(
     detail: Schema.String,
     file: Schema.String,
     /** Counting from 1. */
-    line: Schema.optional(Schema.Number)
+    line: Schema.optional(Schema.Number),
+    /** With `Io`: what the file system says. */
+    problem: Schema.optional(FileProblem)
   },
   {
     typeId: TypeId,

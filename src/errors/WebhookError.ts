@@ -6,6 +6,7 @@
  */
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { visible } from "../internal/text/visible.js"
 import { withoutFrames } from "./taggedError.js"
 
 /**
@@ -86,7 +87,9 @@ export class WebhookTokenExpiredError extends tagged<WebhookTokenExpiredError>()
 }) {
   readonly [TypeId]: Facts = unauthorized
   override get message(): string {
-    return `A delivery for "${this.key}" on endpoint ${this.endpointId} came after its token had expired and was refused. Issue URLs with a longer \`expiresIn\` if jobs take that long.`
+    return visible(
+      `A delivery for "${this.key}" on endpoint ${this.endpointId} came after its token had expired and was refused. Issue URLs with a longer \`expiresIn\` if jobs take that long.`
+    )
   }
 }
 
@@ -106,7 +109,9 @@ export class WebhookReplayedError extends tagged<WebhookReplayedError>()("Webhoo
   readonly [TypeId]: Facts = unauthorized
   override get message(): string {
     const whose = this.key === undefined ? "" : ` of "${this.key}" on endpoint ${this.endpointId}`
-    return `A delivery of job ${this.jobId} came with a token${whose} that had been used already, and was refused. Issue one URL for each job.`
+    return visible(
+      `A delivery of job ${this.jobId} came with a token${whose} that had been used already, and was refused. Issue one URL for each job.`
+    )
   }
 }
 
@@ -171,7 +176,9 @@ export class WebhookShapeError extends tagged<WebhookShapeError>()("WebhookShape
 }) {
   readonly [TypeId]: Facts = { status: 400 }
   override get message(): string {
-    return `A delivery was no job and was refused: ${this.issue}. Check what stands between RunPod and the receiver.`
+    return visible(
+      `A delivery was no job and was refused: ${this.issue}. Check what stands between RunPod and the receiver.`
+    )
   }
 }
 
@@ -188,7 +195,7 @@ export class WebhookStoreError extends tagged<WebhookStoreError>()("WebhookStore
 }) {
   readonly [TypeId]: Facts = { status: 503 }
   override get message(): string {
-    return `The store of webhooks failed at "${this.operation}": ${this.detail}`
+    return visible(`The store of webhooks failed at "${this.operation}": ${this.detail}`)
   }
 }
 
@@ -234,6 +241,6 @@ export const statusOf = (error: WebhookError): number => error[TypeId].status
  */
 export class WebhookSetupError extends tagged<WebhookSetupError>()("WebhookSetupError", { detail: Schema.String }) {
   override get message(): string {
-    return `The webhooks cannot be set up: ${this.detail}.`
+    return visible(`The webhooks cannot be set up: ${this.detail}.`)
   }
 }

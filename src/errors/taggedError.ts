@@ -1,5 +1,6 @@
 import type * as Cause from "effect/Cause"
 import * as Schema from "effect/Schema"
+import { visible } from "../internal/text/visible.js"
 
 export interface TaggedErrorClass<
   Self,
@@ -38,7 +39,10 @@ export const withoutFrames = <C>(Class: C): C => {
   })
 }
 
-/** A `Schema.TaggedError` of which the message, and what its family says of it, is computed from its fields. */
+/**
+ * A `Schema.TaggedError` of which the message, and what its family says of it, is computed from its fields. A message is printed: what others
+ * have put into a field cannot drive a terminal by it. The fields themselves stay as they are.
+ */
 export const taggedError =
   <Self>() =>
   <Tag extends string, Fields extends Schema.Struct.Fields, Id extends symbol, Mark, Read = Schema.Struct.Type<Fields>>(
@@ -61,6 +65,6 @@ export const taggedError =
         configurable: true
       })
     define(computed.typeId, computed.mark)
-    define("message", computed.message)
+    define("message", (error) => visible(computed.message(error)))
     return withoutFrames(base)
   }

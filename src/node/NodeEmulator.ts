@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import * as TerminalText from "../schemas/TerminalText.js"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Http from "node:http"
@@ -100,7 +101,9 @@ export class ServeError extends withoutFrames(
 ) {
   override get message(): string {
     const why = this.code === undefined ? "" : ` (${this.code})`
-    return `The emulator cannot listen on ${this.host}, port ${this.port}${why}. Choose another port, or 0 for any free one.`
+    return TerminalText.make(
+      `The emulator cannot listen on ${this.host}, port ${this.port}${why}. Choose another port, or 0 for any free one.`
+    )
   }
 }
 

@@ -8,6 +8,7 @@
 import { isAiError } from "@effect/ai/AiError"
 import { isJobError, type JobError } from "effect-runpod/JobError"
 import * as RunPodErrors from "effect-runpod/RunPodError"
+import * as TerminalText from "effect-runpod/TerminalText"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import { asSentence } from "./internal/text.js"
@@ -47,7 +48,7 @@ export class WorkerError extends Schema.TaggedError<WorkerError>("effect-runpod-
       (part) => part !== undefined
     )
     const said = `The worker answered with an error${kind.length === 0 ? "" : ` (${kind.join(", ")})`}: ${asSentence(this.detail)}`
-    return `${said} Correct the request (its model, its parameters), or read the worker's log.`
+    return TerminalText.make(`${said} Correct the request (its model, its parameters), or read the worker's log.`)
   }
 }
 
@@ -96,7 +97,9 @@ export class MalformedAnswerError extends Schema.TaggedError<MalformedAnswerErro
   readonly [TypeId]: TypeId = TypeId
 
   override get message(): string {
-    return `The answer is not one of the OpenAI API: ${asSentence(this.issue)} Check that the endpoint's worker serves models (worker-vllm or another with an OpenAI-compatible route).`
+    return TerminalText.make(
+      `The answer is not one of the OpenAI API: ${asSentence(this.issue)} Check that the endpoint's worker serves models (worker-vllm or another with an OpenAI-compatible route).`
+    )
   }
 }
 
@@ -122,7 +125,9 @@ export class UnfinishedAnswerError extends Schema.TaggedError<UnfinishedAnswerEr
       case "Filter":
         return "A content filter stopped the answer before its object was complete. Change the prompt."
       case "Refusal":
-        return `The model refused: ${asSentence(this.detail ?? "it did not say why")} Change the prompt.`
+        return TerminalText.make(
+          `The model refused: ${asSentence(this.detail ?? "it did not say why")} Change the prompt.`
+        )
     }
   }
 }
@@ -169,7 +174,9 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>("effect
   readonly [TypeId]: TypeId = TypeId
 
   override get message(): string {
-    return `The request to the model's server failed: ${asSentence(this.detail)} The model may have answered it: ask again only if a second answer does no harm.`
+    return TerminalText.make(
+      `The request to the model's server failed: ${asSentence(this.detail)} The model may have answered it: ask again only if a second answer does no harm.`
+    )
   }
 }
 

@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Permits from "effect-runpod/Permits"
+import * as TerminalText from "effect-runpod/TerminalText"
 import { leaseIn, noState } from "./internal/permits/lease.js"
 import { monotonicMillis } from "./internal/monotonic.js"
 import * as pool from "./internal/permits/pool.js"
@@ -29,7 +30,7 @@ export class PermitStoreError extends Data.TaggedError("PermitStoreError")<{
   readonly detail: string
 }> {
   override get message(): string {
-    return `The store of permits does not answer: ${this.detail}`
+    return TerminalText.make(`The store of permits does not answer: ${this.detail}`)
   }
 }
 

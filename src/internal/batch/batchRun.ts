@@ -25,6 +25,7 @@ import { makeScrub, type Scrub, scrubValue } from "../text/scrub.js"
 import { CircuitBreaker } from "./breaker.js"
 import type { Spend } from "./spend.js"
 import { Submits } from "./submits.js"
+import { visible } from "../text/visible.js"
 
 /**
  * An item of a batch: its name; where there is a journal, the SHA-256 of its input, what is known of earlier jobs, and where the span
@@ -249,7 +250,7 @@ class Notes {
     return Effect.flatMap(entry, (isNoted) => {
       if (isNoted) return Effect.succeed(true)
       const text = `Job ${jobId} on endpoint ${endpoint.id} goes on, but could not be noted in the journal`
-      return Effect.as(Effect.logWarning(text), false)
+      return Effect.as(Effect.logWarning(visible(text)), false)
     })
   }
 

@@ -83,8 +83,8 @@ const decode = Schema.decodeUnknownEither(JournalEntry.Entry)
 
 const format = "effect-runpod/batch"
 
-const fromLog = ({ detail, file, line, offset, reason }: AppendLog.AppendLogError) =>
-  new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset }) })
+const fromLog = ({ detail, file, line, offset, problem, reason }: AppendLog.AppendLogError) =>
+  new BatchJournalError({ reason, detail, file, ...defined({ line, byte: offset, problem }) })
 
 const unstorable = (file: string, key: string, why: string) => {
   const detail = `the entry cannot be written, since ${why}. Let the worker return less than 512 MiB, and \`parseJson\` plain data.`

@@ -13,18 +13,11 @@ import { concatBytes } from "../text/bytes.js"
 import type { JsonObject } from "../text/json.js"
 import * as Draft from "./draft.js"
 import * as FileLock from "./lock.js"
-import {
-  type AppendLogError,
-  type Entry,
-  ioError,
-  type LogFile,
-  type Place,
-  type Position,
-  syncFolder
-} from "./logFile.js"
+import { AppendLogError, type Entry, ioError, type LogFile, type Place, type Position, syncFolder } from "./logFile.js"
 import * as LogReader from "./logReader.js"
 import { realPath } from "./realPath.js"
 import { decodeUnsealed } from "./recordLine.js"
+import * as UserFile from "./userFile.js"
 
 export { wrongFieldOf } from "../text/parseIssue.js"
 
@@ -58,7 +51,7 @@ interface Setup extends LogFile {
 /** The file, open for appending, in a scope of its own: a compaction replaces it. */
 const openHandle = Effect.fnUntraced(function* ({ fs, path, scope }: Setup) {
   const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-  const file = yield* Effect.mapError(Scope.extend(fs.open(path, { flag: "a" }), own), ioError(path))
+  const file = yield* Effect.mapError(Scope.extend(UserFile.open(fs, path, "a"), own), ioError(path))
   return { file, close: Scope.close(own, Exit.void) }
 }, Effect.uninterruptible)
 
@@ -114,7 +107,8 @@ export class AppendLog {
     Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         if (this.failure !== undefined) return this.failure
-        if (!this.isOpen) return ioError(this.setup.path)({ message: "the log is closed" })
+        if (!this.isOpen)
+          return new AppendLogError({ reason: "Io", file: this.setup.path, detail: "the log is closed" })
         const encoded = Draft.encode(this.setup, record)
         if (Either.isLeft(encoded)) return encoded.left
         const line = encoded.right

@@ -3,8 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Stream from "effect/Stream"
 import { concatBytes } from "../text/bytes.js"
-import { AppendLogError, ioError, type LogFile, type Position, syncFolder } from "./logFile.js"
+import { AppendLogError, ioError, type LogFile, type Position } from "./logFile.js"
 import * as RecordLine from "./recordLine.js"
+import * as UserFile from "./userFile.js"
 
 /** A record's line with its line feed. */
 export const encode = ({ path }: LogFile, record: object): Either.Either<Uint8Array, AppendLogError> =>
@@ -23,7 +24,11 @@ export const write = <A extends object, E>(
 ): Effect.Effect<number, AppendLogError | E> =>
   Effect.gen(function* () {
     const toIo = Effect.mapError(ioError(log.path))
-    const file = yield* toIo(log.fs.open(pathOf(log), { flag: "w" }))
+    // What a crash has left.
+    yield* discard(log)
+    const file = yield* toIo(
+      Effect.flatMap(log.fs.stat(log.path), (old) => UserFile.openDraft(log.fs, pathOf(log), old))
+    )
     const first = yield* encode(log, header)
     yield* toIo(file.writeAll(first))
     let line = 1
@@ -44,8 +49,8 @@ export const write = <A extends object, E>(
     return offset
   }).pipe(Effect.scoped)
 
-export const discard = (log: LogFile): Effect.Effect<void> => Effect.ignore(log.fs.remove(pathOf(log), { force: true }))
+export const discard = (log: LogFile): Effect.Effect<void> => UserFile.discard(log.fs, pathOf(log))
 
 /** Puts the draft in the log's place. */
 export const promote = (log: LogFile): Effect.Effect<void, AppendLogError> =>
-  Effect.zipRight(Effect.mapError(log.fs.rename(pathOf(log), log.path), ioError(log.path)), syncFolder(log))
+  Effect.mapError(UserFile.promote(log.fs, pathOf(log), log.path), ioError(log.path))

@@ -3,6 +3,9 @@ import type { FileSystem } from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { JsonObject } from "../text/json.js"
+import { FileProblem } from "../../errors/FileError.js"
+import { visible } from "../text/visible.js"
+import { problemOf } from "./problem.js"
 
 export class AppendLogError extends Schema.TaggedError<AppendLogError>("effect-runpod/AppendLogError")(
   "AppendLogError",
@@ -14,12 +17,14 @@ export class AppendLogError extends Schema.TaggedError<AppendLogError>("effect-r
     detail: Schema.String,
     line: Schema.optional(Schema.Number),
     /** In bytes from the file's start. */
-    offset: Schema.optional(Schema.Number)
+    offset: Schema.optional(Schema.Number),
+    /** With `Io`, where the file system failed: as in `FileError`. */
+    problem: Schema.optional(FileProblem)
   }
 ) {
   override get message(): string {
     const at = this.line === undefined ? "" : `, line ${this.line} (byte ${this.offset})`
-    return `${this.file}${at}: ${this.detail}`
+    return visible(`${this.file}${at}: ${this.detail}`)
   }
 }
 
@@ -59,7 +64,14 @@ export const syncFolder = ({ fs, path }: LogFile): Effect.Effect<void> => {
 
 export const isMissing = (error: PlatformError): boolean => error._tag === "SystemError" && error.reason === "NotFound"
 
+/** What the file system says of a file of ours. */
 export const ioError =
   (path: string) =>
-  ({ message }: Pick<PlatformError, "message">): AppendLogError =>
-    new AppendLogError({ reason: "Io", file: path, detail: message })
+  (error: PlatformError): AppendLogError => {
+    const { detail, reason } = problemOf(path)(error)
+    return new AppendLogError({ reason: "Io", file: path, detail, problem: reason })
+  }
+
+/** A file that cannot be one of ours. */
+export const unfit = (path: string, detail: string): AppendLogError =>
+  new AppendLogError({ reason: "Io", file: path, detail, problem: "Unfit" })

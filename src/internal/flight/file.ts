@@ -19,8 +19,8 @@ const format = "effect-runpod/flight"
 /** How many records may wait to be written. */
 const mostWaiting = 10_000
 
-const fromLog = ({ detail, file, line, reason }: AppendLog.AppendLogError): FlightError =>
-  new FlightError({ reason: reason === "Unstorable" ? "Io" : reason, detail, file, ...defined({ line }) })
+const fromLog = ({ detail, file, line, problem, reason }: AppendLog.AppendLogError): FlightError =>
+  new FlightError({ reason: reason === "Unstorable" ? "Io" : reason, detail, file, ...defined({ line, problem }) })
 
 /** Writes records behind those who make them. Plain state, touched only synchronously. */
 class Writer {

@@ -33,6 +33,7 @@ import { cancelAfter, follow } from "./poll.js"
 import * as Submit from "./submit.js"
 import { decode, waitDefaults, type WaitSettings } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
+import { visible } from "../text/visible.js"
 
 /** How long `runSync` lets RunPod hold the submit: short, since until the answer nobody knows the job's id. */
 const runSyncHold = 10_000
@@ -139,7 +140,9 @@ class JobSubmit {
     const { value: job } = submitted
     if (!Job.hasId(job) || Job.isTerminal(job)) return Effect.void
     return grace === undefined
-      ? Effect.logWarning(`Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`)
+      ? Effect.logWarning(
+          visible(`Job ${job.id} on endpoint ${endpointId} was submitted after its caller had gone; it goes on`)
+        )
       : Effect.flatMap(this.factsIn(undefined), (facts) => cancelJob(Handle.jobOf(this.context, job.id, facts), grace))
   }
 

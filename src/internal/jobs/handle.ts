@@ -33,6 +33,7 @@ import * as Poll from "./poll.js"
 import { isDefinite } from "./pollPace.js"
 import { decode, policyOf, type Wait, type WaitSettings } from "./waitPolicy.js"
 import * as WebhookEnd from "./webhookEnd.js"
+import { visible } from "../text/visible.js"
 
 export interface EndpointContext {
   readonly runPod: RunPod
@@ -112,7 +113,7 @@ export const withTypedProgress = <P>(
 
 export const warnOfGap = (endpointId: string, jobId: string, error: RunPodError) =>
   Effect.logWarning("An answer of the stream was lost, and chunks may be lost with it").pipe(
-    Effect.annotateLogs({ endpointId, jobId, error: error._tag })
+    Effect.annotateLogs({ endpointId, jobId: visible(jobId), error: error._tag })
   )
 
 const betweenStreams: Backoff = { base: 250, cap: 5_000, jitter: "none" }

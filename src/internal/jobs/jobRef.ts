@@ -16,6 +16,7 @@ import type { JobSpan } from "../telemetry/jobSpan.js"
 import { record, recordEnd } from "../telemetry/record.js"
 import type { Scrub } from "../text/scrub.js"
 import type { WebhookEnd } from "./webhookEnd.js"
+import { visible } from "../text/visible.js"
 
 type JobOperations = Pick<RunPod, "status" | "statusSync" | "stream" | "cancel" | "retry">
 
@@ -141,7 +142,7 @@ export const cancelWithin = (
   )
 
 export const warnNotCancelled = (endpointId: string, jobId: string, why: string): Effect.Effect<void> =>
-  Effect.logWarning(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${why}`)
+  Effect.logWarning(visible(`Job ${jobId} on endpoint ${endpointId} was not cancelled and may go on running: ${why}`))
 
 /** RunPod has taken the cancel, but the job's status is still that of one that goes on. */
 export const warnUnlessEnded = (endpointId: string, job: Job.Job | undefined): Effect.Effect<void> =>

@@ -7,6 +7,7 @@ import * as Job from "../../schemas/Job.js"
 import type { JobId } from "../../schemas/JobId.js"
 import type { Service as Webhooks } from "../../services/Webhooks.js"
 import { refuse } from "../http/arguments.js"
+import { visible } from "../text/visible.js"
 
 /**
  * Completes when a webhook says that the job has ended: with `undefined` the wait asks RunPod whether it is so, a job is taken
@@ -31,7 +32,9 @@ export const make = (webhooks: Webhooks, endpointId: string, jobId: string) => {
         Effect.map(({ job }) => (trustWebhook && !isRetried && Job.isTerminal(job) ? job : undefined)),
         Effect.catchAll((error) =>
           Effect.zipRight(
-            Effect.logWarning(`The webhook of job ${jobId} is not waited for, polls have to do: ${error.message}`),
+            Effect.logWarning(
+              visible(`The webhook of job ${jobId} is not waited for, polls have to do: ${error.message}`)
+            ),
             Effect.never
           )
         )

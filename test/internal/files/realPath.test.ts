@@ -89,7 +89,7 @@ describe("a path that leads to no file", () => {
         Effect.zipRight(fs.symlink(`${folder}/a`, `${folder}/b`), fs.symlink(`${folder}/b`, `${folder}/a`)).pipe(
           Effect.as(`${folder}/a`)
         ),
-      "ELOOP"
+      "its links lead in a circle"
     ],
     ["a folder", (folder) => Effect.succeed(folder), "no regular file"],
     [
@@ -97,7 +97,7 @@ describe("a path that leads to no file", () => {
       (folder, fs) => Effect.as(fs.symlink(folder, `${folder}/a`), `${folder}/a`),
       "no regular file"
     ],
-    ["a folder that is not there", (folder) => Effect.succeed(`${folder}/no/log`), "ENOENT"],
+    ["a folder that is not there", (folder) => Effect.succeed(`${folder}/no/log`), "there is no such file or folder"],
     ["a name that is a folder's", (folder) => Effect.succeed(`${folder}/no/`), "names a folder"],
     ["a device", () => Effect.succeed("/dev/null"), "no regular file"]
   ]

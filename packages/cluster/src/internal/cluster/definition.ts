@@ -16,6 +16,7 @@ import * as JobError from "effect-runpod/JobError"
 import type { Ended } from "effect-runpod/Job"
 import * as JobId from "effect-runpod/JobId"
 import { RunPodError } from "effect-runpod/RunPodError"
+import * as TerminalText from "effect-runpod/TerminalText"
 import type * as BatchCluster from "../../BatchCluster.js"
 import * as BatchStore from "../../BatchStore.js"
 import { checkId, invalid, maxCount } from "../batches.js"
@@ -37,7 +38,7 @@ export class ItemError extends Data.TaggedError("ItemError")<{
   readonly detail: string
 }> {
   override get message(): string {
-    return `The input "${this.key}" has no outcome of a job (${this.reason}): ${this.detail}`
+    return TerminalText.make(`The input "${this.key}" has no outcome of a job (${this.reason}): ${this.detail}`)
   }
 }
 
