@@ -151,6 +151,28 @@ export const Sample = Schema.Struct({
 export interface Sample extends Schema.Schema.Type<typeof Sample> {}
 
 /**
+ * The data of the first event of a stream, `begin`. The ids of events are `<life>-<seq>`; those of a server before have another life, and a stream
+ * that is asked to go on after one of them, or after what is no id, starts anew: `after` is 0.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Begin = Schema.Struct({
+  /** Of this server: random, and another after each start. */
+  life: Schema.String,
+  /** The `seq` of the sample after which the stream goes on; 0 is the beginning of the history. */
+  after: Schema.Number,
+  /** An event `alive` comes as often, in milliseconds: a client that hears nothing for some of them connects again. */
+  heartbeat: Schema.Number
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Begin extends Schema.Schema.Type<typeof Begin> {}
+
+/**
  * What the jobs of a source come to. Costs are USD, where the source has rates: `unpriced` is how many jobs were on a worker for which there is none.
  * Histograms count by `bounds`, in milliseconds, and what is above all of them.
  *
@@ -261,8 +283,9 @@ export const view = HttpApiGroup.make("view", { topLevel: true })
       .addError(NotFound)
   )
   .add(
+    // Named events: `begin`, then `sample` and `alive`. `after` is for clients that cannot set `Last-Event-ID`, which counts before it.
     HttpApiEndpoint.get("events", "/api/events")
-      .setUrlParams(ofSource)
+      .setUrlParams(Schema.Struct({ source: Schema.String, after: text }))
       .addSuccess(HttpApiSchema.Text({ contentType: "text/event-stream" }))
       .addError(NotFound)
   )
@@ -274,6 +297,8 @@ export const view = HttpApiGroup.make("view", { topLevel: true })
  * @category api
  */
 export const actions = HttpApiGroup.make("actions", { topLevel: true })
+  // Does nothing: whether the token is right.
+  .add(HttpApiEndpoint.post("token", "/api/token").addSuccess(Done).middleware(Authorization))
   .add(
     HttpApiEndpoint.post("payload", "/api/payload")
       .setPayload(ofJob)

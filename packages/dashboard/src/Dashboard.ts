@@ -19,6 +19,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { api } from "./Api.js"
 import * as Assets from "./internal/assets.js"
+import { makeLife } from "./internal/events.js"
 import * as Handlers from "./internal/handlers.js"
 import * as Sampler from "./internal/sampler.js"
 import { guard } from "./internal/security.js"
@@ -64,6 +65,7 @@ export const layer = (
       if (Redacted.value(token).length < 16) throw new RangeError("the token must be at least 16 characters long")
       const assets = yield* Assets.load(folder)
       const watched = yield* Effect.forEach(sources, (source) => Sampler.watch(source, { interval, kept: history }))
+      const life = yield* makeLife
       const all: Handlers.All = new Map(watched.map((one) => [one.source.name, one]))
       const page = HttpApiBuilder.Router.use((router) =>
         router.get(
@@ -78,7 +80,7 @@ export const layer = (
         )
       )
       const handlers = HttpApiBuilder.api(api).pipe(
-        Layer.provide([Handlers.view(all), Handlers.actions(all)]),
+        Layer.provide([Handlers.view({ all, life }), Handlers.actions(all)]),
         Layer.provide(Handlers.authorization(token))
       )
       return HttpApiBuilder.serve(guard(allowedHosts)).pipe(

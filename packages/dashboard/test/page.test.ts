@@ -4,14 +4,18 @@ import * as NodeDashboard from "effect-runpod-dashboard/NodeDashboard"
 import { Endpoint, RateLimits } from "effect-runpod"
 import { Fault } from "effect-runpod/Emulator"
 import { RunPod } from "effect-runpod/RunPod"
-import { Effect, Redacted, Schema } from "effect"
-import { mkdirSync, readdirSync, readFileSync } from "node:fs"
+import { Effect, Exit, Redacted, Schema, Scope } from "effect"
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from "node:fs"
+import * as Http from "node:http"
+import { tmpdir } from "node:os"
 import { fileURLToPath } from "node:url"
 import { gzipSync } from "node:zlib"
 import { type Browser, chromium, type Page } from "playwright-core"
 import { afterAll, beforeAll } from "vitest"
 import { build } from "../build.mjs"
 import { fleet } from "./support/fleet.js"
+import { listed } from "./support/listed.js"
+import { proxyTo } from "./support/proxy.js"
 
 /** Where pictures go; without it none are made. */
 const pictures = process.env["SCREENSHOTS"]
@@ -277,5 +281,207 @@ describe("the page", () => {
         expect(said).toEqual([])
       })
     })
+  )
+})
+
+describe("the page and its server's lives", () => {
+  /** A server on a port, until it is stopped. */
+  const start = (options: NodeDashboard.Options) =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
+      const { origin, url } = yield* Scope.extend(NodeDashboard.serve({ interval: "50 millis", ...options }), scope)
+      return {
+        url: Redacted.value(url),
+        origin,
+        port: Number(new URL(origin).port),
+        stop: Scope.close(scope, Exit.void)
+      }
+    })
+
+  /** What answers 503 on a port, as a server behind a proxy does while it starts. */
+  const unavailable = (port: number) =>
+    Effect.acquireRelease(
+      Effect.async<Http.Server>((resume) => {
+        const server = Http.createServer((_, response) => void response.writeHead(503).end())
+        server.listen(port, "127.0.0.1", () => resume(Effect.succeed(server)))
+      }),
+      (server) =>
+        Effect.sync(() => {
+          server.close()
+          server.closeAllConnections()
+        })
+    )
+
+  const status = (page: Page, text: string) =>
+    page.locator("header").getByRole("status").getByText(text, { exact: true }).waitFor({ timeout: 10_000 })
+  const noSee = (page: Page, text: string) =>
+    page.getByText(text).first().waitFor({ state: "detached", timeout: 10_000 })
+  const refused = "The server does not take the token of this page"
+  const withPlace = (url: string, place: string) => url.replace("/#", `/?${place}#`)
+  const tokenOf = (url: string) => new URL(url).hash.replace("#token=", "")
+
+  it.scopedLive("goes on by itself with another server that has the same file of a token", () =>
+    Effect.gen(function* () {
+      const tokenFile = `${mkdtempSync(`${tmpdir()}/token-`)}/token`
+      const before = listed("batch", "old-1", "old-2", "both")
+      const first = yield* start({ sources: [listed("other").source, before.source], tokenFile })
+      const { page, said } = yield* openPage(withPlace(first.url, "source=batch&view=jobs"))
+      const asked: Array<string> = []
+      page.on("request", (request) => asked.push(`${request.url()} ${request.headers()["referer"]}`))
+      yield* does(async () => {
+        await see(page, "old-1")
+        await status(page, "live")
+        // More samples than the next server will have for a while.
+        await page.waitForTimeout(1_500)
+      })
+      yield* first.stop
+      yield* does(() => status(page, "not connected"))
+      yield* Effect.scoped(Effect.zipRight(unavailable(first.port), Effect.sleep("1500 millis")))
+      const after = listed("batch", "new-1", "both")
+      const second = yield* start({ sources: [after.source], tokenFile, port: first.port, interval: "1 second" })
+      expect(second.url).toBe(first.url)
+      yield* does(async () => {
+        await status(page, "live")
+        await see(page, "new-1")
+        await noSee(page, "old-1")
+        expect(new URL(page.url()).search).toBe("?source=batch&view=jobs")
+        expect(await page.locator("header option").allTextContents()).toEqual(["batch (journal)"])
+        await page.getByRole("link", { name: "both" }).click()
+        await page.getByRole("button", { name: "Cancel" }).click()
+        await see(page, "The job is cancelled.")
+      })
+      expect([before.cancelled, after.cancelled]).toEqual([[], ["both"]])
+      // The new server's samples, and nothing of those before.
+      yield* does(async () => {
+        await view(page, "Batch")
+        await see(page, "0 of 2")
+        after.add("new-2")
+        await see(page, "0 of 3")
+      })
+      expect(asked.filter((text) => text.includes(tokenOf(first.url)))).toEqual([])
+      expect(said.filter((text) => !text.startsWith("Failed to load resource"))).toEqual([])
+    })
+  )
+
+  it.scopedLive("shows the first source of a server that does not have the one it has shown", () =>
+    Effect.gen(function* () {
+      const first = yield* start({ sources: [listed("kept").source, listed("gone", "old-1").source] })
+      const { page } = yield* openPage(withPlace(first.url, "source=gone&view=jobs"))
+      yield* does(() => see(page, "old-1"))
+      yield* first.stop
+      yield* start({ sources: [listed("kept", "new-1").source], port: first.port })
+      yield* does(async () => {
+        await see(page, "new-1")
+        await status(page, "live")
+        await noSee(page, "old-1")
+      })
+    })
+  )
+
+  it.scopedLive("goes on with another token once its address is opened in one of the tabs", () =>
+    Effect.gen(function* () {
+      const first = yield* start({ sources: [listed("batch", "old-1").source] })
+      const { page, said } = yield* openPage(withPlace(first.url, "view=jobs&job=old-1"))
+      const fleet = yield* does(async () => {
+        const tab = await page.context().newPage()
+        tab.on("pageerror", (error) => said.push(String(error)))
+        await tab.goto(first.url)
+        await status(tab, "live")
+        await see(page, "IN_PROGRESS")
+        return tab
+      })
+      yield* first.stop
+      const after = listed("batch", "old-1")
+      const second = yield* start({ sources: [after.source], port: first.port })
+      expect(tokenOf(second.url)).not.toBe(tokenOf(first.url))
+      yield* does(async () => {
+        await see(page, refused)
+        await see(fleet, refused)
+        await page.getByRole("button", { name: "Cancel" }).click()
+        await page.waitForTimeout(300)
+        expect(await page.getByText("The job is cancelled.").count()).toBe(0)
+        // Only the fragment differs from where this tab is: nothing is loaded.
+        await fleet.evaluate(() => document.body.setAttribute("data-same", "yes"))
+        await fleet.goto(second.url)
+        await noSee(fleet, refused)
+        expect(await fleet.locator("body").getAttribute("data-same")).toBe("yes")
+        expect(fleet.url()).toBe(`${second.origin}/`)
+        // The other tab has it, too.
+        await noSee(page, refused)
+        await page.getByRole("button", { name: "Cancel" }).click()
+        await see(page, "The job is cancelled.")
+      })
+      expect(after.cancelled).toEqual(["old-1"])
+      yield* second.stop
+      const third = yield* start({ sources: [after.source], port: first.port })
+      yield* does(async () => {
+        await see(page, refused)
+        // The address has no place: the page is where it was.
+        await page.goto(third.url)
+        await see(page, "IN_PROGRESS")
+        expect(page.url()).toBe(`${third.origin}/?view=jobs&job=old-1`)
+        await page.getByRole("button", { name: "Cancel" }).click()
+        await see(page, "The job is cancelled.")
+        await noSee(fleet, refused)
+        expect(said.filter((text) => !text.startsWith("Failed to load resource"))).toEqual([])
+      })
+    })
+  )
+
+  it.scopedLive("gives a token that the server does not take to no other tab", () =>
+    Effect.gen(function* () {
+      const jobs = listed("batch", "job")
+      const { origin, url } = yield* start({ sources: [jobs.source] })
+      const { page } = yield* openPage(withPlace(url, "view=jobs&job=job"))
+      yield* does(async () => {
+        await see(page, "IN_PROGRESS")
+        const tab = await page.context().newPage()
+        await tab.goto(`${origin}/#token=0123456789abcdef0123`)
+        await see(tab, refused)
+        await page.getByRole("button", { name: "Cancel" }).click()
+        await see(page, "The job is cancelled.")
+      })
+    })
+  )
+
+  it.scopedLive(
+    "wakes up after a sleep that its connection has not outlived",
+    () =>
+      Effect.gen(function* () {
+        const jobs = listed("batch", "evening")
+        const server = yield* start({ sources: [jobs.source] })
+        const proxy = yield* proxyTo(server.port)
+        const { page, said } = yield* openPage("about:blank")
+        yield* does(async () => {
+          await page.clock.install()
+          await page.goto(withPlace(server.url, "view=jobs").replace(server.origin, `http://127.0.0.1:${proxy.port}`))
+          await see(page, "evening")
+          await status(page, "live")
+          const sleeps = async (millis: number) => {
+            proxy.hold()
+            await page.clock.fastForward(millis)
+          }
+          // A night.
+          await sleeps(8 * 3_600_000)
+          jobs.add("morning")
+          await page.getByText("morning").waitFor({ timeout: 20_000 })
+          await status(page, "live")
+          // Not long enough to know it without being asked.
+          await sleeps(9_000)
+          jobs.add("noon")
+          await page.waitForTimeout(1_000)
+          expect(await page.getByText("noon").count()).toBe(0)
+          await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")))
+          await page.getByText("noon").waitFor({ timeout: 3_000 })
+          // Awake, and its network is gone.
+          proxy.hold()
+          jobs.add("evening again")
+          await page.getByText("evening again").waitFor({ timeout: 40_000 })
+          await status(page, "live")
+          expect(said.filter((text) => !text.startsWith("Failed to load resource"))).toEqual([])
+        })
+      }),
+    90_000
   )
 })

@@ -1,14 +1,12 @@
 import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
-import { ActionFailed, api, Authorization, NotFound, type Sample, Unauthorized } from "../Api.js"
+import { ActionFailed, api, Authorization, NotFound, Unauthorized } from "../Api.js"
+import { eventsOf } from "./events.js"
 import { isSame } from "./security.js"
 import type { Watched } from "./sampler.js"
 
@@ -24,27 +22,7 @@ const find = (all: All, name: string): Effect.Effect<Watched, NotFound> => {
     : Effect.succeed(found)
 }
 
-const event = (sample: Sample): string => `id: ${sample.seq}\nevent: sample\ndata: ${JSON.stringify(sample)}\n\n`
-
-/** The samples after the one that the client has seen last, and those to come, until the dashboard ends. */
-const eventsOf = ({ history, samples }: Watched, lastSeen: number) => {
-  const live = Stream.unwrapScoped(
-    Effect.map(Stream.fromPubSub(samples, { scoped: true }), (coming) => {
-      // Subscribed before the history is looked at: no sample falls between.
-      const missed = history.filter(({ seq }) => seq > lastSeen)
-      const last = missed.at(-1)?.seq ?? lastSeen
-      return Stream.concat(
-        Stream.fromIterable(missed),
-        Stream.filter(coming, ({ seq }) => seq > last)
-      )
-    })
-  )
-  const heartbeat = Stream.repeatEffectWithSchedule(Effect.succeed(": \n\n"), Schedule.spaced(Duration.seconds(15)))
-  const events = Stream.merge(Stream.map(live, event), heartbeat, { haltStrategy: "left" })
-  return Stream.encodeText(Stream.concat(Stream.succeed("retry: 1000\n\n"), events))
-}
-
-export const view = (all: All) =>
+export const view = ({ all, life }: { readonly all: All; readonly life: string }) =>
   HttpApiBuilder.group(api, "view", (handlers) =>
     handlers
       .handle("sources", () =>
@@ -90,10 +68,9 @@ export const view = (all: All) =>
         Effect.gen(function* () {
           const watched = yield* find(all, urlParams.source)
           const request = yield* HttpServerRequest.HttpServerRequest
-          const lastSeen = Number(request.headers["last-event-id"] ?? 0)
-          return HttpServerResponse.stream(eventsOf(watched, Number.isFinite(lastSeen) ? lastSeen : 0), {
-            contentType: "text/event-stream"
-          })
+          // The header is newer: a browser that connects again by itself asks for the same address.
+          const lastSeen = request.headers["last-event-id"] ?? urlParams.after
+          return HttpServerResponse.stream(eventsOf(watched, { life, lastSeen }), { contentType: "text/event-stream" })
         })
       )
   )
@@ -112,6 +89,7 @@ export const actions = (all: All) => {
   const done = { done: true }
   return HttpApiBuilder.group(api, "actions", (handlers) =>
     handlers
+      .handle("token", () => Effect.succeed(done))
       .handle("payload", ({ payload: { id, source: name } }) =>
         Effect.gen(function* () {
           const { index, source } = yield* find(all, name)

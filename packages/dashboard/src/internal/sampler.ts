@@ -18,7 +18,8 @@ export interface Watched {
   readonly index: JobIndex
   /** The newest samples, the oldest first. */
   readonly history: ReadonlyArray<Sample>
-  readonly samples: PubSub.PubSub<Sample>
+  /** Tells that `history` has a new sample. */
+  readonly sampled: PubSub.PubSub<void>
 }
 
 /** The rate is that of the last so many milliseconds. */
@@ -46,7 +47,7 @@ export const watch = (
     const index = new JobIndex(cost && costOf(cost))
     const uses = new LimitUses(limits)
     const history: Array<Sample> = []
-    const samples = yield* Effect.acquireRelease(PubSub.sliding<Sample>(16), PubSub.shutdown)
+    const sampled = yield* Effect.acquireRelease(PubSub.sliding<void>(1), PubSub.shutdown)
     const state = { cursor: 0, seq: 0 }
     const sample = Effect.gen(function* () {
       const update = yield* source.read(state.cursor)
@@ -87,9 +88,9 @@ export const watch = (
       }
       history.push(next)
       if (history.length > kept) history.shift()
-      yield* PubSub.publish(samples, next)
+      yield* PubSub.publish(sampled, undefined)
     })
     yield* sample
     yield* Effect.forkScoped(Effect.schedule(sample, Schedule.spaced(interval)))
-    return { source, index, history, samples }
+    return { source, index, history, sampled }
   })

@@ -6,7 +6,8 @@ import type { Job, JobEvent } from "../Source.js"
 import { count, duration, time } from "./format.js"
 import { Section } from "./parts.js"
 import { Timeline } from "./timeline.js"
-import { act, get, go, hasToken, hrefOf, newest, params, post, source, summary } from "./state.js"
+import { act, get, go, hrefOf, life, newest, params, post, Problem, revision, source, summary } from "./state.js"
+import { hasToken, Refused } from "./token.js"
 
 const rowHeight = 32
 const page = 100
@@ -31,7 +32,7 @@ const useWindow = () => {
   const scale = full > tallest ? (full - height) / (tallest - height) : 1
   const first = Math.floor((top * scale) / rowHeight)
   const offset = Math.max(0, Math.floor((first - page / 4) / 25) * 25)
-  const version = newest.value?.version
+  const of = revision.value
   useEffect(() => {
     let isCurrent = true
     get<{ total: number; jobs: ReadonlyArray<Job> }>("/api/jobs", {
@@ -45,7 +46,7 @@ const useWindow = () => {
       () => undefined
     )
     return () => void (isCurrent = false)
-  }, [name, status, search, offset, version])
+  }, [name, status, search, offset, of])
   return { ...loaded, first, scale, top, height }
 }
 
@@ -147,7 +148,8 @@ const Payload = ({ id }: { id: string }) => {
       const payload = await post<unknown>("/api/payload", { source: source.value?.name, id })
       setShown(JSON.stringify(payload, null, 2))
     } catch (error) {
-      setShown(String(error))
+      // The page says what to do about a token that is refused; the button stays for the next one.
+      if (!(error instanceof Refused)) setShown(String(error))
     }
   }
   if (!source.value?.actions.includes("payload")) return null
@@ -155,7 +157,7 @@ const Payload = ({ id }: { id: string }) => {
     "div",
     { class: "payload" },
     shown === undefined
-      ? h("button", { disabled: !hasToken, onClick: reveal }, "Show input and output")
+      ? h("button", { disabled: !hasToken.value, onClick: reveal }, "Show input and output")
       : h("pre", { "aria-label": "Input and output" }, shown)
   )
 }
@@ -163,15 +165,16 @@ const Payload = ({ id }: { id: string }) => {
 export const OneJob = ({ id }: { id: string }) => {
   const [found, setFound] = useState<{ job: Job; events: ReadonlyArray<JobEvent> } | string>("Loading …")
   const name = source.value?.name ?? ""
-  const version = newest.value?.version
+  const of = revision.value
   useEffect(() => {
     let isCurrent = true
     get<{ job: Job; events: ReadonlyArray<JobEvent> }>("/api/job", { source: name, id }).then(
       (next) => isCurrent && setFound(next),
-      (error: unknown) => isCurrent && setFound(String(error))
+      // Without an answer it is fetched again: until then what was found is shown.
+      (error: unknown) => isCurrent && error instanceof Problem && setFound(String(error))
     )
     return () => void (isCurrent = false)
-  }, [name, id, version])
+  }, [name, id, of])
   const back = h("a", { href: hrefOf({ job: "" }), onClick: follow({ job: "" }) }, "All jobs")
   if (typeof found === "string") return h(Section, { title: id }, h("p", null, found), back)
   const { events, job } = found
@@ -193,7 +196,7 @@ export const OneJob = ({ id }: { id: string }) => {
         ? h(
             "button",
             {
-              disabled: !hasToken || !open.includes(job.status),
+              disabled: !hasToken.value || !open.includes(job.status),
               onClick: () => act("/api/actions/cancel", { source: name, id: job.jobId ?? id }, "The job is cancelled.")
             },
             "Cancel"
@@ -203,14 +206,14 @@ export const OneJob = ({ id }: { id: string }) => {
         ? h(
             "button",
             {
-              disabled: !hasToken || !["FAILED", "TIMED_OUT"].includes(job.status),
+              disabled: !hasToken.value || !["FAILED", "TIMED_OUT"].includes(job.status),
               onClick: () =>
                 act("/api/actions/retry", { source: name, id: job.jobId ?? id }, "The job is queued again.")
             },
             "Retry"
           )
         : null,
-      h(Payload, { id, key: id })
+      h(Payload, { id, key: `${life.value} ${id}` })
     ),
     h(Timeline, { job, events, now: newest.value?.at })
   )

@@ -2,7 +2,9 @@
 import "./page.css"
 import { h, render } from "preact"
 import { follow, Jobs, OneJob } from "./jobs.js"
-import { begin, go, hrefOf, isConnected, message, newest, params, source, sources, view, views } from "./state.js"
+import { go, hrefOf, isConnected, message, newest, params, source, sources, view, views } from "./state.js"
+import { begin } from "./stream.js"
+import { isRefused } from "./token.js"
 import { Batch, Cost, Fleet, Limits } from "./views.js"
 
 const drawn = { fleet: Fleet, jobs: Jobs, batch: Batch, limits: Limits, cost: Cost }
@@ -65,6 +67,13 @@ const App = () => {
       "main",
       null,
       problem === undefined ? null : h("p", { class: "notice bad" }, problem),
+      isRefused.value
+        ? h(
+            "p",
+            { class: "notice bad", role: "status" },
+            "The server does not take the token of this page: it was started again, with another token. Open the address that it has printed in this tab, and the page goes on where it is."
+          )
+        : null,
       message.value === undefined
         ? null
         : h("p", { class: message.value.isBad ? "notice bad" : "notice", role: "status" }, message.value.text),
@@ -75,4 +84,4 @@ const App = () => {
 
 const place = document.getElementById("page")
 if (place !== null) render(h(App, null), place)
-void begin()
+begin()

@@ -1,6 +1,8 @@
 /** What the page knows: where it is by its URL, and what the server has sent. */
 import { computed, effect, signal } from "@preact/signals"
 import type { Sample, Summary } from "../Api.js"
+// First: it may put another place into the address.
+import { isRefused, Refused, send } from "./token.js"
 
 export interface SourceInfo {
   readonly name: string
@@ -13,22 +15,12 @@ export interface SourceInfo {
 
 export const views = ["fleet", "jobs", "batch", "limits", "cost"] as const
 
-const kept = 600
-
-/** The token stands in the fragment once: then in the storage of this tab, so that nobody reads it off the address. */
-const takeToken = (): string => {
-  const given = /^#token=([\w-]+)$/.exec(location.hash)?.[1]
-  if (given !== undefined) {
-    sessionStorage.setItem("token", given)
-    history.replaceState(null, "", location.pathname + location.search)
-  }
-  return sessionStorage.getItem("token") ?? ""
-}
-const token = takeToken()
-export const hasToken = token !== ""
-
 export const params = signal(new URLSearchParams(location.search))
 addEventListener("popstate", () => (params.value = new URLSearchParams(location.search)))
+effect(() => {
+  const place = String(params.value)
+  sessionStorage.setItem("place", place === "" ? "" : `?${place}`)
+})
 
 /** Goes to another place of the page; an empty value takes a parameter away. */
 export const go = (changes: Readonly<Record<string, string>>, { replace = false } = {}): void => {
@@ -60,16 +52,48 @@ export const samples = signal<ReadonlyArray<Sample>>([])
 export const newest = computed(() => samples.value.at(-1))
 export const summary = signal<Summary | undefined>(undefined)
 export const isConnected = signal(false)
+/** The life of the server: another server is another one, even if its jobs have the same ids and its samples the same numbers. */
+export const life = signal("")
+/** All that is shown is fetched again in each round: after the page has connected, and after a request had no answer. */
+export const round = signal(0)
+/** Changes when what was fetched may be old; empty before the first connection. */
+export const revision = computed(() => (round.value === 0 ? "" : `${round.value} ${newest.value?.version ?? ""}`))
 /** What came of the last action. */
 export const message = signal<{ readonly text: string; readonly isBad: boolean } | undefined>(undefined)
 
-const query = (path: string, parameters: Readonly<Record<string, string>>) =>
+export const query = (path: string, parameters: Readonly<Record<string, string>>) =>
   `${path}?${new URLSearchParams(parameters)}`
 
-export const get = async <A>(path: string, parameters: Readonly<Record<string, string>> = {}): Promise<A> => {
-  const response = await fetch(query(path, parameters))
-  if (!response.ok) throw new Error(await problemOf(response))
+let isRepeating = false
+
+/** Begins another round in a while. Without a connection, the next one does that. */
+const repeat = () => {
+  if (isRepeating) return
+  isRepeating = true
+  setTimeout(() => {
+    isRepeating = false
+    if (isConnected.value) round.value++
+  }, 1_000)
+}
+
+/** The server has answered, and says why it is no success. */
+export class Problem extends Error {}
+
+const read = async <A>(address: string, signal: AbortSignal): Promise<A> => {
+  const response = await fetch(address, { signal })
+  if (!response.ok) throw new Problem(await problemOf(response))
   return (await response.json()) as A
+}
+
+/** Without a `signal` a request that has no answer is repeated in the next round. */
+export const get = <A>(
+  path: string,
+  parameters: Readonly<Record<string, string>> = {},
+  signal?: AbortSignal
+): Promise<A> => {
+  const reading = read<A>(query(path, parameters), signal ?? AbortSignal.timeout(10_000))
+  if (signal === undefined) reading.catch((error: unknown) => (error instanceof Problem ? undefined : repeat()))
+  return reading
 }
 
 const problemOf = async (response: Response): Promise<string> => {
@@ -80,12 +104,9 @@ const problemOf = async (response: Response): Promise<string> => {
 }
 
 export const post = async <A>(path: string, body: unknown): Promise<A> => {
-  const response = await fetch(path, {
-    method: "POST",
-    headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
-    body: JSON.stringify(body)
-  })
-  if (!response.ok) throw new Error(await problemOf(response))
+  const response = await send(path, body)
+  if (response.status === 401) throw new Refused(await problemOf(response))
+  if (!response.ok) throw new Problem(await problemOf(response))
   return (await response.json()) as A
 }
 
@@ -95,7 +116,9 @@ const actNow = async (path: string, body: unknown, done: string): Promise<boolea
     message.value = { text: done, isBad: false }
     return true
   } catch (error) {
-    message.value = { text: error instanceof Error ? error.message : String(error), isBad: true }
+    const text = error instanceof Error ? error.message : String(error)
+    // As long as the token is refused, the page says what to do about it.
+    message.value = error instanceof Refused && isRefused.value ? undefined : { text, isBad: true }
     return false
   }
 }
@@ -107,34 +130,4 @@ export const act = (path: string, body: unknown, done: string): Promise<boolean>
   const acting = lastAct.then(() => actNow(path, body, done))
   lastAct = acting
   return acting
-}
-
-const follow = (name: string): (() => void) => {
-  samples.value = []
-  summary.value = undefined
-  const events = new EventSource(query("/api/events", { source: name }))
-  events.addEventListener("open", () => (isConnected.value = true))
-  events.addEventListener("error", () => (isConnected.value = false))
-  events.addEventListener("sample", ({ data }: MessageEvent<string>) => {
-    const sample = JSON.parse(data) as Sample
-    const before = samples.value
-    // A dashboard that was started again counts from 1 again.
-    samples.value = [...before.filter(({ seq }) => seq < sample.seq).slice(1 - kept), sample]
-  })
-  return () => events.close()
-}
-
-/** Begins to follow the source of the URL. */
-export const begin = async (): Promise<void> => {
-  sources.value = await get<ReadonlyArray<SourceInfo>>("/api/sources")
-  const name = computed(() => source.value?.name)
-  effect(() => (name.value === undefined ? undefined : follow(name.value)))
-  const version = computed(() => newest.value?.version)
-  effect(() => {
-    if (version.value === undefined || name.value === undefined) return
-    get<Summary>("/api/summary", { source: name.value }).then(
-      (next) => (summary.value = next),
-      () => (isConnected.value = false)
-    )
-  })
 }

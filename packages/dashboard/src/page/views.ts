@@ -5,7 +5,8 @@ import type { Summary } from "../Api.js"
 import { Chart } from "./chart.js"
 import { count, duration, usd } from "./format.js"
 import { Histogram, Numbers, Section } from "./parts.js"
-import { act, hasToken, newest, samples, source, summary } from "./state.js"
+import { act, life, newest, samples, source, summary } from "./state.js"
+import { hasToken } from "./token.js"
 
 /** As the sheet of styles has them, for either scheme. */
 const colors = { blue: "--blue", green: "--green", orange: "--orange", red: "--red", grey: "--grey" } as const
@@ -128,7 +129,7 @@ const Switches = () => {
   return h(
     Section,
     { title: "Switches of the emulator" },
-    hasToken
+    hasToken.value
       ? null
       : h(
           "p",
@@ -160,7 +161,7 @@ const Switches = () => {
           onInput: (event: Event) => setMax((event.target as HTMLInputElement).value)
         })
       ),
-      h("button", { disabled: !hasToken }, "Set workers")
+      h("button", { disabled: !hasToken.value }, "Set workers")
     ),
     faults.map((fault) =>
       h(
@@ -171,7 +172,7 @@ const Switches = () => {
           null,
           h("input", {
             type: "checkbox",
-            disabled: !hasToken,
+            disabled: !hasToken.value,
             checked: active.includes(fault),
             onChange: (event: Event) => {
               const isOn = (event.target as HTMLInputElement).checked
@@ -269,7 +270,7 @@ export const Limits = () => {
       ]
     }),
     h(LimitTable, null),
-    h(Switches, null)
+    h(Switches, { key: life.value })
   ]
 }
 
