@@ -59,7 +59,8 @@ export interface Service {
   /** What `s3Config` of a submit needs so that the worker stores its outputs in this bucket; missing where a client was given. */
   readonly s3Config: S3Config | undefined
   /**
-   * Stores bytes: in one request up to `partSize`, else in parts. Of a stream, `concurrency` and three parts are in memory at most.
+   * Stores bytes: in one request up to `partSize`, else in parts. Of a stream, `concurrency` and three parts are in memory at most. It succeeds
+   * only if the store itself says so, with the ETag of what was sent; a page of a proxy or a login is `Intercepted`, whatever its status.
    * When it fails or is interrupted, its parts are removed. The whole object may be there all the same, where the request that stores it
    * was already under way.
    */
@@ -69,7 +70,8 @@ export interface Service {
   ) => Effect.Effect<BlobRef, BlobError | E, R>
   /**
    * The bytes as they come. A read that is cut or stalls is resumed from the first missing byte on, while the object has the same
-   * strong ETag; after 5 resumes in a row that bring less than 64 KiB each it fails.
+   * strong ETag; after 5 resumes in a row that bring less than 64 KiB each it fails. When all have come, they are as many as the store said,
+   * and have the checksum that it told, or the stream ends with `Corrupt`.
    */
   readonly download: (blob: BlobRef | string | URL) => Stream.Stream<Uint8Array, BlobError>
   /** All bytes at once. `maxSize` in bytes; default: 512 MiB. */
@@ -117,6 +119,12 @@ export interface StoreOptions {
    * Anything else is refused with `ForeignUrl`, as it could lead into the network of this program. Default: none.
    */
   readonly origins?: ReadonlyArray<string | URL> | undefined
+  /**
+   * Whether bytes that were sent or have come are compared with their ETag where S3 documents it as their MD5: 32 hex digits, of an object that
+   * was stored in one request and is not encrypted with a key of yours. Another MD5 is `Corrupt`. Set it to false for a store whose ETags look
+   * so but are none. Default: true.
+   */
+  readonly verifyETag?: boolean | undefined
 }
 
 /**

@@ -6,6 +6,7 @@ import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Blob from "../../src/blob/Blob.js"
 import * as S3Server from "../support/s3Server.js"
+import * as Between from "./between.js"
 
 const credentials = { accessKeyId: "AKIAMdJdQzWnTyLk", secretAccessKey: "HbFgRc+LpMcDn/KqZwTvXvRtQm" }
 
@@ -68,5 +69,67 @@ it.scopedLive("an object of the same size that was there before is not taken for
         assert.isTrue(s3.objects.get("model.bin")!.body.equals(fault === lost ? bytes : older))
       }).pipe(Effect.provide(layer))
     }
+  })
+)
+
+/** A layer of a bucket behind a server that changes what the store says of a completion. */
+const setUpChanged = (change: (given: Between.Given) => Between.Given) =>
+  Effect.gen(function* () {
+    const s3 = yield* S3Server.serve(credentials)
+    let completions = 0
+    const origin = yield* Between.serve(s3.origin, {
+      change: ({ method, url = "" }, given) => {
+        if (method !== "POST" || !url.includes("uploadId")) return given
+        completions++
+        return change(given)
+      }
+    })
+    const layer = Blob.layer({ endpoint: origin, bucket: "data", partSize, maxAttempts: 2, ...credentials })
+    return { s3, layer, completions: () => completions }
+  })
+
+it.scopedLive("an error that comes with status 200, also between spaces, is the store's error", () =>
+  Effect.gen(function* () {
+    const xmlType = { "content-type": "application/xml" }
+    const xml = `<?xml version="1.0" encoding="UTF-8"?>`
+    const error = "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
+    const slow = "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+    for (const body of [
+      `${xml}${error}`,
+      `${xml}\n   \n  ${error}\n`,
+      `   ${xml}  ${error}  `,
+      `${error}\r\n\r\n`,
+      slow
+    ]) {
+      const { completions, layer } = yield* setUpChanged((given) => ({
+        ...given,
+        status: 200,
+        headers: xmlType,
+        body: Buffer.from(body)
+      }))
+      const failure = yield* Effect.flip(Effect.provide(Blob.upload(filledWith("an object, ")), layer))
+      assert.deepInclude(failure, {
+        reason: body === slow ? "Throttled" : "Server",
+        code: body === slow ? "SlowDown" : "InternalError",
+        status: 200
+      })
+      assert.isTrue(Blob.isRetryable(failure))
+      // As S3 asks for, it is sent again.
+      assert.strictEqual(completions(), 2)
+    }
+  })
+)
+
+it.scopedLive("a page in place of the answer is an error only where the object is not there", () =>
+  Effect.gen(function* () {
+    const headers = { "content-type": "text/html" }
+    const { layer, s3 } = yield* setUpChanged((given) => ({
+      ...given,
+      headers,
+      body: Buffer.from("<html>a page</html>")
+    }))
+    const bytes = filledWith("an object, ")
+    const ref = yield* Effect.provide(Blob.upload(bytes), layer)
+    assert.isTrue(s3.objects.get(ref.location)!.body.equals(bytes))
   })
 )

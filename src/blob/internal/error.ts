@@ -32,6 +32,9 @@ export const Reason = Schema.Literal(
   "Transport",
   "Incomplete",
   "Changed",
+  "Corrupt",
+  "Intercepted",
+  "Expired",
   "ForeignUrl",
   "Unsupported",
   "BadRequest"
@@ -54,6 +57,10 @@ const advice: Readonly<Record<Reason, string>> = {
   Transport: "Check the endpoint's address and the network, and try again.",
   Incomplete: "The connection was cut again and again; try again.",
   Changed: "Somebody replaced the object while it was read; read it again.",
+  Corrupt:
+    "Try again; if it stays, something on the way or in the store changes the bytes, or the store's ETags are no MD5s: then set `verifyETag` to false.",
+  Intercepted: "Log in to the network, or check the proxy and the endpoint's address; then try again.",
+  Expired: "Have it signed anew and for longer, or let the worker return the object's key.",
   ForeignUrl: "Name its origin in the option `origins` if this program may fetch from there.",
   Unsupported: "See docs/blob.md for what this store can do.",
   BadRequest: "Correct it and try again."
@@ -61,7 +68,7 @@ const advice: Readonly<Record<Reason, string>> = {
 
 const fields = {
   /**
-   * - `AccessDenied`: 401, 403, a wrong signature, an expired URL
+   * - `AccessDenied`: 401, 403, a wrong signature, temporary credentials that have expired
    * - `NotFound`: no such object, or no such bucket
    * - `TooLarge`: more than `maxSize`, more parts than S3 takes, or the store said so
    * - `Throttled`: 429, or 503 `SlowDown`
@@ -69,6 +76,9 @@ const fields = {
    * - `Transport`: no answer, or one that stalled
    * - `Incomplete`: an answer was cut, and could not be resumed
    * - `Changed`: the object was replaced while it was read
+   * - `Corrupt`: the bytes that came, or those that were stored, are not those that the store's ETag or checksum tells of
+   * - `Intercepted`: something else than the store answered, such as a proxy or a login page, whatever its status
+   * - `Expired`: a signed URL that is valid no more
    * - `ForeignUrl`: a URL of an origin that the layer does not name
    * - `Unsupported`: the store has no such operation
    * - `BadRequest`: another 4xx, or refused before anything was sent

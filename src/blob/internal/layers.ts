@@ -47,6 +47,10 @@ const endpointOf = (endpoint: string | URL): Effect.Effect<URL, BlobError> => {
 /** The region that an endpoint of Amazon, and of those who name theirs alike, stands for. */
 const regionOf = ({ hostname }: URL): string => /(?:^|\.)s3[.-]((?:[a-z]+-)+\d+)\./.exec(hostname)?.[1] ?? "us-east-1"
 
+/** The ETags of S3's directory buckets, whose names end so, are no MD5s [S3's docs]. */
+const verifies = (bucket: string, { verifyETag = true }: StoreOptions): boolean =>
+  verifyETag && !bucket.endsWith("--x-s3")
+
 const fetchFor = (store: Store, endpoint: URL | undefined, { origins = [] }: StoreOptions) =>
   Effect.gen(function* () {
     const allowed = new Set<string>()
@@ -59,7 +63,12 @@ const fetchFor = (store: Store, endpoint: URL | undefined, { origins = [] }: Sto
       endpoint !== undefined &&
       url.protocol === endpoint.protocol &&
       (url.host === endpoint.host || url.host.endsWith(`.${endpoint.host}`))
-    return yield* ForeignUrl.make((url) => allowed.has(url.origin) || isOfStore(url), store.scrub)
+    return yield* ForeignUrl.make({
+      isAllowed: (url) => allowed.has(url.origin) || isOfStore(url),
+      isOfStore,
+      scrub: store.scrub,
+      md5: store.md5
+    })
   })
 
 interface Access {
@@ -72,9 +81,10 @@ interface Access {
 
 const makeStore = (
   { bucket, endpoint, mountPath, pathStyle, region }: Access,
-  { accessKeyId, maxAttempts = 5, secretAccessKey, sessionToken }: Credentials & ClientOptions
+  options: Credentials & ClientOptions & StoreOptions
 ): Effect.Effect<Store, BlobError, Scope.Scope> =>
   Effect.gen(function* () {
+    const { accessKeyId, maxAttempts = 5, secretAccessKey, sessionToken } = options
     const [id, secret] = [textOf(accessKeyId), textOf(secretAccessKey)]
     const token = sessionToken === undefined ? undefined : textOf(sessionToken)
     if (id === "" || secret === "") return yield* wrong("`accessKeyId` and `secretAccessKey` must not be empty")
@@ -106,6 +116,7 @@ const makeStore = (
       endpoint,
       client,
       scrub: makeScrub([id, secret, token ?? ""]),
+      verifyETag: verifies(bucket, options),
       s3Config:
         token === undefined
           ? {
@@ -152,7 +163,15 @@ export const makeOver = (options: GivenClientOptions): Effect.Effect<Service, Bl
   Effect.gen(function* () {
     const { bucket, client } = options
     const endpoint = yield* endpointOf(options.endpoint)
-    const store = S3Store.make({ name: bucket, endpoint, client, scrub: makeScrub([]), s3Config: undefined })
+    const verifyETag = verifies(bucket, options)
+    const store = S3Store.make({
+      name: bucket,
+      endpoint,
+      client,
+      scrub: makeScrub([]),
+      s3Config: undefined,
+      verifyETag
+    })
     return yield* serviceOf(store, endpoint, options)
   })
 

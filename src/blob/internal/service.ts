@@ -101,9 +101,10 @@ export const make = (store: Store, settings: Settings, fetch: Fetch): Service =>
 
   /** Where a blob is read from. */
   const openOf = (blob: BlobRef | string | URL, where: Where): Effect.Effect<Download.Open, BlobError> =>
-    Effect.map(store.placeOf(textOf(blob), where), (place) =>
-      place._tag === "Key" ? (from: From) => store.open(place.key, from) : fetch(place.url, where)
-    )
+    Effect.map(store.placeOf(textOf(blob), where), (place) => {
+      const size = blob instanceof BlobRef ? blob.size : undefined
+      return place._tag === "Key" ? (from: From) => store.open(place.key, { ...from, size }) : fetch(place.url, where)
+    })
 
   const keyOf = (blob: BlobRef | string | URL, operation: Where["operation"]): Effect.Effect<string, BlobError> => {
     const where = { operation, location: locationOf(textOf(blob)), bucket }

@@ -5,6 +5,7 @@ import type * as Stream from "effect/Stream"
 import type { S3Config } from "../../schemas/RunRequest.js"
 import type { Scrub } from "../../internal/text/scrub.js"
 import type { BlobError, Where } from "./error.js"
+import type { MakeHash } from "./etag.js"
 
 /** A URL is signed for no longer: SigV4 takes at most 7 days. */
 export const longestSignature = Duration.days(7)
@@ -51,6 +52,8 @@ export interface Found extends Facts {
 export interface From {
   readonly offset: number
   readonly etag: string | undefined
+  /** How many bytes the whole object has, as far as its reference tells. */
+  readonly size?: number | undefined
 }
 
 /** Whether the range of an answer (`bytes 5-9/10`) begins where it was asked for. */
@@ -61,6 +64,8 @@ export const startsAt = (contentRange: string | undefined, offset: number): bool
 export interface Opened extends Facts {
   /** Whether the stream starts at the offset that was asked for, rather than at the beginning. */
   readonly isPartial: boolean
+  /** The MD5 of the whole object, where it is known, and what computes one. */
+  readonly md5?: { readonly expected: string; readonly make: MakeHash } | undefined
   readonly stream: Stream.Stream<Uint8Array, BlobError>
 }
 
@@ -79,6 +84,8 @@ export interface Store {
   readonly bucket: string
   readonly scrub: Scrub
   readonly s3Config: S3Config | undefined
+  /** What computes an MD5; missing where ETags are not compared with any. */
+  readonly md5?: MakeHash | undefined
   readonly put: (target: Target, body: Uint8Array) => Effect.Effect<void, BlobError>
   readonly createParts: (target: Target) => Effect.Effect<string, BlobError>
   readonly putPart: (key: string, uploadId: string, number: number, body: Uint8Array) => Effect.Effect<Part, BlobError>

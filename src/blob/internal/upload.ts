@@ -118,7 +118,8 @@ const complete = (
     )
   return store.completeParts(key, uploadId, parts).pipe(
     Effect.matchEffect({
-      onFailure: (error) => (error.code === "NoSuchUpload" ? orElse(error) : Effect.fail(error)),
+      onFailure: (error) =>
+        error.code === "NoSuchUpload" || error.reason === "Intercepted" ? orElse(error) : Effect.fail(error),
       onSuccess: (isSaid) =>
         isSaid ? Effect.void : orElse(blobError("Server", where, "the store did not say that it has the object"))
     })
