@@ -7,6 +7,7 @@ import { BatchJournalError } from "effect-runpod/BatchError"
 import * as Emulator from "effect-runpod/Emulator"
 import { BatchStore, Sql } from "effect-runpod-cluster"
 import { clientOf, counted, databases, isPostgres, newPrefix } from "./support/databases.js"
+import { beside } from "./support/queries.js"
 
 const Numbered = Schema.Struct({ n: Schema.Number })
 const endpoint = Endpoint.make("ep", { input: Numbered, output: Numbered })
@@ -62,6 +63,19 @@ for (const { name, place } of databases) {
         },
         30_000
       )
+
+    if (name === "PostgreSQL") {
+      test("asks one thing after the other within a transaction of the program", (prefix) =>
+        Effect.gen(function* () {
+          const store = yield* Sql.batchStore({ prefix })
+          const sql = yield* SqlClient.SqlClient
+          const ids = Array.from({ length: 20 }, (_, n) => `${n}`)
+          const ask = Effect.forEach(ids, (id) => Effect.exit(store.status(id)), { concurrency: "unbounded" })
+          yield* sql.withTransaction(Effect.zipRight(ask, Effect.ignore(sql.withTransaction(ask))))
+          const own = beside.filter(({ text }) => text.includes(prefix))
+          assert.deepStrictEqual(own, [])
+        }))
+    }
 
     test("is gone on from: settled items are replayed, and each input has one job", (prefix) =>
       Effect.gen(function* () {

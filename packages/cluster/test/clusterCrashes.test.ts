@@ -124,4 +124,30 @@ describe("a cluster of processes", () => {
       }),
     240_000
   )
+
+  it.scopedLive(
+    "print no warning of what they ask the database, while others begin, take a part of the work, and end",
+    () =>
+      Effect.gen(function* () {
+        const count = 300
+        const server = yield* serve([], "warned")
+        const cluster = yield* makeCluster(server, { ...usual, chunkSize: 10, pg: postgresUrl() })
+        // The first one has all shards, and gives most of them away at once.
+        const first = yield* cluster.runner()
+        yield* cluster.start(numbered(count))
+        yield* submitted(server, 50)
+        const others = yield* Effect.all([cluster.runner(), cluster.runner()], { concurrency: 2 })
+        yield* submitted(server, 150)
+        yield* signal(cluster, first, "SIGTERM")
+        assert.strictEqual(yield* first.ended, 143, first.output())
+        yield* cluster.end
+        assert.strictEqual(yield* check(server, cluster, count), 0)
+        for (const { child, ended } of others) {
+          child.kill("SIGTERM")
+          yield* ended
+        }
+        for (const { output } of [first, ...others]) assert.notInclude(output(), "DeprecationWarning")
+      }),
+    240_000
+  )
 })

@@ -1,13 +1,152 @@
 /** Processes that work on one batch together over a database and a Redis that crash, beside another cluster, and with another definition. */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
 import { RateLimits } from "effect-runpod"
 import { NodeEmulator } from "effect-runpod/Node"
 import * as BatchCluster from "effect-runpod-cluster/BatchCluster"
 import { check, longestPause, makeCluster, numbered, say, serve, submitted, usual } from "./support/clusters.js"
 import { clientOf, newPrefix, ownPostgres, postgresUrl } from "./support/databases.js"
+import { until } from "./support/processes.js"
+import { beside } from "./support/queries.js"
 import { ownRedis } from "./support/redisServer.js"
+
+/** Goes on when it is cancelled, for as long. */
+const stubborn = (seconds: number, name: string) =>
+  `DO $$ BEGIN /* ${name} */ PERFORM pg_sleep(${seconds}); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(${seconds}); END $$`
+
+const count = 20
+const numbers = Array.from({ length: count }, (_, n) => n)
+
+describe("a connection of a cluster", () => {
+  const test = (
+    title: string,
+    body: (name: string) => Effect.Effect<void, unknown, SqlClient.SqlClient | Scope.Scope>
+  ) =>
+    it.scopedLive(title, () =>
+      Effect.suspend(() => {
+        const prefix = newPrefix()
+        const layer = BatchCluster.layerPostgres({ url: Redacted.make(postgresUrl()), prefix, maxConnections: 4 })
+        const checked = Effect.suspend(() => {
+          const own = beside.filter(({ others, text }) => `${text} ${others.join(" ")}`.includes(prefix))
+          // When the statement before was cancelled, its end is waited for so.
+          assert.deepStrictEqual(
+            own.filter(({ others, text }) => text !== "SELECT 1" || others.length > 1),
+            []
+          )
+          return Effect.void
+        })
+        return Effect.provide(Effect.zipLeft(body(prefix), checked), layer)
+      })
+    )
+  const valueOf = (n: number, name: string) => `SELECT ${n} AS n, '${name}' AS name, pg_sleep(0.005)`
+  /** How many connections can be had at once. */
+  const free = Effect.scoped(
+    Effect.flatMap(SqlClient.SqlClient, (sql) =>
+      Effect.map(
+        Effect.all(
+          numbers.map(() => Effect.timeoutOption(sql.reserve, "300 millis")),
+          { concurrency: 5 }
+        ),
+        (all) => all.filter(({ _tag }) => _tag === "Some").length
+      )
+    )
+  )
+
+  test("answers one fiber after the other, each what it asked for", (name) =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const connection = yield* sql.reserve
+      const reserved = yield* Effect.forEach(numbers, (n) => connection.executeValues(valueOf(n, name), []), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(
+        reserved.map(([row]) => row?.[0]),
+        numbers
+      )
+      const ask = Effect.forEach(numbers, (n) => sql.unsafe<{ n: number }>(valueOf(n, name)), {
+        concurrency: "unbounded"
+      })
+      const savepoint = sql.withTransaction(Effect.zipRight(ask, Effect.fail("a savepoint")))
+      const [one, none, other] = yield* sql.withTransaction(
+        Effect.all([ask, Effect.flip(savepoint), ask], { concurrency: 2 })
+      )
+      assert.strictEqual(none, "a savepoint")
+      for (const rows of [one, other]) {
+        assert.deepStrictEqual(
+          rows.map(([row]) => row?.n),
+          numbers
+        )
+      }
+      const streamed = sql.unsafe(`SELECT * FROM generate_series(1, 1000) AS n, (SELECT '${name}') AS name`).stream
+      const rows = yield* Effect.forEach([5, 200, 2_000], (most) => Stream.runCollect(Stream.take(streamed, most)), {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(
+        rows.map(({ length }) => length),
+        [5, 200, 1_000]
+      )
+    }))
+
+  test("is there again after statements that were interrupted, waited for or not", (name) =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const connection = yield* sql.reserve
+      const since = performance.now()
+      const asked = yield* Effect.forEach(numbers, () =>
+        Effect.fork(connection.executeRaw(`SELECT pg_sleep(60), '${name}'`, []))
+      )
+      yield* Effect.sleep("100 millis")
+      yield* Fiber.interruptAll(asked)
+      assert.deepStrictEqual(yield* connection.executeValues(valueOf(1, name), []), [[1, name, ""]])
+      const cancelled = yield* Effect.fork(sql.withTransaction(sql.unsafe(`SELECT pg_sleep(60), '${name}'`)))
+      yield* Effect.sleep("100 millis")
+      yield* Fiber.interrupt(cancelled)
+      const single = yield* Effect.fork(sql.unsafe(`SELECT pg_sleep(60), '${name}'`))
+      yield* Effect.sleep("100 millis")
+      yield* Fiber.interrupt(single)
+      assert.deepStrictEqual(yield* sql.unsafe(`SELECT 2 AS n, '${name}' AS name`), [{ n: 2, name }])
+      assert.isBelow(performance.now() - since, 5_000)
+    }))
+
+  test("that goes on with a cancelled statement is nobody's until that has ended", (name) =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      for (const seconds of [0.2, 1.3, 1.3]) {
+        const scope = yield* Scope.make()
+        const connection = yield* Scope.extend(sql.reserve, scope)
+        const slow = yield* Effect.fork(connection.executeRaw(stubborn(seconds, name), []))
+        yield* Effect.sleep("50 millis")
+        yield* Fiber.interrupt(slow)
+        const late = seconds > 1 ? yield* Effect.fork(connection.executeRaw(valueOf(1, name), [])) : undefined
+        yield* Effect.sleep("50 millis")
+        // Whoever gives it back does not wait.
+        yield* Effect.timeoutFail(Scope.close(scope, Exit.void), { duration: "200 millis", onTimeout: () => "late" })
+        if (late !== undefined) assert.isTrue(Exit.isFailure(yield* Fiber.await(late)))
+        assert.deepStrictEqual(yield* sql.unsafe(`SELECT 2 AS n, '${name}' AS name`), [{ n: 2, name }])
+      }
+      for (const seconds of [0.2, 1.3, 1.3]) {
+        const slow = yield* Effect.fork(sql.unsafe(stubborn(seconds, name)))
+        yield* Effect.sleep("50 millis")
+        yield* Fiber.interrupt(slow)
+        assert.deepStrictEqual(yield* sql.unsafe(`SELECT 3 AS n, '${name}' AS name`), [{ n: 3, name }])
+      }
+      // The cluster has one.
+      yield* until(Effect.map(free, (n) => n === 3))
+    }))
+
+  test("that nobody waits for any more is given back", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const have = yield* Scope.make()
+      yield* Scope.extend(Effect.replicateEffect(sql.reserve, 3), have)
+      const waiting = yield* Effect.forEach(numbers, () => Effect.fork(Effect.scoped(sql.reserve)))
+      yield* Effect.sleep("50 millis")
+      yield* Fiber.interruptAll(waiting)
+      yield* Scope.close(have, Exit.void)
+      assert.strictEqual(yield* free, 3)
+    }))
+})
 
 describe("a cluster of processes", () => {
   it.scopedLive("that all begin in one moment on an empty database creates its tables once", () =>

@@ -2,12 +2,13 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import { assert, describe, it } from "@effect/vitest"
-import { Array, Effect, Fiber, Layer, Ref, type Scope, Stream } from "effect"
+import { Array, Context, Effect, Fiber, Layer, Ref, type Scope, Stream } from "effect"
 import { Webhooks, WebhookStore } from "effect-runpod"
 import type { WebhookStoreError } from "effect-runpod/WebhookError"
 import { Sql } from "effect-runpod-cluster"
 import { behavesAsStore, delivery, sequences } from "../../../test/support/storeBehaviours.js"
 import { clientOf, databases, newPrefix, type Place } from "./support/databases.js"
+import { beside } from "./support/queries.js"
 
 for (const { name, place } of databases) {
   behavesAsStore(name, (options, use) =>
@@ -321,24 +322,70 @@ for (const { name, place } of databases) {
         yield* until((pids) => pids.length === 0)
       }))
 
-    test("are stored under the strictest isolation, too", ({ open }) =>
+    test("are stored beside nothing that goes on where a fiber was interrupted", ({ open, prefix, sql }) =>
       Effect.gen(function* () {
-        const strict = (client: SqlClient.SqlClient) =>
-          new Proxy(client, {
-            get: (target, name, receiver) => {
-              const value = Reflect.get(target, name, receiver) as unknown
-              if (name !== "unsafe") return value
-              return (statement: string, parameters?: ReadonlyArray<string>) => ({
-                withoutTransform: target.withTransaction(
-                  Effect.zipRight(
-                    target.unsafe("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
-                    target.unsafe(statement, parameters).withoutTransform
-                  )
-                )
-              })
-            }
-          })
-        const stores = yield* Effect.forEach(Array.range(1, 3), () => open({}, strict))
+        const store = yield* open()
+        // It takes a while to note a trace, also when that is cancelled.
+        yield* sql.unsafe(`CREATE FUNCTION "${prefix}late"() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN
+            BEGIN PERFORM pg_sleep(NEW.trace::float8); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(NEW.trace::float8); END;
+            RETURN NEW;
+          END $$`)
+        yield* sql.unsafe(
+          `CREATE TRIGGER late BEFORE INSERT ON "${prefix}webhook_traces" FOR EACH ROW EXECUTE FUNCTION "${prefix}late"()`
+        )
+        for (const [round, trace] of ["0.3", "1.3", "0.3", "0.3"].entries()) {
+          const notes = yield* Effect.forEach(["a", "b", "c"], (token) =>
+            Effect.fork(store.noteTrace!({ token: `${token}${round}`, trace, expiresAt: Date.now() + 60_000 }))
+          )
+          yield* Effect.sleep("100 millis")
+          yield* Fiber.interruptAll(notes)
+        }
+        const own = beside.filter(({ text }) => text.includes(prefix))
+        assert.deepStrictEqual(own, [])
+      }))
+
+    test("are listened for on one connection by one after the other, as long as anybody reads", ({
+      open,
+      place,
+      prefix
+    }) =>
+      Effect.gen(function* () {
+        const client = Effect.provide(SqlClient.SqlClient, yield* Layer.build(clientOf(place)))
+        const prefixes = [prefix, newPrefix(), newPrefix(), newPrefix()]
+        const stores = yield* Effect.forEach(prefixes, (prefix) =>
+          Effect.provideServiceEffect(Sql.webhookStore({ prefix, poll: "1 minute" }), SqlClient.SqlClient, client)
+        )
+        const read = (store: WebhookStore.Service, told: (latest: number) => void = () => undefined) =>
+          Effect.fork(Stream.runForEach(store.changes!, (latest) => Effect.sync(() => told(latest))))
+        const seen: Array<number> = []
+        yield* read(stores[0]!, (latest) => seen.push(latest))
+        for (const pause of [0, 5, 20, 100, 1_200]) {
+          const readers = yield* Effect.forEach([...stores, ...stores], (store) => read(store))
+          yield* Effect.sleep(pause)
+          yield* Fiber.interruptAll(readers)
+        }
+        // The first polls have been.
+        yield* Effect.sleep("1 second")
+        yield* Effect.flatMap(open(), (other) => other.add(delivery(1)))
+        yield* Effect.sleep("1 second")
+        assert.deepStrictEqual(seen, [0, 1])
+        const own = beside.filter(({ text }) => prefixes.some((prefix) => text.includes(prefix)))
+        assert.deepStrictEqual(
+          own.filter(({ others }) => others.length > 1),
+          []
+        )
+      }))
+
+    test("are stored under the strictest isolation, too", ({ place, prefix }) =>
+      Effect.gen(function* () {
+        const options = encodeURIComponent("-c default_transaction_isolation=serializable")
+        const strict = "pg" in place ? { pg: `${place.pg}?options=${options}` } : place
+        const stores = yield* Effect.forEach(Array.range(1, 3), () =>
+          Effect.map(Layer.build(Layer.provide(Sql.layerWebhookStore({ prefix }), clientOf(strict))), (context) =>
+            Context.get(context, WebhookStore.WebhookStore)
+          )
+        )
         yield* Effect.forEach(Array.range(1, 60), (n) => stores[n % 3]!.add(delivery(n)), { concurrency: "unbounded" })
         assert.deepStrictEqual(sequences(yield* stores[0].after(0, 100)), Array.range(1, 60))
       }))

@@ -4,6 +4,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as Connections from "./connections.js"
 import { mayPass } from "./sqlError.js"
 
 export type Parameter = string | number | null
@@ -108,7 +109,8 @@ export class Database {
     parameters: ReadonlyArray<Parameter> = []
   ): Effect.Effect<ReadonlyArray<A>, SqlError> {
     const rows = this.client.unsafe<A>(statement, parameters).withoutTransform
-    return Effect.timeoutFail(this.isPg ? rows : Effect.map(rows, (rows) => rows.map(withNumbers)), {
+    const run = this.isPg ? Connections.run(this.client, rows) : Effect.map(rows, (rows) => rows.map(withNumbers))
+    return Effect.timeoutFail(run, {
       duration: longestStatement,
       onTimeout: () => new SqlError({ cause: { code: "ETIMEDOUT" }, message: "The statement took too long" })
     })

@@ -2,12 +2,14 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { FileSystem } from "@effect/platform/FileSystem"
 import type * as SqlClient from "@effect/sql/SqlClient"
-import { LibsqlClient } from "@effect/sql-libsql"
-import { PgClient } from "@effect/sql-pg"
-import { Effect, Layer, Redacted, type Scope } from "effect"
+import { Effect, type Scope } from "effect"
 import { execFile } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import type { Place } from "./clients.js"
+import "./queries.js"
+
+export { clientOf, type Place } from "./clients.js"
 
 export const root = fileURLToPath(new URL("../../../../", import.meta.url))
 
@@ -17,15 +19,6 @@ export const postgresUrl = (folder = ".postgres"): string => {
   if (existsSync(file)) return readFileSync(file, "utf8").trim()
   throw new Error("These tests need a PostgreSQL of their own: run `bash scripts/postgres.sh start` first.")
 }
-
-export type Place = { readonly pg: string } | { readonly sqlite: string }
-
-export const clientOf = (place: Place): Layer.Layer<SqlClient.SqlClient> =>
-  Layer.orDie(
-    "pg" in place
-      ? PgClient.layer({ url: Redacted.make(place.pg), maxConnections: 4, connectTimeout: "30 seconds" })
-      : LibsqlClient.layer({ url: `file:${place.sqlite}` })
-  )
 
 /** A PostgreSQL of a test's own, which may be crashed. */
 export const ownPostgres = (

@@ -3,7 +3,7 @@ import { Cause, Effect, Exit, Option, Schema } from "effect"
 import { Batch, Endpoint } from "effect-runpod"
 import { NodeRunPod } from "effect-runpod/Node"
 import { Sql } from "effect-runpod-cluster"
-import { clientOf, type Place } from "./databases.js"
+import { clientOf, type Place } from "./clients.js"
 
 export interface JournalChild {
   readonly url: string

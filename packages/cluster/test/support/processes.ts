@@ -3,6 +3,7 @@ import { Deferred, Effect, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { createServer } from "node:net"
+import { warning } from "./queries.js"
 
 export interface Running {
   readonly child: ChildProcess
@@ -12,16 +13,22 @@ export interface Running {
   readonly ended: Effect.Effect<number | null>
 }
 
-/** Starts a program with its options as JSON; its process does not outlive the test. */
+/** Starts a program with its options as JSON; its process does not outlive the test, which fails where `pg` has warned of something in it. */
 export const startProcess = (file: string, options: object): Effect.Effect<Running, never, Scope.Scope> =>
   Effect.gen(function* () {
     const ended = yield* Deferred.make<number | null>()
     const args = [file, JSON.stringify(options)]
-    const child = yield* Effect.acquireRelease(
-      Effect.sync(() => spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] })),
-      (child) => Effect.sync(() => child.kill("SIGKILL"))
-    )
     let output = ""
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        spawn(process.execPath, ["--trace-deprecation", ...args], { stdio: ["ignore", "pipe", "pipe"] })
+      ),
+      (child) =>
+        Effect.suspend(() => {
+          child.kill("SIGKILL")
+          return warning.test(output) ? Effect.dieMessage(output) : Effect.void
+        })
+    )
     child.stdout.on("data", (data: Buffer) => (output += data.toString()))
     child.stderr.on("data", (data: Buffer) => (output += data.toString()))
     child.on("close", (code) => Deferred.unsafeDone(ended, Effect.succeed(code)))

@@ -2,7 +2,7 @@
 import { Layer } from "effect"
 import { Sql } from "effect-runpod-cluster"
 import { runReceiver } from "../../../../test/support/receiverProcess.js"
-import { clientOf, type Place } from "./databases.js"
+import { clientOf, type Place } from "./clients.js"
 
 export interface WebhookChild {
   readonly place: Place

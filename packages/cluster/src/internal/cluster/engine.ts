@@ -23,6 +23,7 @@ import type * as BatchCluster from "../../BatchCluster.js"
 import type * as BatchStore from "../../BatchStore.js"
 import * as Sql from "../../Sql.js"
 import { defaults, settingsOf } from "../batches.js"
+import * as Connections from "../connections.js"
 import { isStorable } from "../database.js"
 import * as Lease from "../lease.js"
 import * as Migrations from "../migrations.js"
@@ -196,15 +197,16 @@ export const layerPostgres = ({
   const client = Layer.unwrapEffect(
     Effect.map(
       Effect.promise(() => import("@effect/sql-pg/PgClient")),
-      (PgClient) =>
-        withoutDetails(
-          PgClient.layer({
-            url,
-            maxConnections: Math.max(leastConnections, maxConnections),
-            stream: sockets()
-          }),
-          notReached
-        )
+      (PgClient) => {
+        const connected = PgClient.layer({
+          url,
+          maxConnections: Math.max(leastConnections, maxConnections),
+          stream: sockets()
+        })
+        // The cluster asks many things at once on the connection of its locks.
+        const inTurns = Effect.map(PgClient.PgClient, (client) => Connections.make(client, PgClient.makeCompiler()))
+        return withoutDetails(Layer.provide(Layer.effect(SqlClient.SqlClient, inTurns), connected), notReached)
+      }
     )
   )
   const prefix = prefixOf(options)

@@ -268,7 +268,7 @@ export const make = (
       changes: Changes.changes({
         latest: Effect.mapError(store.latestNow, storeError("latest")),
         poll: Math.max(1, Duration.toMillis(options.poll ?? defaults.poll)),
-        hints: db.isPg && Changes.canListen(client) ? client.listen(Statements.channelOf(db)) : undefined
+        listen: db.isPg && Changes.canListen(client) ? { client, channel: Statements.channelOf(db) } : undefined
       }),
       noteTrace: (trace) => store.noteTrace(trace),
       traceOf: (token) => store.traceOf(token)
