@@ -7,6 +7,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import * as HttpServer from "@effect/platform/HttpServer"
 import type { ServeError } from "@effect/platform/HttpServerError"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as TerminalText from "effect-runpod/TerminalText"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -54,7 +55,7 @@ export class TokenFileError extends Data.TaggedError("TokenFileError")<{
   readonly detail: string
 }> {
   override get message(): string {
-    return `The token of the dashboard cannot be in ${this.path}: ${this.detail}`
+    return TerminalText.make(`The token of the dashboard cannot be in ${this.path}: ${this.detail}`)
   }
 }
 
@@ -123,11 +124,26 @@ const readToken = (path: string): Effect.Effect<string, FileProblem | TokenFileE
     })
   )
 
+/** Makes a folder, and those above it that are missing. Node's own way of that never ends where the system refuses, as in `/proc`. */
+const makeFolders = (folder: string): Effect.Effect<void, FileProblem> => {
+  const make = Effect.catchIf(
+    Effect.asVoid(attempt(() => Fs.mkdir(folder, { mode: 0o700 }))),
+    ({ code }) => code === "EEXIST",
+    () => Effect.void
+  )
+  const above = dirname(folder)
+  return Effect.catchIf(
+    make,
+    ({ code }) => code === "ENOENT" && above !== folder,
+    () => Effect.zipRight(makeFolders(above), make)
+  )
+}
+
 /** Makes the file, if it still is not there: that is `EEXIST`. */
 const makeToken = (path: string): Effect.Effect<string, FileProblem> =>
   Effect.gen(function* () {
     const token = randomToken()
-    yield* attempt(() => Fs.mkdir(dirname(path), { recursive: true, mode: 0o700 }))
+    yield* makeFolders(dirname(path))
     const file = yield* openFile(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL)
     yield* Effect.tapError(
       attempt(() => file.writeFile(`${token}\n`)),

@@ -36,6 +36,14 @@ const items: ReadonlyArray<BatchJournal.Item> = [
 ]
 
 describe("the journal of a batch as a page", () => {
+  it("has no control characters, of keys, ids or errors", () => {
+    const evil = "\u001b[31m\u009b2J\u202eexe\u0000\ud800"
+    const item = { ...items[2]!, key: evil, jobId: evil, error: evil } as BatchJournal.Item
+    const html = BatchReport.journalToHtml({ endpointId: evil, items: [item] }, {})
+    expect(html).toContain("␛[31m\\u009b2J\\u202eexe␀\\ud800")
+    expect(html).not.toMatch(/(?!\n)[\p{Cc}\p{Bidi_Control}\p{Cs}]/u)
+  })
+
   it("has how its items stand, what failed and what it cost, as text", () => {
     const html = BatchReport.journalToHtml({ endpointId: "e", items }, { rate: 0.001 })
     for (const kind of ["In doubt", "In flight", "JobFailedError", "Completed"]) {

@@ -215,6 +215,25 @@ describe("the page", () => {
     })
   )
 
+  it.scopedLive("shows the control characters of what a worker says, in no view as they are", () =>
+    Effect.gen(function* () {
+      const evil = "\u001b[31m\u009b2J\u202eexe\u0007\ud800"
+      const { url } = yield* dashboard(1, { handler: () => Effect.fail(new Error(evil)) })
+      const { page } = yield* openPage(url)
+      yield* does(async () => {
+        for (const name of ["Batch", "Jobs"]) {
+          await view(page, name)
+          await see(page, "␛[31m")
+          expect(await page.locator("body").innerText()).not.toMatch(/(?![\n\t])[\p{Cc}\p{Bidi_Control}\p{Cs}]/u)
+        }
+        await page.locator('[role="row"] a').first().click()
+        await page.getByRole("button", { name: "Show input and output" }).click()
+        await page.getByLabel("Input and output").waitFor()
+        expect(await page.locator("body").innerText()).not.toMatch(/(?![\n\t])[\p{Cc}\p{Bidi_Control}\p{Cs}]/u)
+      })
+    })
+  )
+
   it.scopedLive("is used with the keyboard alone", () =>
     Effect.gen(function* () {
       const { url } = yield* dashboard(3)

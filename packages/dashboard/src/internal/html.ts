@@ -1,3 +1,5 @@
+import * as TerminalText from "effect-runpod/TerminalText"
+
 const entities: Readonly<Record<string, string>> = {
   "&": "&amp;",
   "<": "&lt;",
@@ -6,8 +8,9 @@ const entities: Readonly<Record<string, string>> = {
   "'": "&#39;"
 }
 
-/** A text as it stands in an element or a quoted attribute. */
-export const escape = (text: string): string => text.replace(/[&<>"']/g, (character) => entities[character] ?? "")
+/** A text as it stands in an element or a quoted attribute; its control characters are visible. */
+export const escape = (text: string): string =>
+  TerminalText.make(text).replace(/[&<>"']/g, (character) => entities[character] ?? "")
 
 const cells = (texts: ReadonlyArray<string>, name: "td" | "th"): string =>
   `<tr>${texts.map((text) => `<${name}>${escape(text)}</${name}>`).join("")}</tr>`

@@ -6,6 +6,7 @@ import { go, hrefOf, isConnected, message, newest, params, source, sources, view
 import { begin } from "./stream.js"
 import { isRefused } from "./token.js"
 import { Batch, Cost, Fleet, Limits } from "./views.js"
+import { showAll } from "./visibleText.js"
 
 const drawn = { fleet: Fleet, jobs: Jobs, batch: Batch, limits: Limits, cost: Cost }
 const titles = { fleet: "Fleet", jobs: "Jobs", batch: "Batch", limits: "Faults and limits", cost: "Cost" }
@@ -83,5 +84,6 @@ const App = () => {
 }
 
 const place = document.getElementById("page")
+showAll()
 if (place !== null) render(h(App, null), place)
 begin()
