@@ -335,6 +335,14 @@ export default tseslint.config(
             { group: ["effect/Test*", "@effect/vitest"], message: "Only for tests." }
           ]
         }
+      ],
+      "no-restricted-syntax": [
+        "error",
+        ...forbiddenSyntax,
+        {
+          selector: "MemberExpression[property.name='write'][object.property.name=/^std(?:out|err)$/]",
+          message: "A terminal gets TerminalText: use shell/terminal.ts."
+        }
       ]
     }
   },

@@ -51,6 +51,9 @@ const live = files(
   "contract/http",
   "packages/cli/test/shell",
   "packages/cli/test/batches",
+  "packages/cli/test/files",
+  "packages/cli/test/terminalText",
+  "packages/cli/test/usage",
   "packages/cli/test/dashboard",
   "services/BatchCrash",
   "services/BatchHttp",
@@ -100,9 +103,10 @@ const live = files(
   "node/flight"
 )
 
-/** What needs a service that `npm test` does without. */
+/** What needs a service, or a program of Debian, that `npm test` does without. */
 const services = files(
   "packages/cli/test/store",
+  "packages/cli/test/completions",
   "packages/dashboard/test/page",
   "packages/cluster/test/redisFaults",
   "packages/cluster/test/crashes",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of the project `services` over a PostgreSQL and a Redis of their own, and a Chromium, which it installs where they are missing (Debian, as
-# root), starts and stops: `npm run test:services`. Arguments go to vitest.
+# Runs the tests of the project `services` over a PostgreSQL and a Redis of their own, a Chromium, zsh and fish, which it installs where they are missing
+# (Debian, as root), starts and stops: `npm run test:services`. Arguments go to vitest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,6 +11,7 @@ stop() {
 trap stop EXIT
 
 bash scripts/chromium.sh
+bash scripts/shells.sh
 bash scripts/postgres.sh start
 bash scripts/redis.sh start
 npx vitest run --project services "$@"

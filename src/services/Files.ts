@@ -6,12 +6,22 @@
  *
  * @since 0.1.0
  */
+import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { FileError } from "../errors/FileError.js"
 import * as FileUse from "../internal/files/fileUse.js"
 import * as LineWriter from "../internal/files/lineWriter.js"
+import { problemOf } from "../internal/files/problem.js"
+
+/**
+ * What an error of the file system means: a sentence about the file, and what to do.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromPlatformError: (file: string) => (error: PlatformError) => FileError = problemOf
 
 /**
  * What a file is used for.
@@ -117,8 +127,12 @@ export interface Writer {
  * @category constructors
  */
 export const writer = (path: string): Effect.Effect<Writer, FileError, FileSystem.FileSystem | Scope.Scope> =>
-  Effect.map(LineWriter.make(path), (writer) => ({
-    write: (text) => writer.write(text),
-    accept: writer.accept,
-    beside: Effect.sync(() => writer.beside)
-  }))
+  Effect.gen(function* () {
+    const lines = yield* LineWriter.make(path)
+    const { withPermits } = yield* Effect.makeSemaphore(1)
+    return {
+      write: (text) => withPermits(1)(lines.write(text)),
+      accept: withPermits(1)(lines.accept),
+      beside: Effect.sync(() => lines.beside)
+    }
+  })

@@ -218,7 +218,7 @@ describe("a recording", () => {
       assert.deepInclude(json(stdout), { requests: 1, operations: { run: 1 } })
       const test = yield* run(["flight", "to-test", file, "--name", "my flight"])
       assert.include(test.stdout, "my flight")
-      assert.strictEqual((yield* run(["flight", "inspect", `${file}.missing`])).code, 1)
+      assert.strictEqual((yield* run(["flight", "inspect", `${file}.missing`])).code, 2)
     }).pipe(Effect.scoped)
   )
 })

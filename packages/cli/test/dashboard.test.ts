@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { readFileSync } from "node:fs"
+import { readFileSync, statSync } from "node:fs"
 import { command, folder, run, served } from "./support/command.js"
 
 const get = (url: string) =>
@@ -42,6 +42,26 @@ describe("the dashboard", () => {
       const { code, stderr } = yield* running.ended
       assert.strictEqual(code, 130)
       assert.include(stderr, url)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("has the token of the time before, so that an open page goes on, and another one where that cannot be", () =>
+    Effect.gen(function* () {
+      const cwd = yield* folder
+      const env = { XDG_STATE_HOME: `${cwd}/state` }
+      const tokenOf = (options: typeof env) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const running = yield* command(["dashboard", "--journal", "j.jsonl"], { cwd, env: options })
+            const [, token] = yield* running.wrote(/^http:\S+#token=(\S+)/)
+            return token
+          })
+        )
+      const first = yield* tokenOf(env)
+      assert.strictEqual(yield* tokenOf(env), first)
+      assert.strictEqual(statSync(`${cwd}/state/effect-runpod/dashboard-token`).mode & 0o777, 0o600)
+      assert.strictEqual(statSync(`${cwd}/state`).mode & 0o777, 0o700)
+      assert.notStrictEqual(yield* tokenOf({ XDG_STATE_HOME: "/proc" }), first)
     }).pipe(Effect.scoped)
   )
 

@@ -122,7 +122,7 @@ export class LineWriter {
         return file
       }
       yield* UserFile.makeFolder(fs, target.path)
-      const file = yield* UserFile.open(fs, target.path, "w")
+      const file = yield* UserFile.open(fs, target.path, this.isSpecial ? "a" : "w")
       this.state = { _tag: "InPlace", file }
       return file
     }).pipe(Scope.extend(scope))
@@ -148,7 +148,8 @@ export const replace = (path: string, content: Uint8Array): Effect.Effect<void, 
     const target = yield* check(fs, path)
     const write = Effect.gen(function* () {
       if (target._tag === "Found" && target.info.type !== "File") {
-        return yield* (yield* UserFile.open(fs, target.path, "w")).writeAll(content)
+        // Behind what was written to it: a pipe has no other place.
+        return yield* (yield* UserFile.open(fs, target.path, "a")).writeAll(content)
       }
       yield* UserFile.makeFolder(fs, target.path)
       const draft = yield* draftOf(target.path)

@@ -1,9 +1,11 @@
-import { FileSystem } from "@effect/platform/FileSystem"
+import * as Files from "effect-runpod/Files"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { resolve } from "node:path"
-import { LocalError, UsageError } from "../shell/errors.js"
+import { UsageError } from "../shell/errors.js"
+import { issueOf, textOf } from "../shell/input.js"
 import { inputFormats } from "./formats.js"
+import { recipeOf } from "./recipePath.js"
 
 /** How a batch is run: what `batch resume` has to know of it. */
 export const Recipe = Schema.Struct({
@@ -33,38 +35,32 @@ export interface Recipe extends Schema.Schema.Type<typeof Recipe> {}
 
 const Stored = Schema.parseJson(Recipe)
 
-/** Where the recipe of a journal stands: beside it. */
-const fileOf = (journal: string): string => `${journal}.batch.json`
-
 const absolute = (path: string | undefined) => (path === undefined || path === "-" ? path : resolve(path))
 
 /** Notes how the batch of a journal is run. From another folder it is resumed with the same files. */
-export const write = Effect.fnUntraced(
-  function* (journal: string, recipe: Recipe) {
-    const fs = yield* FileSystem
-    const { inputs, keyFile, out, ...others } = recipe
-    const text = yield* Schema.encode(Stored)({
-      ...others,
-      inputs: absolute(inputs) ?? inputs,
-      out: absolute(out),
-      keyFile: absolute(keyFile)
-    })
-    yield* fs.writeFileString(fileOf(journal), `${text}\n`)
-  },
-  Effect.mapError(
-    ({ message }) => new LocalError({ message: `How the batch is run cannot be noted beside its journal: ${message}` })
-  )
-)
+export const write = Effect.fnUntraced(function* (journal: string, recipe: Recipe) {
+  const { inputs, keyFile, out, ...others } = recipe
+  const text = Schema.encodeSync(Stored)({
+    ...others,
+    inputs: absolute(inputs) ?? inputs,
+    out: absolute(out),
+    keyFile: absolute(keyFile)
+  })
+  yield* Files.replace(recipeOf(journal), `${text}\n`)
+})
 
 /** How the batch of a journal was run. */
 export const read = Effect.fnUntraced(function* (journal: string) {
-  const fs = yield* FileSystem
-  return yield* Effect.flatMap(fs.readFileString(fileOf(journal)), Schema.decode(Stored)).pipe(
-    Effect.mapError(
-      ({ message }) =>
-        new UsageError({
-          message: `${fileOf(journal)}, which batch run writes, does not tell how to resume it: ${message}. Use batch run with the same inputs and journal.`
-        })
-    )
+  yield* Files.checkReadable(journal)
+  const file = recipeOf(journal)
+  const wrong = (why: string) =>
+    new UsageError({
+      message: `${file}, which batch run writes beside the journal, ${why}. Use batch run with the same inputs and journal.`
+    })
+  const text = yield* Effect.mapError(textOf(file), (error) =>
+    error._tag === "FileError" && error.reason === "Missing" ? wrong("is not there") : error
+  )
+  return yield* Effect.mapError(Schema.decode(Stored)(text), (error) =>
+    wrong(`does not tell how to resume it: ${issueOf(error)}`)
   )
 })

@@ -1,13 +1,15 @@
 import * as Command from "@effect/cli/Command"
-import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import { inputFormats } from "../batch/formats.js"
+import { UsageError } from "../shell/errors.js"
 import {
-  argument,
+  choice,
   count,
   dollars,
   duration,
   endpoint,
+  file,
+  fileArgument,
   flag,
   optional,
   optionalArgument,
@@ -15,11 +17,11 @@ import {
   shared,
   text
 } from "./options.js"
-import { group, lazily, verb } from "./verb.js"
+import { define, group, lazily, verb } from "./verb.js"
 
 /** What may be chosen anew when a batch is resumed. */
 const bounds = {
-  out: optional(text("out", "path", "A file for the outcomes, as JSON lines; without it they go to stdout")),
+  out: optional(file("out", "A file for the outcomes, as JSON lines; without it they go to stdout")),
   concurrency: optional(count("concurrency", "How many items are in flight at once")),
   maxFailures: optional(count("max-failures", "Stop at so many failed items")),
   deadline: optional(duration("deadline", "Stop after this time")),
@@ -38,19 +40,20 @@ const bounds = {
 
 const run = verb(
   "Submit many inputs, and write the outcomes as they come",
-  Command.make(
+  define(
     "run",
     {
       endpoint,
-      inputs: argument("inputs", "A file of JSON lines or CSV, or - for stdin"),
+      inputs: fileArgument("inputs", "A file of JSON lines or CSV, or - for stdin"),
       format: optional(
-        Options.withDescription(
-          Options.choice("format", inputFormats),
+        choice(
+          "format",
+          inputFormats,
           "How the inputs are written; by the name of the file unless it is given, for stdin jsonl"
         )
       ),
       key: optional(text("key", "field", "The field of an input that names it; without it its place does")),
-      journal: optional(text("journal", "path", "A file that makes the batch outlive this process: see batch resume")),
+      journal: optional(file("journal", "A file that makes the batch outlive this process: see batch resume")),
       ...bounds,
       timeout: optional(duration("timeout", "How long each item may take, from its submit")),
       executionTimeout: optional(duration("execution-timeout", "How long each job may be on a worker")),
@@ -69,11 +72,11 @@ const run = verb(
 
 const resume = verb(
   "Go on with a batch: what has an outcome is not submitted again, what is in flight is waited for",
-  Command.make(
+  define(
     "resume",
     {
-      journal: argument("journal", "The journal of the batch"),
-      inputs: optionalArgument("inputs", "The inputs, when they came from stdin or are elsewhere now"),
+      journal: fileArgument("journal", "The journal of the batch"),
+      inputs: optionalArgument(fileArgument("inputs", "The inputs, when they came from stdin or are elsewhere now")),
       ...bounds,
       ...recorded,
       ...shared
@@ -86,7 +89,7 @@ const resume = verb(
   )
 )
 
-const batchOrJournal = argument("journal", "The journal of the batch, or with --store its id")
+const batchOrJournal = fileArgument("journal", "The journal of the batch, or with --store its id")
 
 const prefix = optional(text("prefix", "text", "What the names of its tables begin with; runpod_ unless it is given"))
 
@@ -104,7 +107,7 @@ const place = {
 
 const list = verb(
   "Show the batches of a store, the newest first",
-  Command.make(
+  define(
     "list",
     {
       store: text("store", "url", "A PostgreSQL: its URL without a password, or the name of a variable with it"),
@@ -120,9 +123,15 @@ const list = verb(
   )
 )
 
+/** A journal has no tables. */
+const needsStore = ({ prefix }: { readonly prefix: string | undefined }) =>
+  prefix === undefined
+    ? Effect.void
+    : new UsageError({ message: "--prefix is for --store: add that, or leave --prefix out." })
+
 const inspect = verb(
   "Show how the items of a batch stand, also while it runs",
-  Command.make(
+  define(
     "inspect",
     {
       journal: batchOrJournal,
@@ -137,6 +146,7 @@ const inspect = verb(
           return yield* module.inspect({ ...args, store })
         }
         const module = yield* Effect.promise(() => import("../handlers/journal.js"))
+        yield* needsStore(args)
         return yield* module.inspect(args)
       })
   )
@@ -144,12 +154,12 @@ const inspect = verb(
 
 const report = verb(
   "Show what a batch has come to",
-  Command.make(
+  define(
     "report",
     {
       journal: batchOrJournal,
       rate: bounds.rate,
-      html: optional(text("html", "path", "A file for the report of a journal as a page, or - for stdout")),
+      html: optional(file("html", "A file for the report of a journal as a page, or - for stdout")),
       ...place,
       ...shared
     },
@@ -160,11 +170,15 @@ const report = verb(
           return yield* module.report({ ...args, store })
         }
         const module = yield* Effect.promise(() => import("../handlers/journal.js"))
+        yield* needsStore(args)
         return yield* module.report(args)
       })
   )
 )
 
-export const batch = group("batch", "Many inputs on one endpoint").pipe(
-  Command.withSubcommands([run, resume, list, inspect, report])
-)
+const commands = [run, resume, list, inspect, report] as const
+
+export const batch = group("batch", "Many inputs on one endpoint", {
+  commands,
+  made: Command.make("batch").pipe(Command.withSubcommands(commands))
+})

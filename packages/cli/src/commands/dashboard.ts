@@ -1,15 +1,13 @@
-import * as Command from "@effect/cli/Command"
-import * as Options from "@effect/cli/Options"
-import { access, dollars, optional, port, shared, text } from "./options.js"
-import { lazily, verb } from "./verb.js"
+import { access, dollars, fileList, optional, port, shared, textList } from "./options.js"
+import { define, lazily, verb } from "./verb.js"
 
 export const dashboard = verb(
-  "Serve a page on this machine that shows endpoints and batches while they run, until a signal",
-  Command.make(
+  "Serve a page that shows endpoints and batches while they run, until a signal",
+  define(
     "dashboard",
     {
-      endpoints: Options.repeated(text("endpoint", "id", "An endpoint to show; as many as there are")),
-      journals: Options.repeated(text("journal", "path", "The journal of a batch to show; as many as there are")),
+      endpoints: textList("endpoint", "id", "An endpoint to show; as many as there are"),
+      journals: fileList("journal", "The journal of a batch to show; as many as there are"),
       rate: optional(dollars("rate", "What a worker costs in a second, for costs on the page")),
       port,
       ...access,

@@ -2,9 +2,11 @@ import {
   access,
   argument,
   argumentList,
+  choice,
   count,
   duration,
   endpoint,
+  fileArgument,
   flag,
   job,
   optional,
@@ -13,7 +15,7 @@ import {
   shared,
   text
 } from "./options.js"
-import { group, lazily, verb } from "./verb.js"
+import { define, group, lazily, verb } from "./verb.js"
 import * as Command from "@effect/cli/Command"
 
 const submits = {
@@ -27,7 +29,7 @@ const timeout = optional(duration("timeout", "How long to wait; then the status 
 
 export const run = verb(
   "Submit a job and wait for its output",
-  Command.make(
+  define(
     "run",
     {
       endpoint,
@@ -49,7 +51,7 @@ export const run = verb(
 
 export const status = verb(
   "Show a job",
-  Command.make("status", { endpoint, job, ...access, ...shared }, (args) =>
+  define("status", { endpoint, job, ...access, ...shared }, (args) =>
     lazily(
       () => import("../handlers/job.js"),
       ({ status }) => status(args)
@@ -59,7 +61,7 @@ export const status = verb(
 
 export const cancel = verb(
   "Cancel a job, queued or running",
-  Command.make("cancel", { endpoint, job, ...access, ...shared }, (args) =>
+  define("cancel", { endpoint, job, ...access, ...shared }, (args) =>
     lazily(
       () => import("../handlers/job.js"),
       ({ cancel }) => cancel(args)
@@ -69,7 +71,7 @@ export const cancel = verb(
 
 export const retry = verb(
   "Put a job that FAILED or TIMED_OUT back in the queue",
-  Command.make("retry", { endpoint, job, ...access, ...shared }, (args) =>
+  define("retry", { endpoint, job, ...access, ...shared }, (args) =>
     lazily(
       () => import("../handlers/job.js"),
       ({ retry }) => retry(args)
@@ -79,7 +81,7 @@ export const retry = verb(
 
 export const watch = verb(
   "Follow a job until it has ended",
-  Command.make("watch", { endpoint, job, timeout, ...access, ...shared }, (args) =>
+  define("watch", { endpoint, job, timeout, ...access, ...shared }, (args) =>
     lazily(
       () => import("../handlers/job.js"),
       ({ watch }) => watch(args)
@@ -89,7 +91,7 @@ export const watch = verb(
 
 export const stream = verb(
   "Print what a job streams, as it comes",
-  Command.make("stream", { endpoint, job, timeout, ...access, ...shared }, (args) =>
+  define("stream", { endpoint, job, timeout, ...access, ...shared }, (args) =>
     lazily(
       () => import("../handlers/job.js"),
       ({ stream }) => stream(args)
@@ -99,7 +101,7 @@ export const stream = verb(
 
 export const health = verb(
   "Show the workers and the queue of an endpoint",
-  Command.make(
+  define(
     "health",
     {
       endpoint,
@@ -119,26 +121,25 @@ export const health = verb(
 
 export const purge = verb(
   "Remove all queued jobs of an endpoint; those that run go on",
-  Command.make(
-    "purge",
-    { endpoint, yes: flag("yes", "Needed: the jobs cannot be had back"), ...access, ...shared },
-    (args) =>
-      lazily(
-        () => import("../handlers/health.js"),
-        ({ purge }) => purge(args)
-      )
+  define("purge", { endpoint, yes: flag("yes", "Needed: the jobs cannot be had back"), ...access, ...shared }, (args) =>
+    lazily(
+      () => import("../handlers/health.js"),
+      ({ purge }) => purge(args)
+    )
   )
 )
 
-const journals = argumentList("journal", "Journals of batches whose jobs are known")
+const journals = argumentList(fileArgument("journal", "Journals of batches whose jobs are known"))
+
+const statuses = ["IN_QUEUE", "IN_PROGRESS", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"] as const
 
 const list = verb(
   "Show the recent jobs of an endpoint",
-  Command.make(
+  define(
     "list",
     {
       endpoint,
-      status: optional(text("status", "status", "Only those with this status, such as IN_QUEUE")),
+      status: optional(choice("status", statuses, "Only those with this status")),
       ...access,
       ...shared
     },
@@ -152,7 +153,7 @@ const list = verb(
 
 const orphans = verb(
   "Show the jobs that run or are queued, and that no process with one of the journals waits for",
-  Command.make("orphans", { endpoint, journals, ...access, ...shared }, (args) =>
+  define("orphans", { endpoint, journals, ...access, ...shared }, (args) =>
     lazily(
       () => import("../handlers/jobs.js"),
       ({ orphans }) => orphans(args)
@@ -162,7 +163,7 @@ const orphans = verb(
 
 const sweep = verb(
   "Cancel the orphans that are in none of the journals, whoever has submitted them",
-  Command.make(
+  define(
     "sweep",
     {
       endpoint,
@@ -181,13 +182,18 @@ const sweep = verb(
   )
 )
 
-export const jobs = group("jobs", "The jobs of an endpoint").pipe(Command.withSubcommands([list, orphans, sweep]))
+const commands = [list, orphans, sweep] as const
+
+export const jobs = group("jobs", "The jobs of an endpoint", {
+  commands,
+  made: Command.make("jobs").pipe(Command.withSubcommands(commands))
+})
 
 export const doctor = verb(
   "Check key, network, clock and an endpoint, and say what to do",
-  Command.make(
+  define(
     "doctor",
-    { endpoint: optionalArgument("endpoint", "The id of an endpoint to look at"), ...access, ...shared },
+    { endpoint: optionalArgument(argument("endpoint", "The id of an endpoint to look at")), ...access, ...shared },
     (args) =>
       lazily(
         () => import("../handlers/doctor.js"),

@@ -1,11 +1,10 @@
 import * as Command from "@effect/cli/Command"
-import * as Options from "@effect/cli/Options"
-import { argument, duration, endpoint, optional, port, shared, text } from "./options.js"
-import { group, lazily, verb } from "./verb.js"
+import { argument, duration, endpoint, json, optional, port, shared, text, withDefault } from "./options.js"
+import { define, group, lazily, verb } from "./verb.js"
 
 const secret = verb(
   "Print a new secret for RUNPOD_WEBHOOK_SECRET, which tokens are signed with",
-  Command.make("secret", shared, () =>
+  define("secret", shared, () =>
     lazily(
       () => import("../handlers/webhooks.js"),
       ({ secret }) => secret
@@ -15,7 +14,7 @@ const secret = verb(
 
 const issue = verb(
   "Print a URL for the webhook of one job, signed with RUNPOD_WEBHOOK_SECRET",
-  Command.make(
+  define(
     "issue",
     {
       endpoint,
@@ -34,11 +33,11 @@ const issue = verb(
 
 const verify = verb(
   "Check the token of a URL that was called, by RUNPOD_WEBHOOK_SECRET",
-  Command.make(
+  define(
     "verify",
     {
       url: argument("url", "The URL that was called, with its query"),
-      body: optional(text("body", "json", "The delivery: JSON, @file, or - for stdin")),
+      body: optional(json("body", "The delivery: JSON, @file, or - for stdin")),
       ...shared
     },
     (args) =>
@@ -51,12 +50,12 @@ const verify = verb(
 
 const listen = verb(
   "Receive deliveries on this machine, and print those with a valid token",
-  Command.make(
+  define(
     "listen",
     {
       port,
-      host: Options.withDescription(Options.withDefault(Options.text("host"), "127.0.0.1"), "On which address"),
-      path: Options.withDescription(Options.withDefault(Options.text("path"), "/"), "The only path that is served"),
+      host: withDefault(text("host", "address", "On which address"), "127.0.0.1"),
+      path: withDefault(text("path", "path", "The only path that is served"), "/"),
       forward: optional(text("forward", "url", "Post each job that was delivered there, too, as JSON")),
       ...shared
     },
@@ -68,6 +67,9 @@ const listen = verb(
   )
 )
 
-export const webhooks = group("webhooks", "What RunPod posts when jobs end").pipe(
-  Command.withSubcommands([secret, issue, verify, listen])
-)
+const commands = [secret, issue, verify, listen] as const
+
+export const webhooks = group("webhooks", "What RunPod posts when jobs end", {
+  commands,
+  made: Command.make("webhooks").pipe(Command.withSubcommands(commands))
+})

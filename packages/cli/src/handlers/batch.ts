@@ -1,9 +1,10 @@
 import { FileSystem } from "@effect/platform/FileSystem"
 import * as Batch from "effect-runpod/Batch"
 import type { BatchStoppedError } from "effect-runpod/BatchError"
-import * as BatchJournal from "effect-runpod/BatchJournal"
 import * as Cost from "effect-runpod/Cost"
 import * as Endpoint from "effect-runpod/Endpoint"
+import * as Files from "effect-runpod/Files"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as DurationValues from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,15 +13,20 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { InputFormat } from "../batch/formats.js"
-import { inputsOf, keyIn, withKeys } from "../batch/inputs.js"
+import { begin, check as checkInputs, type Inputs, keyIn } from "../batch/inputs.js"
+import { openJournal } from "../batch/journal.js"
+import { rowsTo, rowText, tellBeside } from "../batch/outcomes.js"
+import { checkFiles, checkOptions, type OfThisRun, type Plan, reach, sourceOf } from "../batch/plan.js"
 import * as Recipes from "../batch/recipe.js"
-import { type Row, rowData, rowOf, Tally } from "../batch/tally.js"
+import { rowData, rowOf, Tally } from "../batch/tally.js"
 import * as Client from "../shell/client.js"
-import { exitCodes, LocalError, Unsuccessful, UsageError } from "../shell/errors.js"
+import { Unsuccessful, UsageError } from "../shell/errors.js"
+import { isStdout } from "../shell/files.js"
 import type { JsonObject } from "../shell/input.js"
 import * as Output from "../shell/output.js"
 import * as Progress from "../shell/progress.js"
 import { commandOf, Stopping } from "../shell/stopping.js"
+import { exitCodes } from "../spec/statuses.js"
 
 /** What may be chosen anew when a batch is resumed. */
 interface Bounds extends Client.Access {
@@ -31,14 +37,6 @@ interface Bounds extends Client.Access {
   readonly maxCost: number | undefined
   readonly rate: number | undefined
   readonly expectedExecution: Duration.Duration | undefined
-}
-
-/** What holds for one run only. */
-interface OfThisRun {
-  readonly retryFailed: boolean
-  readonly resubmitAmbiguous: boolean
-  readonly force: boolean
-  readonly record: string | undefined
 }
 
 interface RunArgs extends Bounds, OfThisRun {
@@ -61,11 +59,10 @@ interface ResumeArgs extends Bounds, OfThisRun {
 /** The GPU that `--rate` is the rate of: which one it is does not matter. */
 const gpu = "worker"
 
-const costOf = ({ expectedExecution, maxCost, rate }: Recipes.Recipe) => {
-  if (rate !== undefined) return Cost.layer({ rates: Cost.rates({ [gpu]: { flex: rate } }), gpu, expectedExecution })
-  if (maxCost === undefined) return Layer.empty
-  return Layer.fail(new UsageError({ message: "--max-cost needs --rate: what a worker costs in USD a second." }))
-}
+const costOf = ({ expectedExecution, rate }: Recipes.Recipe) =>
+  rate === undefined
+    ? Layer.empty
+    : Cost.layer({ rates: Cost.rates({ [gpu]: { flex: rate } }), gpu, expectedExecution })
 
 /** What goes on, and how to resume, when the batch is stopped. */
 const stopLines = (
@@ -123,20 +120,6 @@ const inWords = ({ done, elapsed, ended, eta, failed, inFlight, rate, total }: B
     ended || eta === undefined ? `after ${seconds(elapsed)}` : `${seconds(eta)} left`
   ].join(", ")
 }
-
-/** Where the outcomes go: a file of JSON lines, or stdout. */
-const rowsTo = Effect.fnUntraced(function* (out: string | undefined) {
-  if (out === undefined || out === "-") return yield* Output.Output
-  const fs = yield* FileSystem
-  const toLocal = ({ message }: { readonly message: string }) =>
-    new LocalError({ message: `${out} cannot be written: ${message}` })
-  const file = yield* Effect.mapError(fs.open(out, { flag: "w" }), toLocal)
-  const encoder = new TextEncoder()
-  return Output.make("jsonl", (text) => Effect.orDie(Effect.mapError(file.writeAll(encoder.encode(text)), toLocal)))
-})
-
-const rowText = (row: Row): string =>
-  `${row.key}\t${row.kind}\t${(row.kind === "Completed" ? Output.toJson(row.output) : (row.message ?? "")).replace(/[\r\n\t]+/g, " ")}\n`
 
 /** What the whole means for the status: doubt before failure, since doubt asks for somebody who looks. */
 const checkEnd = (tally: Tally, endpoint: string, journal: string | undefined) => {
@@ -201,53 +184,82 @@ const optionsOf = (
   }
 }
 
-const execute = Effect.fnUntraced(
-  function* (recipe: Recipes.Recipe, journalFile: string | undefined, ofThisRun: OfThisRun) {
-    const tracker = yield* Batch.tracker
-    const { say } = yield* Stopping
-    const journal =
-      journalFile === undefined ? undefined : yield* BatchJournal.file(journalFile, { force: ofThisRun.force })
-    if (journalFile !== undefined) yield* Recipes.write(journalFile, recipe)
-    const endpoint = yield* Endpoint.make(recipe.endpoint, {
-      input: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
-      output: Schema.Unknown
+/** What has to be known before the old outcomes in `--out` are given up. */
+interface Known {
+  /** All inputs have been read, and make sense. */
+  readonly isRead: boolean
+  /** RunPod has told of the endpoint. */
+  readonly isReached: boolean
+}
+
+const work = Effect.fnUntraced(function* (plan: Plan, inputs: Inputs<never>, known: Known) {
+  const { journal: journalFile, ofThisRun, recipe } = plan
+  const tracker = yield* Batch.tracker
+  const { say } = yield* Stopping
+  const rows = yield* rowsTo(recipe.out)
+  const journal = yield* openJournal(plan)
+  const endpoint = yield* Endpoint.make(recipe.endpoint, {
+    input: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
+    output: Schema.Unknown
+  })
+  const tally = new Tally(recipe.endpoint, recipe.rate)
+  yield* say(() => stopLines(tracker, recipe, journalFile))
+  const [read, reached] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+  if (known.isRead) yield* Deferred.succeed(read, undefined)
+  if (known.isReached) yield* Deferred.succeed(reached, undefined)
+  const source = Stream.onDone(inputs, () => Deferred.succeed(read, undefined))
+  const outcomes = Batch.run(endpoint, source, { ...optionsOf(recipe, ofThisRun), tracker, journal }).pipe(
+    Stream.map(rowOf),
+    Stream.tap((row) => {
+      tally.add(row)
+      return row.replayed || row.jobId === undefined ? Effect.void : Deferred.succeed(reached, undefined)
     })
-    const rows = yield* rowsTo(recipe.out)
-    const fs = yield* FileSystem
-    const source = Stream.provideService(inputsOf({ path: recipe.inputs, format: recipe.format }), FileSystem, fs)
-    const inputs = recipe.key === undefined ? source : withKeys(source, recipe.key)
-    const tally = new Tally(recipe.endpoint, recipe.rate)
-    yield* say(() => stopLines(tracker, recipe, journalFile))
-    const outcomes = Batch.run(endpoint, inputs, { ...optionsOf(recipe, ofThisRun), tracker, journal }).pipe(
-      Stream.map(rowOf),
-      Stream.tap((row) => Effect.sync(() => tally.add(row)))
-    )
-    yield* showing(rows.each(outcomes, rowData, rowText), tracker).pipe(
-      Effect.catchTag("BatchStoppedError", stoppedBy),
-      Effect.ensuring(tell(tally, recipe.out))
-    )
-    yield* checkEnd(tally, recipe.endpoint, journalFile)
-  },
-  Effect.scoped,
-  (effect, recipe, _journal, { record }) =>
-    Effect.provide(
-      effect,
-      Layer.provideMerge(Client.layerRecorded({ keyFile: recipe.keyFile, record }), costOf(recipe))
-    )
-)
+  )
+  const accepted = Effect.zipRight(Effect.zipRight(Deferred.await(read), Deferred.await(reached)), rows.accept)
+  yield* Effect.zipRight(
+    Effect.raceFirst(
+      showing(rows.output.each(outcomes, rowData, rowText), tracker),
+      Effect.zipRight(accepted, Effect.never)
+    ),
+    rows.accept
+  ).pipe(
+    Effect.catchTag("BatchStoppedError", stoppedBy),
+    Effect.ensuring(Effect.zipRight(tell(tally, recipe.out), tellBeside(rows, recipe.out)))
+  )
+  yield* checkEnd(tally, recipe.endpoint, journalFile)
+})
+
+const execute = Effect.fnUntraced(function* (plan: Plan) {
+  const { journal, ofThisRun, recipe } = plan
+  yield* checkOptions(plan)
+  yield* checkFiles(plan)
+  const isRead = yield* checkInputs(sourceOf(plan))
+  const key = yield* Client.keyOf({ keyFile: recipe.keyFile })
+  const fs = yield* FileSystem
+  // A journal that is there already may have all outcomes, for which nothing is asked.
+  const isNew = journal === undefined || !(yield* Effect.orElseSucceed(fs.exists(journal), () => true))
+  if (isNew) yield* Effect.provide(reach(recipe.endpoint), Client.layerWith(key))
+  const inputs = yield* begin(sourceOf(plan))
+  if (ofThisRun.record !== undefined) yield* Files.makeFolder(ofThisRun.record)
+  const client = Client.recorded(Client.layerWith(key), ofThisRun.record)
+  const known = { isRead, isReached: isNew }
+  // Its own scope: the journal is closed before the client is.
+  const done = Effect.scoped(work(plan, inputs, known))
+  yield* Effect.provide(done, Layer.provideMerge(client, costOf(recipe)))
+}, Effect.scoped)
 
 /** What the batch came to: on stdout where that has no outcomes. */
 const tell = (tally: Tally, out: string | undefined) =>
   Effect.gen(function* () {
     const output = yield* Output.Output
     const { mode } = yield* Progress.Progress
-    if (out !== undefined && out !== "-") return yield* output.one(tally.toJson(), tally.toText())
+    if (out !== undefined && !isStdout(out)) return yield* output.one(tally.toJson(), tally.toText())
     if (mode === "jsonl") return Progress.say(Output.toJson({ type: "report", ...tally.toJson() }))
     if (mode !== "none") Progress.say(tally.toText())
   })
 
 export const run = ({ force, journal, record, resubmitAmbiguous, retryFailed, ...recipe }: RunArgs) =>
-  execute(recipe, journal, { force, record, resubmitAmbiguous, retryFailed })
+  execute({ recipe, journal, ofThisRun: { force, record, resubmitAmbiguous, retryFailed } })
 
 /** What was given, over what was noted. */
 const over = <A extends object>(noted: A, given: Partial<A>): A => ({
@@ -275,5 +287,5 @@ export const resume = Effect.fnUntraced(function* (args: ResumeArgs) {
       message: "The inputs came from stdin: give them again, as a file or with - for stdin."
     })
   }
-  yield* execute(recipe, journal, { force, record, resubmitAmbiguous, retryFailed })
+  yield* execute({ recipe, journal, ofThisRun: { force, record, resubmitAmbiguous, retryFailed } })
 })

@@ -1,4 +1,5 @@
 import * as Cost from "effect-runpod/Cost"
+import * as Files from "effect-runpod/Files"
 import * as RunPod from "effect-runpod/RunPod"
 import * as Source from "effect-runpod-dashboard/Source"
 import * as Context from "effect/Context"
@@ -6,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Client from "../shell/client.js"
 import { UsageError } from "../shell/errors.js"
+import { check, read } from "../shell/files.js"
 import { Output } from "../shell/output.js"
 import { serve } from "../shell/page.js"
 import { Progress } from "../shell/progress.js"
@@ -34,6 +36,15 @@ export const dashboard = Effect.fnUntraced(function* (args: DashboardArgs) {
   }
   if (names.length < args.endpoints.length + journals.length) {
     return yield* new UsageError({ message: "An endpoint or a journal was given twice." })
+  }
+  yield* check(...journals.map((path) => read("a journal", path)))
+  // One that is not there yet is shown when it is.
+  for (const path of journals) {
+    yield* Effect.catchIf(
+      Files.checkReadable(path),
+      ({ reason }) => reason === "Missing",
+      () => Effect.void
+    )
   }
   const output = yield* Output
   const { update } = yield* Progress

@@ -12,10 +12,11 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import process from "node:process"
 import * as Client from "../shell/client.js"
-import { codeOf, exitCodes, messageOf, Unsuccessful } from "../shell/errors.js"
+import { codeOf, messageOf, Unsuccessful } from "../shell/errors.js"
 import { Output } from "../shell/output.js"
 import { version } from "../shell/version.js"
 import { describeHealth, readingOf } from "./health.js"
+import { exitCodes } from "../spec/statuses.js"
 
 interface DoctorArgs extends Client.Access {
   readonly endpoint: string | undefined

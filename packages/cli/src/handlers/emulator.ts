@@ -1,4 +1,5 @@
 import * as Emulator from "effect-runpod/Emulator"
+import * as Files from "effect-runpod/Files"
 import * as Flight from "effect-runpod/Flight"
 import { NodeEmulator } from "effect-runpod/Node"
 import * as RateLimits from "effect-runpod/RateLimits"
@@ -6,10 +7,11 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { UsageError } from "../shell/errors.js"
-import { jsonOf } from "../shell/input.js"
+import { check, read as readUses, readIn } from "../shell/files.js"
+import { checkStdin, isObject, issueOf, jsonOf } from "../shell/input.js"
 import { Output } from "../shell/output.js"
 import { Progress } from "../shell/progress.js"
-import { Config, Faults } from "./emulatorConfig.js"
+import { Config, Faults, wrongFaultIn } from "./emulatorConfig.js"
 
 interface StartArgs {
   readonly endpoints: ReadonlyArray<string>
@@ -27,20 +29,29 @@ interface StartArgs {
 
 /** An option of JSON, by its schema; without it that of `fallback`. */
 const read = <A, I>(schema: Schema.Schema<A, I>, argument: string | undefined, name: string, fallback: unknown) =>
-  Effect.flatMap(argument === undefined ? Effect.succeed(fallback) : jsonOf(argument, name), (value) =>
-    Effect.mapError(
+  Effect.gen(function* () {
+    const value = argument === undefined ? fallback : yield* jsonOf(argument, name)
+    const wrongFault = wrongFaultIn(name === "--faults" ? value : isObject(value) ? value["faults"] : undefined)
+    if (wrongFault !== undefined)
+      return yield* new UsageError({ message: `${name} is not what the emulator takes: ${wrongFault}` })
+    return yield* Effect.mapError(
       Schema.decodeUnknown(schema, { onExcessProperty: "error" })(value),
-      ({ message }) => new UsageError({ message: `${name} is not what the emulator takes: ${message}` })
+      (error) => new UsageError({ message: `${name} is not what the emulator takes: ${issueOf(error)}.` })
     )
-  )
+  })
+
+const readFlight = (path: string) =>
+  Effect.map(Effect.zipRight(Files.checkReadable(path), Flight.read(path)), Emulator.fromFlight)
 
 const optionsOf = Effect.fnUntraced(function* (args: StartArgs) {
   const { coldStart, execution, workers } = args
+  yield* check(readIn("--config", args.config), readIn("--faults", args.faults), readUses("--flight", args.flight))
+  yield* checkStdin(args.config, args.faults)
   const config = yield* read(Config, args.config, "--config", {})
   const faults = yield* read(Faults, args.faults, "--faults", [])
   const endpoint: Emulator.EndpointOptions = { coldStart, execution, workers }
   const ids = args.endpoints.length === 0 && Object.keys(config.endpoints).length === 0 ? ["local"] : args.endpoints
-  const recorded = args.flight === undefined ? undefined : Emulator.fromFlight(yield* Flight.read(args.flight))
+  const recorded = args.flight === undefined ? undefined : yield* readFlight(args.flight)
   return {
     ...config,
     ...recorded,

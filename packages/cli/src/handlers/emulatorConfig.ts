@@ -2,7 +2,9 @@ import type * as Emulator from "effect-runpod/Emulator"
 import * as Operation from "effect-runpod/Operation"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import { excerptOf } from "../shell/errors.js"
 
 const isDuration = (input: string | number) => Option.isSome(Duration.decodeUnknown(input))
 
@@ -48,8 +50,13 @@ const target = {
   between: Schema.optional(Schema.Struct({ from: Schema.optional(Time), until: Schema.optional(Time) }))
 }
 
-const fault = <Tag extends string, Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
-  Schema.TaggedStruct(tag, { ...target, ...fields })
+/** The names of all faults. */
+const faultNames: Array<string> = []
+
+const fault = <Tag extends string, Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) => {
+  faultNames.push(tag)
+  return Schema.TaggedStruct(tag, { ...target, ...fields })
+}
 
 const processed = Schema.optional(Schema.Boolean)
 
@@ -79,6 +86,19 @@ const Fault = Schema.Union(
   fault("WebhookLate", { by: Time }),
   fault("WebhookOutOfOrder", { behind: Count, within: Schema.optional(Time) })
 )
+
+/** Why something is no list of faults, by their names. What else is wrong with one, its schema says. */
+export const wrongFaultIn = (value: unknown): string | undefined => {
+  if (value === undefined) return undefined
+  const such = `[{"_tag": "ServerError", "rate": 0.1}]`
+  if (!Array.isArray(value)) return `faults are an array, such as ${such}.`
+  const names = value.map((fault: unknown) => (hasProperty(fault, "_tag") ? fault._tag : undefined))
+  const at = names.findIndex((name) => !faultNames.some((known) => known === name))
+  if (at < 0) return undefined
+  const name = names[at]
+  const found = typeof name === "string" ? `has the unknown _tag ${excerptOf(name, 40)}` : `has no _tag, as in ${such}`
+  return `fault ${at + 1} ${found}. There are ${faultNames.join(", ")}.`
+}
 
 /** What goes wrong, as `--faults` has it. */
 export const Faults = Schema.Array(Fault)

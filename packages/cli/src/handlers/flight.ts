@@ -1,5 +1,7 @@
+import * as Files from "effect-runpod/Files"
 import * as Flight from "effect-runpod/Flight"
 import * as Effect from "effect/Effect"
+import { check, read } from "../shell/files.js"
 import { Output } from "../shell/output.js"
 
 interface FileArgs {
@@ -12,6 +14,8 @@ interface TestArgs extends FileArgs {
   readonly endpoints: ReadonlyArray<string>
 }
 
+const checkRecording = (file: string) => Effect.zipRight(check(read("the recording", file)), Files.checkReadable(file))
+
 const countBy = <A>(values: ReadonlyArray<A>, nameOf: (value: A) => string): Readonly<Record<string, number>> => {
   const counts = new Map<string, number>()
   for (const value of values) counts.set(nameOf(value), (counts.get(nameOf(value)) ?? 0) + 1)
@@ -20,6 +24,7 @@ const countBy = <A>(values: ReadonlyArray<A>, nameOf: (value: A) => string): Rea
 
 export const inspect = Effect.fnUntraced(function* ({ file }: FileArgs) {
   const output = yield* Output
+  yield* checkRecording(file)
   const recording = yield* Flight.read(file)
   const { attempts, deliveries, lost, mode } = recording
   const outcomes = Flight.outcomes(recording)
@@ -40,6 +45,7 @@ export const inspect = Effect.fnUntraced(function* ({ file }: FileArgs) {
 
 export const toTest = Effect.fnUntraced(function* ({ endpoints, file, name, recordedAt }: TestArgs) {
   const output = yield* Output
+  yield* checkRecording(file)
   const test = yield* Flight.toTest(file, { name, recordedAt, ...(endpoints.length === 0 ? {} : { endpoints }) })
   yield* output.one({ test }, test.trimEnd())
 })

@@ -56,14 +56,19 @@ const textOf = (reading: Reading, diagnose: boolean): string => {
   return diagnose ? `${describeHealth(reading)}\n${why}` : describeHealth(reading)
 }
 
+const usualInterval = Duration.seconds(5)
+
 export const health = Effect.fnUntraced(
-  function* ({ diagnose, endpoint, interval = Duration.seconds(5), watch }: HealthArgs) {
+  function* ({ diagnose, endpoint, interval, watch }: HealthArgs) {
+    if (interval !== undefined && !watch) {
+      return yield* new UsageError({ message: "--interval is for --watch: add that, or leave --interval out." })
+    }
     const output = yield* Output
     if (!watch) {
       const reading = yield* readingOf(endpoint)
       return yield* output.one(dataOf(reading, diagnose), textOf(reading, diagnose))
     }
-    const readings = Stream.repeatEffectWithSchedule(readingOf(endpoint), Schedule.spaced(interval))
+    const readings = Stream.repeatEffectWithSchedule(readingOf(endpoint), Schedule.spaced(interval ?? usualInterval))
     yield* output.each(
       readings,
       (reading) => dataOf(reading, diagnose),

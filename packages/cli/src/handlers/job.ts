@@ -10,10 +10,11 @@ import { identity } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Client from "../shell/client.js"
-import { exitCodes, Unsuccessful } from "../shell/errors.js"
+import { Unsuccessful } from "../shell/errors.js"
 import { Output, toJson, toStdout, toText } from "../shell/output.js"
 import { Progress } from "../shell/progress.js"
 import { commandOf, Stopping } from "../shell/stopping.js"
+import { exitCodes } from "../spec/statuses.js"
 
 interface JobArgs extends Client.Access {
   readonly endpoint: string

@@ -1,4 +1,5 @@
 import * as BatchJournal from "effect-runpod/BatchJournal"
+import * as Files from "effect-runpod/Files"
 import * as Job from "effect-runpod/Job"
 import * as RunPod from "effect-runpod/RunPod"
 import type { RunPodError } from "effect-runpod/RunPodError"
@@ -6,9 +7,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Client from "../shell/client.js"
-import { exitCodes, Unsuccessful, UsageError } from "../shell/errors.js"
+import { Unsuccessful, UsageError } from "../shell/errors.js"
 import { Output } from "../shell/output.js"
+import { check, read } from "../shell/files.js"
 import { dataOf, describe } from "./job.js"
+import { readJournal } from "./journal.js"
+import { exitCodes } from "../spec/statuses.js"
 
 interface ListArgs extends Client.Access {
   readonly endpoint: string
@@ -40,7 +44,7 @@ interface Orphan {
 
 /** The jobs in flight of a journal, and whether a process has it, which waits for them. */
 const inFlightOf = Effect.fnUntraced(function* (file: string, endpoint: string) {
-  const { endpointId, items } = yield* BatchJournal.read(file)
+  const { endpointId, items } = yield* readJournal(file)
   if (endpointId !== undefined && endpointId !== endpoint) {
     return yield* new UsageError({ message: `The journal ${file} is of endpoint ${endpointId}, not of ${endpoint}.` })
   }
@@ -57,6 +61,8 @@ const inFlightOf = Effect.fnUntraced(function* (file: string, endpoint: string) 
 })
 
 const find = Effect.fnUntraced(function* ({ endpoint, journals }: Omit<OrphanArgs, "keyFile">) {
+  yield* check(...journals.map((path) => read("a journal", path)))
+  for (const path of journals) yield* Files.checkReadable(path)
   const { requests } = yield* RunPod.RunPod
   // Before the journals are read: what is submitted after this is no orphan.
   const running = (yield* requests(endpoint)).filter((job) => !Job.isTerminal(job))

@@ -1,10 +1,11 @@
-import { FileSystem } from "@effect/platform/FileSystem"
 import * as BatchJournal from "effect-runpod/BatchJournal"
+import * as Files from "effect-runpod/Files"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { stateOf, Tally } from "../batch/tally.js"
-import { LocalError } from "../shell/errors.js"
-import { Output, toStdout } from "../shell/output.js"
+import { UsageError } from "../shell/errors.js"
+import { check, isStdout, read, written } from "../shell/files.js"
+import { Output, toRow, toStdout } from "../shell/output.js"
 import { Progress } from "../shell/progress.js"
 
 interface InspectArgs {
@@ -20,15 +21,19 @@ const dataOf = (item: BatchJournal.Item, endpointId: string | undefined) => {
   return { ...others, endpointId, state: stateOf(item) }
 }
 
+/** The journal of a batch, or what is wrong with its file. */
+export const readJournal = (path: string) => Effect.zipRight(Files.checkReadable(path), BatchJournal.read(path))
+
 export const inspect = Effect.fnUntraced(function* ({ all, journal }: InspectArgs) {
   const output = yield* Output
   const { update } = yield* Progress
-  const { endpointId, items } = yield* BatchJournal.read(journal)
+  yield* check(read("the journal", journal))
+  const { endpointId, items } = yield* readJournal(journal)
   const open = items.filter((item) => item._tag !== "Settled")
   yield* output.each(
     Stream.fromIterable(all ? items : open),
     (item) => dataOf(item, endpointId),
-    (item) => `${item.key}\t${stateOf(item)}\t${jobOf(item) ?? "-"}\n`
+    (item) => toRow(item.key, stateOf(item), jobOf(item) ?? "-")
   )
   const counts = { items: items.length, open: open.length }
   yield* update(
@@ -38,12 +43,6 @@ export const inspect = Effect.fnUntraced(function* ({ all, journal }: InspectArg
   )
 })
 
-const write = (path: string, text: string) =>
-  FileSystem.pipe(
-    Effect.flatMap((fs) => fs.writeFileString(path, text)),
-    Effect.mapError(({ message }) => new LocalError({ message: `${path} cannot be written: ${message}` }))
-  )
-
 interface ReportArgs {
   readonly journal: string
   readonly rate: number | undefined
@@ -52,13 +51,19 @@ interface ReportArgs {
 
 export const report = Effect.fnUntraced(function* ({ html, journal, rate }: ReportArgs) {
   const output = yield* Output
-  const snapshot = yield* BatchJournal.read(journal)
+  if (html === "-" && output.format !== "text") {
+    const message = `--html - and --output ${output.format} both want stdout: give --html a file, or leave one out.`
+    return yield* new UsageError({ message })
+  }
+  yield* check(read("the journal", journal), written("--html", html))
+  if (html !== undefined && !isStdout(html)) yield* Files.checkWritable(html)
+  const snapshot = yield* readJournal(journal)
   const { endpointId, items } = snapshot
   if (html !== undefined) {
     const { journalToHtml } = yield* Effect.promise(() => import("effect-runpod-dashboard/BatchReport"))
     const page = journalToHtml(snapshot, { rate })
-    if (html === "-") return yield* toStdout(page)
-    yield* write(html, page)
+    if (isStdout(html)) return yield* toStdout(page)
+    yield* Files.replace(html, page)
   }
   const tally = new Tally(endpointId, rate)
   for (const item of items) tally.addItem(item)

@@ -1,9 +1,12 @@
 import * as Endpoint from "effect-runpod/Endpoint"
+import * as Files from "effect-runpod/Files"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Client from "../shell/client.js"
-import { objectOf } from "../shell/input.js"
+import { UsageError } from "../shell/errors.js"
+import { check, log as logUses, read, readIn } from "../shell/files.js"
+import { checkStdin, type JsonObject, objectOf } from "../shell/input.js"
 import { Output, toText } from "../shell/output.js"
 import { Progress } from "../shell/progress.js"
 import { commandOf, Stopping } from "../shell/stopping.js"
@@ -27,10 +30,9 @@ const submitting = (endpoint: string): ReadonlyArray<string> => [
   `Should you leave before that, look for it: ${commandOf("jobs", "list", endpoint)}`
 ]
 
-export const run = Effect.fnUntraced(
-  function* (args: RunArgs) {
+const submit = Effect.fnUntraced(
+  function* (args: RunArgs, input: JsonObject) {
     const { cancelOnStop, executionTimeout, lowPriority, timeout, ttl, webhook } = args
-    const input = yield* objectOf(args.input, "The input")
     const output = yield* Output
     const { say } = yield* Stopping
     const { update } = yield* Progress
@@ -61,3 +63,21 @@ export const run = Effect.fnUntraced(
   },
   (effect, args) => Effect.provide(effect, Client.layerRecorded(args))
 )
+
+/** Options that contradict each other. */
+const checkOptions = ({ cancelOnStop, detach, timeout }: RunArgs) => {
+  const other = timeout !== undefined ? "--timeout" : cancelOnStop ? "--cancel-on-stop" : undefined
+  return detach && other !== undefined
+    ? new UsageError({ message: `--detach does not wait, and ${other} is for a wait: give one of them.` })
+    : Effect.void
+}
+
+export const run = Effect.fnUntraced(function* (args: RunArgs) {
+  yield* checkOptions(args)
+  yield* checkStdin(args.input, args.keyFile)
+  yield* check(logUses("--record", args.record), readIn("the input", args.input), read("--key-file", args.keyFile))
+  // Before a recording is opened for it.
+  const input = yield* objectOf(args.input, "The input")
+  if (args.record !== undefined) yield* Files.makeFolder(args.record)
+  yield* submit(args, input)
+})

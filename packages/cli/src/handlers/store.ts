@@ -5,9 +5,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { settledKinds, Tally } from "../batch/tally.js"
-import { exitCodes, messageOf, Unsuccessful, UsageError } from "../shell/errors.js"
-import { Output } from "../shell/output.js"
+import { messageOf, Unsuccessful, UsageError } from "../shell/errors.js"
+import { Output, toRow } from "../shell/output.js"
 import * as Store from "../shell/store.js"
+import { exitCodes } from "../spec/statuses.js"
 
 /** Runs over the store of a place. A batch that it does not have is told as an endpoint or a job is that is not there. */
 const overStore = <A, E, R>(effect: Effect.Effect<A, E, R>, args: Store.Place) =>
@@ -42,7 +43,7 @@ export const list = Effect.fnUntraced(function* ({ limit }: ListArgs) {
       endpointId: batch.endpointId ?? null
     }),
     (batch) =>
-      `${batch.id}\t${batch.state}\t${batch.endpointId ?? "-"}\t${new Date(batch.createdAt).toISOString()}\t${countsOf(batch)}\n`
+      toRow(batch.id, batch.state, batch.endpointId ?? "-", new Date(batch.createdAt).toISOString(), countsOf(batch))
   )
 }, overStore)
 
@@ -94,10 +95,8 @@ export const inspect = Effect.fnUntraced(function* ({ all, journal: id }: Inspec
       `${id} on ${endpointId ?? "no endpoint"}, ${progress.state}, ${progress.done} of ${progress.chunks} chunks done\n${countsOf(progress)}`
     )
   }
-  yield* output.each(
-    outcomesOf(store, id),
-    dataOf,
-    (outcome) => `${outcome.key}\t${kindOf(outcome)}\t${outcome.settled?.jobId ?? "-"}\n`
+  yield* output.each(outcomesOf(store, id), dataOf, (outcome) =>
+    toRow(outcome.key, kindOf(outcome), outcome.settled?.jobId ?? "-")
   )
 }, overStore)
 

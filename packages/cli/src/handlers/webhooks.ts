@@ -9,7 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { randomBytes } from "node:crypto"
 import process from "node:process"
-import { UsageError } from "../shell/errors.js"
+import { excerptOf, UsageError } from "../shell/errors.js"
 import { literalOf } from "../shell/input.js"
 import { Output, toJson } from "../shell/output.js"
 import { Progress, say } from "../shell/progress.js"
@@ -57,9 +57,13 @@ interface VerifyArgs {
 }
 
 /** A URL without its query, or with the origin that it lacks. */
-const baseOf = (url: string): string => {
-  const { origin, pathname } = new URL(url, "http://localhost")
-  return origin + pathname
+const baseOf = (url: string): Effect.Effect<string, UsageError> => {
+  const base = "http://localhost"
+  if (!URL.canParse(url, base)) {
+    return new UsageError({ message: "The URL cannot be read: give it as it was called, with its query, in quotes." })
+  }
+  const { origin, pathname } = new URL(url, base)
+  return Effect.succeed(origin + pathname)
 }
 
 export const verify = Effect.fnUntraced(
@@ -76,7 +80,7 @@ export const verify = Effect.fnUntraced(
       `valid: ${key} on ${endpointId}\n${describe(job)}`
     )
   },
-  (effect, { url }) => Effect.provide(effect, receiver(baseOf(url)))
+  (effect, { url }) => Effect.flatMap(baseOf(url), (base) => Effect.provide(effect, receiver(base)))
 )
 
 interface ListenArgs {
@@ -97,10 +101,18 @@ const post = (url: string, delivery: unknown) =>
 
 export const listen = Effect.fnUntraced(
   function* ({ forward, host, path, port }: ListenArgs) {
+    if (!path.startsWith("/")) return yield* new UsageError({ message: "--path begins with a slash, such as /hook." })
+    if (forward !== undefined && !/^https?:\/\/[^/]/.test(forward)) {
+      return yield* new UsageError({ message: "--forward takes a URL, such as http://localhost:3000/jobs." })
+    }
     const output = yield* Output
     const { update } = yield* Progress
     const webhooks = yield* Webhooks.Webhooks
-    const { url } = yield* NodeWebhooks.serve({ host, path, port })
+    const { url } = yield* Effect.mapError(NodeWebhooks.serve({ host, path, port }), (error) => {
+      const why = error.cause instanceof Error ? error.cause.message : error.message
+      const advice = "Give another --port, or 0 for any free one."
+      return new UsageError({ message: `Nothing can listen on ${host}, port ${port}: ${excerptOf(why)}. ${advice}` })
+    })
     yield* update(`Listening on ${url}`, { type: "listening", url }, true)
     const received = Stream.map(webhooks.eventsSince(0), ({ endpointId, input, job, key, receivedAt }) => ({
       text: `${key} ${describe(job)}\n`,

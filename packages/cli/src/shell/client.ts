@@ -21,13 +21,7 @@ export interface Recorded extends Access {
 
 /** The API key, from a file or from the environment: never from an argument, which every process of the machine can read. */
 export const keyOf = Effect.fnUntraced(function* ({ keyFile }: Access) {
-  const text =
-    keyFile === undefined
-      ? process.env["RUNPOD_API_KEY"]
-      : yield* Effect.mapError(
-          textOf(keyFile),
-          ({ message }) => new KeyError({ message: `The file of the API key cannot be read: ${message}` })
-        )
+  const text = keyFile === undefined ? process.env["RUNPOD_API_KEY"] : yield* textOf(keyFile)
   const key = text?.trim() ?? ""
   if (key !== "") return Redacted.make(key)
   const where = keyFile === undefined ? "RUNPOD_API_KEY is not set" : `${keyFile === "-" ? "stdin" : keyFile} is empty`
@@ -51,6 +45,9 @@ export const layerWith = (apiKey: Redacted.Redacted) => NodeRunPod.layer({ apiKe
 /** The services of `effect-runpod`, over the network. */
 export const layer = (access: Access) => Layer.unwrapEffect(Effect.map(keyOf(access), layerWith))
 
-/** As `layer`, with a recording of what goes over the wire where that was asked for. */
-export const layerRecorded = (access: Recorded) =>
-  access.record === undefined ? layer(access) : Layer.provide(layer(access), Flight.layer(access.record))
+/** A client with a recording of what goes over the wire, where that was asked for. */
+export const recorded = <A, E, R>(client: Layer.Layer<A, E, R>, record: string | undefined) =>
+  record === undefined ? client : Layer.provide(client, Flight.layer(record))
+
+/** As `layer`, with a recording where that was asked for. */
+export const layerRecorded = (access: Recorded) => recorded(layer(access), access.record)

@@ -5,6 +5,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import process from "node:process"
 import * as Line from "./line.js"
+import { print } from "./terminal.js"
 
 export const formats = ["text", "json", "jsonl"] as const
 
@@ -12,19 +13,19 @@ export const formats = ["text", "json", "jsonl"] as const
 export type Format = (typeof formats)[number]
 
 /** Where data goes: stdout, or a file. */
-export type Write = (text: string) => Effect.Effect<void>
+export type Write<E = never> = (text: string) => Effect.Effect<void, E>
 
 /** Writes what a command was asked for to stdout, and nothing else. */
-export interface Service {
+export interface Service<W = never> {
   readonly format: Format
   /** The only value of a command. */
-  readonly one: (value: unknown, text: string) => Effect.Effect<void>
+  readonly one: (value: unknown, text: string) => Effect.Effect<void, W>
   /** Values as they come: with `json` an array, which is closed however the stream ends. `text` brings its own line ends. */
   readonly each: <A, E, R>(
     values: Stream.Stream<A, E, R>,
     toJson: (value: A) => unknown,
     text: (value: A) => string
-  ) => Effect.Effect<void, E, R>
+  ) => Effect.Effect<void, E | W, R>
 }
 
 export class Output extends Context.Tag("effect-runpod-cli/Output")<Output, Service>() {}
@@ -33,7 +34,7 @@ export class Output extends Context.Tag("effect-runpod-cli/Output")<Output, Serv
 export const toStdout: Write = (text) =>
   Effect.async((resume) => {
     Line.makeRoom()
-    process.stdout.write(text, () => resume(Effect.void))
+    print(process.stdout, text, () => resume(Effect.void))
   })
 
 /** JSON, secrets left out. What JSON does not have, such as BigInts of a worker's answer, is text. */
@@ -50,7 +51,11 @@ export const toJson = (value: unknown, indent?: number): string =>
 /** A value for people: texts as they are. */
 export const toText = (value: unknown): string => (typeof value === "string" ? value : toJson(value, 2))
 
-export const make = (format: Format, write: Write = toStdout): Service => ({
+/** A row of a list for people: its texts on one line, with tabs between them. */
+export const toRow = (...texts: ReadonlyArray<string>): string =>
+  `${texts.map((text) => text.replace(/[\r\n\t]+/g, " ")).join("\t")}\n`
+
+export const make = <W = never>(format: Format, write: Write<W>): Service<W> => ({
   format,
   one: (value, text) =>
     write(format === "text" ? `${text}\n` : `${toJson(value, format === "json" ? 2 : undefined)}\n`),
@@ -63,11 +68,8 @@ export const make = (format: Format, write: Write = toStdout): Service => ({
       separator = ",\n"
       return write(`${begin}${toJson(valueOf(value))}`)
     })
-    return Effect.ensuring(
-      all,
-      Effect.suspend(() => write(separator === "[\n" ? "[]\n" : "\n]\n"))
-    )
+    return Effect.onExit(all, () => Effect.ignore(write(separator === "[\n" ? "[]\n" : "\n]\n")))
   }
 })
 
-export const layer = (format: Format): Layer.Layer<Output> => Layer.succeed(Output, make(format))
+export const layer = (format: Format): Layer.Layer<Output> => Layer.succeed(Output, make(format, toStdout))

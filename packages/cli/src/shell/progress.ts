@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import process from "node:process"
 import * as Line from "./line.js"
 import { toJson } from "./output.js"
+import { print } from "./terminal.js"
 
 export const modes = ["auto", "plain", "jsonl", "none"] as const
 
@@ -26,7 +27,7 @@ export class Progress extends Context.Tag("effect-runpod-cli/Progress")<Progress
 /** Writes a line to stderr, below the one that changes. */
 export const say = (text: string): void => {
   Line.leave()
-  process.stderr.write(`${text}\n`)
+  print(process.stderr, `${text}\n`)
 }
 
 const make = (mode: Mode): Service => {

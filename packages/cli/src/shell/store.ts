@@ -7,7 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import process from "node:process"
-import { exitCodes, Unsuccessful, UsageError } from "./errors.js"
+import { Unsuccessful, UsageError } from "./errors.js"
+import { exitCodes } from "../spec/statuses.js"
 
 /** Where the batches of a cluster are. */
 export interface Place {

@@ -38,7 +38,7 @@ export interface Options {
 
 const environmentOf = (env: Readonly<Record<string, string>>) => {
   const { RUNPOD_API_KEY: _key, RUNPOD_BASE_URL: _url, NO_COLOR: _color, ...others } = process.env
-  return { ...others, ...env }
+  return { ...others, XDG_STATE_HOME: `${tmpdir()}/effect-runpod-cli-state`, ...env }
 }
 
 /** Starts a program; it is killed with the scope. */
