@@ -547,7 +547,7 @@ describe("Batch.collect", () => {
       const [decode = "", failed = ""] = samples.sort((a) => (a.includes("schema") ? -1 : 1))
       assert.strictEqual(samples.length, 2)
       assert.match(decode, /^ {4}e\.g\. Job [\w-]+ on endpoint ep returned \S/)
-      assert.match(failed, /^ {4}e\.g\. Job [\w-]+ on endpoint ep failed: Exception: first line \[31mred second x+…$/)
+      assert.match(failed, /^ {4}e\.g\. Job [\w-]+ on endpoint ep failed: Exception: first line ␛\[31mred second x+…$/)
       assert.isAtMost(failed.length, 260)
     }).pipe(
       Effect.provide(

@@ -1,67 +1,12 @@
-import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as Cause from "effect/Cause"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Predicate from "effect/Predicate"
 import process from "node:process"
-import { stripVTControlCharacters } from "node:util"
-import { run } from "./app.js"
-import { brief, codeOf, excerptOf, messageOf } from "./shell/errors.js"
+import { program, tellEnd } from "./program.js"
 import { say } from "./shell/progress.js"
-import { State, Stopping } from "./shell/stopping.js"
-import { version } from "./shell/version.js"
+import { State } from "./shell/stopping.js"
 import { exitCodes } from "./spec/statuses.js"
-
-/** What is logged goes to stderr, since stdout is for data. */
-const logger = Logger.replace(
-  Logger.defaultLogger,
-  Logger.make(({ annotations, cause, logLevel, message }) => {
-    const texts = (Array.isArray(message) ? message : [message]).map(String)
-    for (const [name, value] of annotations) texts.push(`${name}=${String(value)}`)
-    if (!Cause.isEmpty(cause)) texts.push(Cause.pretty(cause))
-    say(`${logLevel.label.toLowerCase()}: ${texts.join(" ")}`)
-  })
-)
-
-/** The console of `@effect/cli`: what it says of a wrong value is for stderr, and without its colours. */
-const withPlainConsole = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Console.consoleWith((current) => {
-    const print = (text: unknown) =>
-      Effect.sync(() => say(`effect-runpod: ${brief(stripVTControlCharacters(String(text)))}`))
-    return Effect.withConsole(effect, { ...current, log: print, error: print })
-  })
-
-/** Whether traces are wanted. */
-const isDebugging = (argv: ReadonlyArray<string>): boolean => {
-  const level = /(?:^|\0)--log-level[=\0](debug|trace|all)(?:\0|$)/i
-  return level.test(argv.join("\0"))
-}
-
-const issues = "https://github.com/effect-runpod/effect-runpod/issues"
-
-/** What is said of a mistake of ours. */
-const defectText = (cause: Cause.Cause<unknown>, argv: ReadonlyArray<string>): string => {
-  const [defect] = Cause.prettyErrors(cause)
-  const what = excerptOf(defect?.message ?? "it was interrupted from within", 200)
-  const says = `This is a defect of effect-runpod-cli ${version}, and not of your command: ${what}.`
-  if (isDebugging(argv)) return `${says}\nPlease report it at ${issues}, with this trace:\n${Cause.pretty(cause)}`
-  return `${says}\nPlease report it at ${issues}, with what --log-level debug prints.`
-}
-
-/** The status of an end that no signal has caused, and what is to be said of it. */
-const endOf = (
-  exit: Exit.Exit<void, unknown>,
-  argv: ReadonlyArray<string>
-): { readonly code: number; readonly message?: string | undefined } => {
-  if (Exit.isSuccess(exit)) return { code: exitCodes.ok }
-  const failure = Cause.failureOption(exit.cause)
-  if (failure._tag === "None") return { code: exitCodes.failure, message: defectText(exit.cause, argv) }
-  return { code: codeOf(failure.value), message: messageOf(failure.value) }
-}
 
 /**
  * Runs a command line, and ends the process with its status. The first signal interrupts it and says what goes on at RunPod; a second
@@ -71,12 +16,7 @@ export const main = (argv: ReadonlyArray<string>): void => {
   const stopping = new State()
   let signal: "SIGINT" | "SIGTERM" | "SIGPIPE" | undefined
   let unwritable: string | undefined
-  const fiber = Effect.runFork(
-    run(argv).pipe(
-      withPlainConsole,
-      Effect.provide(Layer.mergeAll(NodeContext.layer, logger, Layer.succeed(Stopping, stopping)))
-    )
-  )
+  const fiber = Effect.runFork(program(argv, stopping))
   const stop = (by: "SIGINT" | "SIGTERM" | "SIGPIPE") => {
     if (signal !== undefined) {
       if (by !== "SIGPIPE") process.exit(exitCodes[by])
@@ -100,10 +40,6 @@ export const main = (argv: ReadonlyArray<string>): void => {
       process.exit(exitCodes.failure)
     }
     if (signal !== undefined && Exit.isFailure(exit)) process.exit(exitCodes[signal])
-    const { code, message } = endOf(exit, argv)
-    if (message !== undefined) say(`effect-runpod: ${message}`)
-    // What was waited for goes on when the wait has failed or its time was over.
-    if (code === exitCodes.failure || code === exitCodes.stopped) for (const line of stopping.lines) say(line)
-    process.exit(code)
+    process.exit(tellEnd(exit, argv, stopping))
   })
 }

@@ -4,6 +4,7 @@ import * as NFS from "node:fs"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { bin, folder, run, start } from "./support/command.js"
+import { runHere } from "./support/inProcess.js"
 
 const bidi = [0x061c, 0x200e, 0x200f, 0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069]
 
@@ -97,6 +98,8 @@ const argument = evil.filter((text) => !text.includes("\u0000") && text.isWellFo
 
 const keyed = (text: string, n: number) => JSON.stringify({ id: `${n}-${text}`, text })
 
+const secrets = { RUNPOD_WEBHOOK_SECRET: "a secret of more than thirty-two characters" }
+
 const prepare = (cwd: string) => {
   NFS.writeFileSync(`${cwd}/in.jsonl`, `${keyed(argument, 1)}\n${keyed(argument, 2)}\n`)
   NFS.writeFileSync(`${cwd}/nonsense.jsonl`, `{"a":1}\n{"${all}`)
@@ -168,34 +171,47 @@ const commands: ReadonlyArray<ReadonlyArray<string>> = [
   ["run", "ep", "@input.json", "-o", argument]
 ]
 
+const look = (stdout: string, args: ReadonlyArray<string>) =>
+  assert.deepStrictEqual(
+    controlsIn(stdout),
+    [],
+    `${args.join(" ").slice(0, 80)}\n${JSON.stringify(stdout.slice(0, 3_000))}`
+  )
+
 describe("texts of others on a terminal", () => {
   it.live(`have no control characters left, in ${commands.length} commands: ${evil.length} texts`, () =>
     Effect.gen(function* () {
       const { env } = yield* hostile
       const cwd = yield* folder
       prepare(cwd)
-      const secrets = { ...env, RUNPOD_WEBHOOK_SECRET: "a secret of more than thirty-two characters" }
-      // One after the other where one writes what the next reads.
-      const look = (args: ReadonlyArray<string>) =>
-        Effect.map(
-          Effect.timeoutFail(onTerminal(args, { cwd, env: secrets }), {
+      let shown = ""
+      for (const args of commands) {
+        const words = args.map((word) => word.replace(/^(@?)(\w+\.(?:jsonl?|csv))$/, `$1${cwd}/$2`))
+        const { stderr, stdout } = yield* runHere(words, { env: { ...env, ...secrets }, isTerminal: true }).pipe(
+          Effect.timeoutFail({
             duration: "20 seconds",
             onTimeout: () => new Error(`it did not end: ${args.join(" ").slice(0, 80)}`)
-          }),
-          ({ stdout }) => {
-            assert.deepStrictEqual(
-              controlsIn(stdout),
-              [],
-              `${args.join(" ").slice(0, 80)}\n${JSON.stringify(stdout.slice(0, 3_000))}`
-            )
-            return stdout
-          }
+          })
         )
-      const journal = commands.findIndex((args) => args.includes("--journal") && args[0] === "batch")
-      const [batch = [], ...others] = [commands[journal] ?? [], ...commands.filter((_, i) => i !== journal)]
-      const shown = yield* look(batch)
-      assert.include(shown, "␛[31m")
-      yield* Effect.forEach(others, look, { concurrency: 4 })
+        look(stderr + stdout, args)
+        shown += stdout
+      }
+      assert.isAbove(shown.split("␛[31m").length, 20)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("have none left on a real pseudo-terminal", () =>
+    Effect.gen(function* () {
+      const { env } = yield* hostile
+      const cwd = yield* folder
+      prepare(cwd)
+      const real = commands.filter(([first, second]) => first === "stream" || (first === "batch" && second === "run"))
+      yield* Effect.forEach(
+        real.slice(0, 6),
+        (args) =>
+          Effect.map(onTerminal(args, { cwd, env: { ...env, ...secrets } }), ({ stdout }) => look(stdout, args)),
+        { concurrency: 3 }
+      )
     }).pipe(Effect.scoped)
   )
 })

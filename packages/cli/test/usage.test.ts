@@ -4,7 +4,7 @@ import * as NFS from "node:fs"
 import { createServer } from "node:net"
 import { exitCodes, statuses } from "../src/spec/statuses.js"
 import { folder, run, served } from "./support/command.js"
-import { refused } from "./support/inProcess.js"
+import { runHere } from "./support/inProcess.js"
 
 const long = "x".repeat(5_000)
 
@@ -116,16 +116,14 @@ const wrong: ReadonlyArray<readonly [line: ReadonlyArray<string>, says: RegExp]>
   [["completions", "tcsh"], /<shell> is bash, fish or zsh, not tcsh/]
 ]
 
-/** Sets variables of the environment while an effect runs. */
-const withSecrets = Effect.sync(() => {
-  process.env["RUNPOD_API_KEY"] ??= "test-key-0123456789"
-  process.env["RUNPOD_WEBHOOK_SECRET"] ??= "a secret of more than thirty-two characters"
-})
+const env = {
+  RUNPOD_API_KEY: "test-key-0123456789",
+  RUNPOD_WEBHOOK_SECRET: "a secret of more than thirty-two characters"
+}
 
 describe("a wrong command line", () => {
   it.live("is status 2 and a sentence or two, each of a hundred", () =>
     Effect.gen(function* () {
-      yield* withSecrets
       const here = yield* folder
       const write = (name: string, text: string) => NFS.writeFileSync(`${here}/${name}`, text)
       write("in.jsonl", `{"n":1}\n`)
@@ -136,11 +134,13 @@ describe("a wrong command line", () => {
       const files = NFS.readdirSync(here)
       for (const [line, says] of wrong) {
         const args = line.map((word) => word.replace("HERE", here))
-        const { code, message } = yield* refused(args)
+        const { code, stderr, stdout } = yield* runHere(args, { env })
+        const message = stderr.trim()
         const shown = args.join(" ").slice(0, 200)
         assert.strictEqual(code, exitCodes.usage, `${shown}: ${message}`)
+        assert.strictEqual(stdout, "", shown)
         assert.match(message, says, shown)
-        assert.isAtMost(message.length, 580, shown)
+        assert.isAtMost(message.length, 600, shown)
         assert.isAtMost(message.split("\n").length, 3, shown)
         assert.notMatch(message, /FileSystem|PlatformError|readonly|\bat .*:\d+|\b(?:EISDIR|ENOENT|EACCES)\b/, shown)
         assert.deepStrictEqual(NFS.readdirSync(here), files, shown)
@@ -151,7 +151,6 @@ describe("a wrong command line", () => {
 
   it.live("is one where the port is in use, for each server", () =>
     Effect.gen(function* () {
-      yield* withSecrets
       const server = createServer()
       const port = yield* Effect.async<number>((resume) => {
         server.listen(0, "127.0.0.1", () => {
@@ -160,7 +159,6 @@ describe("a wrong command line", () => {
         })
       })
       const cwd = yield* folder
-      const env = { RUNPOD_WEBHOOK_SECRET: "a secret of more than thirty-two characters" }
       for (const args of [
         ["emulator", "start"],
         ["dashboard", "--journal", "j"],

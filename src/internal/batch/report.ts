@@ -130,7 +130,7 @@ const sampleOf = (results: ReadonlyArray<Outcome<unknown, unknown>>, kind: strin
   const first = results.find((outcome) => kindOf(outcome.result) === kind)
   const error = first !== undefined && Exit.isFailure(first.result) ? failureOf(first.result.cause) : undefined
   // What a worker says may hold line breaks, and sequences that a terminal obeys.
-  const line = error?.message.replace(/[\s\p{Cc}]+/gu, " ").trim()
+  const line = error?.message.replace(/\s+/g, " ").trim()
   if (line === undefined || line === "") return undefined
   const sample = excerpt(line, longestSample)
   return sample === line ? line : `${sample}…`

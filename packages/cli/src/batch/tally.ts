@@ -121,7 +121,7 @@ export class Tally {
     const { counts, executionTime, items, queueTime } = this.toJson()
     const spread = ({ count, max, p50, p90 }: Batch.Spread) =>
       count === 0 ? "not known" : [p50, p90, max].map((time) => `${(time / 1000).toFixed(1)} s`).join(" / ")
-    const oneLine = (kind: string) => (this.samples.get(kind) ?? "").replace(/[\s\p{Cc}]+/gu, " ").slice(0, 160)
+    const oneLine = (kind: string) => (this.samples.get(kind) ?? "").replace(/\s+/g, " ").slice(0, 160)
     return [
       `endpoint ${this.endpointId ?? "not known"}: ${items} items${this.replayed === 0 ? "" : `, ${this.replayed} of an earlier run`}`,
       ...Object.entries(counts).map(([kind, count]) =>

@@ -1,23 +1,73 @@
-import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import { stripVTControlCharacters } from "node:util"
-import { messageOf, codeOf } from "../../src/shell/errors.js"
-import { State, Stopping } from "../../src/shell/stopping.js"
+import { State } from "../../src/shell/stopping.js"
 
 // The build writes it in.
 Reflect.set(globalThis, "PACKAGE_VERSION", "0.0.0")
-const { run } = await import("../../src/app.js")
+const { program, tellEnd } = await import("../../src/program.js")
 
-/** What a command line ends with that is refused: here, without a process of its own. */
-export const refused = (args: ReadonlyArray<string>) =>
-  Console.consoleWith((current) => {
-    const printed: Array<string> = []
-    const print = (text: unknown) => Effect.sync(() => void printed.push(stripVTControlCharacters(String(text)).trim()))
-    return Effect.flip(run(["node", "effect-runpod", ...args])).pipe(
-      Effect.withConsole({ ...current, log: print, error: print }),
-      Effect.map((error) => ({ code: codeOf(error), message: messageOf(error) ?? printed.join("\n") })),
-      Effect.provide(Layer.merge(NodeContext.layer, Layer.succeed(Stopping, new State())))
-    )
+/** What a command line has come to. */
+export interface Ended {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+interface Options {
+  readonly env?: Readonly<Record<string, string>>
+  /** Whether stdout and stderr say that they are terminals. */
+  readonly isTerminal?: boolean
+}
+
+type Undo = () => void
+
+/** Takes what is written to a stream of the process. */
+const take = (stream: NodeJS.WriteStream, isTerminal: boolean, texts: Array<string>): Undo => {
+  const { write } = stream
+  const { isTTY } = stream
+  Reflect.set(stream, "isTTY", isTerminal)
+  Reflect.set(stream, "write", (text: string, done?: () => void) => {
+    texts.push(text)
+    done?.()
+    return true
   })
+  return () => {
+    Reflect.set(stream, "isTTY", isTTY)
+    Reflect.set(stream, "write", write)
+  }
+}
+
+const setVariables = (env: Readonly<Record<string, string>>): Undo => {
+  const before = Object.keys(env).map((name) => [name, process.env[name]] as const)
+  Object.assign(process.env, env)
+  return () => {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
+  }
+}
+
+/**
+ * Runs a command line in this process: it costs a twentieth of one of its own, whose streams, signals and start it does not have. One at a
+ * time, since it is given the process's streams and variables.
+ */
+export const runHere = (args: ReadonlyArray<string>, { env = {}, isTerminal = false }: Options = {}) =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => {
+      const texts = { stdout: new Array<string>(), stderr: new Array<string>() }
+      const undo = [
+        take(process.stdout, isTerminal, texts.stdout),
+        take(process.stderr, isTerminal, texts.stderr),
+        setVariables(env)
+      ]
+      return { texts, undo }
+    }),
+    ({ texts }) =>
+      Effect.gen(function* () {
+        const stopping = new State()
+        const argv = ["node", "effect-runpod", ...args]
+        const code = tellEnd(yield* Effect.exit(program(argv, stopping)), argv, stopping)
+        return { code, stdout: texts.stdout.join(""), stderr: texts.stderr.join("") } satisfies Ended
+      }),
+    ({ undo }) => Effect.sync(() => undo.forEach((restore) => restore()))
+  )
