@@ -73,7 +73,7 @@ describe("files that are used for two things", () => {
           if (Either.isLeft(checked)) assert.strictEqual(checked.left.reason, "Same")
         })
       ),
-    { fastCheck: { numRuns: 300 } }
+    { fastCheck: { numRuns: 120 } }
   )
 
   it.effect("may be the same where both are read, or neither is a file", () =>

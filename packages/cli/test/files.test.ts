@@ -85,7 +85,7 @@ describe("two options that lead to one file", () => {
         assert.match(stderr, /are the same file/)
         assert.deepStrictEqual(snapshot(cwd), before)
       }).pipe(Effect.scoped),
-    { fastCheck: { numRuns: 200 }, timeout: 60_000 }
+    { fastCheck: { numRuns: 60 }, timeout: 60_000 }
   )
 
   it.live("are refused by every other command that writes one", () =>

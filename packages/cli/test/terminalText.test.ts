@@ -133,7 +133,6 @@ const commands: ReadonlyArray<ReadonlyArray<string>> = [
   ["stream", "ep", "job"],
   ["stream", "ep", "job", "-o", "json"],
   ["health", "ep", "--diagnose"],
-  ["health", "broken"],
   ["purge", "ep", "--yes"],
   ["jobs", "list", "ep"],
   ["jobs", "orphans", "ep"],
