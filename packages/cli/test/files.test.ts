@@ -120,6 +120,11 @@ describe("two options that lead to one file", () => {
       assert.strictEqual(appended.code, 2)
       assert.match(appended.stderr, /stdout and the journal are the same file/)
       assert.deepStrictEqual(snapshot(cwd), before)
+      const led = `'${process.execPath}' '${bin}' batch run ep - --out in.jsonl < in.jsonl`
+      const read = yield* (yield* start("bash", ["-c", led], { cwd, env })).ended
+      assert.strictEqual(read.code, 2)
+      assert.match(read.stderr, /--out and the file of the inputs are the same file/)
+      assert.deepStrictEqual(snapshot(cwd), before)
     }).pipe(Effect.scoped)
   )
 })
@@ -206,7 +211,7 @@ describe("outcomes of an earlier run", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("and the settings of a journal stay when the journal is another batch's", () =>
+  it.live("and the settings of a journal stay when the journal is another batch's, or the key is wrong", () =>
     Effect.gen(function* () {
       const { env } = yield* served()
       const cwd = yield* folder
@@ -218,6 +223,11 @@ describe("outcomes of an earlier run", () => {
       assert.strictEqual(code, 2)
       assert.match(stderr, /it belongs to a batch on endpoint ep/)
       assert.deepStrictEqual(snapshot(cwd), before)
+      NFS.appendFileSync(`${cwd}/in.jsonl`, `{"n":4}\n`)
+      const more = snapshot(cwd)
+      const wrongKey = { ...env, RUNPOD_API_KEY: "wrong-key-0123456789" }
+      assert.strictEqual((yield* run(["batch", "resume", "j.jsonl"], { cwd, env: wrongKey })).code, 3)
+      assert.deepStrictEqual(snapshot(cwd), more)
     }).pipe(Effect.scoped)
   )
 })

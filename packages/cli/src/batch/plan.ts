@@ -52,20 +52,25 @@ export const checkFiles = ({ journal, ofThisRun, recipe }: Plan) =>
     for (const path of all) if (!isStdout(path)) yield* Files.checkWritable(path)
   })
 
-/** Fails where nothing could be submitted at all. Of an endpoint that only does not tell how it is, that is not known. */
-export const reach = (endpoint: string) =>
-  Effect.flatMap(RunPod.RunPod, ({ health }) => health(endpoint)).pipe(
-    Effect.asVoid,
+/** What means that nothing can be submitted. */
+const refusals: ReadonlyArray<string> = [
+  ...["AuthenticationError", "PermissionDeniedError", "EndpointNotFoundError", "EndpointPausedError"]
+]
+
+/**
+ * Asks for the endpoint before any file is touched: whether RunPod has answered. Fails where nothing could be submitted: the key or the endpoint is
+ * wrong, or, for a new batch, nobody is reached. A batch that goes on may have all of its outcomes in the journal.
+ */
+export const reach = (endpoint: string, isNew: boolean) => {
+  const isFatal = (error: RunPodError): boolean =>
+    refusals.includes(error._tag) ||
+    (error._tag === "BadRequestError" && error.status === undefined) ||
+    (error._tag === "TransportError" && error.sent === "No" && isNew)
+  return Effect.flatMap(RunPod.RunPod, ({ health }) => health(endpoint)).pipe(
+    Effect.as(true),
     Effect.catchIf(
       (error) => !isFatal(error),
-      () => Effect.void
+      () => Effect.succeed(false)
     )
   )
-
-const isFatal = (error: RunPodError): boolean =>
-  ["AuthenticationError", "PermissionDeniedError", "EndpointNotFoundError", "EndpointPausedError"].includes(
-    error._tag
-  ) ||
-  // A bad id, or nobody there.
-  (error._tag === "BadRequestError" && error.status === undefined) ||
-  (error._tag === "TransportError" && error.sent === "No")
+}

@@ -236,13 +236,12 @@ const execute = Effect.fnUntraced(function* (plan: Plan) {
   const isRead = yield* checkInputs(sourceOf(plan))
   const key = yield* Client.keyOf({ keyFile: recipe.keyFile })
   const fs = yield* FileSystem
-  // A journal that is there already may have all outcomes, for which nothing is asked.
   const isNew = journal === undefined || !(yield* Effect.orElseSucceed(fs.exists(journal), () => true))
-  if (isNew) yield* Effect.provide(reach(recipe.endpoint), Client.layerWith(key))
+  const isReached = yield* Effect.provide(reach(recipe.endpoint, isNew), Client.layerWith(key))
   const inputs = yield* begin(sourceOf(plan))
   if (ofThisRun.record !== undefined) yield* Files.makeFolder(ofThisRun.record)
   const client = Client.recorded(Client.layerWith(key), ofThisRun.record)
-  const known = { isRead, isReached: isNew }
+  const known = { isRead, isReached }
   // Its own scope: the journal is closed before the client is.
   const done = Effect.scoped(work(plan, inputs, known))
   yield* Effect.provide(done, Layer.provideMerge(client, costOf(recipe)))

@@ -7,13 +7,13 @@ import { recipeOf } from "../batch/recipePath.js"
 
 type Uses = ReadonlyArray<Files.Use>
 
-/** A file that is read, where it was given and is not stdin. */
+/** A file that is read, where it was given. What a shell has led stdin to is one, too. */
 export const read = (name: string, path: string | undefined): Uses =>
-  path === undefined || path === "-" ? [] : [{ name, path, access: "read" }]
+  path === undefined ? [] : [{ name, path: path === "-" ? "/dev/fd/0" : path, access: "read" }]
 
 /** An argument that may be `@file`. */
 export const readIn = (name: string, argument: string | undefined): Uses =>
-  argument?.startsWith("@") === true ? read(name, argument.slice(1)) : []
+  argument === "-" ? read(name, argument) : argument?.startsWith("@") === true ? read(name, argument.slice(1)) : []
 
 /** A file that is written, where it was given and is not stdout. */
 export const written = (name: string, path: string | undefined): Uses =>
