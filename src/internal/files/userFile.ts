@@ -42,9 +42,9 @@ export const openDraft = (
     const file = yield* fs.open(draft, { flag: "wx", mode: fileMode })
     if (replaced === undefined) return file
     const { gid, mode, uid } = replaced
-    // Only root may give a file away, and a file system may have no owners.
+    // Only root may give a file away, and a file system may have neither owners nor modes.
     if (Option.isSome(uid) && Option.isSome(gid)) yield* Effect.ignore(fs.chown(draft, uid.value, gid.value))
-    yield* fs.chmod(draft, mode & permissions)
+    yield* Effect.ignore(fs.chmod(draft, mode & permissions))
     return file
   })
 

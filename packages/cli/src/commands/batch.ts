@@ -13,6 +13,8 @@ import {
   flag,
   optional,
   optionalArgument,
+  policyDuration,
+  positiveDuration,
   recorded,
   shared,
   text
@@ -24,7 +26,7 @@ const bounds = {
   out: optional(file("out", "A file for the outcomes, as JSON lines; without it they go to stdout")),
   concurrency: optional(count("concurrency", "How many items are in flight at once")),
   maxFailures: optional(count("max-failures", "Stop at so many failed items")),
-  deadline: optional(duration("deadline", "Stop after this time")),
+  deadline: optional(positiveDuration("deadline", "Stop after this time")),
   maxCost: optional(dollars("max-cost", "Stop before the jobs cost more than this; needs --rate")),
   rate: optional(dollars("rate", "What a worker costs in a second, from RunPod's pricing page")),
   expectedExecution: optional(
@@ -55,9 +57,9 @@ const run = verb(
       key: optional(text("key", "field", "The field of an input that names it; without it its place does")),
       journal: optional(file("journal", "A file that makes the batch outlive this process: see batch resume")),
       ...bounds,
-      timeout: optional(duration("timeout", "How long each item may take, from its submit")),
-      executionTimeout: optional(duration("execution-timeout", "How long each job may be on a worker")),
-      ttl: optional(duration("ttl", "How long RunPod keeps each job from its submit on")),
+      timeout: optional(positiveDuration("timeout", "How long each item may take, from its submit")),
+      executionTimeout: optional(policyDuration("execution-timeout", "How long each job may be on a worker", 5)),
+      ttl: optional(policyDuration("ttl", "How long RunPod keeps each job from its submit on", 10)),
       retries: optional(count("retries", "How often a job that has failed is put back in the queue")),
       ...recorded,
       ...shared

@@ -11,6 +11,8 @@ import {
   job,
   optional,
   optionalArgument,
+  policyDuration,
+  positiveDuration,
   recorded,
   shared,
   text
@@ -20,12 +22,12 @@ import * as Command from "@effect/cli/Command"
 
 const submits = {
   webhook: optional(text("webhook", "url", "Where RunPod posts the job when it ends")),
-  ttl: optional(duration("ttl", "How long RunPod keeps the job from its submit on")),
-  executionTimeout: optional(duration("execution-timeout", "How long it may be on a worker")),
+  ttl: optional(policyDuration("ttl", "How long RunPod keeps the job from its submit on", 10)),
+  executionTimeout: optional(policyDuration("execution-timeout", "How long it may be on a worker", 5)),
   lowPriority: flag("low-priority", "Let it wait while others need the workers")
 }
 
-const timeout = optional(duration("timeout", "How long to wait; then the status is 7, and the job goes on"))
+const timeout = optional(positiveDuration("timeout", "How long to wait; then the status is 7, and the job goes on"))
 
 export const run = verb(
   "Submit a job and wait for its output",
@@ -106,7 +108,7 @@ export const health = verb(
     {
       endpoint,
       watch: flag("watch", "Again and again, until a signal"),
-      interval: optional(duration("interval", "How often with --watch; 5 seconds unless it is given")),
+      interval: optional(positiveDuration("interval", "How often with --watch; 5 seconds unless it is given")),
       diagnose: flag("diagnose", "Say why jobs wait in the queue, and what to do"),
       ...access,
       ...shared

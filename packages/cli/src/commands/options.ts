@@ -120,14 +120,39 @@ const option = <A>(name: string, { description, placeholder, read, takes, value 
     }
   )
 
-/** A length of time, such as `90s`, `5m` or `2h`. */
-export const duration = (name: string, description: string): Options.Options<Duration.Duration> =>
+const lengthOfTime = (
+  name: string,
+  description: string,
+  isAllowed: (duration: Duration.Duration) => boolean,
+  bounds = ""
+): Options.Options<Duration.Duration> =>
   option(name, {
     description,
     placeholder: "duration",
-    takes: "a length of time, such as 90s, 5m or 2h",
-    read: durationOf
+    takes: `a length of time${bounds}, such as 90s, 5m or 2h`,
+    read: (text) => Option.filter(durationOf(text), isAllowed)
   })
+
+/** A length of time, such as `90s`, `5m` or `2h`. */
+export const duration = (name: string, description: string): Options.Options<Duration.Duration> =>
+  lengthOfTime(name, description, () => true)
+
+/** As `duration`, but no time at all makes no sense. */
+export const positiveDuration = (name: string, description: string): Options.Options<Duration.Duration> =>
+  lengthOfTime(name, description, Duration.greaterThan(0))
+
+/** As `duration`, from so many seconds to RunPod's most, 7 days [facts of RunPod's API]. */
+export const policyDuration = (
+  name: string,
+  description: string,
+  seconds: number
+): Options.Options<Duration.Duration> =>
+  lengthOfTime(
+    name,
+    description,
+    Duration.between({ minimum: Duration.seconds(seconds), maximum: Duration.days(7) }),
+    ` from ${seconds}s to 7d`
+  )
 
 const wholeNumber = (least: number, most: number) => (text: string) => {
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN

@@ -1,5 +1,5 @@
 import * as Command from "@effect/cli/Command"
-import { argument, duration, endpoint, json, optional, port, shared, text, withDefault } from "./options.js"
+import { argument, endpoint, json, optional, port, positiveDuration, shared, text, withDefault } from "./options.js"
 import { define, group, lazily, verb } from "./verb.js"
 
 const secret = verb(
@@ -20,7 +20,7 @@ const issue = verb(
       endpoint,
       key: argument("key", "What the program calls the job, readable in the URL"),
       url: text("url", "url", "Where the receiver can be reached from outside"),
-      expiresIn: optional(duration("expires-in", "How long it is good for; 25 hours unless it is given")),
+      expiresIn: optional(positiveDuration("expires-in", "How long it is good for; 25 hours unless it is given")),
       ...shared
     },
     (args) =>

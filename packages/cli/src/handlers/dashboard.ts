@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Client from "../shell/client.js"
 import { UsageError } from "../shell/errors.js"
 import { check, read } from "../shell/files.js"
+import { checkEndpoints } from "../shell/input.js"
 import { Output } from "../shell/output.js"
 import { serve } from "../shell/page.js"
 import { Progress } from "../shell/progress.js"
@@ -37,6 +38,7 @@ export const dashboard = Effect.fnUntraced(function* (args: DashboardArgs) {
   if (names.length < args.endpoints.length + journals.length) {
     return yield* new UsageError({ message: "An endpoint or a journal was given twice." })
   }
+  yield* checkEndpoints(args.endpoints)
   yield* check(...journals.map((path) => read("a journal", path)))
   // One that is not there yet is shown when it is.
   for (const path of journals) {

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { UsageError } from "../shell/errors.js"
 import { check, read as readUses, readIn } from "../shell/files.js"
-import { checkStdin, isObject, issueOf, jsonOf } from "../shell/input.js"
+import { checkEndpoints, checkStdin, isObject, issueOf, jsonOf } from "../shell/input.js"
 import { Output } from "../shell/output.js"
 import { Progress } from "../shell/progress.js"
 import { Config, Faults, wrongFaultIn } from "./emulatorConfig.js"
@@ -77,6 +77,7 @@ const dashboardOf = (server: NodeEmulator.Server, endpoints: ReadonlyArray<strin
 /** Tells where it listens once it does, and serves until it is interrupted. */
 export const start = Effect.fnUntraced(function* (args: StartArgs) {
   const options = yield* optionsOf(args)
+  yield* checkEndpoints(Object.keys(options.endpoints))
   const output = yield* Output
   const { update } = yield* Progress
   const server = yield* NodeEmulator.serve({ ...options, host: args.host, port: args.port })

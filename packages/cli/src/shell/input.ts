@@ -1,5 +1,6 @@
 import * as NodeStream from "@effect/platform-node/NodeStream"
 import { FileSystem } from "@effect/platform/FileSystem"
+import * as EndpointId from "effect-runpod/EndpointId"
 import type { FileError } from "effect-runpod/FileError"
 import * as Files from "effect-runpod/Files"
 import * as Effect from "effect/Effect"
@@ -84,4 +85,12 @@ const inShort = (message: string): string => {
   if (expected === "") return excerptOf(message, 200)
   const type = expected.length > longestType ? (expected.startsWith("{") ? "an object" : "something else") : expected
   return `${type} was expected, and ${excerptOf(actual, 60)} was found`
+}
+
+/** Fails where ids could not be those of endpoints. */
+export const checkEndpoints = (ids: ReadonlyArray<string>): Effect.Effect<void, UsageError> => {
+  const wrong = ids.find((id) => EndpointId.problemOf(id) !== undefined)
+  if (wrong === undefined) return Effect.void
+  const problem = EndpointId.problemOf(wrong) ?? ""
+  return new UsageError({ message: `"${excerptOf(wrong)}" can be no id of an endpoint: ${problem}.` })
 }
