@@ -9,9 +9,9 @@ import { manifest, report, root } from "./layout.mjs"
 
 const { name, peerDependencies } = manifest()
 
-/** Programs and the most bytes, minified and compressed, that they may bring in. 2.2 KiB of all are `@noble/hashes`. */
+/** Programs and the most bytes, minified and compressed, that they may bring in. Of all, 2.2 KiB are `@noble/hashes` and 3 KiB the files of users (`Files`). */
 const ceilings = [
-  { program: `export * from "${name}"`, says: "all of it", most: 100 * 1024 },
+  { program: `export * from "${name}"`, says: "all of it", most: 104 * 1024 },
   {
     program: `import { RunPod } from "${name}"; export const layer = RunPod.layer`,
     says: "RunPod.layer",
