@@ -42,7 +42,7 @@ const labelsOf = (text: string): Record<string, string> => {
 }
 
 const sampleOf = (line: string): Sample => {
-  const [, name, labels = "", value] = /^([a-zA-Z_:][\w:]*)(?:\{(.+)\})? (\S+)$/.exec(line) ?? []
+  const [, name, labels = "", value] = /^([a-zA-Z_:][\w:]*)(?:\{(.+)\})? (\S+)$/s.exec(line) ?? []
   if (name === undefined || value === undefined) throw new Error(`no sample: ${line}`)
   return { name, labels: labelsOf(labels), value: numberOf(value) }
 }
